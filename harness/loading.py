@@ -1,0 +1,187 @@
+"""YAML file -> `Campaign`, with the line of every mistake and a guess at what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from harness.config import Campaign, Endpoint
+from harness.errors import ConfigError
+
+_SECRET = re.compile(r"\b(sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|gsk_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,})")
+_SECRET_KEYS = frozenset({"api_key", "apikey", "key", "token", "authorization", "secret", "password"})
+_MAX_BYTES = 4_000_000
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML document as plain values, with the line on which each stands."""
+
+    path: Path
+    values: Any
+    lines: dict[Path_, int]
+
+    def line(self, at: Path_) -> int:
+        """Line of the nearest thing written at or above ``at``."""
+        while at and at not in self.lines:
+            at = at[:-1]
+        return self.lines.get(at, 1)
+
+
+def read_text(path: Path) -> str:
+    """A text file as UTF-8, a BOM and CRLF allowed; `ConfigError` if it cannot be read."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path}: larger than {_MAX_BYTES:,} bytes", "is this the right file?")
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except OSError as e:
+        raise ConfigError(f"{path}: {e.strerror or e}", "check the path; `harness init` writes a config.yaml") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path}: not UTF-8 (byte {e.start})", "save the file as UTF-8") from e
+
+
+def read_yaml(path: Path) -> Document:
+    """Parse one YAML file safely; duplicate keys are an error, not a silent overwrite."""
+    text = read_text(path)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[Path_, int] = {}
+        values = _plain(node, (), lines, path) if node is not None else None
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(e, "problem", None) or str(e).splitlines()[0]
+        raise ConfigError(f"{path}:{line}: not valid YAML: {problem}", "check indentation and quotes there") from e
+    except RecursionError as e:
+        raise ConfigError(f"{path}: nested too deeply", "simplify the file") from e
+    return Document(path, values, lines)
+
+
+def _plain(node: yaml.Node, at: Path_, lines: dict[Path_, int], path: Path) -> Any:
+    lines.setdefault(at, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        out: dict[Any, Any] = {}
+        loader = yaml.SafeLoader("")
+        loader.flatten_mapping(node)
+        for key_node, value_node in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool):
+                raise ConfigError(f"{path}:{key_node.start_mark.line + 1}: a key must be plain text", "quote it")
+            if key in out:
+                line = key_node.start_mark.line + 1
+                raise ConfigError(f"{path}:{line}: {key!r} is written twice here", "keep one of them")
+            lines[(*at, str(key))] = key_node.start_mark.line + 1
+            out[key] = _plain(value_node, (*at, str(key)), lines, path)
+        return out
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(child, (*at, i), lines, path) for i, child in enumerate(node.value)]
+    return yaml.SafeLoader("").construct_object(node, deep=True)
+
+
+def load_config(path: str | Path) -> Campaign:
+    """Read, check and return a campaign.
+
+    Raises `ConfigError` naming file, line, what is wrong and how to mend it. Nothing is contacted or written.
+    """
+    document = read_yaml(Path(path))
+    if not isinstance(document.values, dict):
+        raise ConfigError(f"{path}:1: the file holds no settings", "`harness init` writes a config.yaml to start from")
+    _refuse_secrets(document)
+    try:
+        return Campaign.model_validate(document.values)
+    except ValidationError as e:
+        raise _first_error(document, e) from None
+
+
+def _walk(value: Any, at: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
+    yield at, value
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from _walk(child, (*at, str(key)))
+    elif isinstance(value, list):
+        for i, child in enumerate(value):
+            yield from _walk(child, (*at, i))
+
+
+def _refuse_secrets(document: Document) -> None:
+    for at, value in _walk(document.values):
+        if not isinstance(value, str):
+            continue
+        named = bool(at) and str(at[-1]).lower().replace("-", "_") in _SECRET_KEYS
+        if named or _SECRET.search(value):
+            raise ConfigError(
+                f"{document.path}:{document.line(at)}: a key does not belong in this file",
+                "put it into an environment variable and write `api_key_env: ITS_NAME`; "
+                "if the file was shared, revoke the key",
+            )
+
+
+def _first_error(document: Document, error: ValidationError) -> ConfigError:
+    """The most telling of pydantic's errors in one line: a misspelt key explains a missing one."""
+    found = error.errors(include_url=False)
+    found.sort(key=lambda e: e["type"] != "extra_forbidden")
+    first = found[0]
+    at = _written(document, first["loc"])
+    where = f"{document.path}:{document.line(at)}"
+    name = ".".join(str(x) for x in at)
+    more = f"; {len(found) - 1} more after this one" if len(found) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        key = str(at[-1])
+        close = difflib.get_close_matches(key, _fields_near(first["loc"]), n=1, cutoff=0.6)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(_fields_near(first['loc'])))}"
+        return ConfigError(f"{where}: unknown key {key!r} in {'.'.join(map(str, at[:-1])) or 'the file'}", hint + more)
+    if first["type"] == "missing":
+        return ConfigError(f"{where}: {name or 'the file'}: `{first['loc'][-1]}` is missing", "add it" + more)
+    message = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{where}: {name or 'the campaign'}: {message}", f"mend it{more}")
+
+
+def _written(document: Document, loc: tuple[str | int, ...]) -> Path_:
+    """pydantic's location without the names of union members, which nobody wrote."""
+    at: Path_ = ()
+    for i, part in enumerate(loc):
+        step = (*at, part)
+        if step in document.lines or (i == len(loc) - 1 and not _is_tag(part)):
+            at = step
+    return at
+
+
+def _is_tag(part: str | int) -> bool:
+    return part in _endpoint_models()
+
+
+def _endpoint_models() -> dict[str, type[BaseModel]]:
+    models = get_args(get_args(Endpoint)[0])
+    return {get_args(m.model_fields["kind"].annotation)[0]: m for m in models}
+
+
+def _fields_near(loc: tuple[str | int, ...]) -> list[str]:
+    """Names that would have been right where an unknown key stands."""
+    model: type[BaseModel] | None = Campaign
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            continue
+        if part in _endpoint_models():
+            model = _endpoint_models()[part]
+        elif model is not None and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation)
+    return list(model.model_fields) if model is not None else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in get_args(annotation):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None

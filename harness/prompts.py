@@ -1,0 +1,207 @@
+"""Prompt sets -> `Prompt`s, through `datasets`: read, checked, hashed, drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.config import PromptUse
+from harness.errors import ConfigError
+from harness.loading import Document, read_text, read_yaml
+from harness.responses import Prompt
+
+_CARD = {
+    "family": str,
+    "version": int,
+    "purpose": str,
+    "discriminates": str,
+    "source": str,
+    "queries": int,
+    "languages": list,
+    "surface": str,
+    "max_tokens": int,
+    "samples": int,
+    "temperature": (int, float, type(None)),
+    "top_logprobs": (int, type(None)),
+    "channels": list,
+}
+_FIELDS = {"answer": list, "scales": list, "rung": int, "twin": str, "claim": str}
+_KNOWN = {"id", "text", "language", "group", *_FIELDS}
+_MAX_CHARS = 100_000
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """A family of prompts with its card and the SHA-256 of all that reaches the wire."""
+
+    name: str
+    card: dict[str, Any]
+    prompts: tuple[Prompt, ...]
+    sha256: str
+
+
+def content_hash(prompts: Sequence[Prompt]) -> str:
+    """SHA-256 of prompts in order: any change of text or setting is another set."""
+    text = json.dumps([asdict(p) for p in prompts], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def shipped_folder() -> Path:
+    """The project's own prompt sets: beside the package in a checkout, inside it when installed."""
+    here = Path(__file__).resolve().parent
+    inside = here / "_prompts"
+    return inside if inside.is_dir() else here.parent / "prompts"
+
+
+def available(folder: Path) -> list[str]:
+    """Names of the prompt sets in a folder."""
+    return sorted(p.stem for p in folder.glob("*.y*ml") if not p.name.endswith(".card.yaml"))
+
+
+def load_set(name: str, folder: Path) -> PromptSet:
+    """Read one prompt set: a name in ``folder`` or among the project's own, a path, or ``hf:NAME``.
+
+    Raises `ConfigError` with file, line and field for anything that is not in the documented format.
+    """
+    if name.startswith("hf:"):
+        return _from_hub(name)
+    path = _find(name, folder)
+    if path.suffix == ".jsonl":
+        card = read_yaml(path.with_suffix(".card.yaml"))
+        rows = _jsonl_rows(path)
+    else:
+        card = read_yaml(path)
+        if not isinstance(card.values, dict) or set(card.values) - {"card", "prompts"}:
+            raise ConfigError(f"{path}:1: a prompt file has `card:` and `prompts:` and nothing else", "see prompts/README.md")
+        rows = [(card.line(("prompts", i)), r) for i, r in enumerate(card.values.get("prompts") or [])]
+    checked = _check_card(path, card)
+    prompts = _check_rows(path, rows, checked)
+    return _as_set(path.stem, checked, prompts)
+
+
+def _as_set(name: str, card: dict[str, Any], rows: list[dict[str, Any]]) -> PromptSet:
+    from datasets import Dataset  # heavy; only when prompts are read
+
+    dataset = Dataset.from_list([{"row": json.dumps(r)} for r in rows])
+    prompts = tuple(_prompt(card, json.loads(r["row"])) for r in dataset)
+    return PromptSet(name, card, prompts, content_hash(prompts))
+
+
+def _prompt(card: dict[str, Any], row: dict[str, Any]) -> Prompt:
+    return Prompt(
+        id=row["id"],
+        family=card["family"],
+        text=row["text"],
+        language=row.get("language") or card["languages"][0],
+        group=row.get("group", ""),
+        surface=card["surface"],
+        samples=card["samples"],
+        max_tokens=card["max_tokens"],
+        temperature=card["temperature"],
+        top_logprobs=card["top_logprobs"],
+        channels=tuple(card["channels"]),
+        fields={k: row[k] for k in _FIELDS if k in row},
+    )
+
+
+def _find(name: str, folder: Path) -> Path:
+    tried = [folder / name, *(d / f"{name}{s}" for d in (folder, shipped_folder()) for s in (".yaml", ".jsonl"))]
+    for path in tried:
+        if path.is_file():
+            return path
+    known = sorted({*available(folder), *available(shipped_folder())})
+    raise ConfigError(f"there is no prompt set {name!r}", f"known: {', '.join(known) or 'none'}")
+
+
+def _from_hub(name: str) -> PromptSet:
+    from datasets import load_dataset
+
+    repo, _, split = name.removeprefix("hf:").partition(":")
+    try:
+        dataset = load_dataset(repo, split=split or "train")
+    except Exception as e:  # the Hub's own errors are many; the reader needs one line
+        raise ConfigError(f"data set {repo!r}: {str(e).splitlines()[0][:200]}", "is the name right, is there a network?") from e
+    rows = [{"id": str(r.get("id", i)), "text": r.get("text") or r.get("prompt")} for i, r in enumerate(dataset)]
+    if not rows or not all(isinstance(r["text"], str) for r in rows):
+        raise ConfigError(f"data set {repo!r} has no `text` or `prompt` column", f"it has: {dataset.column_names}")
+    card: dict[str, Any] = {"family": repo.replace("/", "-"), "languages": ["en"], "surface": "chat", "samples": 1}
+    card |= {"max_tokens": 256, "temperature": 0.0, "top_logprobs": None, "channels": ["wording", "style"]}
+    return _as_set(name, card, rows)
+
+
+def _jsonl_rows(path: Path) -> list[tuple[int, Any]]:
+    rows = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append((number, json.loads(line)))
+        except ValueError as e:
+            raise ConfigError(f"{path}:{number}: not JSON: {e}", "one JSON object a line") from e
+    return rows
+
+
+def _check_card(path: Path, document: Document) -> dict[str, Any]:
+    values = document.values if isinstance(document.values, dict) else {}
+    card = values.get("card")
+    if not isinstance(card, dict):
+        raise ConfigError(f"{document.path}:1: the card is missing", "add `card:`; see prompts/README.md")
+    for key, kind in _CARD.items():
+        if key not in card:
+            raise ConfigError(f"{document.path}:{document.line(('card',))}: card.{key} is missing", "see prompts/README.md")
+        if not isinstance(card[key], kind) or isinstance(card[key], bool):
+            line = document.line(("card", key))
+            raise ConfigError(f"{document.path}:{line}: card.{key} has the wrong type", f"is {card[key]!r}")
+    for key in card:
+        if key not in _CARD:
+            raise ConfigError(f"{document.path}:{document.line(('card', key))}: unknown field card.{key}", f"known: {', '.join(_CARD)}")
+    if card["surface"] not in ("chat", "completion"):
+        raise ConfigError(f"{document.path}:{document.line(('card', 'surface'))}: card.surface is chat or completion", "mend it")
+    if card["family"] != path.stem or not card["languages"]:
+        raise ConfigError(f"{document.path}: card.family must be {path.stem!r} and card.languages not empty", "mend it")
+    return card
+
+
+def _check_rows(path: Path, rows: list[tuple[int, Any]], card: dict[str, Any]) -> list[dict[str, Any]]:
+    seen: dict[str, int] = {}
+    for line, row in rows:
+        where = f"{path}:{line}"
+        if not isinstance(row, dict):
+            raise ConfigError(f"{where}: a prompt is a mapping with id and text", "see prompts/README.md")
+        for key in row:
+            if key not in _KNOWN:
+                raise ConfigError(f"{where}: unknown field {key!r}", f"known: {', '.join(sorted(_KNOWN))}")
+        for key in ("id", "text"):
+            if not isinstance(row.get(key), str) or not row[key].strip():
+                raise ConfigError(f"{where}: {key!r} is missing or empty", "every prompt has id and text")
+        for key, kind in _FIELDS.items():
+            if key in row and not isinstance(row[key], kind):
+                raise ConfigError(f"{where}: {key!r} has the wrong type", f"is {row[key]!r}")
+        if row["id"] in seen:
+            raise ConfigError(f"{where}: id {row['id']!r} is already used on line {seen[row['id']]}", "ids are unique")
+        if len(row["text"]) > _MAX_CHARS:
+            raise ConfigError(f"{where}: text has {len(row['text']):,} characters", f"at most {_MAX_CHARS:,}")
+        seen[row["id"]] = line
+    if not rows:
+        raise ConfigError(f"{path}: no prompts", "add some under `prompts:`")
+    if card["queries"] != len(rows):
+        raise ConfigError(f"{path}: card.queries says {card['queries']}, the file has {len(rows)}", "mend the card")
+    return [r for _, r in rows]
+
+
+def draw(use: PromptUse, prompts: Sequence[Prompt], seed: int) -> tuple[Prompt, ...]:
+    """Apply a campaign's overrides, and draw ``limit`` prompts in a way that only the seed decides."""
+    chosen = list(prompts)
+    if use.limit is not None and use.limit < len(chosen):
+        rng = random.Random(f"{seed}:{use.set}")  # noqa: S311 - a reproducible draw, not a secret
+        keep = set(rng.sample(range(len(chosen)), use.limit))
+        chosen = [p for i, p in enumerate(chosen) if i in keep]
+    changes = use.model_dump(include={"samples", "max_tokens", "temperature", "top_p", "surface"}, exclude_none=True)
+    if use.top_logprobs is not None:
+        changes["top_logprobs"] = use.top_logprobs or None
+    return tuple(replace(p, **changes) for p in chosen)
