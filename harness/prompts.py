@@ -77,7 +77,10 @@ def load_set(name: str, folder: Path) -> PromptSet:
     else:
         card = read_yaml(path)
         if not isinstance(card.values, dict) or set(card.values) - {"card", "prompts"}:
-            raise ConfigError(f"{path}:1: a prompt file has `card:` and `prompts:` and nothing else", "see prompts/README.md")
+            raise ConfigError(
+                f"{path}:1: a prompt file has `card:` and `prompts:` and nothing else",
+                "see prompts/README.md",
+            )
         rows = [(card.line(("prompts", i)), r) for i, r in enumerate(card.values.get("prompts") or [])]
     checked = _check_card(path, card)
     prompts = _check_rows(path, rows, checked)
@@ -110,7 +113,10 @@ def _prompt(card: dict[str, Any], row: dict[str, Any]) -> Prompt:
 
 
 def _find(name: str, folder: Path) -> Path:
-    tried = [folder / name, *(d / f"{name}{s}" for d in (folder, shipped_folder()) for s in (".yaml", ".jsonl"))]
+    tried = [
+        folder / name,
+        *(d / f"{name}{s}" for d in (folder, shipped_folder()) for s in (".yaml", ".jsonl")),
+    ]
     for path in tried:
         if path.is_file():
             return path
@@ -125,11 +131,22 @@ def _from_hub(name: str) -> PromptSet:
     try:
         dataset = load_dataset(repo, split=split or "train")
     except Exception as e:  # the Hub's own errors are many; the reader needs one line
-        raise ConfigError(f"data set {repo!r}: {str(e).splitlines()[0][:200]}", "is the name right, is there a network?") from e
-    rows = [{"id": str(r.get("id", i)), "text": r.get("text") or r.get("prompt")} for i, r in enumerate(dataset)]
+        raise ConfigError(
+            f"data set {repo!r}: {str(e).splitlines()[0][:200]}", "is the name right, is there a network?"
+        ) from e
+    rows = [
+        {"id": str(r.get("id", i)), "text": r.get("text") or r.get("prompt")} for i, r in enumerate(dataset)
+    ]
     if not rows or not all(isinstance(r["text"], str) for r in rows):
-        raise ConfigError(f"data set {repo!r} has no `text` or `prompt` column", f"it has: {dataset.column_names}")
-    card: dict[str, Any] = {"family": repo.replace("/", "-"), "languages": ["en"], "surface": "chat", "samples": 1}
+        raise ConfigError(
+            f"data set {repo!r} has no `text` or `prompt` column", f"it has: {dataset.column_names}"
+        )
+    card: dict[str, Any] = {
+        "family": repo.replace("/", "-"),
+        "languages": ["en"],
+        "surface": "chat",
+        "samples": 1,
+    }
     card |= {"max_tokens": 256, "temperature": 0.0, "top_logprobs": None, "channels": ["wording", "style"]}
     return _as_set(name, card, rows)
 
@@ -153,17 +170,27 @@ def _check_card(path: Path, document: Document) -> dict[str, Any]:
         raise ConfigError(f"{document.path}:1: the card is missing", "add `card:`; see prompts/README.md")
     for key, kind in _CARD.items():
         if key not in card:
-            raise ConfigError(f"{document.path}:{document.line(('card',))}: card.{key} is missing", "see prompts/README.md")
+            raise ConfigError(
+                f"{document.path}:{document.line(('card',))}: card.{key} is missing", "see prompts/README.md"
+            )
         if not isinstance(card[key], kind) or isinstance(card[key], bool):
             line = document.line(("card", key))
             raise ConfigError(f"{document.path}:{line}: card.{key} has the wrong type", f"is {card[key]!r}")
     for key in card:
         if key not in _CARD:
-            raise ConfigError(f"{document.path}:{document.line(('card', key))}: unknown field card.{key}", f"known: {', '.join(_CARD)}")
+            raise ConfigError(
+                f"{document.path}:{document.line(('card', key))}: unknown field card.{key}",
+                f"known: {', '.join(_CARD)}",
+            )
     if card["surface"] not in ("chat", "completion"):
-        raise ConfigError(f"{document.path}:{document.line(('card', 'surface'))}: card.surface is chat or completion", "mend it")
+        raise ConfigError(
+            f"{document.path}:{document.line(('card', 'surface'))}: card.surface is chat or completion",
+            "mend it",
+        )
     if card["family"] != path.stem or not card["languages"]:
-        raise ConfigError(f"{document.path}: card.family must be {path.stem!r} and card.languages not empty", "mend it")
+        raise ConfigError(
+            f"{document.path}: card.family must be {path.stem!r} and card.languages not empty", "mend it"
+        )
     return card
 
 
@@ -183,14 +210,18 @@ def _check_rows(path: Path, rows: list[tuple[int, Any]], card: dict[str, Any]) -
             if key in row and not isinstance(row[key], kind):
                 raise ConfigError(f"{where}: {key!r} has the wrong type", f"is {row[key]!r}")
         if row["id"] in seen:
-            raise ConfigError(f"{where}: id {row['id']!r} is already used on line {seen[row['id']]}", "ids are unique")
+            raise ConfigError(
+                f"{where}: id {row['id']!r} is already used on line {seen[row['id']]}", "ids are unique"
+            )
         if len(row["text"]) > _MAX_CHARS:
             raise ConfigError(f"{where}: text has {len(row['text']):,} characters", f"at most {_MAX_CHARS:,}")
         seen[row["id"]] = line
     if not rows:
         raise ConfigError(f"{path}: no prompts", "add some under `prompts:`")
     if card["queries"] != len(rows):
-        raise ConfigError(f"{path}: card.queries says {card['queries']}, the file has {len(rows)}", "mend the card")
+        raise ConfigError(
+            f"{path}: card.queries says {card['queries']}, the file has {len(rows)}", "mend the card"
+        )
     return [r for _, r in rows]
 
 
@@ -201,7 +232,9 @@ def draw(use: PromptUse, prompts: Sequence[Prompt], seed: int) -> tuple[Prompt, 
         rng = random.Random(f"{seed}:{use.set}")  # noqa: S311 - a reproducible draw, not a secret
         keep = set(rng.sample(range(len(chosen)), use.limit))
         chosen = [p for i, p in enumerate(chosen) if i in keep]
-    changes = use.model_dump(include={"samples", "max_tokens", "temperature", "top_p", "surface"}, exclude_none=True)
+    changes = use.model_dump(
+        include={"samples", "max_tokens", "temperature", "top_p", "surface"}, exclude_none=True
+    )
     if use.top_logprobs is not None:
         changes["top_logprobs"] = use.top_logprobs or None
     return tuple(replace(p, **changes) for p in chosen)

@@ -189,6 +189,52 @@ class Responses:
         """Indices of the prompts whose family serves ``channel``."""
         return [i for i, p in enumerate(self.prompts) if channel in p.channels]
 
+    def only(self, prompts: Sequence[int]) -> Responses:
+        """The same table with some of the prompts, by index."""
+        m = len(self.models)
+        cells = [r for p in prompts for r in range(int(self.start[p * m]), int(self.start[(p + 1) * m]))]
+        counts = np.diff(self.start).reshape(len(self.prompts), m)[list(prompts)]
+        return self._picked(
+            self.models, tuple(self.prompts[p] for p in prompts), counts, self.asked[list(prompts)], cells
+        )
+
+    def _picked(
+        self,
+        models: tuple[str, ...],
+        prompts: tuple[Prompt, ...],
+        counts: NDArray[np.int64],
+        asked: NDArray[np.bool_],
+        rows: Sequence[int],
+    ) -> Responses:
+        return Responses(
+            models=models,
+            prompts=prompts,
+            start=np.concatenate([[0], np.cumsum(counts.ravel())]).astype(np.int64),
+            asked=asked,
+            outcome=[self.outcome[r] for r in rows],
+            text=[self.text[r] for r in rows],
+            reasoning=[self.reasoning[r] for r in rows],
+            logprobs=[self.logprobs[r] for r in rows],
+            prompt_tokens=[self.prompt_tokens[r] for r in rows],
+        )
+
+    def with_twin(self, name: str, twin: str) -> Responses:
+        """The same table in which every second sample of one model is another model's: a known positive."""
+        at = self.models.index(name)
+        order: list[int] = []
+        counts = np.zeros((len(self.prompts), len(self.models) + 1), dtype=np.int64)
+        asked = np.column_stack([self.asked, self.asked[:, at]])
+        for p in range(len(self.prompts)):
+            split = list(self.rows(p, at))
+            for m in range(len(self.models)):
+                rows = split[::2] if m == at else list(self.rows(p, m))
+                order += rows
+                counts[p, m] = len(rows)
+            order += split[1::2]
+            counts[p, -1] = len(split[1::2])
+            asked[p, -1] = self.prompts[p].samples > 1 and asked[p, at]
+        return self._picked((*self.models, twin), self.prompts, counts, asked, order)
+
     @classmethod
     def of(
         cls,
@@ -202,7 +248,9 @@ class Responses:
         prompt_at = {p.id: i for i, p in enumerate(prompts)}
         kept = [a for a in answers if a.endpoint in model_at and a.prompt in prompt_at]
         kept.sort(key=lambda a: (prompt_at[a.prompt], model_at[a.endpoint], a.sample))
-        cells = np.array([prompt_at[a.prompt] * len(models) + model_at[a.endpoint] for a in kept], dtype=np.int64)
+        cells = np.array(
+            [prompt_at[a.prompt] * len(models) + model_at[a.endpoint] for a in kept], dtype=np.int64
+        )
         start = np.searchsorted(cells, np.arange(len(prompts) * len(models) + 1)).astype(np.int64)
         answered = (np.diff(start) > 0).reshape(len(prompts), len(models))
         return cls(

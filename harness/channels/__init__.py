@@ -1,0 +1,23 @@
+"""Kinds of evidence. Each file holds one channel: a function from `Responses` to `Similarity`, or None if it has nothing
+to compare. Channels are found through the entry-point group ``harness.channels``, so that others can add one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+
+from harness.errors import ConfigError
+from harness.responses import Responses
+from harness.similarity import Similarity
+
+Channel = Callable[[Responses], Similarity | None]
+
+
+def load_channels(names: tuple[str, ...] | None = None) -> dict[str, Channel]:
+    """Channels by name: all that are installed, or those named. `ConfigError` for a name nobody provides."""
+    found = {e.name: e for e in entry_points(group="harness.channels")}
+    wanted = sorted(found) if names is None else list(names)
+    for name in wanted:
+        if name not in found:
+            raise ConfigError(f"there is no channel {name!r}", f"known: {', '.join(sorted(found))}")
+    return {name: found[name].load() for name in wanted}

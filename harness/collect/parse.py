@@ -12,7 +12,9 @@ import msgspec
 from harness.errors import CallError
 from harness.responses import Outcome
 
-_FILTERED = frozenset({"content_filter", "content-filter", "safety", "blocklist", "prohibited_content", "recitation"})
+_FILTERED = frozenset(
+    {"content_filter", "content-filter", "safety", "blocklist", "prohibited_content", "recitation"}
+)
 _TRUNCATED = frozenset({"length", "max_tokens", "model_length"})
 
 
@@ -85,7 +87,11 @@ def parse(content: bytes) -> Answer:
         raise CallError(f"the reply has no choices: {_excerpt(content)}", kind="malformed", retry=True)
     choice = min(reply.choices, key=lambda c: c.index)
     message = choice.message or _Message(content=choice.text)
-    text, reasoning, refusal = _text(message.content), message.reasoning_content or message.reasoning, message.refusal
+    text, reasoning, refusal = (
+        _text(message.content),
+        message.reasoning_content or message.reasoning,
+        message.refusal,
+    )
     usage = reply.usage or _Usage()
     finish = choice.finish_reason or ""
     return Answer(
@@ -100,7 +106,9 @@ def parse(content: bytes) -> Answer:
         response_id=reply.id or "",
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
-        reasoning_tokens=usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None,
+        reasoning_tokens=usage.completion_tokens_details.reasoning_tokens
+        if usage.completion_tokens_details
+        else None,
         logprobs=_pack(choice.logprobs),
     )
 
@@ -115,7 +123,9 @@ def _decode(content: bytes) -> _Reply:
         return msgspec.convert(_raw_logprobs(value), _Reply)
     except (ValueError, RecursionError, AttributeError, TypeError) as e:
         raise CallError(
-            f"the reply is not the JSON expected ({str(e)[:120]}): {_excerpt(content)}", kind="malformed", retry=True
+            f"the reply is not the JSON expected ({str(e)[:120]}): {_excerpt(content)}",
+            kind="malformed",
+            retry=True,
         ) from None
 
 
@@ -154,7 +164,9 @@ def _inner_error(error: Any) -> CallError:
         status = code if isinstance(code, int) else None
         error = error.get("message") or error
     transient = status is None or status in (408, 409, 425, 429) or status >= 500
-    return CallError(f"error inside a 200 reply: {str(error)[:300]}", kind="inner_error", status=status, retry=transient)
+    return CallError(
+        f"error inside a 200 reply: {str(error)[:300]}", kind="inner_error", status=status, retry=transient
+    )
 
 
 def _excerpt(content: bytes) -> str:

@@ -43,10 +43,13 @@ def surface_for(prompt: Prompt, endpoint: Called) -> Surface | None:
     return "completion" if prompt.surface == "chat" else None
 
 
-def request_body(prompt: Prompt, endpoint: Called, surface: Surface, sample: int, model: str) -> dict[str, Any]:
+def request_body(
+    prompt: Prompt, endpoint: Called, surface: Surface, sample: int, model: str
+) -> dict[str, Any]:
     """The request as a mapping: only what the prompt's card and the config say, nothing hidden.
 
-    A ``seed`` among the endpoint's params becomes seed + sample, so that samples are not copies.
+    A ``seed`` among the endpoint's params is a root: each call sends one drawn from it, the endpoint, the prompt and
+    the sample, so that samples are not copies of each other, nor of another endpoint's.
     """
     body: dict[str, Any] = {"model": model}
     if surface == "chat":
@@ -55,7 +58,9 @@ def request_body(prompt: Prompt, endpoint: Called, surface: Surface, sample: int
             messages.insert(0, {"role": "system", "content": endpoint.system_prompt})
         body["messages"] = messages
     else:
-        written = endpoint.template.replace("{prompt}", prompt.text) if prompt.surface == "chat" else prompt.text
+        written = (
+            endpoint.template.replace("{prompt}", prompt.text) if prompt.surface == "chat" else prompt.text
+        )
         body["prompt"] = written
     for key in ("max_tokens", "temperature", "top_p"):
         if (value := getattr(prompt, key)) is not None:
@@ -68,7 +73,8 @@ def request_body(prompt: Prompt, endpoint: Called, surface: Surface, sample: int
         )
     body |= endpoint.params
     if isinstance(body.get("seed"), int):
-        body["seed"] += sample
+        digest = hashlib.sha256(f"{body['seed']}:{endpoint.name}:{prompt.id}:{sample}".encode()).digest()
+        body["seed"] = int.from_bytes(digest[:4], "big") >> 1
     return body
 
 

@@ -33,5 +33,9 @@ def policy(
         return isinstance(error, CallError) and error.retry and (error.wait or 0.0) <= max_wait
 
     return AsyncRetrying(
-        sleep=sleep, wait=wait, stop=stop_after_attempt(attempts), retry=retry_if_exception(again), reraise=True
+        sleep=sleep,
+        wait=wait,
+        stop=stop_after_attempt(attempts),
+        retry=retry_if_exception(again),
+        reraise=True,
     )

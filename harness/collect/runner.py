@@ -99,13 +99,19 @@ async def collect(
         pools = []
         for endpoint in waiting:
             todo = (j for j in jobs(endpoint, prompts, model_name(endpoint)) if _key(j) not in have)
-            wire = await stack.enter_async_context(_open(endpoint, addresses[endpoint.name], campaign.collect, world))
+            wire = await stack.enter_async_context(
+                _open(endpoint, addresses[endpoint.name], campaign.collect, world)
+            )
             gate = Gate(campaign.collect.park_after, world.sleep, world.clock)
-            pools.append(Pool(endpoint, todo, wire, gate, store, tallies[endpoint.name], world, campaign.collect, stop))
+            pools.append(
+                Pool(endpoint, todo, wire, gate, store, tallies[endpoint.name], world, campaign.collect, stop)
+            )
         errors = await asyncio.gather(*(p.first() for p in pools))
         broken = [f"{p.endpoint.name}: {e}" for p, e in zip(pools, errors, strict=True) if e is not None]
         if broken:
-            raise EndpointError("; ".join(broken), "mend it, or take the endpoint out of the config; answers so far are kept")
+            raise EndpointError(
+                "; ".join(broken), "mend it, or take the endpoint out of the config; answers so far are kept"
+            )
         async with asyncio.TaskGroup() as group:
             for pool in pools:
                 group.create_task(pool.rest())
@@ -121,7 +127,9 @@ def _keys(endpoint: Called, prompts: Sequence[Prompt]) -> Iterator[Key]:
 
 def planned_keys(campaign: Campaign, prompts: Sequence[Prompt]) -> Iterator[Key]:
     """Keys of all calls of a campaign."""
-    return itertools.chain.from_iterable(_keys(e, prompts) for e in campaign.endpoints if isinstance(e, Called))
+    return itertools.chain.from_iterable(
+        _keys(e, prompts) for e in campaign.endpoints if isinstance(e, Called)
+    )
 
 
 async def _addresses(

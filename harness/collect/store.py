@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS failures (
   endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
   kind TEXT, status INTEGER, message TEXT, at TEXT
 );
-"""  # noqa: S608 - column names are the dataclass's own
+"""
 
 Key = tuple[str, str, int, str]
 
@@ -59,7 +59,9 @@ class Store:
         except (sqlite3.Error, OSError) as e:
             raise StoreError(f"{path}: {e}", "is the disk full, or another run using this folder?") from e
         if found and int(found[0]) != FORMAT:
-            raise StoreError(f"{path}: written in format {found[0]}, this is {FORMAT}", "use the version that wrote it")
+            raise StoreError(
+                f"{path}: written in format {found[0]}, this is {FORMAT}", "use the version that wrote it"
+            )
 
     def _open_for_writing(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -110,7 +112,8 @@ class Store:
         marks = ", ".join("?" * len(_COLUMNS))
         with self._transaction():
             self._db.executemany(
-                "INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", ((j.request_hash, j.surface, j.body) for j in asked)
+                "INSERT OR IGNORE INTO requests VALUES (?, ?, ?)",
+                ((j.request_hash, j.surface, j.body) for j in asked),
             )
             self._db.executemany(
                 f"INSERT INTO responses VALUES ({marks})",  # noqa: S608
@@ -119,7 +122,16 @@ class Store:
 
     def add_failure(self, job: Job, error: CallError, at: str) -> None:
         """Record that a call failed for now; running again asks it again."""
-        row = (job.endpoint, job.prompt, job.sample, job.request_hash, error.kind, error.status, str(error), at)
+        row = (
+            job.endpoint,
+            job.prompt,
+            job.sample,
+            job.request_hash,
+            error.kind,
+            error.status,
+            str(error),
+            at,
+        )
         with self._transaction():
             self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
@@ -130,7 +142,9 @@ class Store:
     def prompts(self) -> list[Prompt]:
         """The prompts of the campaign in their order."""
         rows = self._db.execute("SELECT json FROM prompts ORDER BY position")
-        return [Prompt(**{**d, "channels": tuple(d["channels"])}) for (text,) in rows for d in [json.loads(text)]]
+        return [
+            Prompt(**{**d, "channels": tuple(d["channels"])}) for (text,) in rows for d in [json.loads(text)]
+        ]
 
     def asked(self) -> set[tuple[str, str]]:
         """(endpoint, prompt) pairs of the plan."""
@@ -159,7 +173,9 @@ class Store:
 
     def request(self, request_hash: str) -> tuple[str, bytes] | None:
         """(surface, body) of a stored request."""
-        found = self._db.execute("SELECT surface, body FROM requests WHERE hash = ?", (request_hash,)).fetchone()
+        found = self._db.execute(
+            "SELECT surface, body FROM requests WHERE hash = ?", (request_hash,)
+        ).fetchone()
         return (found[0], found[1]) if found else None
 
 

@@ -77,7 +77,9 @@ class Wire:
         except (APIConnectionError, httpx2.HTTPError, OSError) as e:
             cause = e.__cause__ or e
             raise CallError(
-                self.redact(f"no connection: {str(cause) or type(cause).__name__}")[:300], kind="connection", retry=True
+                self.redact(f"no connection: {str(cause) or type(cause).__name__}")[:300],
+                kind="connection",
+                retry=True,
             ) from None
 
     async def _post(self, path: str, body: bytes) -> bytes:
@@ -107,16 +109,28 @@ class Wire:
         text = self.redact(f"HTTP {status}: {message}")[:400]
         wait = retry_after(error.response.headers, self._clock())
         if status in (401, 403):
-            return CallError(text, "check the key in the variable that api_key_env names", kind="auth", status=status, fatal=True)
+            return CallError(
+                text,
+                "check the key in the variable that api_key_env names",
+                kind="auth",
+                status=status,
+                fatal=True,
+            )
         if status == 404 or code == "model_not_found":
-            return CallError(text, "check `base_url` and `model`", kind="not_found", status=status, fatal=True)
+            return CallError(
+                text, "check `base_url` and `model`", kind="not_found", status=status, fatal=True
+            )
         if code == "insufficient_quota":
             return CallError(text, "the account has no credit left", kind="quota", status=status, fatal=True)
         if 300 <= status < 400:
-            return CallError(text, "write the final address into base_url", kind="redirect", status=status, fatal=True)
+            return CallError(
+                text, "write the final address into base_url", kind="redirect", status=status, fatal=True
+            )
         if status == 429:
             return CallError(text, kind="rate_limit", status=status, retry=True, wait=wait)
-        return CallError(text, kind="http", status=status, retry=status in (408, 409, 425) or status >= 500, wait=wait)
+        return CallError(
+            text, kind="http", status=status, retry=status in (408, 409, 425) or status >= 500, wait=wait
+        )
 
 
 def _error_text(error: APIStatusError) -> tuple[str, str]:

@@ -16,7 +16,9 @@ _CHANNELS = ("wording", "verbatim", "style")
 _FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
-def read(endpoints: Sequence[Recorded], base: Path, environ: Mapping[str, str]) -> tuple[list[Prompt], list[Response]]:
+def read(
+    endpoints: Sequence[Recorded], base: Path, environ: Mapping[str, str]
+) -> tuple[list[Prompt], list[Response]]:
     """Answers of all recorded endpoints, and the prompts they answered in order of first appearance.
 
     Raises `ConfigError` for a missing file, column or model.
@@ -50,7 +52,9 @@ def _open(endpoint: Recorded, base: Path, environ: Mapping[str, str]) -> tuple[s
         else:
             path = base / Path(where).expanduser()
             if path.suffix not in _FORMATS:
-                raise ConfigError(f"endpoint {endpoint.name!r}: {path.name} is not .jsonl, .csv or .parquet", "convert it")
+                raise ConfigError(
+                    f"endpoint {endpoint.name!r}: {path.name} is not .jsonl, .csv or .parquet", "convert it"
+                )
             with path.open("rb") as f:
                 digest = hashlib.file_digest(f, "sha256").hexdigest()
             rows = load_dataset(_FORMATS[path.suffix], data_files=str(path), split="train")
@@ -59,7 +63,9 @@ def _open(endpoint: Recorded, base: Path, environ: Mapping[str, str]) -> tuple[s
     except ConfigError:
         raise
     except Exception as e:  # readers raise their own kinds; the reader of this needs one line
-        raise ConfigError(f"endpoint {endpoint.name!r}: {where}: {str(e).splitlines()[0][:200]}", "is it readable?") from e
+        raise ConfigError(
+            f"endpoint {endpoint.name!r}: {where}: {str(e).splitlines()[0][:200]}", "is it readable?"
+        ) from e
     columns = endpoint.columns
     for key, column in columns.model_dump().items():
         if column is not None and column not in rows.column_names:
@@ -77,7 +83,9 @@ def expand(text: str, environ: Mapping[str, str], name: str) -> str:
     out = text
     for variable in {part.partition("}")[0] for part in text.split("${")[1:]}:
         if variable not in environ:
-            raise ConfigError(f"endpoint {name!r}: ${{{variable}}} is not set", f"export {variable}=... and run again")
+            raise ConfigError(
+                f"endpoint {name!r}: ${{{variable}}} is not set", f"export {variable}=... and run again"
+            )
         out = out.replace(f"${{{variable}}}", environ[variable])
     return os.path.normpath(out) if not out.startswith("hf:") else out
 

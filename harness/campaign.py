@@ -1,0 +1,189 @@
+"""The whole path: config -> prompts -> answers -> similarities -> findings -> files. What the command line calls."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.channels import load_channels
+from harness.channels.samples import logprob_kernels, text_kernels
+from harness.collect.endpoints import recorded
+from harness.collect.runner import Tally, World, collect, planned_keys
+from harness.collect.store import Store
+from harness.config import Called, Campaign, Recorded
+from harness.errors import ConfigError, StoreError
+from harness.inference.controls import Model, pool_for
+from harness.inference.findings import Finding
+from harness.inference.verdicts import TWIN, Grams, Settings, decide, identity, kinship
+from harness.loading import load_config
+from harness.prompts import content_hash, draw, load_set
+from harness.report.manifest import manifest_json
+from harness.report.tables import evidence_csv, summary_csv
+from harness.responses import Prompt, Response, Responses
+from harness.similarity import Similarity
+
+STORE = "responses.sqlite"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A campaign with its prompts drawn and its recorded answers read: all that is known before a call is made."""
+
+    campaign: Campaign
+    base: Path
+    prompts: tuple[Prompt, ...]
+    recorded: tuple[Response, ...]
+    prompt_hashes: Mapping[str, str]
+
+    @property
+    def folder(self) -> Path:
+        """Where this campaign's files go."""
+        return self.base / self.campaign.results / self.campaign.campaign
+
+
+def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) -> Plan:
+    """Read config, prompt sets and recorded answers. Nothing is called or written.
+
+    ``limit`` caps the prompts of every set, for a short form of the campaign.
+    """
+    campaign = load_config(path)
+    base = path.resolve().parent
+    load_channels(campaign.analysis.channels)
+    endpoints = [e for e in campaign.endpoints if isinstance(e, Recorded)]
+    recorded_prompts, answers = recorded.read(endpoints, base, environ) if endpoints else ([], [])
+    prompts: list[Prompt] = []
+    hashes: dict[str, str] = {}
+    for use in campaign.prompts:
+        if limit is not None:
+            use = use.model_copy(update={"limit": min(limit, use.limit or limit)})
+        if use.set == "recorded":
+            if not endpoints:
+                raise ConfigError(
+                    f"{path}: prompts: set `recorded` needs endpoints of kind recorded", "add one"
+                )
+            found: Sequence[Prompt] = recorded_prompts
+            hashes[use.set] = content_hash(recorded_prompts)
+        else:
+            loaded = load_set(use.set, base / "prompts")
+            found, hashes[use.set] = loaded.prompts, loaded.sha256
+        prompts += draw(use, found, campaign.seed)
+    ids = [p.id for p in prompts]
+    if len(set(ids)) < len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise ConfigError(f"{path}: prompt {twice!r} is in the campaign twice", "list every prompt set once")
+    chosen = set(ids)
+    return Plan(campaign, base, tuple(prompts), tuple(a for a in answers if a.prompt in chosen), hashes)
+
+
+def run(plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event) -> None:
+    """Collect whatever is missing, until done or told to stop. Run inside no event loop."""
+    asyncio.run(collect_async(plan, world, tallies, stop))
+
+
+async def collect_async(plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event) -> None:
+    """As `run`, inside an event loop."""
+    with Store(plan.folder / STORE) as store:
+        store.set_plan(plan.prompts, _all_keys(plan))
+        have = store.keys()
+        new = [r for r in plan.recorded if _key(r) not in have]
+        store.add_many(new)
+        for endpoint in plan.campaign.endpoints:
+            if isinstance(endpoint, Recorded):
+                n = sum(r.endpoint == endpoint.name for r in plan.recorded)
+                tallies[endpoint.name] = Tally(planned=n, stored=n, state="done")
+        if any(isinstance(e, Called) for e in plan.campaign.endpoints):
+            await collect(plan.campaign, plan.prompts, store, tallies, world, stop)
+
+
+def _key(r: Response) -> tuple[str, str, int, str]:
+    return r.endpoint, r.prompt, r.sample, r.request_hash
+
+
+def _all_keys(plan: Plan) -> list[tuple[str, str, int, str]]:
+    return [*planned_keys(plan.campaign, plan.prompts), *map(_key, plan.recorded)]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All that was computed of a campaign's answers."""
+
+    findings: tuple[Finding, ...]
+    similarities: tuple[Similarity, ...]
+    responses: Responses
+
+
+def read_responses(plan: Plan) -> Responses:
+    """The stored answers of a plan as a table."""
+    with Store(plan.folder / STORE, readonly=True) as store:
+        prompts = store.prompts()
+        names = [e.name for e in plan.campaign.endpoints]
+        model_at = {n: i for i, n in enumerate(names)}
+        prompt_at = {p.id: i for i, p in enumerate(prompts)}
+        asked = np.zeros((len(prompts), len(names)), dtype=bool)
+        for endpoint, prompt in store.asked():
+            if endpoint in model_at:
+                asked[prompt_at[prompt], model_at[endpoint]] = True
+        table = Responses.of(names, prompts, store.responses(), asked)
+    if not table.text:
+        raise StoreError(f"{plan.folder}: no answers are stored here", "run `harness run` first")
+    return table
+
+
+def score(plan: Plan) -> Scores:
+    """Compare and decide; pure but for reading the store."""
+    campaign, table = plan.campaign, read_responses(plan)
+    channels = load_channels(campaign.analysis.channels)
+    similarities = tuple(s for c in channels.values() if (s := c(table)) is not None)
+    models = [Model(e.name, e.role, e.lineage) for e in campaign.endpoints]
+    a = campaign.analysis
+    settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed)
+    findings = []
+    for suspect, candidate in itertools.product(_by(models, "suspect"), _by(models, "candidate")):
+        if "kinship" in a.questions:
+            doubled = table.with_twin(candidate.name, TWIN)
+            twin = [s for c in channels.values() if (s := c(doubled)) is not None]
+            findings.append(kinship(suspect, candidate, models, similarities, twin, settings))
+        if "identity" in a.questions:
+            pool = pool_for(suspect, candidate, models, [], 0.0)
+            others = [suspect.name, *(m.name for m in models if m.role == "control")]
+            grams = {(o, candidate.name): _grams(table, o, candidate.name) for o in others}
+            findings.append(identity(suspect, candidate, pool, grams, settings))
+    return Scores(tuple(decide(findings, settings)), similarities, table)
+
+
+def _by(models: Sequence[Model], role: str) -> list[Model]:
+    return [m for m in models if m.role == role]
+
+
+def _grams(table: Responses, a: str, b: str) -> dict[str, Grams]:
+    """Kernels between samples of two models, by channel and by how the prompts were put."""
+    i, j = table.models.index(a), table.models.index(b)
+    out: dict[str, Grams] = {}
+    for surface in ("chat", "completion"):
+        part = table.only([k for k, p in enumerate(table.prompts) if p.surface == surface])
+        out[f"text ({surface})"] = text_kernels(part, i, j)
+        out[f"logprobs ({surface})"] = logprob_kernels(part, i, j)
+    return out
+
+
+def write(plan: Plan, scores: Scores, outputs: Mapping[str, str] | None = None) -> list[Path]:
+    """Write the campaign's files, whole or not at all; returns their paths."""
+    files = {"summary.csv": summary_csv(scores.findings), "evidence.csv": evidence_csv(scores.findings)}
+    files |= outputs or {}
+    files["manifest.json"] = manifest_json(plan.campaign, plan.prompt_hashes, plan.folder / STORE, files)
+    paths = []
+    for name, text in files.items():
+        path = plan.folder / name
+        part = path.with_name(f".{name}.part")
+        try:
+            part.write_bytes(text.encode("utf-8", "replace"))
+            part.replace(path)
+        except OSError as e:
+            raise StoreError(f"{path}: {e.strerror or e}", "is the disk full?") from e
+        paths.append(path)
+    return paths

@@ -1,0 +1,79 @@
+"""Who a pair is compared with: roles and lineages -> the pool of one suspect, one candidate and its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.similarity import Similarity
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of a campaign as inference sees it."""
+
+    name: str
+    role: str
+    lineage: str | None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Suspect, candidate and one control a lineage, in this order. ``left_out`` says which controls fell out and why."""
+
+    suspect: str
+    candidate: str
+    controls: tuple[Model, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All models, suspect first, candidate second."""
+        return (self.suspect, self.candidate, *(c.name for c in self.controls))
+
+    @property
+    def lineages(self) -> tuple[str, ...]:
+        """Control lineages: the replicates behind a verdict."""
+        return tuple(str(c.lineage) for c in self.controls)
+
+
+def pool_for(
+    suspect: Model,
+    candidate: Model,
+    models: Sequence[Model],
+    similarities: Sequence[Similarity],
+    min_coverage: float,
+) -> Pool:
+    """Controls for one pair: not of the candidate's lineage nor of the suspect's, if known, one for each lineage.
+
+    Of several models of one lineage the one with the best coverage stands for it: models of one lineage are one
+    replicate, and an average of several would be smoother than any single suspect. Controls under ``min_coverage``
+    in any channel are left out.
+    """
+    kin = {candidate.lineage, suspect.lineage} - {None}
+    best: dict[str, tuple[float, Model]] = {}
+    left_out = []
+    for model in models:
+        if model.role != "control" or model.lineage in kin:
+            continue
+        worst = min((_coverage(s, model.name) for s in similarities), default=0.0)
+        if worst < min_coverage:
+            left_out.append(f"control {model.name} answered only {worst:.0%} of a channel's prompts")
+            continue
+        if model.lineage not in best or worst > best[str(model.lineage)][0]:
+            best[str(model.lineage)] = (worst, model)
+    controls = tuple(model for _, model in best.values())
+    return Pool(suspect.name, candidate.name, controls, tuple(left_out))
+
+
+def _coverage(similarity: Similarity, name: str) -> float:
+    value = float(similarity.coverage[similarity.models.index(name)])
+    return value if np.isfinite(value) else 0.0
+
+
+def restrict(similarity: Similarity, names: Sequence[str]) -> np.ndarray:
+    """Values of some models in a given order, (p, n, n)."""
+    at = [similarity.models.index(n) for n in names]
+    return similarity.values[:, at][:, :, at]

@@ -1,0 +1,81 @@
+"""Findings for the terminal: a table and sentences, with nothing a model said able to move the cursor."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from harness.inference.findings import Finding
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """``text`` without control characters, escape sequences or marks that turn the writing direction."""
+    return _CONTROL.sub("�", text)
+
+
+def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
+    """A table of verdicts, then what each means and what limits it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for name in ("question", "suspect", "candidate", "verdict", "p", "p adj.", "log10 LR", "controls"):
+        table.add_column(name, no_wrap=True)
+    for f in findings:
+        table.add_row(
+            f.question, f.suspect, f.candidate, f"[bold]{f.verdict}[/bold]", _number(f.p_value), _number(f.p_adjusted),
+            _number(f.log10_lr), str(len(f.control_lineages)),
+        )  # fmt: skip
+    console.print(table)
+    for f in findings:
+        console.print(f"\n{f.question}: {plain(f.sentence)}", markup=False)
+        for e in f.evidence:
+            console.print(f"  {_evidence(f, e)}", markup=False)
+        for limit in f.limits:
+            console.print(f"  limit: {plain(limit)}", markup=False)
+
+
+def _evidence(f: Finding, e: Any) -> str:
+    peers = f"controls {_number(e.control_low)} to {_number(e.control_high)}"
+    text = f"{e.channel:22} {e.unit} {_number(e.raw)} ({peers}), effect {_number(e.effect)}"
+    if not math.isnan(e.effect_low):
+        text += f" [{_number(e.effect_low)}, {_number(e.effect_high)}]"
+    return f"{text}, p = {_number(e.p)}, {e.prompts} prompts" + (f"; {plain(e.note)}" if e.note else "")
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def findings_json(findings: Sequence[Finding]) -> str:
+    """Findings as JSON, NaN as null."""
+    return json.dumps([_clean(dataclasses.asdict(f)) for f in findings], indent=2, allow_nan=False)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(v) for v in value]
+    return value
+
+
+def dry_run_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What a run would ask: calls and tokens per endpoint, and the first request to each, word for word."""
+    lines = [f"{'endpoint':24} {'calls':>7} {'stored':>7} {'to ask':>7} {'most answer tokens':>19}"]
+    lines += [
+        f"{r['endpoint']:24} {r['calls']:7} {r['stored']:7} {r['to_ask']:7} {r['max_tokens']:19}"
+        for r in rows
+    ]
+    for row in rows:
+        lines += [f"\n{row['endpoint']} POST {r['path']}\n  {plain(r['body'])}" for r in row["requests"]]
+    return "\n".join(lines)
