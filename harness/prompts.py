@@ -15,7 +15,7 @@ from harness.errors import ConfigError
 from harness.loading import Document, read_text, read_yaml
 from harness.responses import Prompt
 
-_CARD = {
+_CARD: dict[str, Any] = {
     "family": str,
     "version": int,
     "purpose": str,
@@ -134,13 +134,9 @@ def _from_hub(name: str) -> PromptSet:
         raise ConfigError(
             f"data set {repo!r}: {str(e).splitlines()[0][:200]}", "is the name right, is there a network?"
         ) from e
-    rows = [
-        {"id": str(r.get("id", i)), "text": r.get("text") or r.get("prompt")} for i, r in enumerate(dataset)
-    ]
+    rows = [{"id": str(r.get("id", i)), "text": r.get("text") or r.get("prompt")} for i, r in enumerate(dataset)]
     if not rows or not all(isinstance(r["text"], str) for r in rows):
-        raise ConfigError(
-            f"data set {repo!r} has no `text` or `prompt` column", f"it has: {dataset.column_names}"
-        )
+        raise ConfigError(f"data set {repo!r} has no `text` or `prompt` column", f"it has: {dataset.column_names}")
     card: dict[str, Any] = {
         "family": repo.replace("/", "-"),
         "languages": ["en"],
@@ -188,9 +184,7 @@ def _check_card(path: Path, document: Document) -> dict[str, Any]:
             "mend it",
         )
     if card["family"] != path.stem or not card["languages"]:
-        raise ConfigError(
-            f"{document.path}: card.family must be {path.stem!r} and card.languages not empty", "mend it"
-        )
+        raise ConfigError(f"{document.path}: card.family must be {path.stem!r} and card.languages not empty", "mend it")
     return card
 
 
@@ -210,18 +204,14 @@ def _check_rows(path: Path, rows: list[tuple[int, Any]], card: dict[str, Any]) -
             if key in row and not isinstance(row[key], kind):
                 raise ConfigError(f"{where}: {key!r} has the wrong type", f"is {row[key]!r}")
         if row["id"] in seen:
-            raise ConfigError(
-                f"{where}: id {row['id']!r} is already used on line {seen[row['id']]}", "ids are unique"
-            )
+            raise ConfigError(f"{where}: id {row['id']!r} is already used on line {seen[row['id']]}", "ids are unique")
         if len(row["text"]) > _MAX_CHARS:
             raise ConfigError(f"{where}: text has {len(row['text']):,} characters", f"at most {_MAX_CHARS:,}")
         seen[row["id"]] = line
     if not rows:
         raise ConfigError(f"{path}: no prompts", "add some under `prompts:`")
     if card["queries"] != len(rows):
-        raise ConfigError(
-            f"{path}: card.queries says {card['queries']}, the file has {len(rows)}", "mend the card"
-        )
+        raise ConfigError(f"{path}: card.queries says {card['queries']}, the file has {len(rows)}", "mend the card")
     return [r for _, r in rows]
 
 
@@ -232,9 +222,7 @@ def draw(use: PromptUse, prompts: Sequence[Prompt], seed: int) -> tuple[Prompt, 
         rng = random.Random(f"{seed}:{use.set}")  # noqa: S311 - a reproducible draw, not a secret
         keep = set(rng.sample(range(len(chosen)), use.limit))
         chosen = [p for i, p in enumerate(chosen) if i in keep]
-    changes = use.model_dump(
-        include={"samples", "max_tokens", "temperature", "top_p", "surface"}, exclude_none=True
-    )
+    changes = use.model_dump(include={"samples", "max_tokens", "temperature", "top_p", "surface"}, exclude_none=True)
     if use.top_logprobs is not None:
         changes["top_logprobs"] = use.top_logprobs or None
     return tuple(replace(p, **changes) for p in chosen)

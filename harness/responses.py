@@ -248,9 +248,7 @@ class Responses:
         prompt_at = {p.id: i for i, p in enumerate(prompts)}
         kept = [a for a in answers if a.endpoint in model_at and a.prompt in prompt_at]
         kept.sort(key=lambda a: (prompt_at[a.prompt], model_at[a.endpoint], a.sample))
-        cells = np.array(
-            [prompt_at[a.prompt] * len(models) + model_at[a.endpoint] for a in kept], dtype=np.int64
-        )
+        cells = np.array([prompt_at[a.prompt] * len(models) + model_at[a.endpoint] for a in kept], dtype=np.int64)
         start = np.searchsorted(cells, np.arange(len(prompts) * len(models) + 1)).astype(np.int64)
         answered = (np.diff(start) > 0).reshape(len(prompts), len(models))
         return cls(

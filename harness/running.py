@@ -14,14 +14,14 @@ from harness.collect.runner import Tally, World
 from harness.errors import HarnessError
 
 
-class Interrupted(HarnessError):
+class InterruptedRunError(HarnessError):
     """The run was stopped by the user; what was answered is stored."""
 
     exit_code = 130
 
 
 def run_with_progress(plan: Plan, environ: Mapping[str, str], config: Path, *, quiet: bool) -> int:
-    """Collect with progress; returns the number of calls that failed. Raises `Interrupted` after Ctrl-C."""
+    """Collect with progress; returns the number of calls that failed. Raises `InterruptedRunError` after Ctrl-C."""
     tallies: dict[str, Tally] = {}
     try:
         stopped = asyncio.run(_run(plan, environ, tallies, quiet))
@@ -32,9 +32,7 @@ def run_with_progress(plan: Plan, environ: Mapping[str, str], config: Path, *, q
     if stopped:
         stored = sum(t.stored for t in tallies.values())
         planned = sum(t.planned for t in tallies.values())
-        raise Interrupted(
-            f"stopped: {stored} of {planned} answers are stored", f"resume: harness run {config}"
-        )
+        raise InterruptedRunError(f"stopped: {stored} of {planned} answers are stored", f"resume: harness run {config}")
     return sum(max(0, t.planned - t.stored) for t in tallies.values())
 
 
@@ -73,9 +71,7 @@ async def _run(plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally]
 @contextlib.contextmanager
 def _signals(loop: asyncio.AbstractEventLoop, handler: object) -> Iterator[None]:
     names = [signal.SIGINT, signal.SIGTERM]
-    with contextlib.suppress(
-        NotImplementedError, RuntimeError
-    ):  # not on Windows, not outside the main thread
+    with contextlib.suppress(NotImplementedError, RuntimeError):  # not on Windows, not outside the main thread
         for name in names:
             loop.add_signal_handler(name, handler)  # type: ignore[arg-type]
     try:

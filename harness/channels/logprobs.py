@@ -49,7 +49,7 @@ def logprobs(responses: Responses) -> Similarity | None:
 
 def first_tokens(responses: Responses, prompt: int, model: int) -> list[Mapping[bytes, float]]:
     """First-token alternatives, token -> probability, of every sample that has them."""
-    out = []
+    out: list[Mapping[bytes, float]] = []
     for row in responses.rows(prompt, model):
         found = decode_logprobs(responses.logprobs[row])
         if found is not None and found.top and len(found.top[0]) > 1 and not _merged(found):

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from harness.responses import Responses
 
 # Scripts written without spaces (Thai to Khmer, kana, Han): one character is one word.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
 _WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+")
 _TAGS = r"(?:think|thinking|thought|thoughts|reasoning|reflection|seed:think)"
 _OPEN = rf"(?:<\|?{_TAGS}\|?>|<\|begin_of_thought\|>|◁think▷|\[THINK\])"

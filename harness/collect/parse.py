@@ -12,9 +12,7 @@ import msgspec
 from harness.errors import CallError
 from harness.responses import Outcome
 
-_FILTERED = frozenset(
-    {"content_filter", "content-filter", "safety", "blocklist", "prohibited_content", "recitation"}
-)
+_FILTERED = frozenset({"content_filter", "content-filter", "safety", "blocklist", "prohibited_content", "recitation"})
 _TRUNCATED = frozenset({"length", "max_tokens", "model_length"})
 
 
@@ -106,9 +104,7 @@ def parse(content: bytes) -> Answer:
         response_id=reply.id or "",
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
-        reasoning_tokens=usage.completion_tokens_details.reasoning_tokens
-        if usage.completion_tokens_details
-        else None,
+        reasoning_tokens=usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None,
         logprobs=_pack(choice.logprobs),
     )
 

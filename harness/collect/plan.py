@@ -43,9 +43,7 @@ def surface_for(prompt: Prompt, endpoint: Called) -> Surface | None:
     return "completion" if prompt.surface == "chat" else None
 
 
-def request_body(
-    prompt: Prompt, endpoint: Called, surface: Surface, sample: int, model: str
-) -> dict[str, Any]:
+def request_body(prompt: Prompt, endpoint: Called, surface: Surface, sample: int, model: str) -> dict[str, Any]:
     """The request as a mapping: only what the prompt's card and the config say, nothing hidden.
 
     A ``seed`` among the endpoint's params is a root: each call sends one drawn from it, the endpoint, the prompt and
@@ -58,9 +56,7 @@ def request_body(
             messages.insert(0, {"role": "system", "content": endpoint.system_prompt})
         body["messages"] = messages
     else:
-        written = (
-            endpoint.template.replace("{prompt}", prompt.text) if prompt.surface == "chat" else prompt.text
-        )
+        written = endpoint.template.replace("{prompt}", prompt.text) if prompt.surface == "chat" else prompt.text
         body["prompt"] = written
     for key in ("max_tokens", "temperature", "top_p"):
         if (value := getattr(prompt, key)) is not None:

@@ -99,13 +99,9 @@ async def collect(
         pools = []
         for endpoint in waiting:
             todo = (j for j in jobs(endpoint, prompts, model_name(endpoint)) if _key(j) not in have)
-            wire = await stack.enter_async_context(
-                _open(endpoint, addresses[endpoint.name], campaign.collect, world)
-            )
+            wire = await stack.enter_async_context(_open(endpoint, addresses[endpoint.name], campaign.collect, world))
             gate = Gate(campaign.collect.park_after, world.sleep, world.clock)
-            pools.append(
-                Pool(endpoint, todo, wire, gate, store, tallies[endpoint.name], world, campaign.collect, stop)
-            )
+            pools.append(Pool(endpoint, todo, wire, gate, store, tallies[endpoint.name], world, campaign.collect, stop))
         errors = await asyncio.gather(*(p.first() for p in pools))
         broken = [f"{p.endpoint.name}: {e}" for p, e in zip(pools, errors, strict=True) if e is not None]
         if broken:
@@ -127,9 +123,7 @@ def _keys(endpoint: Called, prompts: Sequence[Prompt]) -> Iterator[Key]:
 
 def planned_keys(campaign: Campaign, prompts: Sequence[Prompt]) -> Iterator[Key]:
     """Keys of all calls of a campaign."""
-    return itertools.chain.from_iterable(
-        _keys(e, prompts) for e in campaign.endpoints if isinstance(e, Called)
-    )
+    return itertools.chain.from_iterable(_keys(e, prompts) for e in campaign.endpoints if isinstance(e, Called))
 
 
 async def _addresses(
@@ -232,7 +226,7 @@ class Pool:
         self._tally.in_flight += 1
         try:
             retrying = policy(attempts, self._settings.max_wait, sleep=self._world.sleep, rng=self._world.rng)
-            response = await retrying(attempt)
+            response: Response = await retrying(attempt)
         except CallError as error:
             self._store.add_failure(job, error, self._stamp())
             self._tally.failed += 1

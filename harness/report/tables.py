@@ -9,8 +9,15 @@ from collections.abc import Iterable, Sequence
 
 from harness.inference.findings import Finding
 
-SUMMARY = ["question", "suspect", "candidate", "verdict", "sentence", "p_value", "p_smallest_possible", "p_adjusted", "log10_lr", "log10_lr_low", "log10_lr_high", "lr_words", "effect", "effect_low", "effect_high", "control_lineages", "controls", "prompts", "coverage", "limits"]
-EVIDENCE = ["question", "suspect", "candidate", "channel", "sees", "unit", "similarity", "controls_low", "controls_high", "effect", "effect_low", "effect_high", "p_value", "prompts", "coverage", "note"]
+SUMMARY = (
+    *("question", "suspect", "candidate", "verdict", "sentence", "p_value", "p_smallest_possible", "p_adjusted"),
+    *("log10_lr", "log10_lr_low", "log10_lr_high", "lr_words", "effect", "effect_low", "effect_high"),
+    *("control_lineages", "controls", "prompts", "coverage", "limits"),
+)
+EVIDENCE = (
+    *("question", "suspect", "candidate", "channel", "sees", "unit", "similarity", "controls_low", "controls_high"),
+    *("effect", "effect_low", "effect_high", "p_value", "prompts", "coverage", "note"),
+)
 
 
 def summary_csv(findings: Iterable[Finding]) -> str:
@@ -48,11 +55,7 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
     text = str(value)
-    if (
-        (isinstance(value, str)
-        and text.lstrip()[:1] in ("=", "+", "-", "@", "|", "%"))
-        or text[:1] in ("\t", "\r")
-    ):
+    if (isinstance(value, str) and text.lstrip()[:1] in ("=", "+", "-", "@", "|", "%")) or text[:1] in ("\t", "\r"):
         return "'" + text  # OWASP, CSV injection
     return text
 

@@ -48,9 +48,7 @@ def alias(endpoint: Local) -> str:
 
 async def _address(process: asyncio.subprocess.Process, endpoint: Local, gguf: Path, log: object) -> str:
     if process.stdout is None:
-        raise EndpointError(
-            f"{endpoint.name}: the server has no output", "this is a defect; please report it"
-        )
+        raise EndpointError(f"{endpoint.name}: the server has no output", "this is a defect; please report it")
     try:
         async with asyncio.timeout(_START_SECONDS):
             line = await process.stdout.readline()
@@ -58,9 +56,7 @@ async def _address(process: asyncio.subprocess.Process, endpoint: Local, gguf: P
     except (TimeoutError, ValueError, KeyError) as e:
         text = _tail(log)
         if "No module named 'xllamacpp'" in text:
-            raise EndpointError(
-                f"{endpoint.name}: kind `local` needs xllamacpp", "pip install '.[local]'"
-            ) from None
+            raise EndpointError(f"{endpoint.name}: kind `local` needs xllamacpp", "pip install '.[local]'") from None
         raise EndpointError(
             f"{endpoint.name}: llama.cpp could not serve {gguf}: {text or type(e).__name__}",
             "is the file a complete GGUF of a model that llama.cpp knows, and is there memory for it?",

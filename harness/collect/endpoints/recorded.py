@@ -16,9 +16,7 @@ _CHANNELS = ("wording", "verbatim", "style")
 _FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
-def read(
-    endpoints: Sequence[Recorded], base: Path, environ: Mapping[str, str]
-) -> tuple[list[Prompt], list[Response]]:
+def read(endpoints: Sequence[Recorded], base: Path, environ: Mapping[str, str]) -> tuple[list[Prompt], list[Response]]:
     """Answers of all recorded endpoints, and the prompts they answered in order of first appearance.
 
     Raises `ConfigError` for a missing file, column or model.
@@ -83,9 +81,7 @@ def expand(text: str, environ: Mapping[str, str], name: str) -> str:
     out = text
     for variable in {part.partition("}")[0] for part in text.split("${")[1:]}:
         if variable not in environ:
-            raise ConfigError(
-                f"endpoint {name!r}: ${{{variable}}} is not set", f"export {variable}=... and run again"
-            )
+            raise ConfigError(f"endpoint {name!r}: ${{{variable}}} is not set", f"export {variable}=... and run again")
         out = out.replace(f"${{{variable}}}", environ[variable])
     return os.path.normpath(out) if not out.startswith("hf:") else out
 
