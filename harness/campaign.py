@@ -18,8 +18,11 @@ from harness.collect.store import Store
 from harness.config import Called, Campaign, Recorded
 from harness.errors import ConfigError, StoreError
 from harness.inference.controls import Model, pool_for
-from harness.inference.findings import Finding
-from harness.inference.verdicts import TWIN, Grams, Settings, decide, identity, kinship
+from harness.inference.findings import Finding, Settings
+from harness.inference.identity import Grams, identity
+from harness.inference.kinship import TWIN, kinship
+from harness.inference.likelihood import LikelihoodTable
+from harness.inference.verdicts import decide
 from harness.loading import load_config
 from harness.prompts import content_hash, draw, load_set
 from harness.report.manifest import manifest_json
@@ -140,12 +143,13 @@ def score(plan: Plan) -> Scores:
     models = [Model(e.name, e.role, e.lineage) for e in campaign.endpoints]
     a = campaign.analysis
     settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed)
+    lr_table = LikelihoodTable.shipped()
     findings = []
     for suspect, candidate in itertools.product(_by(models, "suspect"), _by(models, "candidate")):
         if "kinship" in a.questions:
             doubled = table.with_twin(candidate.name, TWIN)
             twin = [s for c in channels.values() if (s := c(doubled)) is not None]
-            findings.append(kinship(suspect, candidate, models, similarities, twin, settings))
+            findings.append(kinship(suspect, candidate, models, similarities, twin, lr_table, settings))
         if "identity" in a.questions:
             pool = pool_for(suspect, candidate, models, [], 0.0)
             others = [suspect.name, *(m.name for m in models if m.role == "control")]

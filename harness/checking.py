@@ -12,7 +12,7 @@ from harness.collect.runner import key_of, model_name
 from harness.collect.store import Store
 from harness.config import Called, Local, OpenAIChat, OpenAICompletions, Recorded
 from harness.errors import EndpointError
-from harness.inference.kinship import controls_needed, smallest_p
+from harness.inference.pair_rank import controls_needed, smallest_p
 
 
 def dry_run_rows(plan: Plan) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Pool:
-    """Suspect, candidate and one control a lineage, in this order. ``left_out`` says which controls fell out and why."""
+    """Suspect, candidate and one control a lineage, in this order. ``left_out``: controls that fell out, and why."""
 
     suspect: str
     candidate: str

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.inference.controls import Pool
+
 Verdict = Literal[
     "SAME-LIKE",
     "DIFFERENT-LIKE",
@@ -46,7 +48,8 @@ class Finding:
     """One verdict: a statement about behaviour with an error rate, never about intent.
 
     ``p_value`` is exact under the null of the question, ``p_floor`` the smallest it could have been, ``p_adjusted``
-    after Holm over all findings of the campaign. ``log10_lr`` is NaN where no calibration fits.
+    after Holm over all findings of the campaign. ``p_candidate`` is the rank on the candidate's own row, hub or not,
+    which cannot be under 1 / (control lineages + 1). ``log10_lr`` is NaN where no calibration fits.
     """
 
     question: str
@@ -63,6 +66,7 @@ class Finding:
     control_lineages: tuple[str, ...]
     prompts: int
     coverage: float
+    p_candidate: float = NAN
     log10_lr: float = NAN
     log10_lr_low: float = NAN
     log10_lr_high: float = NAN
@@ -80,3 +84,34 @@ def holm(p_values: list[float]) -> list[float]:
         running = max(running, min(1.0, (len(order) - rank) * p))
         out[i] = running
     return out
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How findings are decided; see `harness.config.Analysis`."""
+
+    alpha: float
+    min_coverage: float
+    permutations: int
+    bootstrap: int
+    seed: int
+
+
+def blank_finding(question: str, pool: Pool) -> Finding:
+    """Nothing found yet: the start of every finding."""
+    return Finding(
+        question=question,
+        suspect=pool.suspect,
+        candidate=pool.candidate,
+        verdict="INCONCLUSIVE",
+        sentence="",
+        p_value=NAN,
+        p_floor=NAN,
+        p_adjusted=NAN,
+        effect=NAN,
+        effect_low=NAN,
+        effect_high=NAN,
+        control_lineages=pool.lineages,
+        prompts=0,
+        coverage=NAN,
+    )

@@ -1,81 +1,100 @@
-"""Identity: do two endpoints answer from the same distribution? A permutation test within prompts."""
+"""Identity: do suspect and candidate answer from the same distribution?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.inference.controls import Model, Pool
+from harness.inference.findings import NAN, ChannelEvidence, Finding, Settings, blank_finding
+from harness.inference.two_sample import TwoSample, halves, two_sample
+
 Floats = NDArray[np.float64]
+Grams = Sequence[tuple[Floats, int]]
 
 
-@dataclass(frozen=True)
-class TwoSample:
-    """Result of `two_sample`.
+def identity(
+    suspect: Model,
+    candidate: Model,
+    pool: Pool,
+    grams: Mapping[tuple[str, str], Mapping[str, Grams]],
+    settings: Settings,
+) -> Finding:
+    """Do suspect and candidate answer from the same distribution?
 
-    ``statistic`` is the mean over prompts of the squared maximum mean discrepancy, ``p_value`` exact for the
-    permutations drawn, ``p_floor`` the smallest it could be, ``effect`` the tested sum of standardised discrepancies
-    in null standard deviations.
+    ``grams[(a, b)][channel]`` are the kernels between samples of two models (`harness.channels.samples`). Every
+    control is tested against the candidate too: a test that cannot tell those apart finds nothing out.
     """
-
-    statistic: float
-    p_value: float
-    p_floor: float
-    effect: float
-    prompts: int
-
-
-def two_sample(grams: Sequence[tuple[Floats, int]], permutations: int, rng: np.random.Generator) -> TwoSample:
-    """MMD two-sample test with labels permuted within each prompt (Gretton et al. 2012; Gao et al., ICLR 2025).
-
-    Parameters
-    ----------
-    grams : per prompt the Gram matrix (n_a + n_b,) squared, first sample's rows first, and n_a.
-    permutations : how many relabellings are drawn; p = (1 + those at least as far apart) / (1 + drawn).
-
-    Notes
-    -----
-    Exact whatever the kernel and sample size: under the null the labels of one prompt's samples are exchangeable.
-    Prompts are not replicates of one another here; the sample within the prompt is.
-    """
-    if not grams:
-        return TwoSample(np.nan, np.nan, np.nan, np.nan, 0)
-    total = np.zeros(permutations + 1)
-    raw = 0.0
-    for gram, n_a in grams:
-        n = gram.shape[0]
-        labels = np.zeros((permutations + 1, n))
-        labels[0, :n_a] = 1.0
-        order = np.argsort(rng.random((permutations, n)), axis=1)
-        np.put_along_axis(labels[1:], order[:, :n_a], 1.0, axis=1)
-        discrepancy = _mmd(gram, labels)
-        raw += float(discrepancy[0])
-        total += _standardised(discrepancy)
-    p = float((1 + (total[1:] >= total[0] - 1e-9).sum()) / (1 + permutations))
-    spread = float(total[1:].std())
-    effect = float((total[0] - total[1:].mean()) / spread) if spread > 1e-12 else 0.0
-    return TwoSample(raw / len(grams), p, 1.0 / (1 + permutations), effect, len(grams))
-
-
-def _standardised(discrepancy: Floats) -> Floats:
-    """Each prompt in units of its own spread over relabellings, the true one included: one noisy prompt must not
-    drown the rest, and the true labels must not be treated apart."""
-    spread = discrepancy.std()
-    out: Floats = (discrepancy - discrepancy.mean()) / spread if spread > 1e-12 else np.zeros_like(discrepancy)
-    return out
+    rng = np.random.default_rng(settings.seed)
+    channels = grams.get((suspect.name, candidate.name), {})
+    results = {c: two_sample(g, settings.permutations, rng) for c, g in channels.items() if g}
+    blank = blank_finding("identity", pool)
+    if not results:
+        note = "identity needs two or more samples a prompt at a temperature above 0, or logprobs of repeated calls"
+        return replace(blank, sentence=f"Cannot tell: {note}.", limits=(note,))
+    notes, seen, blind = _identity_checks(candidate, pool, grams, results, settings, rng)
+    speaking = {c: r for c, r in results.items() if c not in blind} or results
+    p = min(1.0, len(speaking) * min(r.p_value for r in speaking.values()))
+    strongest = min(speaking.values(), key=lambda r: (r.p_value, -r.effect))
+    evidence = tuple(
+        ChannelEvidence(
+            channel=c,
+            sees="samples",
+            unit="MMD squared",
+            prompts=r.prompts,
+            coverage=NAN,
+            raw=r.statistic,
+            control_low=seen.get(c, (NAN, NAN))[0],
+            control_high=seen.get(c, (NAN, NAN))[1],
+            effect=r.effect,
+            p=r.p_value,
+            note=blind.get(c, ""),
+        )
+        for c, r in results.items()
+    )
+    return replace(
+        blank,
+        p_value=p,
+        p_floor=min(1.0, len(speaking) * strongest.p_floor),
+        effect=strongest.effect,
+        prompts=max(r.prompts for r in speaking.values()),
+        coverage=1.0,
+        limits=tuple(notes),
+        evidence=evidence,
+    )
 
 
-def _mmd(gram: Floats, labels: Floats) -> Floats:
-    """Biased squared MMD for each row of 0/1 labels, (r, n) -> (r,)."""
-    a, b = labels, 1.0 - labels
-    weights = a / a.sum(1, keepdims=True) - b / b.sum(1, keepdims=True)
-    out: Floats = np.einsum("ri,ij,rj->r", weights, gram, weights, optimize=True)
-    return out
-
-
-def halves(gram: Floats) -> tuple[Floats, int]:
-    """Samples of one endpoint as two: even against odd ones. The test must find these identical."""
-    order = np.r_[np.arange(0, len(gram), 2), np.arange(1, len(gram), 2)]
-    return gram[np.ix_(order, order)], (len(gram) + 1) // 2
+def _identity_checks(
+    candidate: Model,
+    pool: Pool,
+    grams: Mapping[tuple[str, str], Mapping[str, Grams]],
+    results: Mapping[str, TwoSample],
+    settings: Settings,
+    rng: np.random.Generator,
+) -> tuple[list[str], dict[str, tuple[float, float]], dict[str, str]]:
+    """Notes, the controls' range, and the channels that see nothing here: those that cannot tell a control apart."""
+    notes = []
+    seen: dict[str, tuple[float, float]] = {}
+    blind: dict[str, str] = {}
+    for channel in results:
+        tests = {
+            c.name: two_sample(grams.get((c.name, candidate.name), {}).get(channel, ()), settings.permutations, rng)
+            for c in pool.controls
+        }
+        missed = [n for n, t in tests.items() if t.prompts and t.p_value > settings.alpha]
+        if missed:
+            blind[channel] = f"abstains: cannot tell {', '.join(missed)} from {candidate.name}"
+            notes.append(f"{channel} {blind[channel]}")
+        statistics = [t.statistic for t in tests.values() if t.prompts]
+        if statistics:
+            seen[channel] = (min(statistics), max(statistics))
+        pair = grams.get((pool.suspect, candidate.name), {}).get(channel, ())
+        own = [halves(g[n:, n:]) for g, n in pair if len(g) - n >= 4]
+        if own and (t := two_sample(own, settings.permutations, rng)).p_value <= settings.alpha / 10:
+            notes.append(f"FAILED positive control: {channel} tells {candidate.name} from itself (p = {t.p_value:.2g})")
+    if len(blind) == len(results):
+        notes.append("FAILED negative control: no channel tells every control from the candidate")
+    return notes, seen, blind

@@ -1,123 +1,183 @@
-"""Kinship of one suspect with one candidate, judged against control lineages.
-
-Every model of the pool (suspect, candidate, K controls, one a lineage) is treated alike: nothing below looks at which
-pair is the accused one until the last step. If suspect and candidate are as unrelated as the controls, the accused pair
-is a random one of the (K+1)(K+2)/2 pairs of the pool, so its rank is a p-value, whatever the number of prompts.
-
-Shapes: values (p, m, m) similarities per prompt, NaN on the diagonal and where a model did not answer.
-"""
+"""Kinship: is the suspect closer to the candidate than unrelated models are to one another?"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from harness.inference.controls import Model, Pool, pool_for, restrict
+from harness.inference.findings import ChannelEvidence, Finding, Settings, blank_finding
+from harness.inference.likelihood import LikelihoodTable, verbal
+from harness.inference.pair_rank import additive_residuals, excess, max_null_p, row_p, smallest_p
+from harness.similarity import Similarity
 
 Floats = NDArray[np.float64]
+TWIN = "\x00twin"  # no endpoint can be called this
 
 
-def additive_residuals(values: NDArray[np.floating], scale: bool = True) -> Floats:
-    """Residuals of v_ij = m + a_i + a_j, least squares over the off-diagonal pairs of each prompt.
+def kinship(
+    suspect: Model,
+    candidate: Model,
+    models: Sequence[Model],
+    similarities: Sequence[Similarity],
+    twin: Sequence[Similarity],
+    table: LikelihoodTable,
+    settings: Settings,
+) -> Finding:
+    """Is the suspect closer to the candidate than unrelated models are to one another?
 
-    Closed form for a hollow symmetric matrix over m models: a_i = (r_i - T/m) / (m - 2), with row sums r and T their sum.
-    Plain double-centring is this for large m; for the small pools of an audit it is biased.
-
-    Parameters
-    ----------
-    values : (..., m, m); prompts that fewer than four models answered give NaN.
-    scale : divide by the root mean square residual of the prompt, so that prompts weigh alike.
+    ``twin`` holds similarities in which half of the candidate's samples pose as a model called `TWIN`: the
+    positive control. ``table`` calibrates the likelihood ratio. The p-value is not yet adjusted; see `decide`.
     """
-    v = np.asarray(values, dtype=np.float64)
-    seen = np.isfinite(v)
-    count = seen.sum(-1)  # models answered, less one
-    answered = count > 0
-    m = answered.sum(-1)[..., None]
-    rows = np.where(seen, v, 0.0).sum(-1)
-    total = rows.sum(-1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        effect = np.where(answered & (m > 3), (rows - total / m) / (m - 2), np.nan)
-        grand = (total / (m * (m - 1)))[..., None]
-        out = v - grand - effect[..., :, None] - effect[..., None, :]
-        if scale:
-            free = (m * (m - 3) / 2)[..., None]
-            square = np.where(seen, out, 0.0) ** 2
-            out = out / np.sqrt(square.sum((-1, -2), keepdims=True) / 2 / free)
-    return np.where(seen, out, np.nan)
+    combined_in = [s for s in similarities if s.sees != "reported"]
+    usable, notes = _covered(combined_in, (suspect.name, candidate.name), settings.min_coverage)
+    pool = pool_for(suspect, candidate, models, usable, settings.min_coverage)
+    notes += pool.left_out
+    blank = blank_finding("kinship", pool)
+    if not usable or len(pool.controls) < 2:
+        why = "no channel has enough usable answers" if not usable else "fewer than two control lineages are usable"
+        return replace(blank, sentence=f"Cannot tell: {why}.", limits=tuple(notes))
+    rng = np.random.default_rng(settings.seed)
+    values = [restrict(s, pool.names) for s in usable]
+    evidence = tuple(_channel(s, v, settings.bootstrap, rng) for s, v in zip(usable, values, strict=True))
+    combined = combine(values)
+    p = max_null_p(combined, combined[0, 1])
+    low, high = _interval(values, settings.bootstrap, rng)
+    notes += _self_checks(pool, usable, twin, settings)
+    finding = replace(
+        blank,
+        p_value=p,
+        p_floor=smallest_p(len(pool.controls)),
+        p_candidate=row_p(combined),
+        effect=float(combined[0, 1]),
+        effect_low=low,
+        effect_high=high,
+        prompts=len({q for s in usable for q in s.prompts}),
+        coverage=min(e.coverage for e in evidence),
+        evidence=evidence,
+    )
+    finding, more = _with_likelihood(finding, table)
+    return replace(finding, limits=(*notes, *more))
 
 
-def excess(values: NDArray[np.floating]) -> Floats:
-    """(m, m) mean scaled residual in units of its spread from prompt to prompt; larger = more alike.
+def _with_likelihood(f: Finding, table: LikelihoodTable) -> tuple[Finding, list[str]]:
+    """log10 LR of the channel that the calibration knows, its interval that of the channel's effect."""
+    found = next((e for e in f.evidence if e.channel == table.channel), None)
+    k = len(f.control_lineages)
+    line = table.line(k, found.prompts) if found else None
+    if found is None or line is None:
+        least = f"{table.controls[0]} control lineages and {table.prompts[0]} prompts"
+        return f, [f"no likelihood ratio: the calibration needs the {table.channel} channel, {least}"]
+    value, low, high = line.transform([found.effect, found.effect_low, found.effect_high])
+    notes = [f"the likelihood ratio is bounded to [{line.lower:.2g}, {line.upper:.2g}] by the data it was fitted on"]
+    return replace(
+        f, log10_lr=float(value), log10_lr_low=float(low), log10_lr_high=float(high), lr_words=verbal(float(value))
+    ), notes
 
-    Dimensionless, and steady in the number of prompts: an effect size, not a test statistic. The spread is one number for
-    the pool (root mean over pairs of the variance over prompts), so the order of the pairs is that of the means.
+
+def combine(values: Sequence[Floats]) -> Floats:
+    """Mean over channels of the excess, each in units of its own spread over pairs, (n, n).
+
+    One combined score and one rank of it is valid however dependent the channels are; multiplying p-values is not.
     """
-    residuals = additive_residuals(values)
-    usable = np.isfinite(residuals)
-    n = usable.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(usable, residuals, 0.0).sum(0) / n
-        spread = np.where(usable, residuals**2, 0.0).sum(0) / n - mean**2
-        noise = np.sqrt(np.nanmean(spread) * np.nanmean(n) / max(float(np.nanmean(n)) - 1.0, 1.0))
-    return additive_residuals(mean, scale=False) / noise
+    total = []
+    for v in values:
+        e = excess(v)
+        total.append(e / np.sqrt(np.nanmean(e**2)))
+    out: Floats = np.mean(total, axis=0)
+    return out
 
 
-def pair_t(matrix: NDArray[np.floating]) -> Floats:
-    """Externally studentised residual of every pair in the additive model (the outlier test of two-way analysis of variance).
-
-    t_ij = e_ij / sqrt(1-h) / s_(ij) with the leverage h = 2/(m-1), the same for all pairs, and s_(ij) from the fit without
-    the pair. Monotone in the excess, so ranks agree; comparable across pool sizes. NaN where fewer than two degrees remain.
-
-    Parameters
-    ----------
-    matrix : (..., m, m) excess, as `excess` returns it.
-    """
-    e = np.asarray(matrix, dtype=np.float64)
-    m = e.shape[-1]
-    free = m * (m - 3) // 2  # pairs less effects
-    if free < 2:
-        return np.full(e.shape, np.nan)
-    own = e**2 / (1.0 - 2.0 / (m - 1))
-    total = np.nansum(e**2, axis=(-1, -2), keepdims=True) / 2
-    rest = np.maximum(total - own, 1e-12 * total) / (free - 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return e / np.sqrt((1.0 - 2.0 / (m - 1)) * rest)
+def _covered(
+    similarities: Sequence[Similarity], names: Sequence[str], least: float
+) -> tuple[list[Similarity], list[str]]:
+    usable, notes = [], []
+    for s in similarities:
+        worst = min((float(s.coverage[s.models.index(n)]), n) for n in names)
+        if worst[0] >= least:
+            usable.append(s)
+        else:
+            notes.append(f"{s.channel} abstains: {worst[1]} gave usable answers to {worst[0]:.0%} of its prompts")
+    return usable, notes
 
 
-def quasi_normal(t: NDArray[np.floating] | float, m: int) -> Floats:
-    """Normal score with the tail area of t on m(m-3)/2 - 1 degrees: one scale for all numbers of controls."""
-    degrees = m * (m - 3) // 2 - 1
-    value = np.asarray(t, dtype=np.float64)
-    return -np.sign(value) * stats.norm.ppf(np.exp(stats.t.logsf(np.abs(value), degrees)))
+def _channel(s: Similarity, v: Floats, rounds: int, rng: np.random.Generator) -> ChannelEvidence:
+    matrix = excess(v)
+    raw = _mean(v)
+    others = raw[np.triu_indices(len(raw), 1)][1:]  # every pair but the accused one, which comes first
+    low, high = _interval([v], rounds, rng)
+    return ChannelEvidence(
+        channel=s.channel,
+        sees=s.sees,
+        unit=s.unit,
+        prompts=int(np.isfinite(v[:, 0, 1]).sum()),
+        coverage=float(np.nanmin(s.coverage)),
+        raw=float(raw[0, 1]),
+        control_low=float(np.nanmin(others)),
+        control_high=float(np.nanmax(others)),
+        effect=float(matrix[0, 1]),
+        effect_low=low,
+        effect_high=high,
+        p=max_null_p(matrix, matrix[0, 1]),
+    )
 
 
-def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int = 1) -> float:
-    """Exact p-value of the best of M candidates: what chance would give a score this high?
-
-    Under the null the N models of the pool are exchangeable, so any of them may be the suspect and any M others its
-    candidates. A model x with r_x partners at or above `observed` meets one with probability 1 - C(N-1-r_x, M)/C(N-1, M);
-    p is the mean over x. With M = 1 it is the rank of the accused pair among all pairs. Used as a single-step
-    family-wise p for each candidate, it holds when others are true kin, as kin only raise the reference.
-    """
-    e = np.asarray(matrix, dtype=np.float64)
-    others = e.shape[0] - 1
-    if not 1 <= n_candidates <= others:
-        raise ValueError(f"n_candidates must be in 1..{others}")
-    reach = (e >= observed - 1e-12).sum(1)  # NaN compares false
-    steps = np.arange(n_candidates)
-    miss = np.clip(others - reach[:, None] - steps, 0, None) / (others - steps)
-    return float(1.0 - miss.prod(1).mean())
+def _interval(values: Sequence[Floats], rounds: int, rng: np.random.Generator) -> tuple[float, float]:
+    """95 % bootstrap interval of the accused pair's effect over prompts."""
+    draws = np.zeros((len(values), rounds))
+    for row, v in enumerate(values):
+        residuals = additive_residuals(v)
+        noise = _noise(residuals)
+        pair = residuals[:, 0, 1]
+        pair = pair[np.isfinite(pair)]
+        means = pair[rng.integers(0, len(pair), (rounds, len(pair)))].mean(1) / noise
+        spread = np.sqrt(np.nanmean(excess(v) ** 2)) if len(values) > 1 else 1.0
+        draws[row] = means / spread
+    low, high = np.quantile(draws.mean(0), [0.025, 0.975])
+    return float(low), float(high)
 
 
-def smallest_p(n_controls: int, n_candidates: int = 1) -> float:
-    """The floor of `max_null_p`: the accused pair alone at the top of the pool."""
-    n = n_controls + n_candidates + 1
-    ties = 2.0 if n == 4 else 1.0  # in a pool of four the residual of a pair is that of the opposite pair
-    return ties * 2.0 * n_candidates / (n * (n - 1))
+def _mean(values: Floats) -> Floats:
+    """Mean over prompts where there is one, NaN elsewhere: the diagonal has none."""
+    seen = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        out: Floats = np.where(seen, values, 0.0).sum(0) / seen.sum(0)
+    return out
 
 
-def controls_needed(alpha: float, n_candidates: int = 1) -> int:
-    """Fewest control lineages with which a verdict at `alpha` is possible at all."""
-    k = 2
-    while smallest_p(k, n_candidates) > alpha:
-        k += 1
-    return k
+def _noise(residuals: Floats) -> float:
+    """Spread of residuals from prompt to prompt, one number for the pool."""
+    n = np.isfinite(residuals).sum(0).mean()
+    spread = _mean(residuals**2) - _mean(residuals) ** 2
+    return float(np.sqrt(np.nanmean(spread) * n / max(n - 1.0, 1.0)))
+
+
+def _self_checks(
+    pool: Pool, similarities: Sequence[Similarity], twin: Sequence[Similarity], settings: Settings
+) -> list[str]:
+    """The positive and the negative control: what failed, or could not be done, in words."""
+    notes = []
+    posing = np.random.default_rng(settings.seed).permutation(len(pool.controls))
+    if len(pool.controls) > 2 and smallest_p(len(pool.controls) - 1) <= settings.alpha:
+        names = [pool.controls[posing[0]].name, pool.candidate, *(pool.controls[i].name for i in posing[1:])]
+        matrix = combine([restrict(s, names) for s in similarities])
+        if max_null_p(matrix, matrix[0, 1]) <= settings.alpha:
+            notes.append(
+                f"FAILED negative control: {names[0]}, known to be unrelated, looks like kin of {pool.candidate}"
+            )
+    else:
+        notes.append("no negative control: too few control lineages to pose one of them as the suspect")
+    usable = [s for s in twin if s.sees != "reported" and s.coverage[s.models.index(TWIN)] >= settings.min_coverage]
+    if not usable:
+        notes.append("no positive control: it needs two samples a prompt of the candidate")
+        return notes
+    names = [TWIN, *pool.names[1:]]
+    matrix = combine([restrict(s, names) for s in usable])
+    if matrix[0, 1] < np.nanmax(matrix) - 1e-9:
+        notes.append(
+            f"FAILED positive control: half of {pool.candidate}'s answers do not look like kin of the other half"
+        )
+    return notes

@@ -68,8 +68,8 @@ def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, obje
         for key, names in entry.items():
             entry[key] = sorted(names)  # type: ignore[call-overload]
         row = db.execute(
-            "SELECT COUNT(*), SUM(prompt_tokens), SUM(completion_tokens), SUM(attempts), MIN(received_at), MAX(received_at) "
-            "FROM responses WHERE endpoint = ?",
+            "SELECT COUNT(*), SUM(prompt_tokens), SUM(completion_tokens), SUM(attempts), MIN(received_at), "
+            "MAX(received_at) FROM responses WHERE endpoint = ?",
             (endpoint,),
         ).fetchone()
         entry |= dict(

@@ -10,7 +10,17 @@ from collections.abc import Iterable, Sequence
 from harness.inference.findings import Finding
 
 SUMMARY = (
-    *("question", "suspect", "candidate", "verdict", "sentence", "p_value", "p_smallest_possible", "p_adjusted"),
+    *(
+        "question",
+        "suspect",
+        "candidate",
+        "verdict",
+        "sentence",
+        "p_value",
+        "p_smallest_possible",
+        "p_adjusted",
+        "p_candidate",
+    ),
     *("log10_lr", "log10_lr_low", "log10_lr_high", "lr_words", "effect", "effect_low", "effect_high"),
     *("control_lineages", "controls", "prompts", "coverage", "limits"),
 )
@@ -26,7 +36,7 @@ def summary_csv(findings: Iterable[Finding]) -> str:
         SUMMARY,
         (
             [
-                f.question, f.suspect, f.candidate, f.verdict, f.sentence, f.p_value, f.p_floor, f.p_adjusted,
+                f.question, f.suspect, f.candidate, f.verdict, f.sentence, f.p_value, f.p_floor, f.p_adjusted, f.p_candidate,
                 f.log10_lr, f.log10_lr_low, f.log10_lr_high, f.lr_words, f.effect, f.effect_low, f.effect_high,
                 len(f.control_lineages), " ".join(f.control_lineages), f.prompts, f.coverage, "; ".join(f.limits),
             ]
