@@ -15,9 +15,12 @@ from pydantic import BaseModel, ValidationError
 from harness.config import Campaign, Endpoint
 from harness.errors import ConfigError
 
-_SECRET = re.compile(r"\b(sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|gsk_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,})")
+_SECRET = re.compile(
+    r"://[^/\s@]+:[^/\s@]+@|\b(sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|gsk_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,})"
+)
 _SECRET_KEYS = frozenset({"api_key", "apikey", "key", "token", "authorization", "secret", "password"})
 _MAX_BYTES = 4_000_000
+_MAX_NODES = 200_000
 
 Path_ = tuple[str | int, ...]
 
@@ -52,10 +55,10 @@ def read_text(path: Path) -> str:
 def read_yaml(path: Path) -> Document:
     """Parse one YAML file safely; duplicate keys are an error, not a silent overwrite."""
     text = read_text(path)
+    reader = _Reader(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[Path_, int] = {}
-        values = _plain(node, (), lines, path) if node is not None else None
+        values = reader.read(node, ()) if node is not None else None
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -63,28 +66,64 @@ def read_yaml(path: Path) -> Document:
         raise ConfigError(f"{path}:{line}: not valid YAML: {problem}", "check indentation and quotes there") from e
     except RecursionError as e:
         raise ConfigError(f"{path}: nested too deeply", "simplify the file") from e
-    return Document(path, values, lines)
+    return Document(path, values, reader.lines)
 
 
-def _plain(node: yaml.Node, at: Path_, lines: dict[Path_, int], path: Path) -> Any:
-    lines.setdefault(at, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        out: dict[Any, Any] = {}
-        loader = yaml.SafeLoader("")
-        loader.flatten_mapping(node)
+class _Reader:
+    """Nodes -> plain values, with the line of each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[Path_, int] = {}
+        self._loader = yaml.SafeLoader("")
+        self._left = _MAX_NODES
+
+    def read(self, node: yaml.Node, at: Path_) -> Any:
+        """The value of one node that stands at ``at``."""
+        self._left -= 1
+        if self._left < 0:  # a few aliases of aliases are a billion values
+            raise self._error(node, f"more than {_MAX_NODES:,} values", "use fewer aliases")
+        self.lines.setdefault(at, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, at)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(child, (*at, i)) for i, child in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _mapping(self, node: yaml.MappingNode, at: Path_) -> dict[Any, Any]:
+        merged: dict[Any, Any] = {}
+        own: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node, deep=True)
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                merged = self._merge(value_node, at) | merged
+                continue
+            key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str | int | float | bool):
-                raise ConfigError(f"{path}:{key_node.start_mark.line + 1}: a key must be plain text", "quote it")
-            if key in out:
-                line = key_node.start_mark.line + 1
-                raise ConfigError(f"{path}:{line}: {key!r} is written twice here", "keep one of them")
-            lines[(*at, str(key))] = key_node.start_mark.line + 1
-            out[key] = _plain(value_node, (*at, str(key)), lines, path)
+                raise self._error(key_node, "a key must be plain text", "quote it")
+            if key in own:
+                raise self._error(key_node, f"{key!r} is written twice here", "keep one of them")
+            self.lines[(*at, str(key))] = key_node.start_mark.line + 1
+            own[key] = self.read(value_node, (*at, str(key)))
+        return merged | own
+
+    def _merge(self, node: yaml.Node, at: Path_) -> dict[Any, Any]:
+        """What ``<<`` brings in; of several mappings the first one wins."""
+        out: dict[Any, Any] = {}
+        for child in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            found = self.read(child, at)
+            if not isinstance(found, dict):
+                raise self._error(child, "`<<` takes a mapping", "write `<<: *NAME`")
+            out = found | out
         return out
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(child, (*at, i), lines, path) for i, child in enumerate(node.value)]
-    return yaml.SafeLoader("").construct_object(node, deep=True)
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        try:
+            return self._loader.construct_object(node, deep=True)
+        except ValueError as e:  # a date of month 13, a number of 5,000 digits
+            raise self._error(node, f"not a value: {str(e)[:80]}", "quote it if it is text") from e
+
+    def _error(self, node: yaml.Node, message: str, hint: str) -> ConfigError:
+        return ConfigError(f"{self.path}:{node.start_mark.line + 1}: {message}", hint)
 
 
 def load_config(path: str | Path) -> Campaign:

@@ -1,0 +1,79 @@
+"""Shared by all tests: small campaigns on disk, a world whose clock is ours, and where recorded data is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+Write = Callable[..., Path]
+ROOT = Path(__file__).resolve().parent.parent
+CARD: dict[str, Any] = {
+    "family": "tiny",
+    "version": 1,
+    "purpose": "tests",
+    "discriminates": "nothing",
+    "source": "written here",
+    "queries": 3,
+    "languages": ["en"],
+    "surface": "chat",
+    "max_tokens": 8,
+    "samples": 2,
+    "temperature": None,
+    "top_logprobs": None,
+    "channels": ["wording"],
+}
+
+
+@pytest.fixture(scope="session")
+def recorded_data() -> Path:
+    """Folder of recorded answers of many models: $HARNESS_RECORDED_DATA, or ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("HARNESS_RECORDED_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no recorded data in {folder}; HARNESS_RECORDED_DATA names the folder")
+    return folder
+
+
+@pytest.fixture
+def write_prompts(tmp_path: Path) -> Write:
+    """Write ``prompts/tiny.yaml``: ``n`` prompts with ``samples`` each; ``card`` overrides the card."""
+
+    def write(n: int = 3, **card: Any) -> Path:
+        prompts = [{"id": f"tiny-{i:03}", "text": f"Question number {i}?"} for i in range(n)]
+        path = tmp_path / "prompts" / "tiny.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump({"card": {**CARD, "queries": n, **card}, "prompts": prompts}))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_campaign(tmp_path: Path, write_prompts: Write) -> Write:
+    """Write ``config.yaml`` with a suspect and a candidate (identity only) on ``url``; returns its path."""
+
+    def write(url: str, models: Sequence[str] = ("good", "fine"), n: int = 3, **settings: Any) -> Path:
+        samples = settings.pop("samples", 2)
+        endpoint = settings.pop("endpoint", {})
+        write_prompts(n, samples=samples)
+        roles = ["suspect", *["candidate"] * (len(models) - 1)]
+        endpoints = [
+            {"name": m, "role": r, "lineage": m, "kind": "openai-chat", "base_url": url, "model": m, **endpoint}
+            for m, r in zip(models, roles, strict=True)
+        ]
+        config = {
+            "campaign": "test",
+            "prompts": [{"set": "tiny"}],
+            "endpoints": endpoints,
+            "analysis": {"questions": ["identity"], "permutations": 99},
+            **settings,
+        }
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+        return path
+
+    return write
