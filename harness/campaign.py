@@ -67,8 +67,8 @@ def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) ->
         if use.set == "recorded":
             if not endpoints:
                 raise ConfigError(f"{path}: prompts: set `recorded` needs endpoints of kind recorded", "add one")
-            found: Sequence[Prompt] = recorded_prompts
-            hashes[use.set] = content_hash(recorded_prompts)
+            found: Sequence[Prompt] = _judged(endpoints, recorded_prompts, answers, path)
+            hashes[use.set] = content_hash(found)
         else:
             loaded = load_set(use.set, base / "prompts")
             found, hashes[use.set] = loaded.prompts, loaded.sha256
@@ -79,6 +79,18 @@ def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) ->
         raise ConfigError(f"{path}: prompt {twice!r} is in the campaign twice", "list every prompt set once")
     chosen = set(ids)
     return Plan(campaign, base, tuple(prompts), tuple(a for a in answers if a.prompt in chosen), hashes)
+
+
+def _judged(
+    endpoints: Sequence[Recorded], prompts: Sequence[Prompt], answers: Sequence[Response], path: Path
+) -> list[Prompt]:
+    """Recorded prompts that every recorded suspect and candidate answered: on others nothing can be compared."""
+    parties = {e.name for e in endpoints if e.role != "control"}
+    answered = {name: {a.prompt for a in answers if a.endpoint == name} for name in parties}
+    shared = [p for p in prompts if all(p.id in ids for ids in answered.values())]
+    if not shared:
+        raise ConfigError(f"{path}: no prompt was answered by all of {', '.join(sorted(parties))}", "check `path:`")
+    return shared
 
 
 def run(plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event) -> None:
@@ -129,6 +141,9 @@ def read_responses(plan: Plan) -> Responses:
         for endpoint, prompt in store.asked():
             if endpoint in model_at:
                 asked[prompt_at[prompt], model_at[endpoint]] = True
+        for e in plan.campaign.endpoints:
+            if isinstance(e, Recorded):  # nobody knows what was put to it: a gap counts as not answered
+                asked[[p.family == recorded.FAMILY for p in prompts], model_at[e.name]] = True
         table = Responses.of(names, prompts, store.responses(), asked)
     if not table.text:
         raise StoreError(f"{plan.folder}: no answers are stored here", "run `harness run` first")

@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
-    help="Whose model is this? Probe model APIs, compare with unrelated controls, read a verdict with a known error rate.",
+    help="Whose model is this? Probe model APIs, compare with unrelated controls: a verdict with a known error rate.",
 )
 prompts_app = typer.Typer(no_args_is_help=True, help="Look at prompt sets: `harness prompts list`.")
 app.add_typer(prompts_app, name="prompts")

@@ -31,7 +31,7 @@ _CARD: dict[str, Any] = {
     "channels": list,
 }
 _FIELDS = {"answer": list, "scales": list, "rung": int, "twin": str, "claim": str}
-_KNOWN = {"id", "text", "language", "group", *_FIELDS}
+_TYPES: dict[str, type] = {"id": str, "text": str, "language": str, "group": str, **_FIELDS}
 _MAX_CHARS = 100_000
 
 
@@ -60,7 +60,8 @@ def shipped_folder() -> Path:
 
 def available(folder: Path) -> list[str]:
     """Names of the prompt sets in a folder."""
-    return sorted(p.stem for p in folder.glob("*.y*ml") if not p.name.endswith(".card.yaml"))
+    files = [*folder.glob("*.yaml"), *folder.glob("*.jsonl")]
+    return sorted(p.stem for p in files if not p.name.endswith(".card.yaml"))
 
 
 def load_set(name: str, folder: Path) -> PromptSet:
@@ -81,7 +82,10 @@ def load_set(name: str, folder: Path) -> PromptSet:
                 f"{path}:1: a prompt file has `card:` and `prompts:` and nothing else",
                 "see prompts/README.md",
             )
-        rows = [(card.line(("prompts", i)), r) for i, r in enumerate(card.values.get("prompts") or [])]
+        written = card.values.get("prompts") or []
+        if not isinstance(written, list):
+            raise ConfigError(f"{path}:{card.line(('prompts',))}: `prompts:` is a list", "begin each with `- id:`")
+        rows = [(card.line(("prompts", i)), r) for i, r in enumerate(written)]
     checked = _check_card(path, card)
     prompts = _check_rows(path, rows, checked)
     return _as_set(path.stem, checked, prompts)
@@ -154,7 +158,7 @@ def _jsonl_rows(path: Path) -> list[tuple[int, Any]]:
             continue
         try:
             rows.append((number, json.loads(line)))
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:
             raise ConfigError(f"{path}:{number}: not JSON: {e}", "one JSON object a line") from e
     return rows
 
@@ -164,27 +168,28 @@ def _check_card(path: Path, document: Document) -> dict[str, Any]:
     card = values.get("card")
     if not isinstance(card, dict):
         raise ConfigError(f"{document.path}:1: the card is missing", "add `card:`; see prompts/README.md")
-    for key, kind in _CARD.items():
-        if key not in card:
-            raise ConfigError(
-                f"{document.path}:{document.line(('card',))}: card.{key} is missing", "see prompts/README.md"
-            )
-        if not isinstance(card[key], kind) or isinstance(card[key], bool):
-            line = document.line(("card", key))
-            raise ConfigError(f"{document.path}:{line}: card.{key} has the wrong type", f"is {card[key]!r}")
+
+    def wrong(key: str, what: str, hint: str) -> ConfigError:
+        return ConfigError(f"{document.path}:{document.line(('card', key))}: {what}", hint)
+
     for key in card:
         if key not in _CARD:
-            raise ConfigError(
-                f"{document.path}:{document.line(('card', key))}: unknown field card.{key}",
-                f"known: {', '.join(_CARD)}",
-            )
+            raise wrong(str(key), f"unknown field card.{key}", f"known: {', '.join(_CARD)}")
+    for key, kind in _CARD.items():
+        if key not in card:
+            raise wrong(key, f"card.{key} is missing", "see prompts/README.md")
+        if not isinstance(card[key], kind) or isinstance(card[key], bool):
+            raise wrong(key, f"card.{key} has the wrong type", f"is {card[key]!r}"[:200])
+    for key in ("languages", "channels"):
+        if not all(isinstance(x, str) for x in card[key]) or not card["languages"]:
+            raise wrong(key, f"card.{key} is a list of names", f"is {card[key]!r}"[:200])
+    for key in ("max_tokens", "samples"):
+        if card[key] < 1:
+            raise wrong(key, f"card.{key} is at least 1", f"is {card[key]}")
     if card["surface"] not in ("chat", "completion"):
-        raise ConfigError(
-            f"{document.path}:{document.line(('card', 'surface'))}: card.surface is chat or completion",
-            "mend it",
-        )
-    if card["family"] != path.stem or not card["languages"]:
-        raise ConfigError(f"{document.path}: card.family must be {path.stem!r} and card.languages not empty", "mend it")
+        raise wrong("surface", "card.surface is chat or completion", f"is {card['surface']!r}")
+    if card["family"] != path.stem:
+        raise wrong("family", f"card.family must be {path.stem!r}, as the file is called", "rename one of them")
     return card
 
 
@@ -195,14 +200,14 @@ def _check_rows(path: Path, rows: list[tuple[int, Any]], card: dict[str, Any]) -
         if not isinstance(row, dict):
             raise ConfigError(f"{where}: a prompt is a mapping with id and text", "see prompts/README.md")
         for key in row:
-            if key not in _KNOWN:
-                raise ConfigError(f"{where}: unknown field {key!r}", f"known: {', '.join(sorted(_KNOWN))}")
+            if key not in _TYPES:
+                raise ConfigError(f"{where}: unknown field {key!r}", f"known: {', '.join(sorted(_TYPES))}")
         for key in ("id", "text"):
             if not isinstance(row.get(key), str) or not row[key].strip():
                 raise ConfigError(f"{where}: {key!r} is missing or empty", "every prompt has id and text")
-        for key, kind in _FIELDS.items():
-            if key in row and not isinstance(row[key], kind):
-                raise ConfigError(f"{where}: {key!r} has the wrong type", f"is {row[key]!r}")
+        for key, value in row.items():
+            if not isinstance(value, _TYPES[key]) or not _sendable(value):
+                raise ConfigError(f"{where}: {key!r} has the wrong type", f"is {value!r}"[:200])
         if row["id"] in seen:
             raise ConfigError(f"{where}: id {row['id']!r} is already used on line {seen[row['id']]}", "ids are unique")
         if len(row["text"]) > _MAX_CHARS:
@@ -211,8 +216,19 @@ def _check_rows(path: Path, rows: list[tuple[int, Any]], card: dict[str, Any]) -
     if not rows:
         raise ConfigError(f"{path}: no prompts", "add some under `prompts:`")
     if card["queries"] != len(rows):
-        raise ConfigError(f"{path}: card.queries says {card['queries']}, the file has {len(rows)}", "mend the card")
+        raise ConfigError(
+            f"{path}: card.queries is {card['queries']}, the file has {len(rows)} prompts", "mend the card"
+        )
     return [r for _, r in rows]
+
+
+def _sendable(value: Any) -> bool:
+    """Whether a value survives JSON in UTF-8: no dates, no half of a surrogate pair."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def draw(use: PromptUse, prompts: Sequence[Prompt], seed: int) -> tuple[Prompt, ...]:

@@ -1,5 +1,7 @@
-"""Kinds of evidence. Each file holds one channel: a function from `Responses` to `Similarity`, or None without
-anything to compare. Channels are found through the entry-point group ``harness.channels``, so that others can add one."""
+"""Kinds of evidence. Each file holds one channel: a function from `Responses` to `Similarity`, or None.
+
+Channels are found through the entry-point group ``harness.channels``, so that others can add one.
+"""
 
 from __future__ import annotations
 

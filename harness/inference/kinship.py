@@ -46,6 +46,7 @@ def kinship(
     combined = combine(values)
     p = max_null_p(combined, combined[0, 1])
     low, high = _interval(values, settings.bootstrap, rng)
+    notes += _rivals(combined, pool)
     notes += _self_checks(pool, usable, twin, settings)
     finding = replace(
         blank,
@@ -61,6 +62,18 @@ def kinship(
     )
     finding, more = _with_likelihood(finding, table)
     return replace(finding, limits=(*notes, *more))
+
+
+def _rivals(matrix: Floats, pool: Pool) -> list[str]:
+    """The pairs that are at least as close as the accused one: undocumented kin among the controls hide in there."""
+    rows, columns = np.triu_indices(len(matrix), 1)
+    scores = matrix[rows, columns]
+    above = [i for i in np.argsort(-scores) if scores[i] >= matrix[0, 1] - 1e-12 and (rows[i], columns[i]) != (0, 1)]
+    if not above:
+        return []
+    named = [f"{pool.names[rows[i]]} with {pool.names[columns[i]]}" for i in above[:3]]
+    more = f" and {len(above) - 3} more" if len(above) > 3 else ""
+    return [f"at least as close as the accused pair: {', '.join(named)}{more}"]
 
 
 def _with_likelihood(f: Finding, table: LikelihoodTable) -> tuple[Finding, list[str]]:

@@ -1,8 +1,9 @@
 """From a kinship score to a bounded log10 likelihood ratio, conditioned on the numbers of controls and prompts.
 
 H1: the pair is close kin (same weights, parent and child, siblings). H2: it shares no weights. Logistic calibration
-with classes balanced (Brummer 2006, Morrison 2013), bounds after ELUB (Vergeer et al. 2016), both from `lir`. The
-score is the `pair_rank.excess` of the accused pair, never a raw similarity. A small table of lines travels; the training pairs do not.
+with classes balanced (Brummer 2006, Morrison 2013), bounds after ELUB (Vergeer et al. 2016), both from `lir`. The score
+is the `pair_rank.excess` of the accused pair, never a raw similarity. A small table of lines travels; the training
+pairs do not.
 """
 
 from __future__ import annotations

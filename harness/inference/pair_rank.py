@@ -64,9 +64,10 @@ def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int 
     """Exact p-value of the best of M candidates: what chance would give a score this high?
 
     Under the null the N models of the pool are exchangeable, so any of them may be the suspect and any M others its
-    candidates. A model x with r_x partners at or above `observed` meets one with probability 1 - C(N-1-r_x, M)/C(N-1, M);
-    p is the mean over x. With M = 1 it is the rank of the accused pair among all pairs. Used as a single-step
-    family-wise p for each candidate, it holds when others are true kin, as kin only raise the reference.
+    candidates. A model x with r_x partners at or above `observed` meets one with probability
+    1 - C(N-1-r_x, M) / C(N-1, M); p is the mean over x. With M = 1 it is the rank of the accused pair among all
+    pairs. Used as a single-step family-wise p for each candidate, it holds when others are true kin, as kin only
+    raise the reference.
     """
     e = np.asarray(matrix, dtype=np.float64)
     others = e.shape[0] - 1

@@ -47,9 +47,16 @@ def _judge_kinship(f: Finding, alpha: float) -> tuple[Verdict, str]:
             f"{k} control lineages and these two, chance puts it this high with p = {f.p_value:.2g}; "
             f"{tail}{_lr_words(f)}."
         )
-    return "INCONCLUSIVE" if f.p_value <= 0.5 else "UNRELATED-LIKE", (
-        f"{f.suspect} is no closer to {f.candidate} than unrelated models are to one another (p = {f.p_value:.2g}, "
-        f"{k} control lineages){_lr_words(f)}."
+    against = f.log10_lr_high < 0 if f.log10_lr == f.log10_lr else f.p_value >= 0.5
+    if against:
+        return "UNRELATED-LIKE", (
+            f"{f.suspect} is no closer to {f.candidate} than unrelated models are to one another (p = {f.p_value:.2g}, "
+            f"{k} control lineages){_lr_words(f)}."
+        )
+    return "INCONCLUSIVE", (
+        f"Cannot tell: {f.suspect} is close to {f.candidate}, but unrelated models are that close too often for a "
+        f"verdict at {alpha:g} (p = {f.p_value:.2g}, {f.p_adjusted:.2g} after correction for all comparisons, {k} "
+        f"control lineages){_lr_words(f)}."
     )
 
 

@@ -36,8 +36,9 @@ def summary_csv(findings: Iterable[Finding]) -> str:
         SUMMARY,
         (
             [
-                f.question, f.suspect, f.candidate, f.verdict, f.sentence, f.p_value, f.p_floor, f.p_adjusted, f.p_candidate,
-                f.log10_lr, f.log10_lr_low, f.log10_lr_high, f.lr_words, f.effect, f.effect_low, f.effect_high,
+                f.question, f.suspect, f.candidate, f.verdict, f.sentence, f.p_value, f.p_floor, f.p_adjusted,
+                f.p_candidate, f.log10_lr, f.log10_lr_low, f.log10_lr_high, f.lr_words,
+                f.effect, f.effect_low, f.effect_high,
                 len(f.control_lineages), " ".join(f.control_lineages), f.prompts, f.coverage, "; ".join(f.limits),
             ]
             for f in findings

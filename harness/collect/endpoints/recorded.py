@@ -12,7 +12,8 @@ from harness.config import Recorded
 from harness.errors import ConfigError
 from harness.responses import Prompt, Response
 
-_CHANNELS = ("wording", "verbatim", "style")
+FAMILY = "recorded"
+_CHANNELS = ("wording", "verbatim", "style", "traces")
 _FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
@@ -96,7 +97,7 @@ def _answers(endpoint: Recorded, digest: str, table: Any, prompts: dict[str, Pro
         if prompt_id not in prompts:
             text = row.get(columns.prompt) if columns.prompt else None
             text = text if isinstance(text, str) else ""
-            prompts[prompt_id] = Prompt(id=prompt_id, family="recorded", text=text, channels=_CHANNELS)
+            prompts[prompt_id] = Prompt(id=prompt_id, family=FAMILY, text=text, channels=_CHANNELS)
         sample = seen.get(prompt_id, 0)
         seen[prompt_id] = sample + 1
         output = row[columns.output]
