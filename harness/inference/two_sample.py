@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Labels = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ def two_sample(grams: Sequence[tuple[Floats, int]], permutations: int, rng: np.r
     Parameters
     ----------
     grams : per prompt the Gram matrix (n_a + n_b,) squared, first sample's rows first, and n_a.
-    permutations : how many relabellings are drawn; p = (1 + those at least as far apart) / (1 + drawn).
+    permutations : how many relabellings are drawn; p = (1 + those at least as far apart) / (1 + drawn). Where there
+        are no more relabellings than that in all, every one is counted once instead.
 
     Notes
     -----
@@ -42,21 +46,47 @@ def two_sample(grams: Sequence[tuple[Floats, int]], permutations: int, rng: np.r
     """
     if not grams:
         return TwoSample(np.nan, np.nan, np.nan, np.nan, 0)
-    total = np.zeros(permutations + 1)
+    sizes = [(gram.shape[0], n_a) for gram, n_a in grams]
+    every = math.prod(math.comb(n, n_a) for n, n_a in sizes)
+    exact = every <= permutations + 1
+    columns = _every_labelling(sizes) if exact else (_drawn_labels(n, a, permutations, rng) for n, a in sizes)
+    total = np.zeros(every if exact else permutations + 1)
     raw = 0.0
-    for gram, n_a in grams:
-        n = gram.shape[0]
-        labels = np.zeros((permutations + 1, n))
-        labels[0, :n_a] = 1.0
-        order = np.argsort(rng.random((permutations, n)), axis=1)
-        np.put_along_axis(labels[1:], order[:, :n_a], 1.0, axis=1)
+    for (gram, _), labels in zip(grams, columns, strict=True):
         discrepancy = _mmd(gram, labels)
         raw += float(discrepancy[0])
         total += _standardised(discrepancy)
-    p = float((1 + (total[1:] >= total[0] - 1e-9).sum()) / (1 + permutations))
+    p = float((total >= total[0] - 1e-9).mean())  # the true labels, first, count as one of the relabellings
     spread = float(total[1:].std())
     effect = float((total[0] - total[1:].mean()) / spread) if spread > 1e-12 else 0.0
-    return TwoSample(raw / len(grams), p, 1.0 / (1 + permutations), effect, len(grams))
+    floor = _exact_floor(sizes, every) if exact else 1.0 / len(total)
+    return TwoSample(raw / len(grams), p, floor, effect, len(grams))
+
+
+def _exact_floor(sizes: Sequence[tuple[int, int]], every: int) -> float:
+    """Each prompt with samples of one size on both sides doubles the relabellings that change nothing."""
+    return min(1.0, 2.0 ** sum(n == 2 * n_a for n, n_a in sizes) / every)
+
+
+def _drawn_labels(n: int, n_a: int, draws: int, rng: np.random.Generator) -> Labels:
+    """0/1 labels (draws + 1, n): the true ones, then random relabellings."""
+    labels = np.zeros((draws + 1, n))
+    labels[0, :n_a] = 1.0
+    order = np.argpartition(rng.random((draws, n)), n_a - 1, axis=1)
+    np.put_along_axis(labels[1:], order[:, :n_a], 1.0, axis=1)
+    return labels
+
+
+def _every_labelling(sizes: Sequence[tuple[int, int]]) -> list[Labels]:
+    """For each prompt its labels in every joint relabelling of all prompts, the true one first."""
+    own = []
+    for n, n_a in sizes:
+        chosen = np.array(list(itertools.combinations(range(n), n_a)))
+        labels = np.zeros((len(chosen), n))
+        np.put_along_axis(labels, chosen, 1.0, axis=1)
+        own.append(labels)
+    which = np.indices([len(o) for o in own]).reshape(len(own), -1)
+    return [labels[at] for labels, at in zip(own, which, strict=True)]
 
 
 def _standardised(discrepancy: Floats) -> Floats:
@@ -67,11 +97,11 @@ def _standardised(discrepancy: Floats) -> Floats:
     return out
 
 
-def _mmd(gram: Floats, labels: Floats) -> Floats:
+def _mmd(gram: Floats, labels: Labels) -> Floats:
     """Biased squared MMD for each row of 0/1 labels, (r, n) -> (r,)."""
     a, b = labels, 1.0 - labels
     weights = a / a.sum(1, keepdims=True) - b / b.sum(1, keepdims=True)
-    out: Floats = np.einsum("ri,ij,rj->r", weights, gram, weights, optimize=True)
+    out: Floats = ((weights @ gram) * weights).sum(1)
     return out
 
 
