@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -112,6 +112,14 @@ def _token_bytes(entry: _Top) -> bytes:
     return entry.token.encode("utf-8", "surrogatepass")
 
 
+_T = TypeVar("_T")
+
+
+def _padded(values: list[_T | None] | None, n: int) -> list[_T | None]:
+    # Servers have sent lists shorter than `tokens`; what is missing is missing, not shifted.
+    return [*(values or [])[:n], *[None] * (n - len(values or []))]
+
+
 def _real(value: float | None) -> bool:
     return value is not None and LOGPROB_FLOOR < value <= 1e-6
 
@@ -133,13 +141,13 @@ def decode_logprobs(blob: bytes | None) -> Logprobs | None:
         tops = [[(_token_bytes(a), a.logprob) for a in t.top_logprobs or ()] for t in shapes.content]
     elif shapes.tokens:
         tokens = tuple(t.encode("utf-8", "surrogatepass") for t in shapes.tokens)
-        values = list(shapes.token_logprobs or [None] * len(tokens))
-        lists = shapes.top_logprobs or [None] * len(tokens)
+        values = _padded(shapes.token_logprobs, len(tokens))
+        lists = _padded(shapes.top_logprobs, len(tokens))
         tops = [[(t.encode("utf-8", "surrogatepass"), v) for t, v in (d or {}).items()] for d in lists]
     else:
         return None
     top = tuple(_alternatives(pairs) for pairs in tops)
-    array = np.array([v if v is not None else np.nan for v in values], dtype=np.float64)
+    array = np.array([v if _real(v) else np.nan for v in values], dtype=np.float64)
     if not any(top) and not np.any(array < 0):
         return None
     return Logprobs(tokens, array, top)

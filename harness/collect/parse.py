@@ -3,52 +3,47 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from harness.collect.failures import failure, read_error
 from harness.errors import CallError
 from harness.responses import Outcome
 
 _FILTERED = frozenset({"content_filter", "content-filter", "safety", "blocklist", "prohibited_content", "recitation"})
+_BROKEN_OFF = frozenset({"error", "insufficient_system_resource"})
 _TRUNCATED = frozenset({"length", "max_tokens", "model_length"})
 
 
+# Only what an answer cannot do without is typed: one odd field beside it must not lose a paid answer.
 class _Message(msgspec.Struct):
-    content: str | list[dict[str, Any]] | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    content: str | list[Any] | None = None
+    refusal: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
 
 
 class _Choice(msgspec.Struct):
     message: _Message | None = None
     text: str | None = None
-    finish_reason: str | None = None
-    index: int = 0
+    finish_reason: Any = None
+    index: Any = 0
+    error: Any = None
     logprobs: msgspec.Raw = msgspec.Raw()  # left as it is: unpacking it costs ten times the rest
-
-
-class _Details(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    completion_tokens_details: _Details | None = None
 
 
 class _Reply(msgspec.Struct):
     choices: list[_Choice] | None = None
     error: Any = None
-    model: str | None = None
-    id: str | None = None
-    system_fingerprint: str | None = None
-    provider: str | None = None
-    usage: _Usage | None = None
+    model: Any = None
+    id: Any = None
+    system_fingerprint: Any = None
+    provider: Any = None
+    usage: Any = None
 
 
 _DECODER = msgspec.json.Decoder(_Reply)
@@ -82,29 +77,30 @@ def parse(content: bytes) -> Answer:
     if reply.error:
         raise _inner_error(reply.error)
     if not reply.choices:
-        raise CallError(f"the reply has no choices: {_excerpt(content)}", kind="malformed", retry=True)
-    choice = min(reply.choices, key=lambda c: c.index)
+        raise _malformed("no choices", content)
+    choice = min(reply.choices, key=lambda c: c.index if isinstance(c.index, int) else 0)
+    finish = _string(choice.finish_reason)
+    if choice.error or finish.lower() in _BROKEN_OFF:
+        raise _inner_error(choice.error or f"finish_reason is {finish}")
+    if choice.message is None and choice.text is None:
+        raise _malformed("neither message nor text", content)
     message = choice.message or _Message(content=choice.text)
-    text, reasoning, refusal = (
-        _text(message.content),
-        message.reasoning_content or message.reasoning,
-        message.refusal,
-    )
-    usage = reply.usage or _Usage()
-    finish = choice.finish_reason or ""
+    text, refusal = _text(message.content), _string(message.refusal)
+    usage = reply.usage if isinstance(reply.usage, dict) else {}
+    details = usage.get("completion_tokens_details")
     return Answer(
-        outcome=_outcome(text, refusal or "", finish),
+        outcome=_outcome(text, refusal, finish),
         text=text,
-        reasoning=reasoning or "",
-        refusal=refusal or "",
+        reasoning=_string(message.reasoning_content) or _string(message.reasoning),
+        refusal=refusal,
         finish_reason=finish,
-        model=reply.model or "",
-        system_fingerprint=reply.system_fingerprint or "",
-        provider=reply.provider or "",
-        response_id=reply.id or "",
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        reasoning_tokens=usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None,
+        model=_string(reply.model),
+        system_fingerprint=_string(reply.system_fingerprint),
+        provider=_string(reply.provider),
+        response_id=_string(reply.id),
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        reasoning_tokens=_count(details.get("reasoning_tokens")) if isinstance(details, dict) else None,
         logprobs=_pack(choice.logprobs),
     )
 
@@ -112,26 +108,31 @@ def parse(content: bytes) -> Answer:
 def _decode(content: bytes) -> _Reply:
     try:
         return _DECODER.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
-    try:  # NaN and Infinity are no JSON, but servers send them; lone surrogates too
-        value = json.loads(content, parse_constant=lambda _: None)
-        return msgspec.convert(_raw_logprobs(value), _Reply)
-    except (ValueError, RecursionError, AttributeError, TypeError) as e:
-        raise CallError(
-            f"the reply is not the JSON expected ({str(e)[:120]}): {_excerpt(content)}",
-            kind="malformed",
-            retry=True,
-        ) from None
+    try:  # NaN and Infinity are no JSON, lone surrogates no text, but servers send them: mended, and read again
+        value = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
+        return _DECODER.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError, msgspec.DecodeError) as e:
+        raise _malformed(str(e)[:120], content) from None
 
 
-def _raw_logprobs(value: Any) -> Any:
-    for choice in value.get("choices") or ():
-        if choice.get("logprobs") is not None:
-            choice["logprobs"] = msgspec.Raw(json.dumps(choice["logprobs"]).encode())
-        else:
-            choice.pop("logprobs", None)
-    return value
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _malformed(what: str, content: bytes) -> CallError:
+    excerpt = repr(content[:80].decode("utf-8", "replace"))
+    return CallError(f"the reply is not the JSON expected ({what}): {excerpt}", kind="malformed", retry=True)
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and 0 <= value < 1 << 53 else None
 
 
 def _pack(raw: msgspec.Raw) -> bytes | None:
@@ -139,9 +140,9 @@ def _pack(raw: msgspec.Raw) -> bytes | None:
     return zlib.compress(content, 1) if len(content) > 4 else None  # "null" and "{}" say nothing
 
 
-def _text(content: str | list[dict[str, Any]] | None) -> str:
+def _text(content: str | list[Any] | None) -> str:
     if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content)
+        return "".join(_string(part.get("text")) for part in content if isinstance(part, dict))
     return content or ""
 
 
@@ -154,16 +155,5 @@ def _outcome(text: str, refusal: str, finish: str) -> Outcome:
 
 
 def _inner_error(error: Any) -> CallError:
-    status = None
-    if isinstance(error, dict):
-        code = error.get("code")
-        status = code if isinstance(code, int) else None
-        error = error.get("message") or error
-    transient = status is None or status in (408, 409, 425, 429) or status >= 500
-    return CallError(
-        f"error inside a 200 reply: {str(error)[:300]}", kind="inner_error", status=status, retry=transient
-    )
-
-
-def _excerpt(content: bytes) -> str:
-    return repr(content[:80].decode("utf-8", "replace"))
+    status, code, message = read_error(error)
+    return failure(status, code, f"error inside a 200 reply: {message[:300]}")

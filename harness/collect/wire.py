@@ -7,10 +7,8 @@ import contextlib
 import email.utils
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import httpx2
-import msgspec
 from openai import (
     APIConnectionError,
     APIStatusError,
@@ -19,6 +17,7 @@ from openai import (
     DefaultAioHttpClient,
 )
 
+from harness.collect.failures import failure, read_error
 from harness.errors import CallError
 
 NO_KEY = "none"  # what servers without keys are sent; the client insists on one
@@ -104,40 +103,9 @@ class Wire:
         return content.replace(self._key.encode(), b"[key]") if self._key else content
 
     def _status_error(self, error: APIStatusError) -> CallError:
-        status = error.status_code
-        code, message = _error_text(error)
-        text = self.redact(f"HTTP {status}: {message}")[:400]
-        wait = retry_after(error.response.headers, self._clock())
-        if status in (401, 403):
-            return CallError(
-                text,
-                "check the key in the variable that api_key_env names",
-                kind="auth",
-                status=status,
-                fatal=True,
-            )
-        if status == 404 or code == "model_not_found":
-            return CallError(text, "check `base_url` and `model`", kind="not_found", status=status, fatal=True)
-        if code == "insufficient_quota":
-            return CallError(text, "the account has no credit left", kind="quota", status=status, fatal=True)
-        if 300 <= status < 400:
-            return CallError(text, "write the final address into base_url", kind="redirect", status=status, fatal=True)
-        if status == 429:
-            return CallError(text, kind="rate_limit", status=status, retry=True, wait=wait)
-        return CallError(text, kind="http", status=status, retry=status in (408, 409, 425) or status >= 500, wait=wait)
-
-
-def _error_text(error: APIStatusError) -> tuple[str, str]:
-    body: Any = error.body
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        if isinstance(inner, dict):
-            return str(inner.get("code") or ""), str(inner.get("message") or inner)
-        return "", str(inner)
-    if isinstance(body, str | bytes):
-        with contextlib.suppress(msgspec.DecodeError):
-            return "", str(msgspec.json.decode(body))
-    return "", str(body or error.message)
+        _, code, message = read_error(error.body or error.message)
+        text = self.redact(f"HTTP {error.status_code}: {message}")[:400]
+        return failure(error.status_code, code, text, retry_after(error.response.headers, self._clock()))
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
