@@ -45,11 +45,13 @@ class Store:
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
+        self._lock: sqlite3.Connection | None = None
         if readonly and not path.is_file():
             raise StoreError(f"{path}: no answers are stored here", "run `harness run` first")
         try:
             if not readonly:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                self._lock = _lock(path)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
             if readonly:
                 self._db.execute("PRAGMA query_only = ON")
@@ -59,6 +61,7 @@ class Store:
         except (sqlite3.Error, OSError) as e:
             raise StoreError(f"{path}: {e}", "is the disk full, or another run using this folder?") from e
         if found and int(found[0]) != FORMAT:
+            self.close()
             raise StoreError(f"{path}: written in format {found[0]}, this is {FORMAT}", "use the version that wrote it")
 
     def _open_for_writing(self) -> None:
@@ -78,6 +81,8 @@ class Store:
         with contextlib.suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def set_plan(self, prompts: Iterable[Prompt], keys: Iterable[Key]) -> None:
         """Record the prompts and keys of this plan. Answers to earlier plans stay, but only these are scored."""
@@ -127,7 +132,7 @@ class Store:
             job.request_hash,
             error.kind,
             error.status,
-            str(error),
+            _storable(str(error)),
             at,
         )
         with self._transaction():
@@ -171,6 +176,20 @@ class Store:
         """(surface, body) of a stored request."""
         found = self._db.execute("SELECT surface, body FROM requests WHERE hash = ?", (request_hash,)).fetchone()
         return (found[0], found[1]) if found else None
+
+
+def _lock(path: Path) -> sqlite3.Connection:
+    """Held until closed or until the process is gone. A file of its own, so that readers are let in meanwhile."""
+    lock = sqlite3.connect(path.with_name(f".{path.name}.lock"), isolation_level=None, timeout=0.0)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as e:
+        lock.close()
+        if e.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        hint = "wait for it, or give this campaign another name"
+        raise StoreError(f"{path.parent}: another run is writing here", hint) from None
+    return lock
 
 
 def _storable(value: object) -> object:

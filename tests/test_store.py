@@ -1,0 +1,190 @@
+"""The store: keys enforced, nothing acknowledged is ever lost, one writer."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.collect.plan import Job
+from harness.collect.store import Store
+from harness.errors import CallError, StoreError
+from harness.responses import Prompt, Response
+
+ANSWER = Response("e", "p", 0, "h", "ok", "text", logprobs=b"\x00\xff", seconds=0.5)
+JOB = Job("e", "p", 0, "chat", b'{"model":"m"}', "h")
+PROMPT = Prompt("p", "tiny", "Question?", channels=("wording",))
+
+
+def keys(n: int, endpoint: str = "e") -> list[tuple[str, str, int, str]]:
+    return [(endpoint, "p", i, "h") for i in range(n)]
+
+
+def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        store.set_plan([PROMPT], keys(1))
+        store.add(ANSWER, JOB)
+    with Store(tmp_path / "s.sqlite", readonly=True) as store:
+        assert list(store.responses()) == [ANSWER]
+        assert store.prompts() == [PROMPT]
+        assert store.request("h") == ("chat", b'{"model":"m"}')
+        assert store.keys() == {("e", "p", 0, "h")}
+
+
+def test_a_key_is_answered_once(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        store.add(ANSWER, JOB)
+        with pytest.raises(StoreError, match="UNIQUE"):
+            store.add(replace(ANSWER, text="another"), JOB)
+        store.set_plan([PROMPT], keys(1))
+        assert [r.text for r in store.responses()] == ["text"]
+        for other in ({"sample": 1}, {"prompt": "q"}, {"endpoint": "f"}, {"request_hash": "i"}):
+            store.add(replace(ANSWER, **other), JOB)  # type: ignore[arg-type]
+        assert len(store.keys()) == 5
+
+
+def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        store.add(ANSWER)
+        with pytest.raises(StoreError):
+            store.add_many([replace(ANSWER, sample=1), replace(ANSWER, sample=2), ANSWER])
+        assert len(store.keys()) == 1
+        store.add(replace(ANSWER, sample=1))
+
+
+def test_answers_to_earlier_plans_stay_but_are_not_read(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        store.set_plan([PROMPT], keys(1))
+        store.add(ANSWER)
+        store.set_plan([PROMPT], [("e", "p", 0, "changed")])
+        assert list(store.responses()) == []
+        assert store.keys() == {("e", "p", 0, "h")}
+
+
+def test_failures_count_until_there_is_an_answer(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        store.set_plan([PROMPT], keys(2))
+        for _ in range(3):
+            store.add_failure(JOB, CallError("no", kind="timeout"), "now")
+        store.add_failure(replace(JOB, sample=1), CallError("no", kind="timeout"), "now")
+        assert store.failures() == [("e", "timeout", 2)]
+        store.add(ANSWER, JOB)
+        assert store.failures() == [("e", "timeout", 1)]
+
+
+@pytest.mark.parametrize("text", ["\ud83d alone", "\x00 nul \u2028 \u0085", "\U0001f600 é 中", "=cmd|'/c calc'!A1"])
+def test_hostile_text_is_kept(tmp_path: Path, text: str) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        store.set_plan([replace(PROMPT, text=text)], keys(1))
+        store.add(replace(ANSWER, text=text, refusal=text, model_answered=text), JOB)
+        (found,) = store.responses()
+        assert found.text == text.encode("utf-8", "replace").decode()
+        store.add_failure(JOB, CallError(text), "now")
+
+
+def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        store.add(ANSWER)
+        with pytest.raises(StoreError, match="another run"):
+            Store(tmp_path / "s.sqlite")
+        with Store(tmp_path / "s.sqlite", readonly=True) as reader:
+            assert len(reader.keys()) == 1
+        store.add(replace(ANSWER, sample=1))
+    with Store(tmp_path / "s.sqlite") as again:
+        assert len(again.keys()) == 2
+
+
+def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    Store(tmp_path / "s.sqlite").close()
+    with Store(tmp_path / "s.sqlite", readonly=True) as store, pytest.raises(StoreError):
+        store.add(ANSWER)
+
+
+def test_missing_foreign_and_newer_files(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no answers"):
+        Store(tmp_path / "none.sqlite", readonly=True)
+    (tmp_path / "text.sqlite").write_text("this is no database, only text " * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        Store(tmp_path / "text.sqlite")
+    Store(tmp_path / "new.sqlite").close()
+    with sqlite3.connect(tmp_path / "new.sqlite") as db:
+        db.execute("UPDATE meta SET value = '99'")
+    with pytest.raises(StoreError, match="format 99"):
+        Store(tmp_path / "new.sqlite", readonly=True)
+    other = tmp_path / "other.sqlite"
+    with sqlite3.connect(other) as db:
+        db.execute("CREATE TABLE unrelated (x)")
+    with pytest.raises(StoreError):
+        Store(other, readonly=True)
+
+
+_WRITER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from harness.collect.store import Store
+from harness.responses import Response
+answer = Response("e", "p", 0, "h", "ok", "x" * 3000)
+with Store(Path(sys.argv[1])) as store:
+    start = len(store.keys())
+    for i in range(start, start + 1_000_000):
+        store.add(replace(answer, sample=i))
+        print(i, flush=True)
+"""
+
+
+def test_kill_minus_nine_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    rng = random.Random(5)
+    acknowledged: set[int] = set()
+    for _ in range(6):
+        writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        acknowledged.add(int(writer.stdout.readline()))
+        time.sleep(rng.random() * 0.15)
+        writer.send_signal(signal.SIGKILL)
+        whole = writer.stdout.read().split(b"\n")[:-1]  # the last line may be cut
+        acknowledged |= {int(line) for line in whole}
+        writer.wait()
+    with Store(path) as store:
+        samples = sorted(key[2] for key in store.keys())  # noqa: SIM118 - not a dict
+        store.set_plan([PROMPT], keys(len(samples)))
+        assert all(r.text == "x" * 3000 for r in store.responses())
+    assert samples == list(range(len(samples)))
+    assert acknowledged <= set(samples)
+    assert len(samples) - len(acknowledged) <= 6  # at most the one in flight per round
+    assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_was_stored(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    child = os.fork()
+    if child == 0:  # a limit on file size is a disk that is full, for one process
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        status, done = 1, 0
+        try:
+            with Store(path) as store:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+                while True:
+                    store.add(replace(ANSWER, sample=done, text=os.urandom(2000).hex()))
+                    done += 1
+        except StoreError as e:
+            (tmp_path / "said").write_text(f"{done}\n{e}")
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    done, _, said = (tmp_path / "said").read_text().partition("\n")
+    assert "disk full" in said
+    with Store(path) as store:
+        assert len(store.keys()) == int(done) > 10
+        store.add(replace(ANSWER, sample=10_000))
