@@ -46,7 +46,7 @@ def logprob_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, 
 def spectrum(texts: Sequence[str]) -> Floats:
     """Cosine of character n-gram counts, (n, n) with ones on the diagonal."""
     counts = [Counter(t[i : i + k] for k in range(1, SPECTRUM + 1) for i in range(len(t) - k + 1)) for t in texts]
-    vocabulary = {g: i for i, g in enumerate({g for c in counts for g in c})}
+    vocabulary = {g: i for i, g in enumerate(dict.fromkeys(g for c in counts for g in c))}
     dense = np.zeros((len(texts), len(vocabulary)))
     for row, count in enumerate(counts):
         for gram, n in count.items():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.inference.controls import Model, Pool, pool_for, restrict
 from harness.inference.findings import ChannelEvidence, Finding, Settings, blank_finding
 from harness.inference.likelihood import LikelihoodTable, verbal
-from harness.inference.pair_rank import additive_residuals, excess, max_null_p, row_p, smallest_p
+from harness.inference.pair_rank import TINY, additive_residuals, excess, max_null_p, row_p, smallest_p
 from harness.similarity import Similarity
 
 Floats = NDArray[np.float64]
@@ -44,6 +44,12 @@ def kinship(
     values = [restrict(s, pool.names) for s in usable]
     evidence = tuple(_channel(s, v, settings.bootstrap, rng) for s, v in zip(usable, values, strict=True))
     combined = combine(values)
+    if not np.isfinite(combined[0, 1]):
+        why = f"{suspect.name} and {candidate.name} have too few prompts in common with the controls"
+        return replace(blank, sentence=f"Cannot tell: {why}.", limits=tuple(notes))
+    if np.nanmax(np.abs(combined)) < TINY:
+        why = "all models answered alike, so that nothing tells one pair from another"
+        return replace(blank, sentence=f"Cannot tell: {why}.", limits=tuple(notes))
     p = max_null_p(combined, combined[0, 1])
     low, high = _interval(values, settings.bootstrap, rng)
     notes += _rivals(combined, pool)
@@ -96,11 +102,12 @@ def combine(values: Sequence[Floats]) -> Floats:
 
     One combined score and one rank of it is valid however dependent the channels are; multiplying p-values is not.
     """
-    total = []
-    for v in values:
-        e = excess(v)
-        total.append(e / np.sqrt(np.nanmean(e**2)))
-    out: Floats = np.mean(total, axis=0)
+    return combine_excess([excess(v) for v in values])
+
+
+def combine_excess(matrices: Sequence[Floats]) -> Floats:
+    """As `combine`, of the excess of each channel."""
+    out: Floats = np.mean([e / max(float(np.sqrt(np.nanmean(e**2))), TINY) for e in matrices], axis=0)
     return out
 
 
@@ -143,11 +150,11 @@ def _interval(values: Sequence[Floats], rounds: int, rng: np.random.Generator) -
     draws = np.zeros((len(values), rounds))
     for row, v in enumerate(values):
         residuals = additive_residuals(v)
-        noise = _noise(residuals)
+        noise = max(_noise(residuals), TINY)
         pair = residuals[:, 0, 1]
         pair = pair[np.isfinite(pair)]
         means = pair[rng.integers(0, len(pair), (rounds, len(pair)))].mean(1) / noise
-        spread = np.sqrt(np.nanmean(excess(v) ** 2)) if len(values) > 1 else 1.0
+        spread = max(float(np.sqrt(np.nanmean(excess(v) ** 2))), TINY) if len(values) > 1 else 1.0
         draws[row] = means / spread
     low, high = np.quantile(draws.mean(0), [0.025, 0.975])
     return float(low), float(high)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+TINY = 1e-6  # float32 similarities that differ by less are equal
 
 
 def additive_residuals(values: NDArray[np.floating], scale: bool = True) -> Floats:
@@ -40,7 +41,8 @@ def additive_residuals(values: NDArray[np.floating], scale: bool = True) -> Floa
         if scale:
             free = (m * (m - 3) / 2)[..., None]
             square = np.where(seen, out, 0.0) ** 2
-            out = out / np.sqrt(square.sum((-1, -2), keepdims=True) / 2 / free)
+            rms = np.sqrt(square.sum((-1, -2), keepdims=True) / 2 / free)
+            out = np.where(rms > TINY, out / rms, 0.0)  # a prompt that all answered alike says nothing
     return np.where(seen, out, np.nan)
 
 
@@ -50,14 +52,19 @@ def excess(values: NDArray[np.floating]) -> Floats:
     Dimensionless, and steady in the number of prompts: an effect size, not a test statistic. The spread is one number
     for the pool (root mean over pairs of the variance over prompts), so the order of the pairs is that of the means.
     """
-    residuals = additive_residuals(values)
+    return excess_of(additive_residuals(values))
+
+
+def excess_of(residuals: Floats) -> Floats:
+    """As `excess`, of scaled residuals (p, m, m): those of a prompt do not depend on the other prompts."""
     usable = np.isfinite(residuals)
     n = usable.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(usable, residuals, 0.0).sum(0) / n
         spread = np.where(usable, residuals**2, 0.0).sum(0) / n - mean**2
         noise = np.sqrt(np.nanmean(spread) * np.nanmean(n) / max(float(np.nanmean(n)) - 1.0, 1.0))
-    return additive_residuals(mean, scale=False) / noise
+    fit = additive_residuals(mean, scale=False)
+    return fit / noise if noise > TINY else np.where(np.isfinite(fit), 0.0, np.nan)
 
 
 def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int = 1) -> float:
@@ -70,6 +77,8 @@ def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int 
     raise the reference.
     """
     e = np.asarray(matrix, dtype=np.float64)
+    if not np.isfinite(observed):
+        return float("nan")
     others = e.shape[0] - 1
     if not 1 <= n_candidates <= others:
         raise ValueError(f"n_candidates must be in 1..{others}")

@@ -1,0 +1,93 @@
+"""The whole path on real input: real models behind a real server, and recorded answers of known lineage."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def harness(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does."""
+    command = [sys.executable, "-m", "harness", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
+    )
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as f:
+        return list(csv.DictReader(f))
+
+
+@pytest.fixture(scope="module")
+def nova(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The default campaign in a short form, run once."""
+    folder = tmp_path_factory.mktemp("nova")
+    shutil.copy(ROOT / "config.yaml", folder)
+    return folder, harness("run", "config.yaml", "--limit", "8", "--json", "--quiet", cwd=folder)
+
+
+def test_default_campaign_ends_in_an_honest_verdict(nova: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = nova
+    assert done.returncode == 0, done.stderr
+    kinship, identity = json.loads(done.stdout)
+    assert (kinship["question"], identity["question"]) == ("kinship", "identity")
+    assert kinship["verdict"] == "INCONCLUSIVE"
+    assert "smallest honest p is 0.33" in kinship["sentence"]
+    assert kinship["p_value"] == pytest.approx(1 / 3)
+    by_channel = {e["channel"]: e for e in kinship["evidence"]}
+    assert by_channel["logprobs"]["raw"] > by_channel["logprobs"]["control_high"] + 0.05
+    assert {p.name for p in (folder / "results" / "nova").iterdir()} >= {
+        *("summary.csv", "evidence.csv", "manifest.json", "responses.sqlite")
+    }
+
+
+def test_same_weights_show_where_no_system_prompt_applies(
+    nova: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    identity = json.loads(nova[1].stdout)[1]
+    by_channel = {e["channel"]: e for e in identity["evidence"]}
+    raw = by_channel["logprobs (completion)"]
+    assert raw["p"] > 0.05
+    assert raw["raw"] < raw["control_low"] / 10
+    assert by_channel["logprobs (chat)"]["raw"] > 0.001  # the system prompt shows
+
+
+def test_second_run_asks_nothing_and_writes_the_same(nova: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, first = nova
+    before = {n: (folder / "results/nova" / n).read_bytes() for n in ("summary.csv", "evidence.csv")}
+    again = harness("run", "config.yaml", "--limit", "8", "--json", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == first.stdout
+    assert before == {n: (folder / "results/nova" / n).read_bytes() for n in before}
+    dry = json.loads(harness("run", "config.yaml", "--limit", "8", "--dry-run", "--json", cwd=folder).stdout)
+    assert [r["to_ask"] for r in dry] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("example", "verdicts"),
+    [
+        ("r1-children", {"r1-1776": "KIN-OR-TAUGHT", "mai-ds-r1-fp8": "KIN-OR-TAUGHT"}),
+        ("stranger", {"grok-3-beta": "UNRELATED-LIKE"}),
+    ],
+)
+def test_recorded_answers_of_known_lineage(
+    example: str, verdicts: dict[str, str], recorded_data: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "a" / "b" / f"{example}.yaml"
+    config.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "examples" / "recorded" / f"{example}.yaml", config)
+    done = harness("run", str(config), "--quiet", cwd=tmp_path, env={"RECORDED_DATA": str(recorded_data)})
+    assert done.returncode == 0, done.stderr
+    found = rows(tmp_path / "results" / example / "summary.csv")
+    assert {r["suspect"]: r["verdict"] for r in found} == verdicts
+    assert all(float(r["p_value"]) >= float(r["p_smallest_possible"]) for r in found)
