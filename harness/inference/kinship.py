@@ -75,7 +75,7 @@ def _rivals(matrix: Floats, pool: Pool) -> list[str]:
     rows, columns = np.triu_indices(len(matrix), 1)
     scores = matrix[rows, columns]
     above = [i for i in np.argsort(-scores) if scores[i] >= matrix[0, 1] - 1e-12 and (rows[i], columns[i]) != (0, 1)]
-    if not above:
+    if not above or len(matrix) == 4:  # in a pool of four every residual is that of the opposite pair
         return []
     named = [f"{pool.names[rows[i]]} with {pool.names[columns[i]]}" for i in above[:3]]
     more = f" and {len(above) - 3} more" if len(above) > 3 else ""

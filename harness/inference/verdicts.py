@@ -60,6 +60,10 @@ def _judge_kinship(f: Finding, alpha: float) -> tuple[Verdict, str]:
     )
 
 
+def _only_chat_differs(differ: list[str], same: list[str]) -> bool:
+    return all("(chat)" in c for c in differ) and any("(completion)" in c for c in same)
+
+
 def _lr_words(f: Finding) -> str:
     if f.log10_lr != f.log10_lr:
         return ""
@@ -72,6 +76,8 @@ def _judge_identity(f: Finding, alpha: float) -> tuple[Verdict, str]:
     same = [e.channel for e in speaking if e.p > alpha]
     if f.p_adjusted <= alpha and differ:
         tail = f"; on {', '.join(same)} they cannot be told apart" if same else ""
+        if _only_chat_differs(differ, same):
+            tail += ", as with one model behind two system prompts, which raw completion does not see"
         return "DIFFERENT-LIKE", (
             f"{f.suspect} and {f.candidate} do not answer from one distribution: {', '.join(differ)} tells them apart "
             f"(p = {f.p_value:.2g}){tail}."
