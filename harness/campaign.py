@@ -24,6 +24,7 @@ from harness.inference.kinship import TWIN, kinship
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.verdicts import decide
 from harness.loading import load_config
+from harness.presets import expand
 from harness.prompts import content_hash, draw, load_set
 from harness.report.manifest import manifest_json
 from harness.report.tables import evidence_csv, summary_csv
@@ -61,7 +62,7 @@ def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) ->
     recorded_prompts, answers = recorded.read(endpoints, base, environ) if endpoints else ([], [])
     prompts: list[Prompt] = []
     hashes: dict[str, str] = {}
-    for use in campaign.prompts:
+    for use in expand(campaign.prompts, base / "prompts"):
         if limit is not None:
             use = use.model_copy(update={"limit": min(limit, use.limit or limit)})
         if use.set == "recorded":
@@ -72,7 +73,7 @@ def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) ->
         else:
             loaded = load_set(use.set, base / "prompts")
             found, hashes[use.set] = loaded.prompts, loaded.sha256
-        prompts += draw(use, found, campaign.seed)
+        prompts += draw(use, found, campaign.seed, campaign.hold_back)
     ids = [p.id for p in prompts]
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)

@@ -21,8 +21,8 @@ class PromptUse(_Model):
     """One prompt set, and what to override of its card."""
 
     set: str = Field(
-        description="Name of a file in prompts/, a path to one, `hf:NAME` for a Hub data set, or "
-        "`recorded` for the prompts that recorded endpoints answered."
+        description="Name of a file in prompts/, a path to one, `preset:quick`, `preset:standard` or `preset:deep`, "
+        "`hf:NAME` for a Hub data set, or `recorded` for the prompts that recorded endpoints answered."
     )
     limit: PositiveInt | None = Field(None, description="Use only so many prompts, drawn with the campaign's seed.")
     samples: PositiveInt | None = Field(None, description="Answers per prompt and endpoint.")
@@ -174,6 +174,13 @@ class Campaign(_Model):
 
     campaign: Name = Field(description="Name of the folder under results/.")
     seed: int = Field(1, ge=0, description="Draws prompts and permutations.")
+    hold_back: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of every prompt set that this campaign leaves out, drawn by `seed`: with 0.3 and a seed that "
+        "nobody knows, a suspect cannot be trained against the questions that will be asked.",
+    )
     results: Path = Field(Path("results"), description="Where campaign folders go, relative to this file.")
     prompts: tuple[PromptUse, ...] = Field(min_length=1)
     endpoints: tuple[Endpoint, ...] = Field(min_length=2)

@@ -231,13 +231,23 @@ def _sendable(value: Any) -> bool:
     return True
 
 
-def draw(use: PromptUse, prompts: Sequence[Prompt], seed: int) -> tuple[Prompt, ...]:
-    """Apply a campaign's overrides, and draw ``limit`` prompts in a way that only the seed decides."""
-    chosen = list(prompts)
-    if use.limit is not None and use.limit < len(chosen):
-        rng = random.Random(f"{seed}:{use.set}")  # noqa: S311 - a reproducible draw, not a secret
-        keep = set(rng.sample(range(len(chosen)), use.limit))
-        chosen = [p for i, p in enumerate(chosen) if i in keep]
+def draw(use: PromptUse, prompts: Sequence[Prompt], seed: int, hold_back: float = 0.0) -> tuple[Prompt, ...]:
+    """Apply a campaign's overrides, leave out a share of ``hold_back``, and draw ``limit`` of the rest.
+
+    Only the seed decides which. A prompt and its twin are drawn together, or neither.
+    """
+    units: dict[str, list[int]] = {}
+    for i, p in enumerate(prompts):
+        units.setdefault(str(p.fields.get("twin", p.id)), []).append(i)
+    most = round(len(prompts) * (1.0 - hold_back))
+    most = max(1, min(most, use.limit or most))
+    order = list(units.values())
+    random.Random(f"{seed}:{use.set}").shuffle(order)  # noqa: S311 - a reproducible draw, not a secret
+    keep: set[int] = set()
+    for unit in order:
+        if len(keep) + len(unit) <= most or not keep:
+            keep.update(unit)
+    chosen = [p for i, p in enumerate(prompts) if i in keep]
     changes = use.model_dump(include={"samples", "max_tokens", "temperature", "top_p", "surface"}, exclude_none=True)
     if use.top_logprobs is not None:
         changes["top_logprobs"] = use.top_logprobs or None
