@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from fault_server import FaultServer
+from running import Run
 
 Write = Callable[..., Path]
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,3 +79,13 @@ def write_campaign(tmp_path: Path, write_prompts: Write) -> Write:
         return path
 
     return write
+
+
+@pytest.fixture
+def run_on(write_campaign: Write) -> Any:
+    def make(server: FaultServer, models: Sequence[str] = ("good", "shaky"), **settings: Any) -> Run:
+        settings.setdefault("endpoint", {})["api_key_env"] = "TEST_KEY"
+        settings["collect"] = {"call_timeout": 5, **settings.get("collect", {})}
+        return Run(write_campaign(server.url, models, **settings), {}, [])
+
+    return make

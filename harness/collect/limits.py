@@ -10,33 +10,34 @@ from harness.errors import CallError
 
 @dataclass
 class Gate:
-    """Holds back every worker of an endpoint when one is told to wait; parks an endpoint that keeps failing."""
+    """Holds back every worker of an endpoint when one is told to wait; parks an endpoint that keeps failing.
+
+    Times are in seconds. A server that asks for more than ``max_wait`` parks its endpoint.
+    """
 
     park_after: int
+    max_wait: float
     sleep: Callable[[float], Awaitable[None]]
     clock: Callable[[], float]
     not_before: float = 0.0
     failed_in_a_row: int = 0
-    last_error: CallError | None = None
+    parked: bool = False
 
-    async def wait(self) -> None:
-        """Return when calls may be made again."""
-        while (left := self.not_before - self.clock()) > 0:
+    async def wait(self, stopped: Callable[[], bool]) -> None:
+        """Return when calls may be made again, or there is no point in waiting."""
+        while (left := self.not_before - self.clock()) > 0 and not stopped():
             await self.sleep(left)
 
     def hold(self, error: CallError) -> None:
-        """A server asked one call to wait: nobody calls before that."""
-        if error.kind == "rate_limit" and error.wait:
+        """One attempt was refused: if because of its rate, nobody calls before the server wants to be called."""
+        if error.kind != "rate_limit" or not error.wait:
+            return
+        if error.wait > self.max_wait:
+            self.parked = True
+        else:
             self.not_before = max(self.not_before, self.clock() + error.wait)
 
     def note(self, error: CallError | None) -> None:
-        """One call has ended, well or not."""
-        self.last_error = error or self.last_error
+        """One call has ended, well or not. Many failures in a row, or a fatal one, park the endpoint."""
         self.failed_in_a_row = self.failed_in_a_row + 1 if error else 0
-
-    @property
-    def parked(self) -> bool:
-        """Too many failures in a row, or one after which no call can succeed."""
-        return self.failed_in_a_row >= self.park_after or (
-            self.failed_in_a_row > 0 and self.last_error is not None and self.last_error.fatal
-        )
+        self.parked |= self.failed_in_a_row >= self.park_after or (error is not None and error.fatal)

@@ -5,56 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from harness.collect.endpoints import local
 from harness.collect.limits import Gate
-from harness.collect.parse import parse
-from harness.collect.plan import PATHS, Job, jobs
-from harness.collect.retry import policy
+from harness.collect.plan import Job, jobs
+from harness.collect.pool import Pool, Tally, World, model_name, pause
 from harness.collect.store import Key, Store
 from harness.collect.weights import cache_folder, fetch
 from harness.collect.wire import Wire
 from harness.config import Called, Campaign, Collect, Local
-from harness.errors import CallError, EndpointError
-from harness.responses import Prompt, Response
+from harness.errors import EndpointError
+from harness.responses import Prompt
 
-
-@dataclass
-class Tally:
-    """How far one endpoint is; the progress display reads it, nothing decides on it."""
-
-    planned: int = 0
-    stored: int = 0
-    failed: int = 0
-    in_flight: int = 0
-    retries: int = 0
-    last_error: str = ""
-    state: str = "waiting"
-    outcomes: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class World:
-    """What a run takes from outside: nothing in here is reached for anywhere else."""
-
-    environ: Mapping[str, str]
-    base: Path
-    say: Callable[[str], None] = lambda _: None
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    clock: Callable[[], float] = time.monotonic
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    rng: random.Random = field(default_factory=random.Random)
-
-
-def model_name(endpoint: Called) -> str:
-    """The model an endpoint's requests ask for."""
-    return local.alias(endpoint) if isinstance(endpoint, Local) else endpoint.model
+__all__ = ["Tally", "World", "collect", "key_of", "model_name", "planned_keys"]
 
 
 def key_of(endpoint: Called, environ: Mapping[str, str]) -> str | None:
@@ -66,6 +30,11 @@ def key_of(endpoint: Called, environ: Mapping[str, str]) -> str | None:
         raise EndpointError(
             f"endpoint {endpoint.name!r}: environment variable {endpoint.api_key_env} is not set",
             f"export {endpoint.api_key_env}=... and run again",
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise EndpointError(
+            f"endpoint {endpoint.name!r}: the key in {endpoint.api_key_env} has characters that no header can carry",
+            "copy it again: only letters, digits and signs",
         )
     return key
 
@@ -100,7 +69,7 @@ async def collect(
         for endpoint in waiting:
             todo = (j for j in jobs(endpoint, prompts, model_name(endpoint)) if _key(j) not in have)
             wire = await stack.enter_async_context(_open(endpoint, addresses[endpoint.name], campaign.collect, world))
-            gate = Gate(campaign.collect.park_after, world.sleep, world.clock)
+            gate = Gate(campaign.collect.park_after, campaign.collect.max_wait, pause(world, stop), world.clock)
             pools.append(Pool(endpoint, todo, wire, gate, store, tallies[endpoint.name], world, campaign.collect, stop))
         errors = await asyncio.gather(*(p.first() for p in pools))
         broken = [f"{p.endpoint.name}: {e}" for p, e in zip(pools, errors, strict=True) if e is not None]
@@ -156,118 +125,3 @@ async def _open(endpoint: Called, address: str, settings: Collect, world: World)
         yield wire
     finally:
         await wire.close()
-
-
-class Pool:
-    """The workers of one endpoint, pulling jobs from one iterator."""
-
-    def __init__(
-        self,
-        endpoint: Called,
-        todo: Iterator[Job],
-        wire: Wire,
-        gate: Gate,
-        store: Store,
-        tally: Tally,
-        world: World,
-        settings: Collect,
-        stop: asyncio.Event,
-    ) -> None:
-        self.endpoint = endpoint
-        self._todo = todo
-        self._wire = wire
-        self._gate = gate
-        self._store = store
-        self._tally = tally
-        self._world = world
-        self._settings = settings
-        self._stop = stop
-
-    async def first(self) -> CallError | None:
-        """Make one call, as a test of the endpoint: its error if the endpoint cannot be used."""
-        job = next(self._todo, None)
-        if job is None:
-            return None
-        error = await self._one(job, attempts=min(2, self._settings.attempts))
-        usable = error is None or not (error.fatal or error.kind in ("connection", "timeout", "malformed"))
-        return None if usable else error
-
-    async def rest(self) -> None:
-        """All other calls; ends when there are none, when told to stop, or when the endpoint is parked."""
-        self._tally.state = "running"
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.endpoint.concurrency):
-                group.create_task(self._worker())
-        self._tally.state = "parked" if self._gate.parked else "stopped" if self._stop.is_set() else "done"
-
-    async def _worker(self) -> None:
-        while not self._stop.is_set() and not self._gate.parked:
-            job = next(self._todo, None)
-            if job is None:
-                return
-            await self._one(job, attempts=self._settings.attempts)
-
-    async def _one(self, job: Job, attempts: int) -> CallError | None:
-        """One job to its end: an answer or a recorded failure."""
-        tries = 0
-
-        async def attempt() -> Response:
-            nonlocal tries
-            await self._gate.wait()
-            tries += 1
-            self._tally.retries += tries > 1
-            try:
-                return await self._ask(job, tries)
-            except CallError as e:
-                self._gate.hold(e)
-                self._tally.last_error = str(e)
-                raise
-
-        self._tally.in_flight += 1
-        try:
-            retrying = policy(attempts, self._settings.max_wait, sleep=self._world.sleep, rng=self._world.rng)
-            response: Response = await retrying(attempt)
-        except CallError as error:
-            self._store.add_failure(job, error, self._stamp())
-            self._tally.failed += 1
-            self._gate.note(error)
-            return error
-        finally:
-            self._tally.in_flight -= 1
-        self._store.add(response, job)
-        self._tally.stored += 1
-        self._tally.outcomes[response.outcome] = self._tally.outcomes.get(response.outcome, 0) + 1
-        self._gate.note(None)
-        return None
-
-    async def _ask(self, job: Job, attempts: int) -> Response:
-        began = self._world.clock()
-        content = await self._wire.post(PATHS[job.surface], job.body)
-        seconds = self._world.clock() - began
-        answer = parse(content)
-        return Response(
-            endpoint=job.endpoint,
-            prompt=job.prompt,
-            sample=job.sample,
-            request_hash=job.request_hash,
-            outcome=answer.outcome,
-            text=answer.text,
-            reasoning=answer.reasoning,
-            refusal=answer.refusal,
-            finish_reason=answer.finish_reason,
-            model_asked=model_name(self.endpoint),
-            model_answered=answer.model,
-            system_fingerprint=answer.system_fingerprint,
-            provider=answer.provider,
-            response_id=answer.response_id,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-            reasoning_tokens=answer.reasoning_tokens,
-            logprobs=answer.logprobs,
-            attempts=attempts,
-            seconds=round(seconds, 4),
-            received_at=self._stamp(),
-        )
-
-    def _stamp(self) -> str:
-        return self._world.now().isoformat(timespec="milliseconds")

@@ -9,17 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 
 import httpx2
-from openai import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    AsyncOpenAI,
-    DefaultAioHttpClient,
-)
+import msgspec
+from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient
 
 from harness.collect.failures import failure, read_error
 from harness.errors import CallError
 
+_ERROR_BYTES = 65_536
+_SHORTEST_SECRET = 8  # local servers are given "EMPTY" or "x", which may well stand in an answer
 NO_KEY = "none"  # what servers without keys are sent; the client insists on one
 
 
@@ -40,7 +37,8 @@ class Wire:
         connections: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._key = key
+        self._key = key or ""
+        self._secret = len(self._key) >= _SHORTEST_SECRET
         self._timeout = timeout
         self._max_bytes = max_bytes
         self._clock = clock
@@ -53,6 +51,7 @@ class Wire:
                 follow_redirects=False,
                 limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
                 timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
+                event_hooks={"response": [self._refuse]},
             ),
         )
 
@@ -62,24 +61,34 @@ class Wire:
 
     def redact(self, text: str) -> str:
         """``text`` without this endpoint's key."""
-        return text.replace(self._key, "[key]") if self._key else text
+        return text.replace(self._key, "[key]") if self._secret else text
 
     async def post(self, path: str, body: bytes) -> bytes:
         """Send one request, return the body of the reply. Raises `CallError`, never anything of the client's own."""
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._post(path, body)
-        except (TimeoutError, APITimeoutError):
-            raise CallError(f"no full reply within {self._timeout:g} s", kind="timeout", retry=True) from None
-        except APIStatusError as e:
-            raise self._status_error(e) from None
-        except (APIConnectionError, httpx2.HTTPError, OSError) as e:
-            cause = e.__cause__ or e
-            raise CallError(
-                self.redact(f"no connection: {str(cause) or type(cause).__name__}")[:300],
-                kind="connection",
-                retry=True,
-            ) from None
+        except CallError:
+            raise
+        except TimeoutError:
+            raise self._late() from None
+        except Exception as e:  # three libraries lie below, and a broken server gets exceptions of all three through
+            raise self._error(e) from None
+
+    def _late(self) -> CallError:
+        return CallError(f"no full reply within {self._timeout:g} s", kind="timeout", retry=True)
+
+    def _error(self, error: BaseException) -> CallError:
+        """What lies under the client's layers of exceptions; they call a refused connection a timeout."""
+        root = error
+        while root.__cause__ is not None and not isinstance(root, CallError):
+            root = root.__cause__
+        if isinstance(root, CallError):  # from `_refuse`
+            return root
+        if isinstance(error, APITimeoutError) and (isinstance(root, TimeoutError) or not isinstance(root, OSError)):
+            return self._late()
+        text = self.redact(f"no connection: {str(root) or type(root).__name__}")[:300]
+        return CallError(text, kind="connection", retry=True)
 
     async def _post(self, path: str, body: bytes) -> bytes:
         response = await self._client.post(
@@ -88,24 +97,39 @@ class Wire:
             content=body,
             options={"headers": {"Content-Type": "application/json", "X-Stainless-Raw-Response": "stream"}},
         )
-        chunks, size = [], 0
-        try:
-            async for chunk in response.aiter_bytes():
-                size += len(chunk)
-                if size > self._max_bytes:
-                    raise CallError(f"the reply is larger than {self._max_bytes:,} bytes", kind="too_large")
-                chunks.append(chunk)
-        finally:
-            with contextlib.suppress(Exception):  # a reset while closing must not hide what was read
-                await response.aclose()
-        content = b"".join(chunks)
+        content, whole = await _read(response, self._max_bytes)
+        if not whole:
+            raise CallError(f"the reply is larger than {self._max_bytes:,} bytes", kind="too_large")
         # A server may echo the header back: the key is cut out before anything is kept.
-        return content.replace(self._key.encode(), b"[key]") if self._key else content
+        return content.replace(self._key.encode(), b"[key]") if self._secret else content
 
-    def _status_error(self, error: APIStatusError) -> CallError:
-        _, code, message = read_error(error.body or error.message)
-        text = self.redact(f"HTTP {error.status_code}: {message}")[:400]
-        return failure(error.status_code, code, text, retry_after(error.response.headers, self._clock()))
+    async def _refuse(self, response: httpx2.Response) -> None:
+        """Anything but a success, before the client reads an error page of any size into memory."""
+        if response.status_code < 300:
+            return
+        content, _ = await _read(response, _ERROR_BYTES)
+        try:
+            error = msgspec.json.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            error = content.decode("utf-8", "replace")
+        _, code, message = read_error(error)
+        text = self.redact(f"HTTP {response.status_code}: {message}")[:400]
+        raise failure(response.status_code, code, text, retry_after(response.headers, self._clock()))
+
+
+async def _read(response: httpx2.Response, limit: int) -> tuple[bytes, bool]:
+    """The first ``limit`` bytes of a body, and whether that is all of it. The connection is given back."""
+    chunks, size = [], 0
+    try:
+        async for chunk in response.aiter_bytes():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                break
+    finally:
+        with contextlib.suppress(Exception):  # a reset while closing must not hide what was read
+            await response.aclose()
+    return b"".join(chunks)[:limit], size <= limit
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -1,0 +1,56 @@
+"""A collecting run in a folder, for tests: real plan, real store, real socket; only waiting is shortened."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.collect.pool import Tally, World
+from harness.collect.runner import collect, planned_keys
+from harness.collect.store import Store
+from harness.config import Campaign
+from harness.loading import load_config
+from harness.prompts import draw, load_set
+from harness.responses import Prompt, Response
+
+KEY = "test-key-0123456789abcdef"
+
+
+@dataclass
+class Run:
+    """One collecting run in a folder; times asked for are slept at a thousandth."""
+
+    path: Path
+    tallies: dict[str, Tally]
+    slept: list[float]
+
+    @property
+    def store(self) -> Path:
+        return self.path.parent / "s.sqlite"
+
+    def load(self) -> tuple[Campaign, tuple[Prompt, ...]]:
+        campaign = load_config(self.path)
+        prompts = load_set("tiny", self.path.parent / "prompts").prompts
+        return campaign, draw(campaign.prompts[0], prompts, campaign.seed)
+
+    def go(self, stop: asyncio.Event | None = None) -> None:
+        campaign, prompts = self.load()
+
+        async def sleep(seconds: float) -> None:
+            self.slept.append(seconds)
+            await asyncio.sleep(min(seconds, 100.0) / 1000)
+
+        world = World({"TEST_KEY": KEY}, self.path.parent, sleep=sleep, rng=random.Random(1))
+        with Store(self.store) as store:
+            store.set_plan(prompts, planned_keys(campaign, prompts))
+            asyncio.run(collect(campaign, prompts, store, self.tallies, world, stop or asyncio.Event()))
+
+    def answers(self, endpoint: str = "") -> list[Response]:
+        with Store(self.store, readonly=True) as store:
+            return [r for r in store.responses() if endpoint in ("", r.endpoint)]
+
+    def failures(self) -> list[tuple[str, str, int]]:
+        with Store(self.store, readonly=True) as store:
+            return store.failures()
