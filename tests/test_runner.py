@@ -14,8 +14,6 @@ import yaml
 from conftest import Write
 from fault_server import STEPS, FaultServer, Request, Step
 
-KEY = "test-key-0123456789abcdef"
-
 
 def test_every_planned_answer_is_asked_once_and_stored(run_on: Any) -> None:
     with FaultServer({"good": ["ok"], "shaky": ["ok"]}) as server:

@@ -1,0 +1,199 @@
+"""The command line as a person meets it: a process, its two streams and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Write
+from fault_server import FaultServer
+from running import KEY
+
+Done = subprocess.CompletedProcess[str]
+COMMANDS = ["", "init", "check", "run", "score", "export", "prompts", "prompts list", "prompts show", "prompts check"]
+
+
+def command(*args: str | Path) -> list[str]:
+    return [sys.executable, "-m", "harness", *map(str, args)]
+
+
+def harness(*args: str | Path, cwd: Path, **environ: str) -> Done:
+    env = {**os.environ, "TEST_KEY": KEY, "HF_HUB_OFFLINE": "1", **environ}
+    return subprocess.run(command(*args), cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def one_line(done: Done, code: int) -> str:
+    """What an expected error looks like: a line, a hint, the right code, and nothing on stdout."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    lines = [x for x in done.stderr.splitlines() if x.startswith(("error:", "hint:"))]
+    assert [x.partition(":")[0] for x in lines] == ["error", "hint"], done.stderr
+    return " ".join(lines)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_there_at_once(name: str, tmp_path: Path) -> None:
+    spent = []
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = harness(*name.split(), "--help", cwd=tmp_path)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0
+        assert "Usage" in done.stdout
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.5  # seconds of CPU: other work on the machine does not count
+
+
+def test_mistakes_of_usage_exit_with_2(tmp_path: Path, write_campaign: Write) -> None:
+    assert harness("rnu", cwd=tmp_path).returncode == 2
+    assert harness("run", "--nonsense", cwd=tmp_path).returncode == 2
+    assert harness("run", "--limit", "0", cwd=tmp_path).returncode == 2
+    assert "no-such.yaml" in one_line(harness("run", "no-such.yaml", cwd=tmp_path), 2)
+    path = write_campaign("http://127.0.0.1:9/v1")
+    path.write_text(path.read_text().replace("  model: good", "  modle: good"))
+    said = one_line(harness("run", path, cwd=tmp_path), 2)
+    assert "config.yaml:" in said
+    assert "did you mean 'model'?" in said
+    assert not (tmp_path / "results").exists()
+
+
+def test_missing_variable_names_it(tmp_path: Path, write_campaign: Write) -> None:
+    path = write_campaign("http://127.0.0.1:9/v1", endpoint={"api_key_env": "NOT_SET_ANYWHERE"})
+    for name in ("check", "run"):
+        assert "NOT_SET_ANYWHERE is not set" in one_line(harness(name, path, cwd=tmp_path), 5)
+    said = one_line(harness("run", path, cwd=tmp_path, NOT_SET_ANYWHERE="k\u00e9y-with-accent"), 5)
+    assert "no header can carry" in said
+    assert "accent" not in said
+
+
+def test_check_asks_the_server_for_its_models(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        done = harness("check", write_campaign(server.url), "--json", cwd=tmp_path)
+        assert done.returncode == 0
+        assert [e["state"] for e in json.loads(done.stdout)["endpoints"]] == ["up, serves good", "up, serves fine"]
+        said = one_line(harness("check", write_campaign(server.url, ("good", "unknown")), cwd=tmp_path), 5)
+        assert "no model 'unknown' there" in said
+        assert sum(server.asked.values()) == 0
+        assert harness("check", "--offline", write_campaign("http://127.0.0.1:9/v1"), cwd=tmp_path).returncode == 0
+
+
+def test_a_whole_campaign_and_its_files(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=4, endpoint={"api_key_env": "TEST_KEY"})
+        dry = harness("run", path, "--dry-run", "--json", cwd=tmp_path)
+        assert [(r["calls"], r["to_ask"]) for r in json.loads(dry.stdout)] == [(8, 8), (8, 8)]
+        assert sum(server.asked.values()) == 0
+        assert not (tmp_path / "results").exists()
+        done = harness("run", path, "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)
+        again = harness("run", path, "--json", cwd=tmp_path)
+        assert again.stdout == done.stdout
+        assert harness("score", path, "--json", cwd=tmp_path).stdout == done.stdout
+        assert sum(server.asked.values()) == 16
+        folder = tmp_path / "results" / "test"
+        assert {p.name for p in folder.iterdir()} >= {"summary.csv", "evidence.csv", "manifest.json"}
+        assert not list(folder.glob("*.part"))
+
+
+def test_no_key_in_any_file_or_stream_even_if_the_server_echoes_it(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["echo"], "fine": ["ok", "echo-400"]}) as server:
+        path = write_campaign(server.url, n=4, endpoint={"api_key_env": "TEST_KEY"})
+        done = harness("run", path, cwd=tmp_path)
+        assert done.returncode == 3
+        assert "calls failed" in done.stderr
+        exported = harness("export", path, cwd=tmp_path)
+        assert "[key]" in exported.stdout
+        assert KEY not in done.stdout + done.stderr + exported.stdout + exported.stderr
+        files = [p for p in tmp_path.rglob("*") if p.is_file()]
+        assert files
+        assert not [p for p in files if KEY.encode() in p.read_bytes()]
+    with FaultServer({"good": ["401"], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=4, endpoint={"api_key_env": "TEST_KEY"}, campaign="other")
+        assert KEY not in one_line(harness("run", path, cwd=tmp_path), 5)
+
+
+def test_a_model_the_server_does_not_know_ends_the_run(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["ok"], "fine": ["404"]}) as server:
+        said = one_line(harness("run", write_campaign(server.url), cwd=tmp_path), 5)
+        assert "fine" in said
+        assert "model_not_found" in said or "does not exist" in said
+
+
+def _interrupted(path: Path, server: FaultServer, times: int) -> tuple[int, str, float]:
+    env = {**os.environ, "TEST_KEY": KEY}
+    process = subprocess.Popen(command("run", path), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    deadline = time.monotonic() + 60
+    while sum(server.asked.values()) < 10 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    began = time.monotonic()
+    _, stderr = process.communicate(timeout=60)
+    return process.returncode, stderr, time.monotonic() - began
+
+
+def _stored(tmp_path: Path) -> int:
+    db = sqlite3.connect(tmp_path / "results" / "test" / "responses.sqlite")
+    return int(db.execute("SELECT COUNT(*) FROM responses").fetchone()[0])
+
+
+def test_ctrl_c_once_finishes_what_is_in_flight(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}, delay=0.4) as server:
+        path = write_campaign(server.url, n=60, endpoint={"concurrency": 4})
+        code, stderr, _ = _interrupted(path, server, 1)
+        assert code == 130
+        assert "calls in flight are finished" in stderr
+        assert f"resume: harness run {path}" in stderr
+        assert "Traceback" not in stderr
+        asked = sum(server.asked.values())
+        assert _stored(tmp_path) == asked == sum(server.delivered.values())
+        assert asked < 240
+        server.delay = 0.0
+        assert harness("run", path, "-q", cwd=tmp_path).returncode == 0
+        assert sum(server.asked.values()) == 240 == _stored(tmp_path)
+
+
+def test_ctrl_c_twice_stops_now(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["ok", "ok", "hang"], "fine": ["ok"] * 20 + ["hang"]}) as server:
+        path = write_campaign(server.url, n=60, endpoint={"concurrency": 4})
+        code, stderr, seconds = _interrupted(path, server, 2)
+        assert code == 130
+        assert seconds < 5
+        assert "Traceback" not in stderr
+        assert _stored(tmp_path) > 0
+
+
+def test_init_writes_the_default_once(tmp_path: Path) -> None:
+    assert harness("init", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "config.yaml").read_bytes() == (ROOT / "config.yaml").read_bytes()
+    assert "there already" in one_line(harness("init", cwd=tmp_path), 2)
+    assert harness("check", "--offline", cwd=tmp_path).returncode == 0
+
+
+def test_prompts_commands(tmp_path: Path, write_prompts: Write) -> None:
+    write_prompts(2)
+    listed = json.loads(harness("prompts", "list", "--json", cwd=tmp_path).stdout)
+    assert {"tiny", "everyday"} <= {s["name"] for s in listed}
+    assert (
+        json.loads(harness("prompts", "show", "tiny", "--json", cwd=tmp_path).stdout)["prompts"][0]["id"] == "tiny-000"
+    )
+    assert harness("prompts", "check", "tiny", cwd=tmp_path).returncode == 0
+    assert "known:" in one_line(harness("prompts", "show", "no-such", cwd=tmp_path), 2)
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    shell = f"{sys.executable} -m harness prompts show everyday | head -1"
+    done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S602
+    assert done.stdout.count("\n") == 1
+    assert "Traceback" not in done.stderr
