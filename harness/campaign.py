@@ -13,7 +13,7 @@ import numpy as np
 from harness.channels import load_channels
 from harness.channels.samples import logprob_kernels, text_kernels
 from harness.collect.endpoints import recorded
-from harness.collect.runner import Tally, World, collect, planned_keys
+from harness.collect.runner import Tally, World, collect, key_of, planned_keys
 from harness.collect.store import Store
 from harness.config import Called, Campaign, Recorded
 from harness.errors import ConfigError, StoreError
@@ -101,6 +101,9 @@ def run(plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event
 
 async def collect_async(plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event) -> None:
     """As `run`, inside an event loop."""
+    for endpoint in plan.campaign.endpoints:
+        if isinstance(endpoint, Called):
+            key_of(endpoint, world.environ)  # a missing key is found before anything is written
     with Store(plan.folder / STORE) as store:
         store.set_plan(plan.prompts, _all_keys(plan))
         have = store.keys()
