@@ -1,0 +1,194 @@
+"""Stages `origin`, `teaching` and `attribution` of the lineage benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.kinship import ALPHA
+from benchmarks.measures import Report, rate
+from benchmarks.recorded import Collection
+from benchmarks.relations import CLOSE, taught
+from harness.channels.habits import habit_counts
+from harness.channels.reading import answers
+from harness.inference.attribution import UNKNOWN, attribute, held_out_scores
+from harness.inference.origin import SILENT
+from harness.inference.pair_rank import max_null_p, smallest_p
+from harness.inference.teaching import habit_similarity, lean
+from harness.inference.trials import draw_trials, pair_p, pool_matrices
+from harness.similarity import Similarity
+
+TAUGHT = ("teacher_student", "same_data", "co_teacher")
+GROUPS = (1, 8, 32)  # answers of one model attributed together
+
+
+def origin_stage(
+    report: Report, collection: Collection, similarities: Sequence[Similarity], controls: int, seed: int
+) -> None:
+    """How often a channel that sees weights speaks, and how often it is silent, for kin and for the taught."""
+    weights = [s for s in similarities if s.sees == "weights"]
+    if not weights:
+        report.add("origin", "weights speak", "", np.nan, note="no channel that sees weights has answers here")
+    for s in weights:
+        rng = np.random.default_rng(seed)
+        shared = np.asarray(np.isfinite(s.values).any(2) & (s.coverage >= 0.9))
+        longest = int(shared.sum(0).max())
+        for kind, relations, draws in (("close", CLOSE, 4), ("taught or same data", TAUGHT, 2)):
+            trials = draw_trials(collection.known, collection.pairs(*relations), shared, controls, draws, rng)
+            n = int(np.quantile((trials.order >= 0).sum(1), 0.1)) if len(trials) else longest
+            p = pair_p(pool_matrices([s.values], trials, controls, [n])[n][1]) if n else np.zeros(0)
+            seen = np.isfinite(p)
+            units = collection.known.lineage[trials.pairs][seen]
+            for measure, hits in (
+                ("speaks (p <= .05)", p[seen] <= ALPHA),
+                (f"silent (p >= {SILENT})", p[seen] >= SILENT),
+            ):
+                value, interval, count = rate(hits, units)
+                note = "" if count else f"no such pair with {controls} controls"
+                report.add(
+                    "origin", f"{s.channel} {measure}", f"{kind}, K = {controls}", value, n, count, interval, note
+                )
+
+
+def teaching_stage(report: Report, collection: Collection, controls: int, seed: int) -> None:
+    """False alarms of the habit test on pairs with no documented link, its power, and the rank of the true teacher."""
+    counts = habit_counts(collection.table)
+    rng = np.random.default_rng(seed)
+    shared = np.ones((1, len(collection.rows)), dtype=bool)
+    pupils = _single_teacher_pairs(collection)
+    kinds = {
+        "unrelated": (collection.pairs("unrelated"), 400),
+        "all that share no weights": (collection.pairs(), 400),
+        "single-teacher pairs": (pupils, 100),
+        "all teacher-student pairs": (collection.pairs("teacher_student"), 200),
+        "same root (kin, not taught)": (collection.pairs("same_base"), 150),
+    }
+    for kind, (pairs, most) in kinds.items():
+        chosen = pairs[rng.choice(len(pairs), min(most, len(pairs)), replace=False)]
+        trials = draw_trials(collection.known, chosen, shared, controls, 1, rng)
+        fit = trials.enough(controls, 1)
+        p = np.array([_habit_p(counts, [*trials.pairs[t], *trials.controls[t]]) for t in np.flatnonzero(fit)])
+        measure = "found at 5 %" if kind in list(kinds)[2:] else "false alarms at 5 %"
+        value, interval, count = rate(p <= ALPHA, collection.known.lineage[trials.pairs[fit]])
+        note = "" if count else f"no such pair with {controls} control lineages"
+        if count and smallest_p(controls) > ALPHA:
+            value, note = np.nan, f"{controls} controls cannot reach 5 %"
+        report.add("teaching", f"habits {measure}", f"{kind}, K = {controls}", value, "all", count, interval, note)
+    _teacher_ranks(report, collection, lean(habit_similarity(counts)), pupils)
+
+
+def _habit_p(counts: NDArray[np.float32], pool: list[int]) -> float:
+    matrix = lean(habit_similarity(counts, pool))
+    return max_null_p(matrix, matrix[0, 1])
+
+
+def _single_teacher_pairs(collection: Collection) -> NDArray[np.int64]:
+    """(pupil, teacher) with one documented teacher that is in the collection, one model of it a pupil."""
+    out = []
+    for i, pupil in enumerate(collection.rows):
+        teachers = [j for j, t in enumerate(collection.rows) if len(pupil.teachers) == 1 and taught(pupil, t)]
+        apart = [j for j in teachers if collection.known.apart[i, j]]
+        if apart and pupil.usable:
+            out.append((i, apart[0]))
+    return np.array(out, dtype=np.int64).reshape(-1, 2)
+
+
+def _teacher_ranks(
+    report: Report, collection: Collection, leans: NDArray[np.float64], pupils: NDArray[np.int64]
+) -> None:
+    """Rank of the true teacher's lineage for each pupil, among the lineages that share no weights with it."""
+    known, ranks = collection.known, []
+    for pupil, teacher in pupils:
+        fit = known.apart[pupil] & np.isfinite(leans[pupil])
+        lineages = np.unique(known.lineage[fit])
+        score = {x: np.mean(leans[pupil, fit & (known.lineage == x)]) for x in lineages}
+        if known.lineage[teacher] in score:
+            ranks.append(1 + sum(v > score[known.lineage[teacher]] for v in score.values()))
+    units = known.lineage[pupils][: len(ranks)]
+    many = len(np.unique(known.lineage))
+    for top in (1, 3):
+        value, interval, count = rate(np.array(ranks) <= top, units)
+        on = f"single-teacher pupils, about {many} lineages"
+        report.add(
+            "teaching", f"true teacher in first {top}", on, value, "all", count, interval, "" if count else "none"
+        )
+
+
+def attribution_stage(report: Report, collection: Collection, seed: int) -> None:
+    """Accuracy on prompts never trained on for 5 models (5 draws), 20 and one of each lineage; and the open set."""
+    rng = np.random.default_rng(seed)
+    texts = answers(collection.table, range(len(collection.table.prompts)))
+    chosen = _one_a_lineage(collection, rng)
+    for size, draws in ((5, 5), (20, 1), (len(chosen), 1)):
+        if len(chosen) < max(size, 2) or (size == 20 and len(chosen) == 20):
+            report.add("attribution", "accuracy", f"{size} models", np.nan, note=f"{len(chosen)} usable lineages")
+            continue
+        scored = [
+            held_out_scores([[row[i] for i in pick] for row in texts], int(rng.integers(2**31)))
+            for pick in (rng.permutation(chosen)[:size] for _ in range(draws))
+        ]
+        for group in GROUPS:
+            hits = np.concatenate([_grouped(scores, y, group) for scores, y in scored])
+            value = float(hits.mean()) if len(hits) else np.nan
+            on = f"{size} models, {group} answer{'s' if group > 1 else ''}"
+            report.add("attribution", "accuracy", on, value, "", len(hits), note="" if len(hits) else "too few answers")
+    _open_set(report, collection, texts, chosen, seed)
+
+
+def _grouped(scores: NDArray[np.float64], y: NDArray[np.int64], group: int) -> NDArray[np.bool_]:
+    """Whether the mean score of each block of answers of one model is highest for that model."""
+    out = []
+    for k in np.unique(y):
+        mine = scores[y == k]
+        out += [mine[a : a + group].mean(0).argmax() == k for a in range(0, len(mine) - group + 1, group)]
+    return np.array(out, dtype=bool)
+
+
+def _one_a_lineage(collection: Collection, rng: np.random.Generator) -> list[int]:
+    first: dict[str, int] = {}
+    for i in rng.permutation(len(collection.rows)):
+        if collection.rows[i].usable:
+            first.setdefault(str(collection.known.lineage[i]), int(i))
+    return list(first.values())
+
+
+def _open_set(
+    report: Report, collection: Collection, texts: list[list[str | None]], chosen: list[int], seed: int
+) -> None:
+    """19 known lineages: suspects whose lineage is not among them, and close kin of a known model."""
+    known = collection.known
+    if len(chosen) < 22:
+        report.add(
+            "attribution", "attributed though unknown", "", np.nan, note=f"{len(chosen)} usable lineages, 22 needed"
+        )
+        return
+    rng = np.random.default_rng(seed)
+    wrong: list[bool] = []
+    right: list[bool] = []
+    kin = {int(a): int(b) for a, b in collection.pairs(*CLOSE)}
+    for _ in range(4):
+        order = rng.permutation(chosen).tolist()
+        near, strangers = order[:19], order[19:]
+        kinsmen = [(a, b) for a, b in (*kin.items(), *((b, a) for a, b in kin.items())) if b in near and a not in near]
+        suspects = strangers + [a for a, _ in kinsmen]
+        pool = near + list(dict.fromkeys(suspects))
+        rows = rng.choice(len(texts), min(100, len(texts)), replace=False)
+        names = [known.models[i] for i in pool]
+        found = attribute([[texts[r][i] for i in pool] for r in rows], names, [str(known.lineage[i]) for i in pool],
+                          names[19:], ALPHA, seed)  # fmt: skip
+        best = {a.suspect: a.best for a in found}
+        roots = {known.lineage[i] for i in near}
+        wrong += [best[known.models[i]] != UNKNOWN for i in strangers if known.lineage[i] not in roots]
+        right += [best[known.models[a]] == known.models[b] for a, b in kinsmen]
+    report.add(
+        "attribution",
+        "attributed though unknown, nominal 5 %",
+        "19 lineages, 100 prompts",
+        float(np.mean(wrong)),
+        100,
+        len(wrong),
+    )
+    value = float(np.mean(right)) if right else np.nan
+    report.add("attribution", "close kin attributed rightly", "19 lineages, 100 prompts", value, 100, len(right))

@@ -1,0 +1,250 @@
+"""Attribution: which of the known models is the suspect most like, or none of them?
+
+A ridge classifier on hashed n-grams centred by prompt, trained and asked on different prompts: it learns how a model
+writes, not what it said. "Unknown" has its own null: models whose whole lineage was taken out of the training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, normalize
+
+from harness.inference.findings import NAN
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+MAX_CHARS = 3000  # of an answer, so that length is matched and time bounded
+MOST_ROWS = 4000  # answers used in all, spread over prompts; time grows with the cube
+RIDGE = 1.0
+LEAST_PROMPTS = 8
+UNKNOWN = "unknown"
+
+
+def features(n_features: int = 2**13) -> Pipeline:
+    """Texts -> hashed counts of word 1-2-grams and character 3-4-grams, logarithmic, both parts of length 1."""
+
+    def part(**how: Any) -> Pipeline:
+        hashed = HashingVectorizer(n_features=n_features, alternate_sign=True, norm=None, dtype=np.float32, **how)
+        return make_pipeline(hashed, FunctionTransformer(_log_unit, accept_sparse=True))
+
+    words = part(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]|\n")  # noqa: S106 (no password)
+    return make_pipeline(FeatureUnion([("words", words), ("characters", part(analyzer="char_wb", ngram_range=(3, 4)))]))
+
+
+def _log_unit(counts: csr_matrix) -> csr_matrix:
+    out = counts.copy()
+    out.data = np.sign(out.data) * np.log1p(np.abs(out.data))
+    return normalize(out)
+
+
+def prompt_centred(gram: Floats, prompts: Ints, known: NDArray[np.bool_]) -> Floats:
+    """Gram matrix (n, n) of rows less the mean of the known models' rows for the same prompt.
+
+    Without that, the topic of a prompt outweighs the hand that wrote. ``prompts`` int (n,); ``known`` bool (n,): whose
+    rows make up the mean. A prompt that no known model answered is left as it is.
+    """
+    _, at = np.unique(prompts, return_inverse=True)
+    member = np.zeros((int(at.max()) + 1, len(at)), dtype=gram.dtype)
+    member[at[known], np.flatnonzero(known)] = 1.0
+    member /= np.maximum(member.sum(1, keepdims=True), 1.0)
+    means = member @ gram
+    across = means[at]
+    out: Floats = gram - across - across.T + (means @ member.T)[np.ix_(at, at)]
+    return out
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Probability of each class from the mean score of n answers: softmax(scale * n ** power * mean)."""
+
+    scale: float = 1.0
+    power: float = 0.5
+
+    def __call__(self, mean_scores: Floats, n: int) -> Floats:
+        """(k, classes) -> probabilities (k, classes)."""
+        z = self.scale * n**self.power * mean_scores
+        z = np.exp(z - z.max(1, keepdims=True))
+        out: Floats = z / z.sum(1, keepdims=True)
+        return out
+
+    @classmethod
+    def fit(cls, scores: Floats, y: Ints, rng: np.random.Generator) -> Softmax:
+        """Least log loss over blocks of 1 to 32 answers of one model, drawn from held-out scores (n, classes)."""
+        blocks = [b for n in (1, 2, 4, 8, 16, 32) if (b := _blocks(scores, y, n, rng)) is not None]
+
+        def loss(at: Floats) -> float:
+            softmax = cls(float(np.exp(at[0])), float(at[1]))
+            picked = [softmax(m, n)[np.arange(len(k)), k] for m, k, n in blocks]
+            return float(np.mean([-np.log(np.maximum(p, 1e-12)).mean() for p in picked]))
+
+        found = minimize(loss, np.array([1.0, 0.7]), method="Nelder-Mead", bounds=[(-3.0, 6.0), (0.0, 1.0)])
+        return cls(float(np.exp(found.x[0])), float(found.x[1]))
+
+
+def _blocks(scores: Floats, y: Ints, n: int, rng: np.random.Generator) -> tuple[Floats, Ints, int] | None:
+    """Mean scores of disjoint blocks of n answers of one class, and their classes."""
+    means, of = [], []
+    for k in np.unique(y):
+        rows = rng.permutation(np.flatnonzero(y == k))
+        for at in range(0, len(rows) - n + 1, n):
+            means.append(scores[rows[at : at + n]].mean(0))
+            of.append(k)
+    return (np.array(means), np.array(of, dtype=np.int64), n) if means else None
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What one suspect is most like. ``probabilities`` are among the known models, as if one of them it must be.
+
+    ``p_unknown`` is the share of lineages that, left out of the training, were attributed to another as surely: the
+    p-value against "none of these", smallest 1 / (lineages + 1). ``best`` is `UNKNOWN` where it exceeds alpha.
+    """
+
+    suspect: str
+    best: str
+    probabilities: dict[str, float]
+    p_unknown: float
+    p_floor: float
+    answers: int
+    note: str = ""
+
+
+def attribute(
+    texts: Sequence[Sequence[str | None]],
+    names: Sequence[str],
+    lineages: Sequence[str | None],
+    suspects: Sequence[str],
+    alpha: float,
+    seed: int,
+) -> list[Attribution]:
+    """Attribute each suspect to one of the other models, or to none.
+
+    Parameters
+    ----------
+    texts : (p, m) answers by prompt and model, None where there is none; ``names``, ``lineages`` (m,).
+    suspects : names of those to attribute; all others are known.
+    """
+    rng = np.random.default_rng(seed)
+    known = [i for i, n in enumerate(names) if n not in suspects]
+    rows = _Rows.of(texts, rng)
+    if len(known) < 2 or len(np.unique(rows.prompt)) < LEAST_PROMPTS:
+        why = f"attribution needs two known models and {LEAST_PROMPTS} prompts"
+        return [Attribution(s, UNKNOWN, {}, NAN, NAN, 0, why) for s in suspects]
+    groups = [[i for i in known if lineages[i] == x] for x in dict.fromkeys(lineages[i] for i in known)]
+    scores = rows.scores(known, list(range(len(names))))
+    softmax = Softmax.fit(*rows.of_known(scores, known), rng)
+    null = _null(rows, known, groups) if len(groups) > 2 else np.array([])
+    at = [list(names).index(s) for s in suspects]
+    return [_one(i, names, known, rows, scores, softmax, null, alpha) for i in at]
+
+
+def _null(rows: _Rows, known: Sequence[int], groups: Sequence[Sequence[int]]) -> Floats:
+    """Highest mean score of one model of each lineage when the whole lineage is not among the known, (lineages,)."""
+    out = []
+    for group in groups:
+        rest = [i for i in known if i not in group]
+        scores = rows.scores(rest, [group[0]])
+        own = scores[rows.model == group[0]]
+        out.append(np.nanmean(own, axis=0).max() if len(own) else np.nan)
+    return np.array(out)
+
+
+def _one(
+    i: int,
+    names: Sequence[str],
+    known: Sequence[int],
+    rows: _Rows,
+    scores: Floats,
+    softmax: Softmax,
+    null: Floats,
+    alpha: float,
+) -> Attribution:
+    own = scores[(rows.model == i) & np.isfinite(scores).all(1)]
+    if not len(own):
+        return Attribution(names[i], UNKNOWN, {}, NAN, NAN, 0, "no usable answers")
+    mean = own.mean(0)
+    shares = dict(zip((names[k] for k in known), softmax(mean[None], len(own))[0].tolist(), strict=True))
+    reference = null[np.isfinite(null)]
+    p = float((1 + (reference >= mean.max()).sum()) / (1 + len(reference)))
+    best = names[known[int(mean.argmax())]] if p <= alpha else UNKNOWN
+    floor = 1.0 / (1 + len(reference))
+    note = "" if floor <= alpha else f"'none of these' needs {int(np.ceil(1 / alpha)) - 1} known lineages at {alpha:g}"
+    return Attribution(names[i], best, shares, p, floor, len(own), note)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Inner products of all answers, (n, n), with prompt and model of each; ``fold`` (n,) halves the prompts."""
+
+    gram: Floats
+    prompt: Ints
+    model: Ints
+    fold: Ints
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[str | None]], rng: np.random.Generator) -> _Rows:
+        most = max(8, MOST_ROWS // max(len(texts[0]), 1)) if texts else 0
+        chosen = rng.permutation(len(texts))[:most]
+        cells = [(p, m, t[:MAX_CHARS]) for p in np.sort(chosen) for m, t in enumerate(texts[p]) if t and t.strip()]
+        prompt = np.array([p for p, _, _ in cells], dtype=np.int64)
+        half = np.zeros(len(texts), dtype=np.int64)
+        half[chosen[::2]] = 1
+        gram = _gram(features().fit_transform([t for _, _, t in cells] or [""]))
+        return cls(gram, prompt, np.array([m for _, m, _ in cells], dtype=np.int64), half[prompt])
+
+    def scores(self, known: Sequence[int], asked: Sequence[int]) -> Floats:
+        """Scores of the answers of ``asked`` by ridge classifiers trained on the other half of the prompts, (n, known).
+
+        Known models are (-1, ..., 1, ..., -1) targets less their mean; what is asked about never shares a prompt with
+        what was trained on.
+        """
+        out = np.full((len(self.prompt), len(known)), np.nan)
+        mine = np.isin(self.model, known)
+        used = np.flatnonzero(mine | np.isin(self.model, asked))
+        if not len(used):
+            return out
+        gram = prompt_centred(self.gram[np.ix_(used, used)], self.prompt[used], mine[used])
+        target = (self.model[used, None] == np.asarray(known)) - 1.0 / len(known)
+        for fold in (0, 1):
+            train = mine[used] & (self.fold[used] != fold)
+            test = np.isin(self.model[used], asked) & (self.fold[used] == fold)
+            if len(np.unique(self.model[used][train])) == len(known) and test.any():
+                ridge = KernelRidge(alpha=RIDGE, kernel="precomputed").fit(gram[np.ix_(train, train)], target[train])
+                out[used[test]] = ridge.predict(gram[np.ix_(test, train)])
+        return out
+
+    def of_known(self, scores: Floats, known: Sequence[int]) -> tuple[Floats, Ints]:
+        """Scores and classes of the known models' own answers."""
+        mine = np.isin(self.model, known) & np.isfinite(scores).all(1)
+        label = {k: i for i, k in enumerate(known)}
+        return scores[mine], np.array([label[m] for m in self.model[mine]], dtype=np.int64)
+
+
+def _gram(x: csr_matrix) -> Floats:
+    """Inner products of sparse rows, (n, n) float32, through dense blocks of columns: far faster than sparse."""
+    out = np.zeros((x.shape[0], x.shape[0]), dtype=np.float32)
+    by_column = x.tocsc()
+    for at in range(0, x.shape[1], 4096):
+        block = by_column[:, at : at + 4096].toarray()
+        out += block @ block.T
+    return out
+
+
+def held_out_scores(texts: Sequence[Sequence[str | None]], seed: int) -> tuple[Floats, Ints]:
+    """Score of every answer for every model by classifiers that saw neither it nor its prompt: (n, m), and labels (n,).
+
+    ``texts`` are (p, m) answers of the models to tell apart.
+    """
+    rows = _Rows.of(texts, np.random.default_rng(seed))
+    known = list(range(len(texts[0])))
+    return rows.of_known(rows.scores(known, known), known)

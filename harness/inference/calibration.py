@@ -1,0 +1,214 @@
+"""Calibration: pairs of known relation -> likelihood ratios, fitted and validated with lineages disjoint.
+
+H1: the pair is close kin. H2: it shares no weights. Each pair is judged by a line that saw no trial of either of its
+families, as suspect or candidate; that is what the printed costs and rates are of. What ships is fitted on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import ConfigError
+from harness.inference.likelihood import LikelihoodTable, ScoreLine, cllr, cllr_min
+from harness.inference.trials import (
+    Known,
+    Trials,
+    draw_trials,
+    lineage_weights,
+    pair_p,
+    pair_scores,
+    pool_matrices,
+)
+from harness.similarity import Similarity
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+CONTROLS = (2, 3, 4, 8, 16, 32)
+PROMPTS = (32, 100, 400, 800)
+LEAST_KIN = 8  # kin pairs without which a line means nothing
+MOST_PAIRS = 1200  # unrelated pairs beyond this are sampled
+DRAWS = 4  # trials of each kin pair, with other controls each time
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How a calibration did on families it was not fitted on, for K controls and n prompts.
+
+    ``log10_lr`` (t,) and ``kin`` (t,) are the trials behind it; every interval is a bootstrap over lineages.
+    """
+
+    controls: int
+    prompts: int
+    log10_lr: Floats
+    kin: Bools
+    cllr: float
+    cllr_low: float
+    cllr_high: float
+    cllr_min: float
+    false_alarms: float
+    false_alarms_low: float
+    false_alarms_high: float
+    power: float
+
+    def summary(self) -> dict[str, Any]:
+        """Figures only, for the calibration file."""
+        names = ("cllr", "cllr_min", "cllr_low", "cllr_high", "power")
+        out: dict[str, Any] = {n: round(float(getattr(self, n)), 4) for n in names}
+        alarms = (self.false_alarms, self.false_alarms_low, self.false_alarms_high)
+        return {
+            "controls": self.controls,
+            "prompts": self.prompts,
+            "false_alarms": [round(a, 4) for a in alarms],
+            **out,
+        }
+
+
+def crossfit(scores: Floats, kin: Bools, families: NDArray[np.str_], first: Bools) -> Floats:
+    """log10 LR of every trial by a line fitted without both its families, (t,); NaN where too few kin are left.
+
+    Parameters
+    ----------
+    scores, kin, first : (t,) score, label, and whether the trial is the first of its pair.
+    families : (t, 2) of suspect and candidate. Controls may recur on both sides.
+    """
+    out = np.full(len(scores), np.nan)
+    ordered = np.sort(families, axis=1)
+    for a, b in np.unique(ordered, axis=0):
+        test = (ordered == (a, b)).all(1)
+        train = ~np.isin(ordered, (a, b)).any(1)
+        if (kin & train & first).sum() >= LEAST_KIN and (~kin & train).any():
+            out[test] = ScoreLine.fit(scores[train], kin[train], first[train]).transform(scores[test])
+    return out
+
+
+def weighted_cllr(log10_lr: Floats, kin: Bools, families: NDArray[np.str_], seed: int) -> tuple[float, float, float]:
+    """Cllr with its 95 % interval over families."""
+    draws = []
+    for w in lineage_weights(families, 300, np.random.default_rng(seed)):
+        if w[kin].sum() > 0 and w[~kin].sum() > 0:
+            draws.append(cllr(log10_lr, kin, w))
+    low, high = np.quantile(draws, [0.025, 0.975]) if draws else (np.nan, np.nan)
+    return cllr(log10_lr, kin), float(low), float(high)
+
+
+def calibrate(
+    similarity: Similarity, known: Known, kin: NDArray[np.int64], unrelated: NDArray[np.int64], alpha: float, seed: int
+) -> tuple[LikelihoodTable, list[Validation]]:
+    """Fit a `LikelihoodTable` for one channel and say how it does on families it was not fitted on.
+
+    Parameters
+    ----------
+    similarity : on the models of ``known``, in that order.
+    kin, unrelated : int (q, 2) pairs as rows of ``known.models``.
+
+    Raises
+    ------
+    ConfigError
+        With fewer than 8 kin pairs, 8 unrelated pairs, 32 prompts, or 2 control lineages: no line could be trusted.
+    """
+    rng = np.random.default_rng(seed)
+    trials, labels = draw_labelled(similarity, known, kin, unrelated, rng)
+    families = known.family[trials.pairs]
+    fits: dict[tuple[int, int], tuple[Floats, Bools, Bools]] = {}
+    checks = []
+    for k in CONTROLS:
+        matrices = pool_matrices([similarity.values], trials, k, PROMPTS)
+        for n in PROMPTS:
+            m = matrices[n][0]
+            seen = np.isfinite(pair_scores(m))
+            if (labels & trials.first & seen).sum() < LEAST_KIN or (~labels & seen).sum() < LEAST_KIN:
+                continue
+            fits[k, n] = (pair_scores(m)[seen], labels[seen], trials.first[seen])
+            checks += _validate(m[seen], labels[seen], families[seen], trials.first[seen], (k, n), alpha, seed)
+    grid = _full_grid(fits)
+    if not grid:
+        raise ConfigError(
+            f"too little to calibrate on: {len(kin)} kin pairs, {len(unrelated)} unrelated pairs, "
+            f"{len(similarity.prompts)} prompts, {len(set(known.lineage))} lineages",
+            f"it takes {LEAST_KIN} pairs of each kind with {CONTROLS[0]} control lineages and {PROMPTS[0]} prompts",
+        )
+    about = {"validation": [c.summary() for c in checks], "kin_pairs": len(kin), "unrelated_pairs": len(unrelated)}
+    table = LikelihoodTable.fit({key: fits[key] for key in grid}, **about)
+    return replace(table, channel=similarity.channel), checks
+
+
+def draw_labelled(
+    similarity: Similarity, known: Known, kin: NDArray[np.int64], unrelated: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[Trials, Bools]:
+    """Trials of all kin pairs, several each, and of a sample of the unrelated ones; and which are kin, (t,)."""
+    shared: Bools = np.asarray(np.isfinite(similarity.values).any(2))
+    if len(unrelated) > MOST_PAIRS:
+        unrelated = unrelated[rng.choice(len(unrelated), MOST_PAIRS, replace=False)]
+    most = CONTROLS[-1]
+    a = draw_trials(known, kin, shared, most, DRAWS, rng)
+    b = draw_trials(known, unrelated, shared, most, 1, rng)
+    both = Trials(
+        np.concatenate([a.pairs, b.pairs]),
+        np.concatenate([a.controls, b.controls]),
+        np.concatenate([a.order, b.order]),
+        np.concatenate([a.first, b.first]),
+    )
+    return both, np.arange(len(both)) < len(a)
+
+
+def _full_grid(fits: Mapping[tuple[int, int], object]) -> list[tuple[int, int]]:
+    """The largest full rectangle from the smallest numbers up: a table has no holes."""
+    prompts = [n for n in PROMPTS if (CONTROLS[0], n) in fits]
+    return [(k, n) for k in CONTROLS if all((k, m) in fits for m in prompts) for n in prompts]
+
+
+def _validate(
+    matrices: Floats,
+    kin: Bools,
+    families: NDArray[np.str_],
+    first: Bools,
+    size: tuple[int, int],
+    alpha: float,
+    seed: int,
+) -> list[Validation]:
+    lr = crossfit(pair_scores(matrices), kin, families, first)
+    seen = np.isfinite(lr)
+    if not (seen & kin).any() or not (seen & ~kin).any():
+        return []
+    p = pair_p(matrices)
+    cost, low, high = weighted_cllr(lr[seen], kin[seen], families[seen], seed)
+    weights = lineage_weights(families[~kin], 300, np.random.default_rng(seed))
+    rates = [np.average(p[~kin] <= alpha, weights=w) for w in weights if w.sum() > 0]
+    return [
+        Validation(
+            controls=size[0],
+            prompts=size[1],
+            log10_lr=lr[seen],
+            kin=kin[seen],
+            cllr=cost,
+            cllr_low=low,
+            cllr_high=high,
+            cllr_min=cllr_min(lr[seen], kin[seen]),
+            false_alarms=float((p[~kin] <= alpha).mean()),
+            false_alarms_low=float(np.quantile(rates, 0.025)),
+            false_alarms_high=float(np.quantile(rates, 0.975)),
+            power=float((p[kin] <= alpha).mean()),
+        )
+    ]
+
+
+def tippett(log10_lr: Floats, kin: Bools) -> tuple[Floats, Floats, Floats]:
+    """Tippett plot as arrays: thresholds, share of kin pairs at or above each, share of unrelated pairs."""
+    at = np.unique(np.r_[log10_lr, 0.0])
+    above = [(group[:, None] >= at).mean(0) for group in (log10_lr[kin], log10_lr[~kin])]
+    return at, above[0], above[1]
+
+
+def channel_of(similarities: Sequence[Similarity], name: str) -> Similarity:
+    """The channel called ``name``; `ConfigError` if these answers have none."""
+    found = next((s for s in similarities if s.channel == name), None)
+    if found is None:
+        raise ConfigError(
+            f"channel {name!r} has nothing to compare here", f"channels: {', '.join(s.channel for s in similarities)}"
+        )
+    return found

@@ -1,0 +1,153 @@
+"""Teaching: does the suspect share the candidate's habits of wording more than unrelated models do?
+
+The null is that of kinship, on another similarity: among exchangeable lineages the accused pair is a random pair. What
+it cannot do alone is tell a pupil from kin, who share habits too; the verdict says so unless weights have spoken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.inference.controls import Model, pool_for
+from harness.inference.findings import ChannelEvidence, Finding, Settings, Verdict, blank_finding
+from harness.inference.origin import origin
+from harness.inference.pair_rank import additive_residuals, controls_needed, max_null_p, row_p, smallest_p
+from harness.similarity import Similarity
+
+Floats = NDArray[np.float64]
+ROUNDS = 200  # bootstrap rounds; each is a profile of the whole pool
+
+
+def habit_similarity(counts: NDArray[np.floating], models: Sequence[int] | None = None) -> Floats:
+    """Cosine of standardised profiles, (n, n) in [-1, 1] with NaN on the diagonal, of counts (blocks, m, features).
+
+    Relative frequency, square-rooted, standardised by feature as in Burrows's Delta (2002). ``models`` picks n of the
+    m; the standard is then that of these n. A model without answers gives NaN.
+    """
+    table = np.asarray(counts.sum(0), dtype=np.float64)
+    table = table if models is None else table[list(models)]
+    size = table.sum(1, keepdims=True)
+    rate = np.sqrt(table / np.maximum(size, 1.0))
+    z = (rate - rate.mean(0)) / (rate.std(0) + 1e-6)
+    unit = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+    out: Floats = unit @ unit.T
+    silent = size.ravel() == 0
+    out[silent] = np.nan
+    out[:, silent] = np.nan
+    np.fill_diagonal(out, np.nan)
+    return out
+
+
+def lean(similarity: NDArray[np.floating]) -> Floats:
+    """How much more alike the habits of each pair are than the two models' own levels explain, (n, n).
+
+    In units of the pool's root mean square; the same centring as for kinship.
+    """
+    residual = additive_residuals(np.asarray(similarity, dtype=np.float64), scale=False)
+    scale = float(np.sqrt(np.nanmean(residual**2)))
+    out: Floats = residual / scale if scale > 1e-12 else residual
+    return out
+
+
+def teaching(
+    suspect: Model,
+    candidate: Model,
+    models: Sequence[Model],
+    counts: NDArray[np.floating],
+    names: Sequence[str],
+    similarities: Sequence[Similarity],
+    kin: Finding | None,
+    settings: Settings,
+) -> Finding:
+    """Does the suspect share the candidate's habits more than unrelated models share one another's?
+
+    Parameters
+    ----------
+    counts : (blocks, m, features) of `harness.channels.habits.habit_counts`, models in the order of ``names``.
+    similarities : the campaign's channels; they decide which controls answered enough.
+    kin : the kinship finding of the same pair, whose evidence tells derived from taught.
+    """
+    text = [s for s in similarities if s.sees == "text"]
+    pool = pool_for(suspect, candidate, models, text, settings.min_coverage)
+    blank = replace(blank_finding("teaching", pool), limits=pool.left_out)
+    if len(pool.controls) < 2:
+        return replace(blank, sentence="Cannot tell: fewer than two control lineages are usable.")
+    at = [list(names).index(n) for n in pool.names]
+    matrix = lean(raw := habit_similarity(counts, at))
+    if not np.isfinite(matrix[0, 1]):
+        return replace(blank, sentence="Cannot tell: the suspect or the candidate gave no text to compare.")
+    low, high = _interval(counts[:, at], settings.seed)
+    p = max_null_p(matrix, matrix[0, 1])
+    others = raw[np.triu_indices(len(raw), 1)][1:]
+    coverage = min((float(s.coverage[s.models.index(n)]) for s in text for n in pool.names[:2]), default=1.0)
+    habits = ChannelEvidence(
+        channel="habits",
+        sees="text",
+        unit="cosine",
+        prompts=max((len(s.prompts) for s in text), default=0),
+        coverage=coverage,
+        raw=float(raw[0, 1]),
+        control_low=float(np.nanmin(others)),
+        control_high=float(np.nanmax(others)),
+        effect=float(matrix[0, 1]),
+        effect_low=low,
+        effect_high=high,
+        p=p,
+    )
+    weights = tuple(e for e in (kin.evidence if kin else ()) if e.sees == "weights")
+    return replace(
+        blank,
+        p_value=p,
+        p_floor=smallest_p(len(pool.controls)),
+        p_candidate=row_p(matrix),
+        effect=habits.effect,
+        effect_low=low,
+        effect_high=high,
+        prompts=habits.prompts,
+        coverage=coverage,
+        evidence=(habits, *weights),
+    )
+
+
+def _interval(counts: NDArray[np.floating], seed: int) -> tuple[float, float]:
+    """95 % bootstrap interval of the accused pair's lean, over blocks of prompts."""
+    rng, blocks = np.random.default_rng(seed), len(counts)
+    if blocks < 4:
+        return np.nan, np.nan
+    draws = rng.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=ROUNDS)
+    leans = [lean(habit_similarity(np.tensordot(w.astype(np.float32), counts, 1)[None]))[0, 1] for w in draws]
+    low, high = np.nanquantile(leans, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def judge_teaching(f: Finding, alpha: float) -> tuple[Verdict, str]:
+    """Verdict and sentence of a teaching finding whose p-value has been adjusted."""
+    k = len(f.control_lineages)
+    if f.p_floor > alpha:
+        return "INCONCLUSIVE", (
+            f"Cannot tell: with {k} control lineages the smallest honest p is {f.p_floor:.2g}; a verdict at {alpha:g} "
+            f"takes {controls_needed(alpha)}."
+        )
+    verdict = origin(f.p_adjusted, f.evidence[1:], alpha)
+    shared = f"{f.suspect} shares habits of wording with {f.candidate} beyond chance (p = {f.p_value:.2g})"
+    if f.p_adjusted > alpha:
+        return "INCONCLUSIVE", (
+            f"No sign that {f.suspect} was trained on outputs of {f.candidate} (p = {f.p_value:.2g}, {k} control "
+            "lineages); most teaching leaves none, so this speaks neither for nor against it."
+        )
+    spoken = ", ".join(e.channel for e in f.evidence[1:])
+    if verdict == "KIN-LIKE":
+        return verdict, f"{shared}, and {spoken} sees shared weights: kinship explains it without teaching."
+    if verdict == "TAUGHT-LIKE":
+        return verdict, (
+            f"{shared}, and {spoken} sees no shared weights: like a model trained on its outputs, on a shared "
+            f"teacher's, or on the same public data. Of unrelated pairs at most {alpha:.0%} would be called so."
+        )
+    return "KIN-OR-TAUGHT", (
+        f"{shared}: so do kin, pupils, pupils of one teacher, and models of shared data; no channel that sees weights "
+        "tells which."
+    )
