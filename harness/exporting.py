@@ -26,15 +26,16 @@ def export_answers(plan: Plan, fmt: str, out: Path | None, stdout: BinaryIO) -> 
         texts = {p.id: p for p in store.prompts()}
         rows = [_row(r, texts[r.prompt].text, texts[r.prompt].family) for r in store.responses()]
     dataset = Dataset.from_list(rows)
-    target: str | BinaryIO = str(out) if out else stdout
+    if out is None:
+        dataset.to_json(stdout)
+        return len(rows)
+    part = out.with_name(f".{out.name}.part")
     try:
-        if fmt == "jsonl":
-            dataset.to_json(target)
-        elif fmt == "csv":
-            dataset.to_csv(target)
-        else:
-            dataset.to_parquet(target)
+        with part.open("wb") as target:
+            {"jsonl": dataset.to_json, "csv": dataset.to_csv, "parquet": dataset.to_parquet}[fmt](target)
+        part.replace(out)
     except OSError as e:
+        part.unlink(missing_ok=True)
         raise ConfigError(f"{out}: {e.strerror or e}", "choose another place") from e
     return len(rows)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.collect.pool import Tally, World
 from harness.collect.runner import collect, planned_keys
@@ -15,6 +17,7 @@ from harness.loading import load_config
 from harness.prompts import draw, load_set
 from harness.responses import Prompt, Response
 
+Beside = Callable[[], Coroutine[Any, Any, None]]
 KEY = "test-key-0123456789abcdef"
 
 
@@ -35,7 +38,10 @@ class Run:
         prompts = load_set("tiny", self.path.parent / "prompts").prompts
         return campaign, draw(campaign.prompts[0], prompts, campaign.seed)
 
-    def go(self, stop: asyncio.Event | None = None) -> None:
+    def go(
+        self, stop: asyncio.Event | None = None, beside: Callable[[], Coroutine[Any, Any, None]] | None = None
+    ) -> None:
+        """Collect what is missing; ``beside`` runs along until that is done."""
         campaign, prompts = self.load()
 
         async def sleep(seconds: float) -> None:
@@ -45,7 +51,16 @@ class Run:
         world = World({"TEST_KEY": KEY}, self.path.parent, sleep=sleep, rng=random.Random(1))
         with Store(self.store) as store:
             store.set_plan(prompts, planned_keys(campaign, prompts))
-            asyncio.run(collect(campaign, prompts, store, self.tallies, world, stop or asyncio.Event()))
+
+            async def main() -> None:
+                task = asyncio.create_task(beside()) if beside else None
+                try:
+                    await collect(campaign, prompts, store, self.tallies, world, stop or asyncio.Event())
+                finally:
+                    if task:
+                        task.cancel()
+
+            asyncio.run(main())
 
     def answers(self, endpoint: str = "") -> list[Response]:
         with Store(self.store, readonly=True) as store:

@@ -62,9 +62,8 @@ def _open(endpoint: Recorded, base: Path, environ: Mapping[str, str]) -> tuple[s
     except ConfigError:
         raise
     except Exception as e:  # readers raise their own kinds; the reader of this needs one line
-        raise ConfigError(
-            f"endpoint {endpoint.name!r}: {where}: {str(e).splitlines()[0][:200]}", "is it readable?"
-        ) from e
+        said = (str(e) or type(e).__name__).splitlines()[0][:200]
+        raise ConfigError(f"endpoint {endpoint.name!r}: {where}: {said}", "is it readable?") from e
     columns = endpoint.columns
     for key, column in columns.model_dump().items():
         if column is not None and column not in rows.column_names:
