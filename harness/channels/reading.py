@@ -15,9 +15,24 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+")
-_TAGS = r"(?:think|thinking|thought|thoughts|reasoning|reflection|seed:think)"
-_OPEN = rf"(?:<\|?{_TAGS}\|?>|<\|begin_of_thought\|>|◁think▷|\[THINK\])"
-_CLOSE = rf"(?:</{_TAGS}>|<\|/{_TAGS}\|>|<\|end_of_thought\|>|◁/think▷|\[/THINK\])"
+_TAGS = r"(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|inner_monologue|seed:think)"
+_OPEN = (
+    rf"(?:<\|?{_TAGS}\|?>|<\|begin_of_thought\|>|◁think▷|\[THINK\]|<\|channel\|>(?:analysis|thought)"
+    r"|[#*\s]*(?:Thinking|Thinking Process|Thought Process)(?:\.\.\.|…|:|\*\*)[*\s:]*\n)"
+)
+_CLOSE = (
+    rf"(?<!`)(?:</{_TAGS}>|<\|/{_TAGS}\|>|<\|end_of_thought\|>|◁/think▷|\[/THINK\]|\.\.\.done thinking\.?"
+    r"|<\|channel\|>final<\|message\|>|assistantfinal)"
+)
+_HEADED = re.compile(  # some print headings for marks
+    r"\A[#*\s]*(?:Thinking|Thinking process|Thought process)[*:]*\s*\n.*?"
+    r"\n[#*\s]*(?:Final )?(?:Answer|Response)\b[*\s:]*",
+    re.DOTALL | re.IGNORECASE,
+)
+_HINTS = ("</", "▷", "|>", "THINK]", "done thinking", "assistantfinal")
+_WRAPPER = re.compile(
+    r"\A\s*(?:<answer>|<output>|<\|begin_of_solution\|>)|(?:</answer>|</output>|<\|end_of_solution\|>|<\|return\|>)\s*\Z"
+)
 _THROUGH_LAST_CLOSE = re.compile(rf"\A.*{_CLOSE}", re.DOTALL | re.IGNORECASE)
 _LEADING_OPEN = re.compile(rf"\A\s*{_OPEN}.*", re.DOTALL | re.IGNORECASE)
 
@@ -28,10 +43,11 @@ def split_reasoning(text: str) -> tuple[str, str]:
     All up to the last closing mark is reasoning, also where the opening one is missing; a leading block that never
     closes is all reasoning. Left in, thoughts make all thinking models look like kin.
     """
-    if not ("</" in text or "<" in text[:40] or "▷" in text or "|>" in text or "THINK]" in text):
+    head = text[:60]
+    if not ("<" in head or "hought" in head or "hinking" in head or any(h in text for h in _HINTS)):
         return "", text
-    found = _THROUGH_LAST_CLOSE.match(text) or _LEADING_OPEN.match(text)
-    return (found.group().strip(), text[found.end() :].strip()) if found else ("", text)
+    found = _THROUGH_LAST_CLOSE.match(text) or _HEADED.match(text) or _LEADING_OPEN.match(text)
+    return (found.group().strip(), _WRAPPER.sub("", text[found.end() :]).strip()) if found else ("", text)
 
 
 def words(text: str, most: int | None = None) -> list[str]:
@@ -42,16 +58,20 @@ def words(text: str, most: int | None = None) -> list[str]:
     return found if most is None else found[:most]
 
 
+def all_answers(responses: Responses, prompt: int, model: int) -> list[str]:
+    """Every usable sample of one answer, reasoning taken out."""
+    texts = (split_reasoning(responses.text[r])[1] for r in responses.usable(prompt, model))
+    return [t for t in texts if t.strip()]
+
+
+def first_answer(responses: Responses, prompt: int, model: int) -> str | None:
+    """The first usable sample, reasoning taken out."""
+    return next(iter(all_answers(responses, prompt, model)), None)
+
+
 def answers(responses: Responses, prompts: Sequence[int]) -> list[list[str | None]]:
     """Answer text by prompt and model, reasoning taken out: the first usable sample, or None."""
-    out: list[list[str | None]] = []
-    for p in prompts:
-        row: list[str | None] = []
-        for m in range(len(responses.models)):
-            texts = (split_reasoning(responses.text[r])[1] for r in responses.usable(p, m))
-            row.append(next((t for t in texts if t.strip()), None))
-        out.append(row)
-    return out
+    return [[first_answer(responses, p, m) for m in range(len(responses.models))] for p in prompts]
 
 
 def coverage(responses: Responses, prompts: Sequence[int], usable: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -1,0 +1,37 @@
+"""Channel `continuations`: do two models carry a broken-off sentence on with the same words?
+
+Source: PhyloLM (Yax et al. 2025): contexts as genes, first characters as alleles, Nei's genetic similarity (Nei 1972).
+Needs raw completions and no logprobs. Sees shared weights through system prompts, which do not reach raw prompts; with
+few samples a prompt it is coarse, so many prompts are needed. Wants temperature 1; blind where prompts go through chat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.channels.choices import chosen, frequencies, start_chars
+from harness.channels.comparing import by_prompt, cosines, similarity
+from harness.responses import Responses
+from harness.similarity import Similarity
+
+Floats = NDArray[np.float64]
+
+
+def continuations(responses: Responses) -> Similarity | None:
+    """Nei similarity of the distributions of first characters and first words, (p, m, m) in [0, 1]."""
+    prompts = [p for p in responses.where("choices") if responses.prompts[p].surface == "completion"]
+    values, usable = by_prompt(responses, prompts, lambda p, m: chosen(responses, p, m), nei)
+    return similarity(responses, prompts, values, usable, channel="continuations", unit="Nei", sees="weights")
+
+
+def first_word(answer: str) -> list[str]:
+    """View: the first word, as one allele."""
+    return answer.split(" ")[:1]
+
+
+def nei(samples: Sequence[Sequence[str]]) -> Floats:
+    """Sum of p q over the root of the sums of p squared and q squared, (k, k); mean of two kinds of allele."""
+    return (cosines(frequencies(samples, start_chars)) + cosines(frequencies(samples, first_word))) / 2

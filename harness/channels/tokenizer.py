@@ -1,0 +1,94 @@
+"""Channel `tokenizer`: do two endpoints count the tokens of odd strings alike?
+
+Source: provenance-probe (prompt_tokens on designed strings). A chat template adds the same to every string, so counts
+are compared after taking out the commonest difference. Exact matches only: counts of unrelated tokenizers correlate at
+.99. Names a tokenizer family, never a lineage (unrelated models share vocabularies), hence reported only. Blind where a
+relay estimates usage itself; padded counts show as a family of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.channels.comparing import similarity
+from harness.channels.observed import Observation
+from harness.responses import Responses
+from harness.similarity import Similarity
+
+Floats = NDArray[np.float64]
+
+NEAR = 0.7  # share of exact counts under which no family is named
+ENOUGH = 5  # strings; fewer match by chance once an offset is fitted
+
+
+def tokenizer(responses: Responses) -> Similarity | None:
+    """1 where two models differ by exactly their usual offset, else 0, (p, m, m); the mean is the exact-match share."""
+    prompts = responses.where("tokenizer")
+    if len(prompts) < ENOUGH:
+        return None
+    counts = token_counts(responses, prompts)
+    m = counts.shape[1]
+    values = np.full((len(prompts), m, m), np.nan)
+    for a in range(m):
+        for b in range(a + 1, m):
+            values[:, a, b] = values[:, b, a] = matches(counts[:, a], counts[:, b])
+    return similarity(
+        responses, prompts, values, np.isfinite(counts), channel="tokenizer", unit="exact match", sees="reported"
+    )
+
+
+def token_counts(responses: Responses, prompts: list[int]) -> Floats:
+    """prompt_tokens, (p, m); NaN where the endpoint gave none. Refused and empty answers count as well."""
+    out = np.full((len(prompts), len(responses.models)), np.nan)
+    for i, p in enumerate(prompts):
+        for j in range(len(responses.models)):
+            given = [n for r in responses.rows(p, j) if (n := responses.prompt_tokens[r])]
+            if given:
+                out[i, j] = Counter(given).most_common(1)[0][0]
+    return out
+
+
+def matches(a: Floats, b: Floats) -> Floats:
+    """1 where a - b is the commonest difference, 0 elsewhere, NaN where one is missing, (p,)."""
+    difference = a - b
+    seen = np.isfinite(difference)
+    out = np.full(len(a), np.nan)
+    if seen.any():
+        found, times = np.unique(difference[seen], return_counts=True)
+        usual = found[times == times.max()]
+        out[seen] = np.isin(difference[seen], usual) / len(usual)  # a tie settles nothing
+    return out
+
+
+def reference() -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    """Counts by family, form ("bare", or "wrapped" as x...x) and prompt id, from benchmarks/tokenizer_reference.py."""
+    table: dict[str, dict[str, dict[str, int]]] = json.loads(
+        files("harness.channels").joinpath("tokenizer_families.json").read_text("utf-8")
+    )
+    return table
+
+
+def families(responses: Responses) -> list[Observation]:
+    """The nearest known family of each model with counts, and the share of strings counted exactly so."""
+    prompts = responses.where("tokenizer")
+    counts = token_counts(responses, prompts)
+    out = []
+    for j, model in enumerate(responses.models):
+        scores: dict[str, float] = {}
+        for family, forms in reference().items():
+            for form in forms.values():
+                known = np.array([form.get(responses.prompts[p].id, np.nan) for p in prompts], dtype=np.float64)
+                hit = matches(counts[:, j], known)
+                if np.isfinite(hit).sum() >= ENOUGH:
+                    scores[family] = max(float(np.nanmean(hit)), scores.get(family, 0.0))
+        if scores:
+            best = min(scores, key=lambda f: (-scores[f], f))
+            name = best if scores[best] >= NEAR else "unknown"
+            out.append(Observation("tokenizer", model, "family", f"{name} ({best} {scores[best]:.0%} exact)"))
+    return out

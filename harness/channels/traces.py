@@ -1,0 +1,62 @@
+"""Channel `traces`: do two models think aloud in the same habits: openers, self-checks, notation?
+
+Sources: CoTSRF (chain-of-thought fingerprints), SpeechMap's remark on traces. The habits of `style`, read from
+reasoning text, returned apart or inline, and from nothing else. Marks training on another model's traces as much as
+shared weights, and has no recorded pairs of known lineage to be calibrated on, hence reported only. Summaries that a
+provider puts in place of thoughts look like the summariser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from harness.channels.comparing import similarity
+from harness.channels.reading import split_reasoning
+from harness.channels.style import KINDS, Kind, edges, habits, templates
+from harness.responses import Responses
+from harness.similarity import Similarity
+
+_CHECKS = re.compile(
+    r"\b(?:wait|hmm+|actually|alternatively|let me (?:re)?(?:check|verify|think|see|consider)|double[- ]check|hold on"
+    r"|okay|alright|so|first|but|maybe|perhaps|therefore|the user)\b|等等|让我|再想|检查|所以|不对|用户",
+)
+_NOTATION = re.compile(r"\\\w+|\$+|\*\*|#+|=|→|⇒|✓|×|\d+[.)]|^- ", re.MULTILINE)
+
+
+def traces(responses: Responses) -> Similarity | None:
+    """As `style`, of reasoning text, (p, m, m); models that show none have coverage 0."""
+    prompts = responses.where("traces")
+    cells = [[thoughts(responses, p, m) for m in range(len(responses.models))] for p in prompts]
+    if sum(any(row[m] for row in cells) for m in range(len(responses.models))) < 2:
+        return None
+    values, usable = habits(cells, TRACE_KINDS)
+    return similarity(
+        responses, prompts, values, usable, channel="traces", unit="habit cosine, scaled", sees="reported"
+    )
+
+
+def thoughts(responses: Responses, prompt: int, model: int) -> str | None:
+    """Reasoning of the first answer that has any."""
+    for row in responses.rows(prompt, model):
+        found = responses.reasoning[row].strip() or split_reasoning(responses.text[row])[0]
+        if found:
+            return found
+    return None
+
+
+def _marks(pattern: re.Pattern[str]) -> Kind:
+    def rates(tokens: list[str], common: frozenset[str]) -> Mapping[str, float]:
+        found = [mark.strip() for mark in pattern.findall(" ".join(tokens))]
+        return {mark: found.count(mark) / len(tokens) for mark in set(found)} if tokens else {}
+
+    return rates
+
+
+TRACE_KINDS: Mapping[str, Kind] = {
+    "templates": templates,
+    "edges": edges,
+    "layout": KINDS["layout"],
+    "checks": _marks(_CHECKS),
+    "notation": _marks(_NOTATION),
+}
