@@ -1,0 +1,101 @@
+"""Answers a second, beside other ways to collect them: ``python -m benchmarks.collect [--seconds 5] [--rounds 2]``.
+
+Every cell is a client process of its own against one server process on this machine that answers at once. Of several
+rounds the best is shown: other work on the machine can only slow a client down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+from benchmarks.collect_clients import CLIENTS
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One client on one load."""
+
+    size: str
+    in_flight: int
+    client: str
+    per_second: float
+    cpu_ms: float
+    peak_mb: float
+
+
+def measure(url: str, size: str, in_flight: int, client: str, seconds: float) -> Cell:
+    """Run one client in this process."""
+    asyncio.run(
+        CLIENTS[client](url, size, in_flight, min(1.0, seconds / 4))
+    )  # imports and connections are not measured
+    cpu, wall = time.process_time(), time.perf_counter()
+    done = asyncio.run(CLIENTS[client](url, size, in_flight, seconds))
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Cell(size, in_flight, client, done / wall, 1000 * cpu / max(done, 1), peak)
+
+
+def in_process(*arguments: str) -> Cell:
+    """Run one cell in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.collect", "--cell", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return Cell(**json.loads(done.stdout))
+
+
+def table(cells: list[Cell]) -> str:
+    """Markdown, with each client's speed as a multiple of the first one's."""
+    lines = [
+        "| answers | in flight | client | answers/s | x usual | CPU ms each | peak MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    usual = {(c.size, c.in_flight): c.per_second for c in cells if c.client == next(iter(CLIENTS))}
+    for c in cells:
+        ratio = c.per_second / usual[c.size, c.in_flight]
+        numbers = f"{c.per_second:.0f} | {ratio:.1f} | {c.cpu_ms:.2f} | {c.peak_mb:.0f}"
+        lines.append(f"| {c.size} | {c.in_flight} | {c.client} | {numbers} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse arguments, start the server, run all cells, print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="measured time of each cell")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each cell is run; the best counts")
+    parser.add_argument("--cell", nargs=5, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.cell:
+        url, size, in_flight, client, seconds = options.cell
+        print(json.dumps(asdict(measure(url, size, int(in_flight), client, float(seconds)))))
+        return
+    server = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.collect_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert server.stdout is not None and server.stdin is not None  # noqa: PT018
+    url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
+    cells = []
+    try:
+        for size in ("small", "large"):
+            for in_flight in (64, 256):
+                for client in CLIENTS:
+                    runs = [
+                        in_process(url, size, str(in_flight), client, str(options.seconds))
+                        for _ in range(options.rounds)
+                    ]
+                    cells.append(max(runs, key=lambda c: c.per_second))
+                    print(f"{size} {in_flight} {client}: {cells[-1].per_second:.0f}/s", file=sys.stderr)
+    finally:
+        server.stdin.close()
+        server.wait()
+    print(f"{os.cpu_count()} cores, {options.seconds:g} s a cell, best of {options.rounds}\n\n{table(cells)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The clients that `benchmarks.collect` sets beside each other. Each asks until its time is up.
+
+All but ``harness`` keep nothing: they parse the answer, touch its text and drop it. ``harness`` runs the project's own
+worker pool: it also records provenance, compresses logprobs, and commits each answer to SQLite.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+from harness.collect.limits import Gate
+from harness.collect.plan import Job, jobs
+from harness.collect.pool import Pool, Tally, World
+from harness.collect.runner import tuned_memory
+from harness.collect.store import Store
+from harness.collect.wire import Wire
+from harness.config import Collect, OpenAIChat
+from harness.responses import Prompt
+
+PROMPTS = [Prompt(f"p{i}", "bench", f"Question number {i}?", max_tokens=200, samples=1000) for i in range(1000)]
+Client = Callable[[str, str, int, float], Awaitable[int]]
+
+
+async def _closed_loop(ask: Callable[[str], Awaitable[object]], in_flight: int, seconds: float) -> int:
+    """``in_flight`` workers, each asking one after the other; answers got in ``seconds``."""
+    end = time.perf_counter() + seconds
+    done = 0
+
+    async def worker() -> None:
+        nonlocal done
+        while time.perf_counter() < end:
+            await ask(PROMPTS[done % len(PROMPTS)].text)
+            done += 1
+
+    await asyncio.gather(*(worker() for _ in range(in_flight)))
+    return done
+
+
+def _body(model: str, text: str) -> dict[str, object]:
+    body: dict[str, object] = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 200}
+    return body | ({"logprobs": True, "top_logprobs": 20} if model == "large" else {})
+
+
+async def usual(url: str, model: str, in_flight: int, seconds: float) -> int:
+    """The openai client as its documentation shows it."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(base_url=url, api_key="none") as client:
+
+        async def ask(text: str) -> object:
+            reply = await client.chat.completions.create(**_body(model, text))  # type: ignore[call-overload]
+            return reply.choices[0].message.content
+
+        return await _closed_loop(ask, in_flight, seconds)
+
+
+async def raw_httpx(url: str, model: str, in_flight: int, seconds: float) -> int:
+    """httpx with a pool as wide as what is in flight, and the standard library's JSON."""
+    import httpx
+
+    limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
+    async with httpx.AsyncClient(limits=limits, timeout=60.0) as client:
+
+        async def ask(text: str) -> object:
+            reply = await client.post(f"{url}/chat/completions", json=_body(model, text))
+            return reply.json()["choices"][0]["message"]["content"]
+
+        return await _closed_loop(ask, in_flight, seconds)
+
+
+async def aiohttp_msgspec(url: str, model: str, in_flight: int, seconds: float) -> int:
+    """The fastest pieces put together by hand: aiohttp and msgspec, everything decoded, nothing kept."""
+    import aiohttp
+    import msgspec
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=in_flight)) as session:
+
+        async def ask(text: str) -> object:
+            async with session.post(f"{url}/chat/completions", data=msgspec.json.encode(_body(model, text))) as reply:
+                return msgspec.json.decode(await reply.read())["choices"][0]["message"]["content"]
+
+        return await _closed_loop(ask, in_flight, seconds)
+
+
+async def harness(url: str, model: str, in_flight: int, seconds: float) -> int:
+    """This project: planned, asked, parsed, and each answer committed to a store on disk."""
+    params = {"logprobs": True, "top_logprobs": 20} if model == "large" else {}
+    endpoint = OpenAIChat(
+        kind="openai-chat",
+        name="bench",
+        role="suspect",
+        base_url=url,
+        model=model,
+        concurrency=in_flight,
+        params=params,
+    )
+    end = time.perf_counter() + seconds
+
+    def until() -> Iterator[Job]:
+        for job in jobs(endpoint, PROMPTS, model):
+            if time.perf_counter() >= end:
+                return
+            yield job
+
+    settings, world, tally = Collect(), World(environ={}, base=Path()), Tally()
+    wire = Wire(url, None, timeout=60, max_bytes=32_000_000, connections=in_flight)
+    with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "bench.sqlite") as store, tuned_memory():
+        gate = Gate(settings.park_after, settings.max_wait, world.sleep, world.clock)
+        pool = Pool(endpoint, until(), wire, gate, store, tally, world, settings, asyncio.Event())
+        await pool.rest()
+        await wire.close()
+        stored = len(store.keys())
+    if tally.failed or stored != tally.stored:
+        raise RuntimeError(f"{tally.failed} failed, {stored} of {tally.stored} stored: {tally.last_error}")
+    return stored
+
+
+CLIENTS: dict[str, Client] = {
+    "openai client, create()": usual,
+    "raw httpx + json": raw_httpx,
+    "aiohttp + msgspec": aiohttp_msgspec,
+    "harness, each answer stored": harness,
+}

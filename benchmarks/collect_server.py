@@ -1,0 +1,68 @@
+"""A server that answers at once with prepared bytes, in a process of its own: what is measured is the client.
+
+``python -m benchmarks.collect_server`` prints its port and serves until its standard input closes. The model name in
+a request chooses the answer: ``small`` is one sentence, ``large`` 200 tokens with 20 top_logprobs each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+TOKENS, TOP = 200, 20
+
+
+def answer(size: str) -> bytes:
+    """The whole HTTP reply: about 0.4 kB of JSON for ``small``, about 300 kB for ``large``."""
+    logprobs = None
+    if size == "large":
+        top = [{"token": f" tok{k:02}", "logprob": -0.01234567 - 0.7 * k, "bytes": list(b" tok00")} for k in range(TOP)]
+        logprobs = {"content": [{**top[i % TOP], "top_logprobs": top} for i in range(TOKENS)]}
+    text = " word" * (TOKENS if size == "large" else 40)
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}
+    usage = {"prompt_tokens": 20, "completion_tokens": 40, "total_tokens": 60}
+    reply = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": size, "choices": [choice]}
+    body = json.dumps({**reply, "usage": usage}).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+REPLIES = {size: answer(size) for size in ("small", "large")}
+
+
+class Server(asyncio.Protocol):
+    """Counts bytes of requests, looks for the model name, writes the answer."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self._buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while True:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = self._buffer[:end].lower()
+            at = head.index(b"content-length:") + 15
+            length = int(head[at:].split(b"\r\n", 1)[0])
+            if len(self._buffer) < end + 4 + length:
+                return
+            body = self._buffer[end + 4 : end + 4 + length]
+            self._buffer = self._buffer[end + 4 + length :]
+            self._transport.write(REPLIES["large" if b'"large"' in body else "small"])
+
+
+async def serve() -> None:
+    """Serve on a free loopback port."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Server, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())
