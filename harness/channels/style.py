@@ -4,7 +4,8 @@ Sources: part-of-speech templates (Wadhwa et al. 2025), here of the pool's own m
 and no language is needed; word bigrams and over-used words (slop-forensics, Paech 2025); Burrows's Delta (2002) for
 scaling. An answer is compared with the other model's answers to all *other* prompts, so that agreement on one topic
 does not count: this sees teachers and habits, and close kin, less sharply than `wording`. Robust to topic; not robust
-to a system prompt that asks for a style. Needs about 25 prompts.
+to a system prompt that asks for a style. Needs about 25 prompts. Reported only: it hears teachers better than
+`wording` does, and counted beside it for kinship it makes that worse (benchmarks/channels.md).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def style(responses: Responses) -> Similarity | None:
     """Cosine of habit profiles, each prompt's answer against the other model's other prompts, (p, m, m)."""
     prompts = responses.where("style")
     values, usable = habits(answers(responses, prompts), KINDS) if prompts else (np.zeros(0), np.zeros(0, dtype=bool))
-    return similarity(responses, prompts, values, usable, channel="style", unit="habit cosine, scaled", sees="text")
+    return similarity(responses, prompts, values, usable, channel="style", unit="habit cosine, scaled", sees="reported")
 
 
 def habits(cells: Cells, kinds: Mapping[str, Kind]) -> tuple[Floats, NDArray[np.bool_]]:

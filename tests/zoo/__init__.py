@@ -1,0 +1,1 @@
+"""Models of known lineage, made in seconds from one small parent."""

