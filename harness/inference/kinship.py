@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from harness.inference.controls import Model, Pool, pool_for, restrict
-from harness.inference.findings import ChannelEvidence, Finding, Settings, blank_finding
+from harness.inference.findings import NAN, ChannelEvidence, Finding, Settings, blank_finding
 from harness.inference.likelihood import LikelihoodTable, verbal
 from harness.inference.pair_rank import TINY, additive_residuals, excess, max_null_p, row_p, smallest_p
 from harness.similarity import Similarity
@@ -42,7 +42,11 @@ def kinship(
         return replace(blank, sentence=f"Cannot tell: {why}.", limits=tuple(notes))
     rng = np.random.default_rng(settings.seed)
     values = [restrict(s, pool.names) for s in usable]
-    evidence = tuple(_channel(s, v, settings.bootstrap, rng) for s, v in zip(usable, values, strict=True))
+    weights = reliabilities(values)
+    evidence = tuple(
+        _channel(s, v, settings.bootstrap, rng, f"weight {w:.2f}")
+        for s, v, w in zip(usable, values, weights, strict=True)
+    )
     combined = combine(values)
     if not np.isfinite(combined[0, 1]):
         why = f"{suspect.name} and {candidate.name} have too few prompts in common with the controls"
@@ -51,7 +55,8 @@ def kinship(
         why = "all models answered alike, so that nothing tells one pair from another"
         return replace(blank, sentence=f"Cannot tell: {why}.", limits=tuple(notes))
     p = max_null_p(combined, combined[0, 1])
-    low, high = _interval(values, settings.bootstrap, rng)
+    low, high = _interval(values, weights, settings.bootstrap, rng)
+    evidence += _reported(similarities, pool, settings, rng)
     notes += _rivals(combined, pool)
     notes += _self_checks(pool, usable, twin, settings)
     finding = replace(
@@ -63,7 +68,7 @@ def kinship(
         effect_low=low,
         effect_high=high,
         prompts=len({q for s in usable for q in s.prompts}),
-        coverage=min(e.coverage for e in evidence),
+        coverage=min(e.coverage for e in evidence[: len(usable)]),
         evidence=evidence,
     )
     finding, more = _with_likelihood(finding, table)
@@ -98,17 +103,54 @@ def _with_likelihood(f: Finding, table: LikelihoodTable) -> tuple[Finding, list[
 
 
 def combine(values: Sequence[Floats]) -> Floats:
-    """Mean over channels of the excess, each in units of its own spread over pairs, (n, n).
+    """Mean over channels of the excess, each in units of its own spread and weighted by its reliability, (n, n).
 
     One combined score and one rank of it is valid however dependent the channels are; multiplying p-values is not.
+    Spread and reliability are functions of the whole pool that do not know which pair is the accused one.
     """
-    return combine_excess([excess(v) for v in values])
+    return combine_excess([excess(v) for v in values], reliabilities(values))
 
 
-def combine_excess(matrices: Sequence[Floats]) -> Floats:
-    """As `combine`, of the excess of each channel."""
-    out: Floats = np.mean([e / max(float(np.sqrt(np.nanmean(e**2))), TINY) for e in matrices], axis=0)
+def combine_excess(matrices: Sequence[Floats], weights: ArrayLike | None = None) -> Floats:
+    """As `combine`, of the excess of each channel; weights (c,), by default equal."""
+    scaled = [e / max(float(np.sqrt(np.nanmean(e**2))), TINY) for e in matrices]
+    out: Floats = np.average(scaled, axis=0, weights=None if weights is None else np.asarray(weights))
     return out
+
+
+def reliabilities(values: Sequence[Floats]) -> Floats:
+    """How well a channel's even prompts foretell what its odd ones say of every pair of the pool, (c,), sum 1.
+
+    Split-half correlation stepped up to full length (Spearman 1910, Brown 1910), at least 0. A channel of few or noisy
+    prompts then cannot drown one that repeats itself.
+    """
+    raw = np.array([_split_half(v) for v in values])
+    return raw / raw.sum() if raw.sum() > 0 else np.full(len(raw), 1.0 / len(raw))
+
+
+def _split_half(values: Floats) -> float:
+    residuals = additive_residuals(values)
+    at = np.triu_indices(residuals.shape[-1], 1)
+    halves = [_mean(residuals[start::2])[at] for start in (0, 1)]
+    both = np.isfinite(halves[0]) & np.isfinite(halves[1])
+    a, b = halves[0][both], halves[1][both]
+    if len(a) < 3 or a.std() < TINY or b.std() < TINY:
+        return 0.0
+    r = max(0.0, float(np.corrcoef(a, b)[0, 1]))
+    return 2 * r / (1 + r)
+
+
+def _reported(
+    similarities: Sequence[Similarity], pool: Pool, settings: Settings, rng: np.random.Generator
+) -> tuple[ChannelEvidence, ...]:
+    """Channels that are shown and carry no weight in the verdict."""
+    out = []
+    for s in similarities:
+        if s.sees == "reported":
+            values = restrict(s, pool.names)
+            if np.isfinite(values[:, 0, 1]).any():
+                out.append(_channel(s, values, settings.bootstrap, rng, "reported, not part of the verdict"))
+    return tuple(out)
 
 
 def _covered(
@@ -124,11 +166,11 @@ def _covered(
     return usable, notes
 
 
-def _channel(s: Similarity, v: Floats, rounds: int, rng: np.random.Generator) -> ChannelEvidence:
+def _channel(s: Similarity, v: Floats, rounds: int, rng: np.random.Generator, note: str) -> ChannelEvidence:
     matrix = excess(v)
     raw = _mean(v)
     others = raw[np.triu_indices(len(raw), 1)][1:]  # every pair but the accused one, which comes first
-    low, high = _interval([v], rounds, rng)
+    low, high = _interval([v], np.ones(1), rounds, rng)
     return ChannelEvidence(
         channel=s.channel,
         sees=s.sees,
@@ -136,16 +178,17 @@ def _channel(s: Similarity, v: Floats, rounds: int, rng: np.random.Generator) ->
         prompts=int(np.isfinite(v[:, 0, 1]).sum()),
         coverage=float(np.nanmin(s.coverage)),
         raw=float(raw[0, 1]),
-        control_low=float(np.nanmin(others)),
-        control_high=float(np.nanmax(others)),
+        control_low=float(np.nanmin(others)) if np.isfinite(others).any() else NAN,
+        control_high=float(np.nanmax(others)) if np.isfinite(others).any() else NAN,
         effect=float(matrix[0, 1]),
         effect_low=low,
         effect_high=high,
         p=max_null_p(matrix, matrix[0, 1]),
+        note=note,
     )
 
 
-def _interval(values: Sequence[Floats], rounds: int, rng: np.random.Generator) -> tuple[float, float]:
+def _interval(values: Sequence[Floats], weights: Floats, rounds: int, rng: np.random.Generator) -> tuple[float, float]:
     """95 % bootstrap interval of the accused pair's effect over prompts."""
     draws = np.zeros((len(values), rounds))
     for row, v in enumerate(values):
@@ -156,7 +199,7 @@ def _interval(values: Sequence[Floats], rounds: int, rng: np.random.Generator) -
         means = pair[rng.integers(0, len(pair), (rounds, len(pair)))].mean(1) / noise
         spread = max(float(np.sqrt(np.nanmean(excess(v) ** 2))), TINY) if len(values) > 1 else 1.0
         draws[row] = means / spread
-    low, high = np.quantile(draws.mean(0), [0.025, 0.975])
+    low, high = np.quantile(weights @ draws, [0.025, 0.975])
     return float(low), float(high)
 
 
