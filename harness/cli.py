@@ -143,6 +143,26 @@ def _finish(plan: Plan, as_json: bool) -> None:
     _err("\n".join(f"wrote {os.path.relpath(p)}" for p in paths))
 
 
+@app.command(epilog="Example: harness calibrate config.yaml pairs.csv --out calibration.json")
+def calibrate(
+    config: Config,
+    pairs: Annotated[
+        Path, typer.Argument(help="CSV: model_a, model_b, relation (kin, unrelated), lineage_a, lineage_b.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="File to write; default: calibration.json in the results.")] = None,
+    channel: Annotated[str, typer.Option(help="Channel whose similarity becomes a likelihood ratio.")] = "wording",
+) -> None:
+    """Fit likelihood ratios on stored answers of models of known relation, and say how well they do."""
+    from harness import calibrating
+    from harness.campaign import calibrate_campaign, prepare
+
+    plan = prepare(config, os.environ)
+    written, checks = calibrate_campaign(plan, pairs, channel, out)
+    _out(calibrating.summary_text(checks, plan.campaign.analysis.alpha))
+    _err("\n".join(f"wrote {os.path.relpath(p)}" for p in written))
+    _err(f"next: write `calibration: {os.path.relpath(written[0], plan.base)}` under `analysis:` in {config}")
+
+
 @app.command(epilog="Example: harness export config.yaml --format parquet --out answers.parquet")
 def export(
     config: Config = _DEFAULT,

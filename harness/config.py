@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Role = Literal["suspect", "candidate", "control"]
-Question = Literal["kinship", "identity"]
+Question = Literal["kinship", "identity", "teaching", "attribution"]
 SurfaceName = Literal["chat", "completion"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -167,6 +167,14 @@ class Analysis(_Model):
     min_coverage: float = Field(0.9, ge=0, le=1, description="A channel with less usable answers abstains.")
     permutations: int = Field(2000, ge=99, description="Permutations of the identity test.")
     bootstrap: int = Field(1000, ge=100, description="Bootstrap rounds for intervals.")
+    calibration: Path | None = Field(
+        None, description="File that `harness calibrate` wrote, relative to this file; default: the project's own."
+    )
+    executor: str = Field(
+        "local",
+        pattern=r"^(local|dask://[^\s/:]+:\d+)$",
+        description="Where channels are computed: `local`, or `dask://HOST:PORT` of a running scheduler.",
+    )
 
 
 class Campaign(_Model):
@@ -178,8 +186,8 @@ class Campaign(_Model):
         0.0,
         ge=0,
         lt=1,
-        description="Share of every prompt set that this campaign leaves out, drawn by `seed`: with 0.3 and a seed that "
-        "nobody knows, a suspect cannot be trained against the questions that will be asked.",
+        description="Share of every prompt set that this campaign leaves out, drawn by `seed`: with 0.3 and a seed "
+        "that nobody knows, a suspect cannot be trained against the questions that will be asked.",
     )
     results: Path = Field(Path("results"), description="Where campaign folders go, relative to this file.")
     prompts: tuple[PromptUse, ...] = Field(min_length=1)

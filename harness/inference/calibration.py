@@ -76,13 +76,16 @@ def crossfit(scores: Floats, kin: Bools, families: NDArray[np.str_], first: Bool
     scores, kin, first : (t,) score, label, and whether the trial is the first of its pair.
     families : (t, 2) of suspect and candidate. Controls may recur on both sides.
     """
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
     out = np.full(len(scores), np.nan)
     ordered = np.sort(families, axis=1)
-    for a, b in np.unique(ordered, axis=0):
-        test = (ordered == (a, b)).all(1)
-        train = ~np.isin(ordered, (a, b)).any(1)
-        if (kin & train & first).sum() >= LEAST_KIN and (~kin & train).any():
-            out[test] = ScoreLine.fit(scores[train], kin[train], first[train]).transform(scores[test])
+    with threadpool_limits(1):  # many tiny fits: threads only wait for one another
+        for a, b in np.unique(ordered, axis=0):
+            test = (ordered == (a, b)).all(1)
+            train = ~np.isin(ordered, (a, b)).any(1)
+            if (kin & train & first).sum() >= LEAST_KIN and (~kin & train).any():
+                out[test] = ScoreLine.fit(scores[train], kin[train], first[train]).transform(scores[test])
     return out
 
 

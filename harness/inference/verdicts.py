@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from harness.inference.findings import Finding, Settings, Verdict, holm
 from harness.inference.pair_rank import controls_needed
+from harness.inference.teaching import judge_teaching
 
 
 def decide(findings: Sequence[Finding], settings: Settings) -> list[Finding]:
@@ -16,7 +17,7 @@ def decide(findings: Sequence[Finding], settings: Settings) -> list[Finding]:
     for finding, p in zip(findings, adjusted, strict=True):
         f = replace(finding, p_adjusted=p)
         if not f.sentence:
-            verdict, sentence = (_judge_kinship if f.question == "kinship" else _judge_identity)(f, settings.alpha)
+            verdict, sentence = _JUDGES[f.question](f, settings.alpha)
             f = replace(f, verdict=verdict, sentence=sentence)
         out.append(f)
     return out
@@ -93,3 +94,6 @@ def _judge_identity(f: Finding, alpha: float) -> tuple[Verdict, str]:
         f"{f.suspect} and {f.candidate} cannot be told apart (p = {f.p_value:.2g}), by a test that tells every control "
         f"from {f.candidate} on the same prompts."
     )
+
+
+_JUDGES = {"kinship": _judge_kinship, "identity": _judge_identity, "teaching": judge_teaching}

@@ -6,8 +6,12 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from harness.inference.findings import Finding
+
+if TYPE_CHECKING:
+    from harness.inference.attribution import Attribution
 
 SUMMARY = (
     *(
@@ -27,6 +31,11 @@ SUMMARY = (
 EVIDENCE = (
     *("question", "suspect", "candidate", "channel", "sees", "unit", "similarity", "controls_low", "controls_high"),
     *("effect", "effect_low", "effect_high", "p_value", "prompts", "coverage", "note"),
+)
+
+ATTRIBUTION = (
+    *("suspect", "attributed_to", "p_unknown", "p_smallest_possible", "known_model", "probability_if_known", "answers"),
+    "note",
 )
 
 
@@ -59,6 +68,18 @@ def evidence_csv(findings: Iterable[Finding]) -> str:
             for e in f.evidence
         ),
     )  # fmt: skip
+
+
+def attribution_csv(attributions: Iterable[Attribution]) -> str:
+    """One row a suspect and known model, likeliest first; the probabilities of a suspect sum to 1."""
+    return _csv(
+        ATTRIBUTION,
+        (
+            [a.suspect, a.best, a.p_unknown, a.p_floor, name, share, a.answers, a.note]
+            for a in attributions
+            for name, share in sorted(a.probabilities.items(), key=lambda kv: -kv[1]) or [("", float("nan"))]
+        ),
+    )
 
 
 def cell(value: object) -> str:

@@ -1,0 +1,69 @@
+"""Attribution: right on prompts never trained on, honest about strangers, calm about bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.inference.attribution import UNKNOWN, Softmax, attribute, held_out_scores, prompt_centred
+
+Texts = list[list[str | None]]
+
+
+def answers(tastes: list[int], prompts: int = 24, seed: int = 0) -> Texts:
+    """Each model draws words by its taste; equal numbers write alike."""
+    rng = np.random.default_rng(seed)
+    taste = {t: np.random.default_rng(100 + t).dirichlet(np.full(80, 0.2)) for t in tastes}
+    topic = [rng.dirichlet(np.full(80, 0.2)) for _ in range(prompts)]
+    return [[" ".join(f"w{w}" for w in rng.choice(80, 50, p=0.5 * taste[t] + 0.5 * q)) for t in tastes] for q in topic]
+
+
+def test_a_known_hand_is_found_and_a_stranger_is_not() -> None:
+    tastes = [*range(22), 3, 50]
+    names = [f"m{i}" for i in range(22)] + ["kin of m3", "stranger"]
+    kin, stranger = attribute(answers(tastes), names, [f"r{i}" for i in range(24)], names[22:], 0.05, 1)
+    assert kin.best == "m3"
+    assert kin.p_unknown == kin.p_floor == pytest.approx(1 / 23)
+    assert kin.probabilities["m3"] > 0.9
+    assert sum(stranger.probabilities.values()) == pytest.approx(1.0)
+    assert stranger.best == UNKNOWN
+
+
+def test_few_lineages_never_attribute() -> None:
+    names = ["a", "b", "c", "kin of a"]
+    found = attribute(answers([0, 1, 2, 0]), names, ["r0", "r1", "r2", None], ["kin of a"], 0.05, 1)[0]
+    assert found.best == UNKNOWN
+    assert max(found.probabilities, key=lambda n: found.probabilities[n]) == "a"
+    assert "19 known lineages" in found.note
+
+
+def test_nothing_to_go_by() -> None:
+    silent: Texts = [[a, b, None] for a, b, _ in answers([0, 1, 2])]
+    assert attribute(silent, ["a", "b", "s"], ["x", "y", None], ["s"], 0.05, 1)[0].note == "no usable answers"
+    assert "eight" in attribute([], ["a", "b", "s"], ["x", "y", None], ["s"], 0.05, 1)[0].note.replace("8", "eight")
+
+
+def test_scores_are_of_prompts_never_trained_on() -> None:
+    scores, y = held_out_scores(answers(list(range(6))), 0)
+    assert scores.shape == (6 * 24, 6)
+    assert (scores.argmax(1) == y).mean() > 0.5
+    repeated: Texts = [["same words for all"] * 6 for _ in range(24)]
+    assert (np.ptp(held_out_scores(repeated, 0)[0], axis=1) < 1e-6).all()
+
+
+def test_centring_takes_out_the_topic() -> None:
+    x = np.random.default_rng(0).normal(size=(6, 4))
+    prompts, known = np.array([0, 0, 0, 1, 1, 1]), np.array([True, True, False] * 2)
+    mean = np.repeat([x[:2].mean(0), x[3:5].mean(0)], 3, axis=0)
+    np.testing.assert_allclose(prompt_centred(x @ x.T, prompts, known), (x - mean) @ (x - mean).T, atol=1e-9)
+
+
+def test_probabilities_are_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(3), 400)
+    scores = rng.normal(size=(1200, 3)) + 0.7 * np.eye(3)[y]
+    softmax = Softmax.fit(scores, y, rng)
+    p = softmax(scores, 1)
+    top = p.max(1)
+    assert abs((p.argmax(1) == y).mean() - top.mean()) < 0.06
+    assert softmax(scores[:1], 32).max() >= softmax(scores[:1], 1).max()
