@@ -32,10 +32,8 @@ def kinship_stage(
     shared: Bools = np.all([np.isfinite(s.values).any(2) for s in channels], axis=0) & covered
     drawn = {kind: _draw(collection, kind, shared, controls, rng) for kind in SAMPLED}
     k = _most_controls(drawn, controls)
-    longest = int(shared.sum(0).max())
-    sizes = (
-        [n for n in SIZES if n < longest] + [longest] if longest not in SIZES else [n for n in SIZES if n <= longest]
-    )
+    longest = _all_prompts(drawn)
+    sizes = [*(n for n in SIZES if n < longest), longest]
     if smallest_p(k) > ALPHA:
         why = f"{k} control lineages are the most there are; p cannot be under {smallest_p(k):.2g}"
         report.add("kinship", f"false alarms at 5 %, {name}", f"K = {k}", np.nan, note=why)
@@ -64,6 +62,12 @@ def _hard(collection: Collection) -> NDArray[np.int64]:
     pairs = collection.pairs()
     hard: NDArray[np.int64] = pairs[collection.relation[pairs[:, 0], pairs[:, 1]] != "unrelated"]
     return hard
+
+
+def _all_prompts(drawn: dict[str, Trials]) -> int:
+    """As many prompts as nine in ten of the trials have: "all", though few models answered every single one."""
+    have = np.concatenate([(t.order >= 0).sum(1) for t in drawn.values() if len(t)] or [np.zeros(1)])
+    return max(1, int(np.quantile(have, 0.1)))
 
 
 def _most_controls(drawn: dict[str, Trials], wanted: int) -> int:

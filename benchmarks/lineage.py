@@ -101,8 +101,8 @@ def channel_sets(similarities: list[Similarity]) -> dict[str, list[Similarity]]:
     by_name = {s.channel: s for s in similarities}
     if "wording" in by_name:
         sets["wording"] = [by_name["wording"]]
-    text = [s for s in similarities if s.sees == "text"]
-    if len(text) > 1:
+    text = sorted((s for s in similarities if s.sees == "text"), key=lambda s: s.channel != "wording")
+    if len(text) > 1 and len({s.prompts for s in text}) == 1:
         sets["all text channels"] = text
     for s in similarities:
         if s.sees == "weights":

@@ -76,7 +76,7 @@ def teaching_stage(report: Report, collection: Collection, controls: int, seed: 
         if count and smallest_p(controls) > ALPHA:
             value, note = np.nan, f"{controls} controls cannot reach 5 %"
         report.add("teaching", f"habits {measure}", f"{kind}, K = {controls}", value, "all", count, interval, note)
-    _teacher_ranks(report, collection, lean(habit_similarity(counts)), pupils)
+    _teacher_ranks(report, collection, counts, pupils)
 
 
 def _habit_p(counts: NDArray[np.float32], pool: list[int]) -> float:
@@ -96,24 +96,26 @@ def _single_teacher_pairs(collection: Collection) -> NDArray[np.int64]:
 
 
 def _teacher_ranks(
-    report: Report, collection: Collection, leans: NDArray[np.float64], pupils: NDArray[np.int64]
+    report: Report, collection: Collection, counts: NDArray[np.float32], pupils: NDArray[np.int64]
 ) -> None:
-    """Rank of the true teacher's lineage for each pupil, among the lineages that share no weights with it."""
-    known, ranks = collection.known, []
+    """Rank of the true teacher's lineage for each pupil, among lineages without a documented teacher themselves."""
+    known, ranks, many = collection.known, [], [0]
+    masters = np.array([r.usable and not r.teachers for r in collection.rows])
     for pupil, teacher in pupils:
-        fit = known.apart[pupil] & np.isfinite(leans[pupil])
-        lineages = np.unique(known.lineage[fit])
-        score = {x: np.mean(leans[pupil, fit & (known.lineage == x)]) for x in lineages}
+        fit = np.flatnonzero(known.apart[pupil] & masters)
+        leans = lean(habit_similarity(counts, [int(pupil), *fit]))[0, 1:]
+        score = {x: float(np.mean(leans[known.lineage[fit] == x])) for x in np.unique(known.lineage[fit])}
         if known.lineage[teacher] in score:
             ranks.append(1 + sum(v > score[known.lineage[teacher]] for v in score.values()))
+            many.append(len(score))
     units = known.lineage[pupils][: len(ranks)]
-    many = len(np.unique(known.lineage))
     for top in (1, 3):
         value, interval, count = rate(np.array(ranks) <= top, units)
-        on = f"single-teacher pupils, about {many} lineages"
-        report.add(
-            "teaching", f"true teacher in first {top}", on, value, "all", count, interval, "" if count else "none"
+        on, note = (
+            f"single-teacher pupils, up to {max(many)} lineages",
+            "" if count else "no pupil with one teacher here",
         )
+        report.add("teaching", f"true teacher in first {top}", on, value, "all", count, interval, note)
 
 
 def attribution_stage(report: Report, collection: Collection, seed: int) -> None:
@@ -167,28 +169,26 @@ def _open_set(
     rng = np.random.default_rng(seed)
     wrong: list[bool] = []
     right: list[bool] = []
-    kin = {int(a): int(b) for a, b in collection.pairs(*CLOSE)}
+    same: list[bool] = []
+    kin = collection.pairs(*CLOSE).tolist()
+    rows = rng.choice(len(texts), min(100, len(texts)), replace=False)
     for _ in range(4):
         order = rng.permutation(chosen).tolist()
         near, strangers = order[:19], order[19:]
-        kinsmen = [(a, b) for a, b in (*kin.items(), *((b, a) for a, b in kin.items())) if b in near and a not in near]
-        suspects = strangers + [a for a, _ in kinsmen]
-        pool = near + list(dict.fromkeys(suspects))
-        rows = rng.choice(len(texts), min(100, len(texts)), replace=False)
-        names = [known.models[i] for i in pool]
-        found = attribute([[texts[r][i] for i in pool] for r in rows], names, [str(known.lineage[i]) for i in pool],
-                          names[19:], ALPHA, seed)  # fmt: skip
-        best = {a.suspect: a.best for a in found}
-        roots = {known.lineage[i] for i in near}
-        wrong += [best[known.models[i]] != UNKNOWN for i in strangers if known.lineage[i] not in roots]
-        right += [best[known.models[a]] == known.models[b] for a, b in kinsmen]
-    report.add(
-        "attribution",
-        "attributed though unknown, nominal 5 %",
-        "19 lineages, 100 prompts",
-        float(np.mean(wrong)),
-        100,
-        len(wrong),
-    )
+        kinsmen = {a: b for x, y in kin for a, b in ((x, y), (y, x)) if b in near and a not in near + strangers}
+        columns = [*near, *strangers, *kinsmen, *near[:5]]
+        names = [f"{i} {known.models[m]}" for i, m in enumerate(columns)]
+        asked = [[texts[r][m] for m in columns] for r in rows]
+        for at, row in enumerate(asked):  # the last five are known models again, on the other half of the prompts
+            for i in range(5):
+                row[i if at % 2 else len(columns) - 5 + i] = None
+        found = attribute(asked, names, [str(known.lineage[m]) for m in columns], names[19:], ALPHA, seed)
+        best = [a.best for a in found]
+        wrong += [b != UNKNOWN for b in best[: len(strangers)]]
+        right += [b == names[near.index(kinsmen[m])] for m, b in zip(kinsmen, best[len(strangers) : -5], strict=True)]
+        same += [b == names[i] for i, b in enumerate(best[-5:])]
+    on = f"19 lineages, {len(rows)} prompts"
+    report.add("attribution", "stranger attributed, nominal 5 %", on, float(np.mean(wrong)), "", len(wrong))
+    report.add("attribution", "same model attributed rightly", f"{on}, half each", float(np.mean(same)), "", len(same))
     value = float(np.mean(right)) if right else np.nan
-    report.add("attribution", "close kin attributed rightly", "19 lineages, 100 prompts", value, 100, len(right))
+    report.add("attribution", "close kin attributed rightly", on, value, "", len(right))

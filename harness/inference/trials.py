@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.inference.kinship import combine_excess
+from harness.inference.kinship import combine_excess, reliabilities
 from harness.inference.pair_rank import additive_residuals, excess_of
 
 Floats = NDArray[np.float64]
@@ -99,8 +99,8 @@ def pool_matrices(
 ) -> Mapping[int, tuple[Floats, Floats]]:
     """By number of prompts n: the excess of the first channel, and all channels combined, each (t, K + 2, K + 2).
 
-    ``values`` are (p, m, m) by channel, all on the same prompts, `KeyError`-free: trials without so many controls or
-    prompts give NaN. Row 0 is the suspect, row 1 the candidate.
+    ``values`` are (p, m, m) by channel, all on the same prompts; trials without so many controls or prompts give NaN.
+    Row 0 is the suspect, row 1 the candidate.
     """
     size = n_controls + 2
     out = {n: (np.full((len(trials), size, size), np.nan), np.full((len(trials), size, size), np.nan)) for n in prompts}
@@ -111,11 +111,12 @@ def pool_matrices(
             continue
         pool = np.r_[trials.pairs[t], trials.controls[t, :n_controls]]
         order = trials.order[t, : max(able)]
-        residuals = [additive_residuals(v[order[:, None, None], pool[:, None], pool]) for v in values]
+        chosen = [np.asarray(v[order[:, None, None], pool[:, None], pool], dtype=np.float64) for v in values]
+        residuals = [additive_residuals(v) for v in chosen]
         for n in able:
             matrices = [excess_of(r[:n]) for r in residuals]
             out[n][0][t] = matrices[0]
-            out[n][1][t] = combine_excess(matrices)
+            out[n][1][t] = combine_excess(matrices, reliabilities([v[:n] for v in chosen]) if len(values) > 1 else None)
     return out
 
 

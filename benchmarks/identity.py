@@ -1,0 +1,147 @@
+"""The identity test beside `model-equality-testing` on the same samples: `python -m benchmarks.identity --data FILE`.
+
+Each endpoint is a mixture of real models: to a prompt it gives the recorded answer of one of eight models, drawn anew
+for every sample. A suspect that serves other models for a share of its calls is what a swap or a re-routing looks like.
+The package (Gao et al., ICLR 2025) needs torch; `--baseline PYTHON` names an interpreter that has it, and gets the same
+samples as Unicode code points, as its own tokenizer gives them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.recorded import Collection, Unusable, read
+from harness.channels.reading import answers
+from harness.channels.samples import spectrum
+from harness.inference.two_sample import two_sample
+
+PROMPTS, SAMPLES, MIXED = 25, 10, 8
+LENGTH = 200  # characters of an answer that either test sees; the package's time grows with it
+ALPHA = 0.05
+SHARES = (0.0, 0.2, 0.4, 0.6)
+Texts = list[list[str]]
+
+_BASELINE = """
+import sys, time, types, warnings, numpy as np, json
+sys.modules.setdefault("transformers", types.SimpleNamespace(AutoTokenizer=None))  # only its data loader needs it
+warnings.filterwarnings("ignore")
+from model_equality_testing.algorithm import run_two_sample_test
+from model_equality_testing.distribution import CompletionSample
+import tqdm
+tqdm.tqdm = lambda it, **k: it
+import model_equality_testing.pvalue as pv
+pv.tqdm.tqdm = tqdm.tqdm
+data = np.load(sys.argv[1]); b = int(sys.argv[2])
+out = []
+for a, c in zip(data["a"], data["b"]):
+    at = np.repeat(np.arange(a.shape[0]), a.shape[1])
+    samples = [CompletionSample(at.copy(), x.reshape(-1, x.shape[-1]).copy(), a.shape[0]) for x in (a, c)]
+    began = time.perf_counter()
+    p, _ = run_two_sample_test(*samples, pvalue_type="permutation_pvalue", stat_type="mmd_hamming", b=b)
+    out.append((p, time.perf_counter() - began))
+print(json.dumps(out))
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; prints one Markdown table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.identity", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="Parquet: model, prompt_id, output")
+    parser.add_argument("--lineage", type=Path, required=True, help="its lineage CSV")
+    parser.add_argument(
+        "--baseline", default="", help="a Python that has model-equality-testing; default: leave it out"
+    )
+    parser.add_argument("--trials", type=int, default=20, help="pairs of samples for each share")
+    parser.add_argument("--permutations", type=int, default=100, help="in the comparison of power")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args(arguments)
+    pools = answer_pools(read(given.data, given.lineage))
+    rng = np.random.default_rng(given.seed)
+    print("| share swapped | test | rejected at 5 % | trials | median p | seconds a test | permutations |")
+    print("|---|---|---|---|---|---|---|")
+    for share in SHARES:
+        pairs = [draw_pair(pools, share, rng) for _ in range(given.trials)]
+        _line(share, "harness", [ours(a, b, given.permutations, rng) for a, b in pairs], given.permutations)
+        if given.baseline:
+            _line(
+                share, "model-equality-testing", theirs(pairs, given.permutations, given.baseline), given.permutations
+            )
+    pair = [draw_pair(pools, 0.4, rng)]
+    _line(0.4, "harness", [ours(*pair[0], 1000, rng)], 1000)
+    if given.baseline:
+        _line(0.4, "model-equality-testing", theirs(pair, 1000, given.baseline), 1000)
+    return 0
+
+
+def answer_pools(collection: Collection) -> Texts:
+    """Answers of all models to each prompt that at least twice the mixed models answered."""
+    texts = answers(collection.table, range(len(collection.table.prompts)))
+    pools = [[t[:LENGTH] for t in row if t] for row in texts]
+    pools = [row for row in pools if len(row) >= 2 * MIXED]
+    if len(pools) < PROMPTS:
+        raise Unusable(f"not measurable: {len(pools)} prompts answered by {2 * MIXED} models, {PROMPTS} needed")
+    return pools
+
+
+def draw_pair(pools: Texts, share: float, rng: np.random.Generator) -> tuple[Texts, Texts]:
+    """Samples of two endpoints, (prompts, samples) each; a share of the second's calls go to eight other models."""
+    a, b = [], []
+    for p in rng.choice(len(pools), PROMPTS, replace=False):
+        order = rng.permutation(len(pools[p]))
+        own, other = order[:MIXED], order[MIXED : 2 * MIXED]
+        a.append([pools[p][i] for i in rng.choice(own, SAMPLES)])
+        swapped = rng.random(SAMPLES) < share
+        b.append([pools[p][i] for i in np.where(swapped, rng.choice(other, SAMPLES), rng.choice(own, SAMPLES))])
+    return a, b
+
+
+def ours(a: Texts, b: Texts, permutations: int, rng: np.random.Generator) -> tuple[float, float]:
+    """p-value and seconds of the harness's own test, kernels included."""
+    began = time.perf_counter()
+    found = two_sample([(spectrum(x + y), len(x)) for x, y in zip(a, b, strict=True)], permutations, rng)
+    return found.p_value, time.perf_counter() - began
+
+
+def theirs(pairs: list[tuple[Texts, Texts]], permutations: int, python: str) -> list[tuple[float, float]]:
+    """p-values and seconds of the package's recommended test (MMD, Hamming kernel)."""
+    import json
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "samples.npz"
+        np.savez(path, a=np.array([_codes(a) for a, _ in pairs]), b=np.array([_codes(b) for _, b in pairs]))
+        run = [python, "-c", _BASELINE, str(path), str(permutations)]
+        done = subprocess.run(run, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unusable(f"{python}: {done.stderr.strip().splitlines()[-1]}")
+    return [(float(p), float(s)) for p, s in json.loads(done.stdout.splitlines()[-1])]
+
+
+def _codes(samples: Texts) -> NDArray[np.int64]:
+    """Code points, (prompts, samples, length), padded with -1."""
+    out = np.full((len(samples), SAMPLES, LENGTH), -1, dtype=np.int64)
+    for i, row in enumerate(samples):
+        for j, text in enumerate(row):
+            points = [ord(c) for c in text[:LENGTH]]
+            out[i, j, : len(points)] = points
+    return out
+
+
+def _line(share: float, name: str, results: list[tuple[float, float]], permutations: int) -> None:
+    p, seconds = np.array(results).T
+    rejected = f"{(p <= ALPHA).mean():.2f}"
+    print(
+        f"| {share:.2f} | {name} | {rejected} | {len(p)} | {np.median(p):.3f} | {seconds.mean():.2f} | {permutations} |"
+    )
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
