@@ -21,6 +21,7 @@ from harness.inference.trials import draw_trials, pair_p, pool_matrices
 from harness.similarity import Similarity
 
 TAUGHT = ("teacher_student", "same_data", "co_teacher")
+ROWS = 8000  # answers that attribution is trained and tested on
 GROUPS = (1, 8, 32)  # answers of one model attributed together
 
 
@@ -119,16 +120,16 @@ def _teacher_ranks(
 
 
 def attribution_stage(report: Report, collection: Collection, seed: int) -> None:
-    """Accuracy on prompts never trained on for 5 models (5 draws), 20 and one of each lineage; and the open set."""
+    """Accuracy on prompts never trained on for 5 models (3 draws), 20 and one of each lineage; and the open set."""
     rng = np.random.default_rng(seed)
     texts = answers(collection.table, range(len(collection.table.prompts)))
     chosen = _one_a_lineage(collection, rng)
-    for size, draws in ((5, 5), (20, 1), (len(chosen), 1)):
+    for size, draws in ((5, 3), (20, 1), (len(chosen), 1)):
         if len(chosen) < max(size, 2) or (size == 20 and len(chosen) == 20):
             report.add("attribution", "accuracy", f"{size} models", np.nan, note=f"{len(chosen)} usable lineages")
             continue
         scored = [
-            held_out_scores([[row[i] for i in pick] for row in texts], int(rng.integers(2**31)))
+            held_out_scores([[row[i] for i in pick] for row in texts], int(rng.integers(2**31)), ROWS)
             for pick in (rng.permutation(chosen)[:size] for _ in range(draws))
         ]
         for group in GROUPS:

@@ -192,8 +192,8 @@ class _Rows:
     fold: Ints
 
     @classmethod
-    def of(cls, texts: Sequence[Sequence[str | None]], rng: np.random.Generator) -> _Rows:
-        most = max(8, MOST_ROWS // max(len(texts[0]), 1)) if texts else 0
+    def of(cls, texts: Sequence[Sequence[str | None]], rng: np.random.Generator, most_rows: int = MOST_ROWS) -> _Rows:
+        most = max(8, most_rows // max(len(texts[0]), 1)) if texts else 0
         chosen = rng.permutation(len(texts))[:most]
         cells = [(p, m, t[:MAX_CHARS]) for p in np.sort(chosen) for m, t in enumerate(texts[p]) if t and t.strip()]
         prompt = np.array([p for p, _, _ in cells], dtype=np.int64)
@@ -240,11 +240,13 @@ def _gram(x: csr_matrix) -> Floats:
     return out
 
 
-def held_out_scores(texts: Sequence[Sequence[str | None]], seed: int) -> tuple[Floats, Ints]:
+def held_out_scores(
+    texts: Sequence[Sequence[str | None]], seed: int, most_rows: int = MOST_ROWS
+) -> tuple[Floats, Ints]:
     """Score of every answer for every model by classifiers that saw neither it nor its prompt: (n, m), and labels (n,).
 
     ``texts`` are (p, m) answers of the models to tell apart.
     """
-    rows = _Rows.of(texts, np.random.default_rng(seed))
+    rows = _Rows.of(texts, np.random.default_rng(seed), most_rows)
     known = list(range(len(texts[0])))
     return rows.of_known(rows.scores(known, known), known)
