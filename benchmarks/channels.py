@@ -6,7 +6,8 @@
 Prints Markdown. On recorded answers: area under the curve against unrelated pairs and, after the slash, the share
 found at 1 % false alarms, of the excess similarity with both sides scaled by their controls (s-norm). In the zoo, where
 lineages are too few for rates: the mean raw similarity of each relative with its parent, beside that of strangers and
-siblings and of the parent with itself (`floor`: half of its samples against the other half).
+siblings and of the parent with itself (`floor`: half of its samples against the other half); then the rank of the pair
+among the ten pairs of parent, relative and strangers, by excess. Under half coverage there is a dash.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ RELATIONS: Mapping[str, tuple[str, ...]] = {
 }
 PARENT = "smol"
 STRANGERS = ("gemma", "qwen05", "qwen15")
+LEAST = 0.5  # coverage below which a figure is not shown
 TWIN = "its other half"
 
 
@@ -111,7 +113,8 @@ def zoo(folder: Path) -> list[str]:
     relatives = [m for m in responses.models if m != PARENT and m not in STRANGERS]
     head = ["channel", "unit", *relatives, "strangers", "siblings", "floor", "AUC"]
     lines = [_row(head), _row(["---"] * len(head))]
-    for s in _similarities(responses):
+    similarities = _similarities(responses)
+    for s in similarities:
         mean, at = _mean(s), {m: i for i, m in enumerate(s.models)}
         family = [at[m] for m in (PARENT, *relatives)]
         far = np.array([mean[i, at[m]] for i in family for m in STRANGERS])
@@ -121,7 +124,18 @@ def zoo(folder: Path) -> list[str]:
         cells += [_span(far), _number(mean[at["qwen05"], at["qwen15"]])]
         cells += [_number(own[at[PARENT], -1]) if own is not None else "-", _auc(near, far)]
         lines.append(_row([s.channel, s.unit, *cells]))
-    return lines
+    ranks = [_row([s.channel, *(_rank(s, m) for m in relatives)]) for s in similarities]
+    return [*lines, "", _row(["rank of 10", *relatives]), _row(["---"] * (len(relatives) + 1)), *ranks]
+
+
+def _rank(s: Similarity, relative: str) -> str:
+    """Place of parent and relative among the pairs of a pool with the strangers; siblings are the usual rival."""
+    at = [s.models.index(m) for m in (PARENT, relative, *STRANGERS)]
+    if min(s.coverage[at]) < LEAST:
+        return "-"
+    score = excess(s.values[:, at][:, :, at])
+    upper = score[np.triu_indices(len(at), 1)]
+    return str(1 + int((upper > upper[0] + 1e-12).sum()))
 
 
 def stored(folder: Path) -> Responses:
@@ -134,7 +148,8 @@ def stored(folder: Path) -> Responses:
 
 
 def _mean(s: Similarity) -> Floats:
-    seen = np.isfinite(s.values)
+    enough = s.coverage >= LEAST
+    seen = np.isfinite(s.values) & enough[:, None] & enough
     total = np.where(seen, s.values, 0.0).sum(0)
     return np.asarray(np.divide(total, seen.sum(0), out=np.full(total.shape, np.nan), where=seen.any(0)))
 
