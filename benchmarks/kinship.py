@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 ALPHA = 0.05
 SIZES = (32, 100, 400)
+LEAST_PROMPTS = 8  # fewer say nothing
 SAMPLED = {"close": 3, "same root": 150, "unrelated": 700, "hard": 500}  # draws of each close pair; pairs of the rest
 
 
@@ -33,14 +34,17 @@ def kinship_stage(
     drawn = {kind: _draw(collection, kind, shared, controls, rng) for kind in SAMPLED}
     k = _most_controls(drawn, controls)
     longest = _all_prompts(drawn)
-    sizes = [*(n for n in SIZES if n < longest), longest]
+    sizes = [n for n in SIZES if n < longest or _share_with(drawn, n) >= 0.1]
+    sizes += [longest] if longest > max(sizes, default=LEAST_PROMPTS) else []
+    if not sizes:
+        report.add("kinship", f"false alarms at 5 %, {name}", f"K = {k}", np.nan, note=f"{longest} shared prompts")
     if smallest_p(k) > ALPHA:
         why = f"{k} control lineages are the most there are; p cannot be under {smallest_p(k):.2g}"
         report.add("kinship", f"false alarms at 5 %, {name}", f"K = {k}", np.nan, note=why)
     values = [s.values for s in channels]
     found = {kind: pool_matrices(values, t, k, sizes) for kind, t in drawn.items()}
     for n in sizes:
-        shown = f"all ({n})" if n == longest else str(n)
+        shown = f"all ({n})" if n == longest and n not in SIZES else str(n)
         tested = {kind: (drawn[kind], *found[kind][n]) for kind in drawn}
         if smallest_p(k) <= ALPHA:
             _rates(report, collection, tested, name, k, shown)
@@ -68,6 +72,12 @@ def _all_prompts(drawn: dict[str, Trials]) -> int:
     """As many prompts as nine in ten of the trials have: "all", though few models answered every single one."""
     have = np.concatenate([(t.order >= 0).sum(1) for t in drawn.values() if len(t)] or [np.zeros(1)])
     return max(1, int(np.quantile(have, 0.1)))
+
+
+def _share_with(drawn: dict[str, Trials], n: int) -> float:
+    """Share of the trials whose two models both answered n prompts."""
+    able = [t.order[:, n - 1] >= 0 for t in drawn.values() if len(t) and n <= t.order.shape[1]]
+    return float(np.concatenate(able).mean()) if able else 0.0
 
 
 def _most_controls(drawn: dict[str, Trials], wanted: int) -> int:

@@ -13,12 +13,13 @@ from harness.responses import Responses
 
 Floats = NDArray[np.float64]
 SPECTRUM = 4  # longest run of characters counted by the text kernel
+RARITY_FLOOR = 0.1  # weight left to a run that every sample holds
 
 
 def text_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, int]]:
     """Per prompt with two or more samples on both sides: Gram matrix (n_a + n_b,) squared, and n_a.
 
-    Kernel: cosine of character 1- to 4-gram counts (spectrum kernel, Leslie et al. 2002), defined for texts of any
+    Kernel: Gaussian on character 1- to 4-gram counts (spectrum kernel, Leslie et al. 2002), defined for texts of any
     length and language.
     """
     out = []
@@ -44,14 +45,23 @@ def logprob_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, 
 
 
 def spectrum(texts: Sequence[str]) -> Floats:
-    """Cosine of character n-gram counts, (n, n) with ones on the diagonal."""
+    """Gaussian kernel on character n-grams weighted by rarity, (n, n) with ones on the diagonal.
+
+    Logarithmic counts, rarity among these very texts, width the median distance (Gretton et al. 2012): all of it blind
+    to which endpoint a text is from. Plain counts are much alike for any two texts of one language.
+    """
     counts = [Counter(t[i : i + k] for k in range(1, SPECTRUM + 1) for i in range(len(t) - k + 1)) for t in texts]
     vocabulary = {g: i for i, g in enumerate(dict.fromkeys(g for c in counts for g in c))}
-    dense = np.zeros((len(texts), len(vocabulary)))
+    dense = np.zeros((len(texts), len(vocabulary)), dtype=np.float32)
     for row, count in enumerate(counts):
-        for gram, n in count.items():
-            dense[row, vocabulary[gram]] = n
+        dense[row, [vocabulary[g] for g in count]] = np.fromiter(count.values(), dtype=np.float32, count=len(count))
+    rarity = np.log((1.0 + len(texts)) / (1.0 + (dense > 0).sum(0))) + RARITY_FLOOR
+    dense = np.log1p(dense) * rarity.astype(np.float32)
     norms = np.linalg.norm(dense, axis=1, keepdims=True)
     dense = dense / np.maximum(norms, 1e-12)
-    gram_matrix: Floats = dense @ dense.T
-    return gram_matrix
+    apart = np.maximum(2.0 - 2.0 * (dense @ dense.T).astype(np.float64), 0.0)
+    np.fill_diagonal(apart, 0.0)
+    distances = apart[np.triu_indices(len(texts), 1)]
+    width = float(np.median(distances[distances > 1e-6])) if (distances > 1e-6).any() else 1.0
+    kernel: Floats = np.exp(-apart / width)
+    return kernel

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.kernel_ridge import KernelRidge
@@ -20,6 +19,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, normalize
 
 from harness.inference.findings import NAN
+from harness.inference.softmax import Softmax
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,6 +27,7 @@ MAX_CHARS = 3000  # of an answer, so that length is matched and time bounded
 MOST_ROWS = 4000  # answers used in all, spread over prompts; time grows with the cube
 RIDGE = 1.0
 LEAST_PROMPTS = 8
+LEAST_LIKENESS = 0.05  # a model that is not even like itself is nobody's measure
 UNKNOWN = "unknown"
 
 
@@ -61,45 +62,6 @@ def prompt_centred(gram: Floats, prompts: Ints, known: NDArray[np.bool_]) -> Flo
     across = means[at]
     out: Floats = gram - across - across.T + (means @ member.T)[np.ix_(at, at)]
     return out
-
-
-@dataclass(frozen=True)
-class Softmax:
-    """Probability of each class from the mean score of n answers: softmax(scale * n ** power * mean)."""
-
-    scale: float = 1.0
-    power: float = 0.5
-
-    def __call__(self, mean_scores: Floats, n: int) -> Floats:
-        """(k, classes) -> probabilities (k, classes)."""
-        z = self.scale * n**self.power * mean_scores
-        z = np.exp(z - z.max(1, keepdims=True))
-        out: Floats = z / z.sum(1, keepdims=True)
-        return out
-
-    @classmethod
-    def fit(cls, scores: Floats, y: Ints, rng: np.random.Generator) -> Softmax:
-        """Least log loss over blocks of 1 to 32 answers of one model, drawn from held-out scores (n, classes)."""
-        blocks = [b for n in (1, 2, 4, 8, 16, 32) if (b := _blocks(scores, y, n, rng)) is not None]
-
-        def loss(at: Floats) -> float:
-            softmax = cls(float(np.exp(at[0])), float(at[1]))
-            picked = [softmax(m, n)[np.arange(len(k)), k] for m, k, n in blocks]
-            return float(np.mean([-np.log(np.maximum(p, 1e-12)).mean() for p in picked]))
-
-        found = minimize(loss, np.array([1.0, 0.7]), method="Nelder-Mead", bounds=[(-3.0, 6.0), (0.0, 1.0)])
-        return cls(float(np.exp(found.x[0])), float(found.x[1]))
-
-
-def _blocks(scores: Floats, y: Ints, n: int, rng: np.random.Generator) -> tuple[Floats, Ints, int] | None:
-    """Mean scores of disjoint blocks of n answers of one class, and their classes."""
-    means, of = [], []
-    for k in np.unique(y):
-        rows = rng.permutation(np.flatnonzero(y == k))
-        for at in range(0, len(rows) - n + 1, n):
-            means.append(scores[rows[at : at + n]].mean(0))
-            of.append(k)
-    return (np.array(means), np.array(of, dtype=np.int64), n) if means else None
 
 
 @dataclass(frozen=True)
@@ -149,37 +111,44 @@ def attribute(
 
 
 def _null(rows: _Rows, known: Sequence[int], groups: Sequence[Sequence[int]]) -> Floats:
-    """Highest mean score of one model of each lineage when the whole lineage is not among the known, (lineages,)."""
+    """How surely one model of each lineage is attributed when its whole lineage is not among the known, (lineages,)."""
     out = []
     for group in groups:
         rest = [i for i in known if i not in group]
-        scores = rows.scores(rest, [group[0]])
-        own = scores[rows.model == group[0]]
-        out.append(np.nanmean(own, axis=0).max() if len(own) else np.nan)
+        scores = rows.scores(rest, [group[0], *rest])
+        out.append(_likeness(scores, rows, rest, group[0])[0])
     return np.array(out)
 
 
-def _one(
-    i: int,
-    names: Sequence[str],
-    known: Sequence[int],
-    rows: _Rows,
-    scores: Floats,
-    softmax: Softmax,
-    null: Floats,
-    alpha: float,
-) -> Attribution:
-    own = scores[(rows.model == i) & np.isfinite(scores).all(1)]
+def _likeness(scores: Floats, rows: _Rows, known: Sequence[int], asked: int) -> tuple[float, Floats, int]:
+    """How much like its best match a model is, in units of how much that match is like itself on other prompts.
+
+    Also its mean scores (known,), and how many answers they are of; NaN without any.
+    """
+    seen = np.isfinite(scores).all(1)
+    own = scores[seen & (rows.model == asked)]
     if not len(own):
-        return Attribution(names[i], UNKNOWN, {}, NAN, NAN, 0, "no usable answers")
+        return NAN, np.full(len(known), np.nan), 0
     mean = own.mean(0)
-    shares = dict(zip((names[k] for k in known), softmax(mean[None], len(own))[0].tolist(), strict=True))
+    best = int(mean.argmax())
+    itself = scores[seen & (rows.model == known[best]), best]
+    return float(mean[best] / max(itself.mean() if len(itself) else 0.0, LEAST_LIKENESS)), mean, len(own)
+
+
+def _one(
+    i: int, names: Sequence[str], known: Sequence[int], rows: _Rows, scores: Floats, softmax: Softmax, null: Floats,
+    alpha: float,
+) -> Attribution:  # fmt: skip
+    likeness, mean, n = _likeness(scores, rows, known, i)
+    if not n:
+        return Attribution(names[i], UNKNOWN, {}, NAN, NAN, 0, "no usable answers")
+    shares = dict(zip((names[k] for k in known), softmax(mean[None], n)[0].tolist(), strict=True))
     reference = null[np.isfinite(null)]
-    p = float((1 + (reference >= mean.max()).sum()) / (1 + len(reference)))
+    p = float((1 + (reference >= likeness).sum()) / (1 + len(reference)))
     best = names[known[int(mean.argmax())]] if p <= alpha else UNKNOWN
     floor = 1.0 / (1 + len(reference))
     note = "" if floor <= alpha else f"'none of these' needs {int(np.ceil(1 / alpha)) - 1} known lineages at {alpha:g}"
-    return Attribution(names[i], best, shares, p, floor, len(own), note)
+    return Attribution(names[i], best, shares, p, floor, n, note)
 
 
 @dataclass(frozen=True)
