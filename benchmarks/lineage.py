@@ -80,12 +80,13 @@ def channel_stage(report: Report, collection: Collection) -> list[Similarity]:
     """Similarities of every installed channel that most models answer usably."""
     out = []
     for name, channel in load_channels().items():
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         found = channel(collection.table)
         if found is None or found.sees == "reported" or not np.isfinite(found.values).any():
             continue
         covered = float(np.nanmean(found.coverage >= 0.9))
         report.add("cost", "seconds", f"channel {name}", time.perf_counter() - began, len(found.prompts))
+        report.add("cost", "CPU seconds", f"channel {name}", time.process_time() - busy, len(found.prompts))
         if covered < LEAST_COVERED:
             report.add("channels", "used", name, np.nan, note=f"{covered:.0%} of models give usable answers to it")
             continue

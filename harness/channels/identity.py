@@ -50,7 +50,8 @@ _DENIES = re.compile(
 )
 _ADMITS = re.compile(
     r"\A\W*(?:yes\b|yeah|yep|correct|that'?s (?:right|correct)|right\b|indeed"
-    r"|是|对|没错|正确)", re.IGNORECASE
+    r"|是|对|没错|正确)",
+    re.IGNORECASE,
 )
 ASKED = frozenset({"direct", "indirect"})
 
