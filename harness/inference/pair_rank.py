@@ -42,7 +42,7 @@ def additive_residuals(values: NDArray[np.floating], scale: bool = True) -> Floa
             free = (m * (m - 3) / 2)[..., None]
             square = np.where(seen, out, 0.0) ** 2
             rms = np.sqrt(square.sum((-1, -2), keepdims=True) / 2 / free)
-            out = np.where(rms > TINY, out / rms, 0.0)  # a prompt that all answered alike says nothing
+            out = np.where(rms <= TINY, 0.0, out / rms)  # a prompt that all answered alike says nothing
     return np.where(seen, out, np.nan)
 
 
