@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 import yaml
 from fault_server import FaultServer
+from hypothesis import settings
 from running import Run
 
 Write = Callable[..., Path]
+# The same examples every time: a test fails because of a change. `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, max_examples=1500)
+settings.load_profile("repeatable")
 ROOT = Path(__file__).resolve().parent.parent
 CARD: dict[str, Any] = {
     "family": "tiny",

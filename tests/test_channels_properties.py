@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from harness.channels import load_channels
@@ -81,6 +81,15 @@ def table(said: list[list[list[str]]], order: tuple[int, ...]) -> Responses:
 
 @pytest.mark.parametrize("name", sorted(CHANNELS))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example(  # sums that should cancel and did not: 1e-16 was scaled up to a similarity
+    said=[
+        *[[[], [], [], [], []]] * 3,
+        [[], [], [], ["I am Qwen."], []],
+        [[], [], ["I am Qwen."], ["I am Qwen."], []],
+        [[], ["I am Qwen."], ["Yes, correct."], ["I am Qwen."], []],
+    ],
+    order=[0, 1, 3, 2, 4],
+)
 @given(said=cells, order=st.permutations(range(5)))
 def test_order_of_models_does_not_matter(name: str, said: list[list[list[str]]], order: list[int]) -> None:
     straight = CHANNELS[name](table(said, tuple(range(5))))

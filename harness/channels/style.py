@@ -32,6 +32,7 @@ COMMON = 150  # words that keep their name in a template; all others become one 
 FEATURES = 4000  # most widespread features kept of each kind
 _TOKEN = re.compile(r"\n+|\w+|[^\w\s]")
 _EDGE = 3  # words in an opener or closer
+ROUNDING = 1e-9  # cosines this small are sums that should have cancelled
 
 
 def style(responses: Responses) -> Similarity | None:
@@ -54,7 +55,8 @@ def habits(cells: Cells, kinds: Mapping[str, Kind]) -> tuple[Floats, NDArray[np.
 def _size(part: Floats) -> float:
     # Kinds with few features have large cosines by nature; none may drown the others.
     seen = part[np.isfinite(part)]
-    return float(np.sqrt(np.mean(seen**2))) or 1.0 if len(seen) else 1.0
+    size = float(np.sqrt(np.mean(seen**2))) if len(seen) else 0.0
+    return size if size > ROUNDING else 1.0  # rounding noise is not blown up to the size of evidence
 
 
 def tokenize(text: str) -> list[str]:
