@@ -96,16 +96,13 @@ def _quick(name: str) -> Count:
 
 
 def main(arguments: list[str]) -> None:
-    """Write the table: for each family the counts of every string as it is, and inside x...x less that of x."""
+    """Write the table: for each family the counts of every string."""
     texts = {p["id"]: p["text"] for p in yaml.safe_load(PROMPTS.read_text("utf-8"))["prompts"]}
     table = {}
     for argument in sorted(arguments):
         name, _, source = argument.partition("=")
         count = counter(source or name)
-        table[name] = {
-            "bare": {i: count(t) for i, t in texts.items()},
-            "wrapped": {i: count(f"x{t}x") - count("x") for i, t in texts.items()},
-        }
+        table[name] = {i: count(t) - count("x") for i, t in texts.items()}
     TABLE.write_text(json.dumps(table, separators=(",", ":")).replace('},"', '},\n"') + "\n", "utf-8")
     print(f"{len(table)} families, {len(texts)} strings -> {TABLE.relative_to(ROOT)}")
 

@@ -16,7 +16,7 @@ from running import Run
 Write = Callable[..., Path]
 # The same examples every time: a test fails because of a change. `--hypothesis-profile=explore` looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
-settings.register_profile("explore", deadline=None, max_examples=1500)
+settings.register_profile("explore", deadline=None)
 settings.load_profile("repeatable")
 ROOT = Path(__file__).resolve().parent.parent
 CARD: dict[str, Any] = {

@@ -63,7 +63,7 @@ def test_choices_compare_distributions() -> None:
     assert found.values[0, 0, 2] == pytest.approx(0.0)
 
 
-def test_continuations_need_raw_prompts() -> None:
+def test_continuations_see_the_same_next_words() -> None:
     go = {
         "mother": [" walked home", " walked on"],
         "child": [" walked away", " waited"],
@@ -71,8 +71,7 @@ def test_continuations_need_raw_prompts() -> None:
         "green": [" cried", " hid"],
         "blue": [" sold it", " ran"],
     }
-    fires(read("continuations", table("choices", [go] * 3, surface="completion")))
-    assert load_channels(("continuations",))["continuations"](table("choices", [go] * 3)) is None
+    fires(read("continuations", table("continuations", [go] * 3, surface="completion")))
 
 
 def test_mistakes_compare_only_wrong_answers() -> None:

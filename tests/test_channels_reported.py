@@ -81,7 +81,7 @@ def test_identity_counts_a_concession_only_if_the_invented_name_was_resisted() -
 
 def test_tokenizer_takes_the_template_out_and_names_the_family() -> None:
     known = reference()
-    ids = sorted(next(iter(known.values()))["bare"])
+    ids = sorted(next(iter(known.values())))
     of = {
         "mother": ("qwen3", 30),
         "child": ("qwen3", 9),
@@ -91,7 +91,7 @@ def test_tokenizer_takes_the_template_out_and_names_the_family() -> None:
     }
     prompts = [Prompt(i, "tokenizer", "s", channels=("tokenizer",)) for i in ids]
     found = [
-        Response(m, i, 0, "h", "empty", "", prompt_tokens=known[f]["bare"][i] + offset)
+        Response(m, i, 0, "h", "empty", "", prompt_tokens=known[f][i] + offset)
         for m, (f, offset) in of.items()
         for i in ids
     ]

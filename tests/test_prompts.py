@@ -88,6 +88,7 @@ def test_missing_card(tmp_path: Path) -> None:
         ("family", "other", "must be 'tiny'"),
         ("languages", [], "list of names"),
         ("channels", [1], "list of names"),
+        ("channels", ["wordng"], "there is no channel 'wordng'"),
         ("temperature", "warm", "wrong type"),
         ("colour", "red", "unknown field card.colour"),
     ],

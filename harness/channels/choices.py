@@ -28,7 +28,7 @@ START_WORDS = 2
 
 def choices(responses: Responses) -> Similarity | None:
     """1 - Jensen-Shannon divergence (base 2) of what was chosen, (p, m, m) in [0, 1]; mean of three views."""
-    prompts = [p for p in responses.where("choices") if responses.prompts[p].surface == "chat"]
+    prompts = responses.where("choices")
     values, usable = by_prompt(responses, prompts, lambda p, m: chosen(responses, p, m), alike)
     return similarity(responses, prompts, values, usable, channel="choices", unit="1 - JSD", sees="text")
 

@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 def continuations(responses: Responses) -> Similarity | None:
     """Nei similarity of the distributions of first characters and first words, (p, m, m) in [0, 1]."""
-    prompts = [p for p in responses.where("choices") if responses.prompts[p].surface == "completion"]
+    prompts = responses.where("continuations")
     values, usable = by_prompt(responses, prompts, lambda p, m: chosen(responses, p, m), nei)
     return similarity(responses, prompts, values, usable, channel="continuations", unit="Nei", sees="weights")
 

@@ -66,9 +66,9 @@ def matches(a: Floats, b: Floats) -> Floats:
     return out
 
 
-def reference() -> Mapping[str, Mapping[str, Mapping[str, int]]]:
-    """Counts by family, form ("bare", or "wrapped" as x...x) and prompt id, from benchmarks/tokenizer_reference.py."""
-    table: dict[str, dict[str, dict[str, int]]] = json.loads(
+def reference() -> Mapping[str, Mapping[str, int]]:
+    """Counts by family and prompt id, from benchmarks/tokenizer_reference.py."""
+    table: dict[str, dict[str, int]] = json.loads(
         files("harness.channels").joinpath("tokenizer_families.json").read_text("utf-8")
     )
     return table
@@ -81,12 +81,10 @@ def families(responses: Responses) -> list[Observation]:
     out = []
     for j, model in enumerate(responses.models):
         scores: dict[str, float] = {}
-        for family, forms in reference().items():
-            for form in forms.values():
-                known = np.array([form.get(responses.prompts[p].id, np.nan) for p in prompts], dtype=np.float64)
-                hit = matches(counts[:, j], known)
-                if np.isfinite(hit).sum() >= ENOUGH:
-                    scores[family] = max(float(np.nanmean(hit)), scores.get(family, 0.0))
+        for family, known in reference().items():
+            hit = matches(counts[:, j], np.array([known.get(responses.prompts[p].id, np.nan) for p in prompts]))
+            if np.isfinite(hit).sum() >= ENOUGH:
+                scores[family] = float(np.nanmean(hit))
         if scores:
             best = min(scores, key=lambda f: (-scores[f], f))
             name = best if scores[best] >= NEAR else "unknown"
