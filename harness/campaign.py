@@ -1,45 +1,22 @@
-"""The whole path: config -> prompts -> answers -> similarities -> findings -> files. What the command line calls."""
+"""From a config to stored answers: what is planned, and collecting it. `harness.scoring` does the rest."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from harness import calibrating
 from harness.channels import load_channels
-from harness.channels.habits import habit_counts
-from harness.channels.reading import answers
-from harness.channels.samples import logprob_kernels, text_kernels
-from harness.channels.stage import compare
 from harness.collect.endpoints import recorded
 from harness.collect.runner import Tally, World, collect, key_of, planned_keys
 from harness.collect.store import Store
 from harness.config import Called, Campaign, Recorded
-from harness.errors import ConfigError, StoreError
-from harness.inference.calibration import Validation
-from harness.inference.controls import Model, pool_for
-from harness.inference.findings import Finding, Settings
-from harness.inference.identity import Grams, identity
-from harness.inference.kinship import TWIN, kinship
-from harness.inference.likelihood import LikelihoodTable
-from harness.inference.teaching import teaching
-from harness.inference.verdicts import decide
-from harness.loading import load_config, read_text
+from harness.errors import ConfigError
+from harness.loading import load_config
 from harness.presets import expand
 from harness.prompts import content_hash, draw, load_set
-from harness.report.manifest import manifest_json
-from harness.report.tables import attribution_csv, evidence_csv, summary_csv
-from harness.responses import Prompt, Response, Responses
-from harness.similarity import Similarity
-
-if TYPE_CHECKING:
-    from harness.inference.attribution import Attribution
+from harness.responses import Prompt, Response
 
 STORE = "responses.sqlite"
 
@@ -133,130 +110,3 @@ def _key(r: Response) -> tuple[str, str, int, str]:
 
 def _all_keys(plan: Plan) -> list[tuple[str, str, int, str]]:
     return [*planned_keys(plan.campaign, plan.prompts), *map(_key, plan.recorded)]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """All that was computed of a campaign's answers."""
-
-    findings: tuple[Finding, ...]
-    similarities: tuple[Similarity, ...]
-    responses: Responses
-    attributions: tuple[Attribution, ...] = ()
-
-
-def read_responses(plan: Plan) -> Responses:
-    """The stored answers of a plan as a table."""
-    with Store(plan.folder / STORE, readonly=True) as store:
-        prompts = store.prompts()
-        names = [e.name for e in plan.campaign.endpoints]
-        model_at = {n: i for i, n in enumerate(names)}
-        prompt_at = {p.id: i for i, p in enumerate(prompts)}
-        asked = np.zeros((len(prompts), len(names)), dtype=bool)
-        for endpoint, prompt in store.asked():
-            if endpoint in model_at:
-                asked[prompt_at[prompt], model_at[endpoint]] = True
-        for e in plan.campaign.endpoints:
-            if isinstance(e, Recorded):  # nobody knows what was put to it: a gap counts as not answered
-                asked[[p.family == recorded.FAMILY for p in prompts], model_at[e.name]] = True
-        table = Responses.of(names, prompts, store.responses(), asked)
-    if not table.text:
-        raise StoreError(f"{plan.folder}: no answers are stored here", "run `harness run` first")
-    return table
-
-
-def score(plan: Plan) -> Scores:
-    """Compare and decide; pure but for reading the store."""
-    campaign, table = plan.campaign, read_responses(plan)
-    channels = load_channels(campaign.analysis.channels)
-    similarities = compare(channels, table, campaign.analysis.executor)
-    models = [Model(e.name, e.role, e.lineage) for e in campaign.endpoints]
-    a = campaign.analysis
-    settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed)
-    lr_table = _calibration(plan)
-    habits = habit_counts(table) if "teaching" in a.questions else None
-    findings = []
-    for suspect, candidate in itertools.product(_by(models, "suspect"), _by(models, "candidate")):
-        kin = None
-        if "kinship" in a.questions:
-            doubled = table.with_twin(candidate.name, TWIN)
-            twin = [s for c in channels.values() if (s := c(doubled)) is not None]
-            kin = kinship(suspect, candidate, models, similarities, twin, lr_table, settings)
-            findings.append(kin)
-        if habits is not None:
-            taught = teaching(suspect, candidate, models, habits, table.models, similarities, kin, settings)
-            findings.append(taught)
-        if "identity" in a.questions:
-            pool = pool_for(suspect, candidate, models, [], 0.0)
-            others = [suspect.name, *(m.name for m in models if m.role == "control")]
-            grams = {(o, candidate.name): _grams(table, o, candidate.name) for o in others}
-            findings.append(identity(suspect, candidate, pool, grams, settings))
-    attributions = _attributions(table, models, settings) if "attribution" in a.questions else ()
-    return Scores(tuple(decide(findings, settings)), similarities, table, attributions)
-
-
-def _calibration(plan: Plan) -> LikelihoodTable:
-    path = plan.campaign.analysis.calibration
-    return LikelihoodTable.shipped() if path is None else LikelihoodTable.from_json(read_text(plan.base / path))
-
-
-def _attributions(table: Responses, models: Sequence[Model], settings: Settings) -> tuple[Attribution, ...]:
-    from harness.inference.attribution import attribute  # scikit-learn is slow to import
-
-    texts = answers(table, table.where("wording"))
-    suspects = [m.name for m in _by(models, "suspect")]
-    lineages = [m.lineage for m in models]
-    return tuple(attribute(texts, table.models, lineages, suspects, settings.alpha, settings.seed))
-
-
-def _by(models: Sequence[Model], role: str) -> list[Model]:
-    return [m for m in models if m.role == role]
-
-
-def _grams(table: Responses, a: str, b: str) -> dict[str, Grams]:
-    """Kernels between samples of two models, by channel and by how the prompts were put."""
-    i, j = table.models.index(a), table.models.index(b)
-    out: dict[str, Grams] = {}
-    for surface in ("chat", "completion"):
-        part = table.only([k for k, p in enumerate(table.prompts) if p.surface == surface])
-        out[f"text ({surface})"] = text_kernels(part, i, j)
-        out[f"logprobs ({surface})"] = logprob_kernels(part, i, j)
-    return out
-
-
-def calibrate_campaign(plan: Plan, pairs: Path, channel: str, out: Path | None) -> tuple[list[Path], list[Validation]]:
-    """Fit a calibration on the stored answers and write it, with the Tippett plot as SVG and CSV beside it."""
-    a, target = plan.campaign.analysis, out or plan.folder / "calibration.json"
-    table, checks = calibrating.calibrate_table(
-        read_responses(plan), pairs, channel, a.alpha, plan.campaign.seed, a.executor, plan.campaign.campaign
-    )
-    shown = calibrating.best_described(checks)
-    files = {
-        target: table.to_json(),
-        target.with_suffix(".tippett.svg"): calibrating.tippett_svg(shown),
-        target.with_suffix(".tippett.csv"): calibrating.tippett_csv(shown),
-    }
-    return [_replace(path, text) for path, text in files.items()], checks
-
-
-def write(plan: Plan, scores: Scores, outputs: Mapping[str, str] | None = None) -> list[Path]:
-    """Write the campaign's files, whole or not at all; returns their paths."""
-    files = {"summary.csv": summary_csv(scores.findings), "evidence.csv": evidence_csv(scores.findings)}
-    if scores.attributions:
-        files["attribution.csv"] = attribution_csv(scores.attributions)
-    files |= outputs or {}
-    files["manifest.json"] = manifest_json(plan.campaign, plan.prompt_hashes, plan.folder / STORE, files)
-    paths = []
-    for name, text in files.items():
-        paths.append(_replace(plan.folder / name, text))
-    return paths
-
-
-def _replace(path: Path, text: str) -> Path:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(text.encode("utf-8", "replace"))
-        part.replace(path)
-    except OSError as e:
-        raise StoreError(f"{path}: {e.strerror or e}", "is the folder there, and the disk not full?") from e
-    return path

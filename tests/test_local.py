@@ -23,7 +23,7 @@ from harness.collect.wire import Wire
 from harness.config import Local, Weights
 from harness.errors import EndpointError
 from harness.loading import load_config
-from harness.responses import decode_logprobs
+from harness.logprobs import decode_logprobs
 
 pytest.importorskip("xllamacpp", reason="kind `local` needs the extra [local]")
 

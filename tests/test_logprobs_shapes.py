@@ -11,7 +11,7 @@ import payloads
 import pytest
 
 from harness.collect.parse import parse
-from harness.responses import Logprobs, decode_logprobs
+from harness.logprobs import Logprobs, decode_logprobs
 
 
 def decode(logprobs: Any, reply: dict[str, Any] | None = None) -> Logprobs | None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.collect.parse import Answer, parse
 from harness.errors import CallError
-from harness.responses import decode_logprobs
+from harness.logprobs import decode_logprobs
 
 
 def read(value: Any) -> Answer:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.channels.reading import coverage
-from harness.responses import Logprobs, Responses, decode_logprobs
+from harness.logprobs import Logprobs, decode_logprobs
+from harness.responses import Responses
 from harness.similarity import Similarity
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,36 @@
+"""The command line: parse, call, print. Data to stdout, progress and errors to stderr. Heavy imports wait.
+
+Each module holds the commands of one purpose and registers them where it is imported here.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from harness.cli import campaign, prompts, starting, stored
+from harness.errors import HarnessError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    help="Whose model is this? Probe model APIs, compare with unrelated controls: a verdict with a known error rate.",
+)
+for _part in (starting.app, campaign.app, stored.app):
+    app.add_typer(_part)
+app.add_typer(prompts.app, name="prompts")
+
+
+def main() -> None:
+    """Entry point: every expected error becomes one line and an exit code, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except HarnessError as e:
+        from harness.report.terminal import plain
+
+        print(f"error: {plain(e.message)}", file=sys.stderr)  # noqa: T201
+        if e.hint:
+            print(f"hint:  {plain(e.hint)}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(e.exit_code) from None

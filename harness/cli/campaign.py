@@ -1,0 +1,111 @@
+"""Commands that work on a campaign: `check`, `run`, `score`, `calibrate`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import DEFAULT, Config, Json, Limit, Quiet, show, tell
+
+if TYPE_CHECKING:
+    from harness.campaign import Plan
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: harness check config.yaml --offline")
+def check(
+    config: Config = DEFAULT,
+    offline: Annotated[bool, typer.Option(help="Contact nobody.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check config, prompts and keys, and ask each endpoint whether it is there. Costs nothing."""
+    from harness.campaign import prepare
+    from harness.checking import check_endpoints, warnings
+
+    plan = prepare(config, os.environ)
+    rows = check_endpoints(plan, os.environ, offline=offline)
+    notes = warnings(plan)
+    if as_json:
+        show(json.dumps({"endpoints": rows, "warnings": notes}, indent=2))
+    else:
+        for row in rows:
+            show(f"{row['endpoint']:24} {row['role']:10} {row['lineage'] or '-':16} {row['kind']:18} {row['state']}")
+        for note in notes:
+            tell(f"warning: {note}")
+        tell(f"ok: {len(plan.prompts)} prompts; next: harness run {config}")
+
+
+@app.command(epilog="Example: harness run config.yaml --dry-run")
+def run(
+    config: Config = DEFAULT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked, exactly, and stop.")] = False,
+    limit: Limit = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
+    from harness.campaign import prepare
+    from harness.report import terminal
+
+    plan = prepare(config, os.environ, limit)
+    if dry_run:
+        from harness.checking import dry_run_rows
+
+        rows = dry_run_rows(plan)
+        show(json.dumps(rows, indent=2) if as_json else terminal.dry_run_text(rows))
+        return
+    from harness.running import run_with_progress
+
+    failed = run_with_progress(plan, os.environ, config, quiet=quiet)
+    _finish(plan, as_json)
+    if failed:
+        tell(f"{failed} calls failed; run the same command again to ask them again")
+        raise typer.Exit(3)
+
+
+@app.command(epilog="Example: harness score config.yaml --json")
+def score(config: Config = DEFAULT, limit: Limit = None, as_json: Json = False) -> None:
+    """Compare and decide again from the stored answers; nobody is asked."""
+    from harness.campaign import prepare
+
+    _finish(prepare(config, os.environ, limit), as_json)
+
+
+def _finish(plan: Plan, as_json: bool) -> None:
+    from harness import scoring
+    from harness.report import terminal
+
+    scores = scoring.score(plan)
+    paths = scoring.write(plan, scores)
+    if as_json:
+        show(terminal.findings_json(scores.findings))
+    else:
+        terminal.print_findings(scores.findings, sys.stdout)
+    tell("\n".join(f"wrote {os.path.relpath(p)}" for p in paths))
+
+
+@app.command(epilog="Example: harness calibrate config.yaml pairs.csv --out calibration.json")
+def calibrate(
+    config: Config,
+    pairs: Annotated[
+        Path, typer.Argument(help="CSV: model_a, model_b, relation (kin, unrelated), lineage_a, lineage_b.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="File to write; default: calibration.json in the results.")] = None,
+    channel: Annotated[str, typer.Option(help="Channel whose similarity becomes a likelihood ratio.")] = "wording",
+) -> None:
+    """Fit likelihood ratios on stored answers of models of known relation, and say how well they do."""
+    from harness import calibrating
+    from harness.campaign import prepare
+    from harness.scoring import calibrate_campaign
+
+    plan = prepare(config, os.environ)
+    written, checks = calibrate_campaign(plan, pairs, channel, out)
+    show(calibrating.summary_text(checks, plan.campaign.analysis.alpha))
+    tell("\n".join(f"wrote {os.path.relpath(p)}" for p in written))
+    tell(f"next: write `calibration: {os.path.relpath(written[0], plan.base)}` under `analysis:` in {config}")
