@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import identity, lineage
+from benchmarks import identity, lineage, scale
 from benchmarks.measures import auc, tpr_at
 from benchmarks.recorded import Unusable, read
 
@@ -85,3 +85,11 @@ def test_identity_benchmark_without_the_package(
     assert identity.main([*write(tmp_path, 18, 30), "--trials", "4", "--permutations", "99"]) == 0
     rows = [r.split("|") for r in capsys.readouterr().out.splitlines() if "harness" in r]
     assert float(rows[1][3]) >= float(rows[0][3])
+
+
+def test_scale_prints_every_channel_that_has_something(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scale.main(write(tmp_path, 6, 12)) == 0
+    rows = {r.split("|")[1].strip(): r.split("|") for r in capsys.readouterr().out.splitlines() if r.startswith("|")}
+    assert {"wording", "style", "all, over all cores"} <= set(rows)
+    assert "ratings" not in rows
+    assert all(0 < float(rows[name][5]) < 4 for name in ("wording", "style"))

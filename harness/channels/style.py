@@ -1,38 +1,31 @@
 """Channel `style`: which habits of phrasing and layout do two models share, whatever they are asked?
 
-Sources: part-of-speech templates (Wadhwa et al. 2025), here of the pool's own most common words, so that no tagger
-and no language is needed; word bigrams and over-used words (slop-forensics, Paech 2025); Burrows's Delta (2002) for
-scaling. An answer is compared with the other model's answers to all *other* prompts, so that agreement on one topic
-does not count: this sees teachers and habits, and close kin, less sharply than `wording`. Robust to topic; not robust
-to a system prompt that asks for a style. Needs about 25 prompts. Reported only: it hears teachers better than
-`wording` does, and counted beside it for kinship it makes that worse (benchmarks/channels.md).
+Sources: see `habit_features`; Burrows's Delta (2002) for scaling. An answer is compared with the other model's answers
+to all *other* prompts, so that agreement on one topic does not count: this sees teachers and habits, and close kin,
+less sharply than `wording`. Robust to topic; not robust to a system prompt that asks for a style. Needs about 25
+prompts. Reported only: it hears teachers better than `wording` does, and counted beside it for kinship it makes that
+worse (benchmarks/channels.md).
 """
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags_array
 
 from harness.channels.comparing import similarity
+from harness.channels.habit_features import Kind, bigrams, edges, layout, overused, read_tokens, templates
 from harness.channels.reading import answers
 from harness.responses import Responses
 from harness.similarity import Similarity
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Cells = Sequence[Sequence[str | None]]
-
-MAX_TOKENS = 256  # answers are cut here: counts grow with length
-COMMON = 150  # words that keep their name in a template; all others become one mark
-FEATURES = 4000  # most widespread features kept of each kind
-_TOKEN = re.compile(r"\n+|\w+|[^\w\s]")
-_EDGE = 3  # words in an opener or closer
-ROUNDING = 1e-9  # cosines this small are sums that should have cancelled
+KINDS = (templates, bigrams, overused, edges, layout)
+ROUNDING = 1e-9  # of what was added up: a sum smaller than that should have cancelled
 
 
 def style(responses: Responses) -> Similarity | None:
@@ -42,14 +35,15 @@ def style(responses: Responses) -> Similarity | None:
     return similarity(responses, prompts, values, usable, channel="style", unit="habit cosine, scaled", sees="reported")
 
 
-def habits(cells: Cells, kinds: Mapping[str, Kind]) -> tuple[Floats, NDArray[np.bool_]]:
+def habits(cells: Cells, kinds: Sequence[Kind]) -> tuple[Floats, Bools]:
     """Mean over kinds of features of `leave_own_out`, each at unit size, (p, m, m), and who answered, (p, m)."""
-    tokens = [[tokenize(t) if t else [] for t in row] for row in cells]
-    answered = np.array([[len(t) > 0 for t in row] for row in tokens])
-    flat = [t for row in tokens for t in row]
-    common = _common_words(flat)
-    parts = [leave_own_out(*_table([kind(t, common) for t in flat]), answered) for kind in kinds.values()]
-    return np.mean([part / _size(part) for part in parts], axis=0), answered
+    tokens = read_tokens(text for row in cells for text in row)
+    answered = (tokens.lengths > 0).reshape(len(cells), -1)
+    total = np.zeros((*answered.shape, answered.shape[1]))
+    for kind in kinds:
+        part = leave_own_out(kind(tokens), answered)
+        total += part / _size(part)
+    return total / len(kinds), answered
 
 
 def _size(part: Floats) -> float:
@@ -59,101 +53,54 @@ def _size(part: Floats) -> float:
     return size if size > ROUNDING else 1.0  # rounding noise is not blown up to the size of evidence
 
 
-def tokenize(text: str) -> list[str]:
-    """Words, single punctuation marks and line breaks of a text's beginning, lower case."""
-    return _TOKEN.findall(text[: 12 * MAX_TOKENS].lower())[:MAX_TOKENS]
-
-
-def _common_words(flat: Sequence[list[str]]) -> frozenset[str]:
-    df = Counter(w for tokens in flat for w in set(tokens))
-    return frozenset(sorted(df, key=lambda w: (-df[w], w))[:COMMON])
-
-
-Kind = Callable[[list[str], frozenset[str]], Mapping[str, float]]
-
-
-def _rates(features: Sequence[str]) -> dict[str, float]:
-    return {f: n / len(features) for f, n in Counter(features).items()}
-
-
-def templates(tokens: list[str], common: frozenset[str]) -> Mapping[str, float]:
-    """Runs of three in which only common words and marks keep their name."""
-    t = [w if w in common else "*" for w in tokens]
-    return _rates([" ".join(t[i : i + 3]) for i in range(len(t) - 2)])
-
-
-def bigrams(tokens: list[str], common: frozenset[str]) -> Mapping[str, float]:
-    """Pairs of neighbouring words."""
-    return _rates([f"{a} {b}" for a, b in itertools.pairwise(tokens)])
-
-
-def overused(tokens: list[str], common: frozenset[str]) -> Mapping[str, float]:
-    """Single words; scaling by spread over the pool turns their rates into over- and under-use."""
-    return _rates(tokens)
-
-
-def edges(tokens: list[str], common: frozenset[str]) -> Mapping[str, float]:
-    """First and last words, shorter ones as well; and what lines begin with."""
-    lines = [b for a, b in zip(["\n", *tokens], tokens, strict=False) if a.startswith("\n")]
-    out = {f"line {k}": v for k, v in _rates(lines).items()}
-    for n in range(1, _EDGE + 1):
-        out["open " + " ".join(tokens[:n])] = out["close " + " ".join(tokens[-n:])] = 1.0
-    return out
-
-
-def layout(tokens: list[str], common: frozenset[str]) -> Mapping[str, float]:
-    """Punctuation, markdown, blank lines, length (log tokens), mean word length."""
-    marks = [w for w in tokens if not w[0].isalnum()]
-    words = [len(w) for w in tokens if w[0].isalnum()] or [0]
-    out = {f: n / len(tokens) for f, n in Counter(marks).items()} if tokens else {}
-    return out | {"(length)": float(np.log1p(len(tokens))), "(word length)": float(np.mean(words))}
-
-
-KINDS: Mapping[str, Kind] = {
-    "templates": templates,
-    "bigrams": bigrams,
-    "overused": overused,
-    "edges": edges,
-    "layout": layout,
-}
-
-
-def _table(found: Sequence[Mapping[str, float]]) -> tuple[csr_matrix, int]:
-    """(answers, features) rates of the most widespread features."""
-    df = Counter(f for one in found for f in one)
-    kept = sorted((f for f in df if df[f] > 1), key=lambda f: (-df[f], f))[:FEATURES]
-    column = {f: i for i, f in enumerate(kept)}
-    rows = [(i, column[f], v) for i, one in enumerate(found) for f, v in one.items() if f in column]
-    at = np.array([(i, j) for i, j, _ in rows], dtype=np.int64).reshape(-1, 2)
-    data = np.array([v for *_, v in rows], dtype=np.float64)
-    return csr_matrix((data, (at[:, 0], at[:, 1])), shape=(len(found), len(kept))), len(kept)
-
-
-def leave_own_out(table: csr_matrix, n_features: int, answered: NDArray[np.bool_]) -> Floats:
+def leave_own_out(table: csr_matrix, answered: Bools) -> Floats:
     """Similarities (p, m, m) from rates (p * m, features), centred by prompt, scaled by feature.
 
-    With c the centred answer and Z the mean of a model's other answers: (c_pi Z_j + c_pj Z_i) / 2 |Z_i| |Z_j|, whose
-    mean over prompts is the cosine of the two profiles, less what the same prompt brings in.
+    With c the centred answer and T the sum of a model's centred answers, n of them, an answer meets the mean of the
+    other model's other answers, Z: c_pi Z_j = (c_pi T_j - c_pi c_pj) / (n_j - 1). The value is half of c_pi Z_j +
+    c_pj Z_i over |T_i / n_i| |T_j / n_j|; its mean over prompts is the cosine of the two profiles, less what the same
+    prompt brings in. All of it are products of sparse tables; centring is done on the products.
     """
     p, m = answered.shape
+    scaled, sums, count = _scaled(table, answered)
+    size = np.sqrt(np.asarray(scaled.multiply(scaled).sum(1))).reshape(p, m)
+    norm = np.linalg.norm(sums, axis=1)
+    dots = np.asarray(scaled @ sums.T).reshape(p, m, m)
     out = np.full((p, m, m), np.nan)
-    if not n_features:
-        return np.where(answered[:, :, None] & answered[:, None, :], 0.0, out)
-    weight = answered / np.maximum(answered.sum(1, keepdims=True), 1)
-    means = np.vstack([weight[i] @ table[i * m : (i + 1) * m] for i in range(p)])
-    totals = np.zeros((m, n_features))
     for i in range(p):
-        totals += np.where(answered[i][:, None], table[i * m : (i + 1) * m].toarray() - means[i], 0.0)
-    count = np.maximum(answered.sum(0), 1)[:, None]
-    spread = np.sqrt(((totals / count) ** 2).mean(0))
-    scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-12)
-    profile = totals / count * scale
-    norm = np.maximum(np.linalg.norm(profile, axis=1), 1e-12)
-    for i in range(p):
-        here = np.flatnonzero(answered[i] & (count[:, 0] > 1))
-        own = (table[i * m : (i + 1) * m][here].toarray() - means[i]) * scale
-        others = (profile[here] * count[here] - own) / (count[here] - 1)
-        dots = own @ others.T
-        out[i][np.ix_(here, here)] = (dots + dots.T) / 2 / (norm[here][:, None] * norm[here])
+        here = np.flatnonzero(answered[i] & (count > 1))
+        if not len(here):
+            continue
+        mine = scaled[i * m : (i + 1) * m]
+        weight = answered[i] / answered[i].sum()
+        met = dots[i] - weight @ dots[i]
+        own = (mine @ mine.T).toarray()
+        level = own @ weight
+        met -= own - level[:, None] - level + weight @ level
+        met[np.abs(met) <= ROUNDING * size[i][:, None] * (norm + size[i])] = 0.0
+        met /= np.maximum(count - 1, 1)
+        unit = np.where(norm > 0, norm, 1.0) / np.maximum(count, 1)
+        out[i][np.ix_(here, here)] = ((met + met.T) / 2 / (unit[:, None] * unit))[np.ix_(here, here)]
         np.fill_diagonal(out[i], np.nan)
     return out
+
+
+def _scaled(table: csr_matrix, answered: Bools) -> tuple[csr_matrix, Floats, NDArray[np.int64]]:
+    """Rates with each feature divided by its spread over models; sums of centred answers, (m, features); answers, (m,).
+
+    A feature that all models use alike has no spread and counts for nothing.
+    """
+    p, m = answered.shape
+    prompt, model = np.nonzero(answered)
+    at = prompt * m + model
+    ones = np.ones(len(at))
+    to_prompt = csr_matrix((ones / answered.sum(1)[prompt], (prompt, at)), shape=(p, p * m))
+    to_model = csr_matrix((ones, (model, at)), shape=(m, p * m))
+    own = (to_model @ table).toarray()
+    expected = (csr_matrix(answered.T.astype(np.float64)) @ (to_prompt @ table)).toarray()
+    sums = own - expected
+    sums[np.abs(sums) <= ROUNDING * (own + expected)] = 0.0
+    count = answered.sum(0)
+    spread = np.sqrt(((sums / np.maximum(count, 1)[:, None]) ** 2).mean(0))
+    scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+    return csr_matrix(table @ diags_array(scale)), sums * scale, count

@@ -9,11 +9,11 @@ provider puts in place of thoughts look like the summariser.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from harness.channels.comparing import similarity
+from harness.channels.habit_features import edges, layout, marks, templates
 from harness.channels.reading import split_reasoning
-from harness.channels.style import KINDS, Kind, edges, habits, templates
+from harness.channels.style import habits
 from harness.responses import Responses
 from harness.similarity import Similarity
 
@@ -45,18 +45,4 @@ def thoughts(responses: Responses, prompt: int, model: int) -> str | None:
     return None
 
 
-def _marks(pattern: re.Pattern[str]) -> Kind:
-    def rates(tokens: list[str], common: frozenset[str]) -> Mapping[str, float]:
-        found = [mark.strip() for mark in pattern.findall(" ".join(tokens))]
-        return {mark: found.count(mark) / len(tokens) for mark in set(found)} if tokens else {}
-
-    return rates
-
-
-TRACE_KINDS: Mapping[str, Kind] = {
-    "templates": templates,
-    "edges": edges,
-    "layout": KINDS["layout"],
-    "checks": _marks(_CHECKS),
-    "notation": _marks(_NOTATION),
-}
+TRACE_KINDS = (templates, edges, layout, marks(_CHECKS), marks(_NOTATION))

@@ -19,8 +19,11 @@ from harness.channels.reading import first_answer, words
 from harness.responses import Responses
 from harness.similarity import Similarity
 
+PER_PROMPT = True  # see `harness.channels.stage`
 SHINGLE = 16  # words; unrelated answers share runs of up to about ten, mostly the question's own words
 SHORTEST = 8  # words; below this equal answers are no copies
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+_POWERS = np.cumprod(np.full(SHINGLE, 0xD6E8FEB86659FD93, dtype=np.uint64))  # modulo 2^64
 COPY = 0.8  # share of the shorter answer in common runs from which it counts as copied
 
 
@@ -39,14 +42,25 @@ def verbatim(responses: Responses) -> Similarity | None:
 
 def shared_runs(answers: Sequence[list[str]]) -> NDArray[np.float64]:
     """Distinct runs in common over those of the answer with fewer, (k, k)."""
-    column: dict[tuple[str, ...], int] = {}
-    runs = [{tuple(a[i : i + SHINGLE]) for i in range(max(1, len(a) - SHINGLE + 1))} for a in answers]
-    at = [sorted(column.setdefault(r, len(column)) for r in mine) for mine in runs]
-    rows = np.repeat(np.arange(len(at)), [len(a) for a in at])
-    table = csr_matrix((np.ones(len(rows)), (rows, np.concatenate(at))), shape=(len(at), len(column)))
-    size = np.array([len(a) for a in at], dtype=np.float64)
+    number: dict[str, int] = {}
+    runs = [_runs(np.array([number.setdefault(w, len(number)) for w in a], dtype=np.uint64)) for a in answers]
+    size = np.array([len(r) for r in runs], dtype=np.int64)
+    column = np.unique(np.concatenate(runs), return_inverse=True)[1]
+    rows = np.repeat(np.arange(len(runs)), size)
+    table = csr_matrix((np.ones(len(rows)), (rows, column)), shape=(len(runs), int(column.max()) + 1))
     shared = np.asarray((table @ table.T).todense(), dtype=np.float64)
     return np.asarray(shared / np.minimum(size[:, None], size), dtype=np.float64)
+
+
+def _runs(ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A number for each distinct run of words, the whole text if it is shorter; 64 bits, so none meet by chance."""
+    mixed = (ids + np.uint64(1)) * _ODD
+    mixed ^= mixed >> np.uint64(31)
+    mixed *= _ODD
+    width = min(SHINGLE, len(ids))
+    windows = np.lib.stride_tricks.sliding_window_view(mixed, width)
+    found: NDArray[np.uint64] = np.unique(windows @ _POWERS[:width] + np.uint64(width))
+    return found
 
 
 def blank_copies(other: Similarity, copies: Similarity) -> Similarity:
