@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,11 @@ BLOCKS = 30
 
 @dataclass(frozen=True)
 class Relative:
-    """Which of the parent's blocks it has, in order, and what happens to each tensor of weights."""
+    """Which of the parent's blocks it has, in order, what happens to each tensor, and which are other ones."""
 
     blocks: Sequence[int] = tuple(range(BLOCKS))
     change: Callable[[Floats, np.random.Generator], Floats] = lambda weights, rng: weights
+    replaced: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def noisy(share: float) -> Callable[[Floats, np.random.Generator], Floats]:
@@ -67,10 +68,12 @@ def make(parent: Path, target: Path, relative: Relative, seed: int = 1) -> None:
         order += [(n.replace(f"blk.{old}.", f"blk.{new}.", 1), n) for n in inside]
     for name, source in order:
         tensor = tensors[source]
+        weights = relative.replaced.get(name)
+        if weights is None:
+            weights = quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
         if len(tensor.shape) == 1:  # norms stay exact
-            writer.add_tensor(name, tensor.data, raw_dtype=tensor.tensor_type)
+            writer.add_tensor(name, weights)
             continue
-        weights = quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
         packed = quants.quantize(relative.change(weights, rng), GGMLQuantizationType.Q8_0)
         writer.add_tensor(name, packed, raw_dtype=GGMLQuantizationType.Q8_0)
     part = target.with_suffix(".part")
