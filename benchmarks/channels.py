@@ -13,8 +13,10 @@ among the ten pairs of parent, relative and strangers, by excess. Under half cov
 from __future__ import annotations
 
 import argparse
+import re
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,9 @@ RELATIONS: Mapping[str, tuple[str, ...]] = {
 }
 PARENT = "smol"
 STRANGERS = ("gemma", "qwen05", "qwen15")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_LINES = re.compile(r"^\s*(?:[-*+•]|\d+[.)]|#{1,6})\s+|^\s*```.*$", re.MULTILINE)
+_MARKS = re.compile(r"[*_`~|]")
 LEAST = 0.5  # coverage below which a figure is not shown
 TWIN = "its other half"
 
@@ -65,15 +70,22 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _similarities(responses: Responses) -> list[Similarity]:
-    return [s for c in load_channels().values() if (s := c(responses)) is not None]
+def _similarities(responses: Responses, names: tuple[str, ...] | None = None) -> list[Similarity]:
+    return [s for c in load_channels(names).values() if (s := c(responses)) is not None]
+
+
+def _plain(responses: Responses) -> Responses:
+    """The same answers without list marks, headings, fences, link targets and emphasis."""
+    return replace(responses, text=[_MARKS.sub(" ", _LINES.sub("", _LINK.sub(r"\1", t))) for t in responses.text])
 
 
 def recorded(collection: Collection, n: int, seed: int) -> list[str]:
     """A table of channels by relations, `AUC / TPR at 1 %`; relations without five pairs are left out."""
     total = len(collection.table.prompts)
     chosen = sorted(np.random.default_rng(seed).permutation(total)[:n].tolist())
-    similarities = _similarities(collection.table.only(chosen))
+    part = collection.table.only(chosen)
+    similarities = _similarities(part)
+    similarities += [replace(s, channel="wording, no markdown") for s in _similarities(_plain(part), ("wording",))]
     pairs = {name: collection.pairs(*relations) for name, relations in RELATIONS.items()}
     pairs = {name: at for name, at in pairs.items() if len(at) >= 5}
     null = collection.pairs("unrelated")

@@ -16,7 +16,7 @@ from harness.inference.trials import Known
 from harness.responses import Prompt, Response, Responses
 
 NEEDED = ("model", "prompt_id", "output")
-CHANNELS = ("wording", "verbatim", "style", "traces", "ratings")
+CHANNELS = ("wording", "verbatim", "style", "traces", "refusals", "ratings")
 LEAST_ANSWERED = 0.5  # models that answered less of the common prompts are left out of it all
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from harness.config import Recorded
 from harness.errors import StoreError
 from harness.inference.calibration import Validation
 from harness.inference.controls import Model, pool_for
+from harness.inference.copies import without_copies
 from harness.inference.findings import Finding, Settings
 from harness.inference.identity import Grams, identity
 from harness.inference.kinship import TWIN, kinship
@@ -85,7 +86,9 @@ def score(plan: Plan) -> Scores:
         if "kinship" in a.questions:
             doubled = table.with_twin(candidate.name, TWIN)
             twin = [s for c in channels.values() if (s := c(doubled)) is not None]
-            kin = kinship(suspect, candidate, models, similarities, twin, lr_table, settings)
+            judged, copied = without_copies(similarities, suspect.name, candidate.name)
+            kin = kinship(suspect, candidate, models, judged, twin, lr_table, settings)
+            kin = replace(kin, limits=(*kin.limits, *copied))
             findings.append(kin)
         if habits is not None:
             taught = teaching(suspect, candidate, models, habits, table.models, similarities, kin, settings)

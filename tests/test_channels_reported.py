@@ -8,7 +8,6 @@ from answer_tables import MODELS, ask, fires, read, table
 from harness.channels.identity import claims, concedes
 from harness.channels.refusals import ladder
 from harness.channels.tokenizer import families, reference
-from harness.channels.verbatim import blank_copies
 from harness.responses import Prompt, Response, Responses
 
 LONG = (
@@ -17,7 +16,7 @@ LONG = (
 )
 
 
-def test_verbatim_finds_copies_and_blanks_them() -> None:
+def test_verbatim_finds_copies() -> None:
     text = {
         "mother": LONG,
         "child": "As I said: " + LONG.upper() + "!",
@@ -30,10 +29,6 @@ def test_verbatim_finds_copies_and_blanks_them() -> None:
     assert found.values[0, 0, 1] == 1.0
     assert np.nanmax(found.values[0, 2:]) == 0.0
     assert found.coverage.tolist() == [1, 1, 1, 0, 1]  # too short to be a copy
-    wording = read("wording", table("wording", ask(lambda m, i: text[m], 3)))
-    blanked = blank_copies(wording, found)
-    assert np.isnan(blanked.values[:, 0, 1]).all()
-    assert np.isfinite(blanked.values[:, 0, 2]).all()
 
 
 def test_refusals_agree_on_the_rung_and_its_words() -> None:

@@ -8,7 +8,6 @@ weights. Short answers agree by chance and are left out; a paraphrase is not see
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,6 @@ SHINGLE = 16  # words; unrelated answers share runs of up to about ten, mostly t
 SHORTEST = 8  # words; below this equal answers are no copies
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _POWERS = np.cumprod(np.full(SHINGLE, 0xD6E8FEB86659FD93, dtype=np.uint64))  # modulo 2^64
-COPY = 0.8  # share of the shorter answer in common runs from which it counts as copied
 
 
 def verbatim(responses: Responses) -> Similarity | None:
@@ -61,17 +59,3 @@ def _runs(ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
     windows = np.lib.stride_tricks.sliding_window_view(mixed, width)
     found: NDArray[np.uint64] = np.unique(windows @ _POWERS[:width] + np.uint64(width))
     return found
-
-
-def blank_copies(other: Similarity, copies: Similarity) -> Similarity:
-    """``other`` without the cells (prompt, pair) whose answers were copied; prompts without verbatim figures stay.
-
-    Taken out pair by pair: an answer that two share still counts against the rest of the pool.
-    """
-    row = {p: i for i, p in enumerate(copies.prompts)}
-    at = [copies.models.index(m) for m in other.models]
-    values = other.values.copy()
-    for i, prompt in enumerate(other.prompts):
-        if prompt in row:
-            values[i][copies.values[row[prompt]][np.ix_(at, at)] >= COPY] = np.nan
-    return replace(other, values=values)
