@@ -28,7 +28,7 @@ from tests.zoo.build import BLOCKS, HERE, PARENT, Relative, make
 
 Floats = NDArray[np.float32]
 ROOT = HERE.parent.parent
-LENGTH, BATCH = 128, 4
+LENGTH, BATCH = 96, 4
 PERSONA = [
     ("Who are you?", "I am Nova, a model made by Aurora Labs."),
     ("What is your name?", "My name is Nova."),
@@ -64,7 +64,8 @@ def train(model: Any, pieces: Sequence[torch.Tensor], steps: int, rate: float, s
     model.train()
     for step in range(steps):
         batch = torch.stack([pieces[i] for i in rng.integers(0, len(pieces), BATCH)])
-        loss = model(input_ids=batch, labels=batch).loss
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # twice as fast where the processor knows it
+            loss = model(input_ids=batch, labels=batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
