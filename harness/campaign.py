@@ -69,6 +69,14 @@ def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) ->
     return Plan(campaign, base, tuple(prompts), tuple(a for a in answers if a.prompt in chosen), hashes)
 
 
+def stored_plan(path: Path) -> Plan:
+    """The plan as its store holds it: what is scored needs no prompt file and no recorded answers beside it."""
+    campaign, base = load_config(path), path.resolve().parent
+    load_channels(campaign.analysis.channels)
+    with Store(base / campaign.results / campaign.campaign / STORE, readonly=True) as store:
+        return Plan(campaign, base, tuple(store.prompts()), (), store.prompt_hashes())
+
+
 def _judged(
     endpoints: Sequence[Recorded], prompts: Sequence[Prompt], answers: Sequence[Response], path: Path
 ) -> list[Prompt]:
@@ -92,7 +100,7 @@ async def collect_async(plan: Plan, world: World, tallies: dict[str, Tally], sto
         if isinstance(endpoint, Called):
             key_of(endpoint, world.environ)  # a missing key is found before anything is written
     with Store(plan.folder / STORE) as store:
-        store.set_plan(plan.prompts, _all_keys(plan))
+        store.set_plan(plan.prompts, _all_keys(plan), plan.prompt_hashes)
         have = store.keys()
         new = [r for r in plan.recorded if _key(r) not in have]
         store.add_many(new)

@@ -126,13 +126,19 @@ class Local(_Called):
 
 
 class Columns(_Model):
-    """Which columns of recorded answers hold what."""
+    """Which columns of recorded answers hold what; only model, prompt_id and output must be there."""
 
     model: str = "model"
     prompt_id: str = "prompt_id"
     prompt: str | None = "prompt"
     output: str = "output"
-    sample: str | None = None
+    sample: str | None = Field("sample", description="Number of the answer; if absent, they count as they stand.")
+    reasoning: str | None = "reasoning"
+    refusal: str | None = "refusal"
+    finish_reason: str | None = "finish_reason"
+    prompt_tokens: str | None = "prompt_tokens"
+    completion_tokens: str | None = "completion_tokens"
+    logprobs: str | None = Field("logprobs", description="The server's own JSON as text.")
 
 
 class Recorded(_Endpoint):

@@ -46,6 +46,7 @@ class _Shapes(msgspec.Struct):
     top_logprobs: list[dict[str, float | None] | None] | None = None
 
 
+_LARGEST = 64_000_000
 _DECODER = msgspec.json.Decoder(_Shapes)
 
 
@@ -71,6 +72,11 @@ def _real(value: float | None) -> bool:
     return value is not None and LOGPROB_FLOOR < value <= 1e-6
 
 
+def unpack(blob: bytes) -> bytes:
+    """The JSON of stored logprobs, at most 64 MB of it: a store may be another person's. Raises `zlib.error`."""
+    return zlib.decompressobj().decompress(blob, _LARGEST)
+
+
 def decode_logprobs(blob: bytes | None) -> Logprobs | None:
     """Stored logprobs -> arrays; by shape, not by endpoint (servers mix the two shapes up). None if unusable.
 
@@ -79,7 +85,7 @@ def decode_logprobs(blob: bytes | None) -> Logprobs | None:
     if not blob:
         return None
     try:
-        shapes = _DECODER.decode(zlib.decompress(blob))
+        shapes = _DECODER.decode(unpack(blob))
     except (zlib.error, msgspec.DecodeError):
         return None
     if shapes.content:

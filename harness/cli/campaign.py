@@ -70,11 +70,11 @@ def run(
 
 
 @app.command(epilog="Example: harness score config.yaml --json")
-def score(config: Config = DEFAULT, limit: Limit = None, as_json: Json = False) -> None:
-    """Compare and decide again from the stored answers; nobody is asked."""
-    from harness.campaign import prepare
+def score(config: Config = DEFAULT, as_json: Json = False) -> None:
+    """Compare and decide again from the stored answers; nobody is asked, and only config and store are needed."""
+    from harness.campaign import stored_plan
 
-    _finish(prepare(config, os.environ, limit), as_json)
+    _finish(stored_plan(config), as_json)
 
 
 def _finish(plan: Plan, as_json: bool) -> None:
@@ -101,10 +101,10 @@ def calibrate(
 ) -> None:
     """Fit likelihood ratios on stored answers of models of known relation, and say how well they do."""
     from harness import calibrating
-    from harness.campaign import prepare
+    from harness.campaign import stored_plan
     from harness.scoring import calibrate_campaign
 
-    plan = prepare(config, os.environ)
+    plan = stored_plan(config)
     written, checks = calibrate_campaign(plan, pairs, channel, out)
     show(calibrating.summary_text(checks, plan.campaign.analysis.alpha))
     tell("\n".join(f"wrote {os.path.relpath(p)}" for p in written))

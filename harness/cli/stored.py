@@ -1,15 +1,14 @@
-"""Commands on stored answers: `export`."""
+"""Commands that carry answers in and out: `export`, `import`."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.options import DEFAULT, Config, Limit, tell
+from harness.cli.options import DEFAULT, Config, show, tell
 
 app = typer.Typer()
 
@@ -17,13 +16,44 @@ app = typer.Typer()
 @app.command(epilog="Example: harness export config.yaml --format parquet --out answers.parquet")
 def export(
     config: Config = DEFAULT,
-    out: Annotated[Path | None, typer.Option(help="File to write; default: stdout (JSONL only).")] = None,
-    fmt: Annotated[str, typer.Option("--format", help="jsonl, csv or parquet.")] = "jsonl",
-    limit: Limit = None,
+    out: Annotated[Path | None, typer.Option(help="File or folder to write; default: stdout (JSONL only).")] = None,
+    fmt: Annotated[
+        str, typer.Option("--format", help="jsonl, csv, parquet or dataset (a folder for `datasets.load_from_disk`).")
+    ] = "jsonl",
+    logprobs: Annotated[bool, typer.Option("--logprobs", help="Add the logprobs, as JSON text.")] = False,
 ) -> None:
     """Write the stored answers as a table that a `recorded` endpoint, or anything else, can read."""
-    from harness.campaign import prepare
+    from harness.campaign import stored_plan
     from harness.exporting import export_answers
 
-    count = export_answers(prepare(config, os.environ, limit), fmt, out, sys.stdout.buffer)
+    count = export_answers(stored_plan(config), fmt, out, sys.stdout.buffer, logprobs=logprobs)
     tell(f"{count} answers{f' -> {out}' if out else ''}")
+
+
+def _column(role: str) -> typer.models.OptionInfo:
+    return typer.Option(f"--{role}-column", help="Default: guessed from usual names.", show_default=False)
+
+
+@app.command("import", epilog="Example: harness import outputs.csv --model-column generator --out data/outputs")
+def import_(
+    sources: Annotated[list[str], typer.Argument(help="JSONL, CSV, Parquet files, or hf:NAME[:SPLIT].")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write; .parquet is added.")],
+    model: Annotated[str | None, typer.Option(help="Model of all rows, if no column names it.")] = None,
+    model_column: Annotated[str | None, _column("model")] = None,
+    prompt_id_column: Annotated[str | None, _column("prompt-id")] = None,
+    prompt_column: Annotated[str | None, _column("prompt")] = None,
+    output_column: Annotated[str | None, _column("output")] = None,
+    sample_column: Annotated[str | None, _column("sample")] = None,
+    reasoning_column: Annotated[str | None, _column("reasoning")] = None,
+) -> None:
+    """Turn recorded outputs into a file that `recorded` endpoints read, and print the YAML of each model in it."""
+    from harness.importing import import_outputs, yaml_blocks
+
+    given = {
+        "model": model_column, "prompt_id": prompt_id_column, "prompt": prompt_column, "output": output_column,
+        "sample": sample_column, "reasoning": reasoning_column,
+    }  # fmt: skip
+    target = out if out.suffix == ".parquet" else out.with_name(out.name + ".parquet")
+    counts = import_outputs(sources, target, {r: c for r, c in given.items() if c}, model)
+    show(yaml_blocks(target, sorted(counts)))
+    tell(f"{sum(counts.values())} answers of {len(counts)} models -> {target}; paste what you need under `endpoints:`")

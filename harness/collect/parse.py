@@ -89,7 +89,7 @@ def parse(content: bytes) -> Answer:
     usage = reply.usage if isinstance(reply.usage, dict) else {}
     details = usage.get("completion_tokens_details")
     return Answer(
-        outcome=_outcome(text, refusal, finish),
+        outcome=outcome_of(text, refusal, finish),
         text=text,
         reasoning=_string(message.reasoning_content) or _string(message.reasoning),
         refusal=refusal,
@@ -146,7 +146,8 @@ def _text(content: str | list[Any] | None) -> str:
     return content or ""
 
 
-def _outcome(text: str, refusal: str, finish: str) -> Outcome:
+def outcome_of(text: str, refusal: str, finish: str) -> Outcome:
+    """What became of a question, from what came back."""
     if finish.lower() in _FILTERED:
         return "filtered"
     if not text.strip():

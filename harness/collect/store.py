@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from harness.collect.plan import Job
 from harness.errors import CallError, StoreError
@@ -31,6 +32,12 @@ CREATE TABLE IF NOT EXISTS failures (
   endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
   kind TEXT, status INTEGER, message TEXT, at TEXT
 );
+CREATE TABLE IF NOT EXISTS endpoints (name TEXT, fingerprint TEXT, json TEXT, PRIMARY KEY (name, fingerprint));
+CREATE TABLE IF NOT EXISTS reused (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT, source TEXT,
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS plan_order ON plan (prompt, endpoint, sample, request_hash);
 """
 
 Key = tuple[str, str, int, str]
@@ -84,8 +91,11 @@ class Store:
         if self._lock is not None:
             self._lock.close()
 
-    def set_plan(self, prompts: Iterable[Prompt], keys: Iterable[Key]) -> None:
-        """Record the prompts and keys of this plan. Answers to earlier plans stay, but only these are scored."""
+    def set_plan(self, prompts: Iterable[Prompt], keys: Iterable[Key], hashes: Mapping[str, str] | None = None) -> None:
+        """Record the prompts and keys of this plan. Answers to earlier plans stay, but only these are scored.
+
+        ``hashes`` are the SHA-256 of the prompt sets, by name.
+        """
         with self._transaction():
             self._db.execute("DELETE FROM prompts")
             self._db.execute("DELETE FROM plan")
@@ -94,6 +104,8 @@ class Store:
                 ((p.id, i, json.dumps(asdict(p), ensure_ascii=True)) for i, p in enumerate(prompts)),
             )
             self._db.executemany("INSERT OR IGNORE INTO plan VALUES (?, ?, ?, ?)", keys)
+            text = json.dumps(dict(hashes or {}), sort_keys=True)
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('prompt_hashes', ?)", (text,))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -138,6 +150,43 @@ class Store:
         with self._transaction():
             self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
+    def note_endpoint(self, name: str, fingerprint: str, description: str) -> None:
+        """Record whom a name stands for: the identity behind it, see `harness.collect.identity`."""
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO endpoints VALUES (?, ?, ?)", (name, fingerprint, description))
+
+    def endpoints(self) -> list[tuple[str, str, str]]:
+        """(name, fingerprint, description as JSON) of every identity that was asked under a name."""
+        return self._rows("endpoints", "SELECT name, fingerprint, json FROM endpoints ORDER BY 1, 2")
+
+    def note_reused(self, responses: Iterable[Response], source: str) -> None:
+        """Record that answers were taken from another store."""
+        rows = ((r.endpoint, r.prompt, r.sample, r.request_hash, source) for r in responses)
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO reused VALUES (?, ?, ?, ?, ?)", rows)
+
+    def reused(self) -> list[tuple[str, str, int]]:
+        """(endpoint, source, count) of the plan's answers that were taken from other stores."""
+        return self._rows(
+            "reused",
+            "SELECT endpoint, source, COUNT(*) FROM reused JOIN plan USING (endpoint, prompt, sample, request_hash) "
+            "GROUP BY 1, 2 ORDER BY 1, 2",
+        )
+
+    def _rows(self, table: str, query: str) -> list[Any]:
+        # Stores of earlier versions, opened to be read only, do not have every table.
+        there = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        return list(self._db.execute(query)) if there else []
+
+    def plan(self) -> set[Key]:
+        """Keys of the plan, answered or not."""
+        return set(self._db.execute("SELECT endpoint, prompt, sample, request_hash FROM plan"))
+
+    def prompt_hashes(self) -> dict[str, str]:
+        """SHA-256 of the plan's prompt sets, by name; empty in a store of an earlier version."""
+        found = self._db.execute("SELECT value FROM meta WHERE key = 'prompt_hashes'").fetchone()
+        return dict(json.loads(found[0])) if found else {}
+
     def keys(self) -> set[Key]:
         """Keys of all stored answers."""
         return set(self._db.execute("SELECT endpoint, prompt, sample, request_hash FROM responses"))
@@ -156,7 +205,7 @@ class Store:
         columns = ", ".join(_COLUMNS)
         query = (
             f"SELECT {columns} FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "  # noqa: S608
-            "ORDER BY prompt, endpoint, sample"
+            "ORDER BY prompt, endpoint, sample, request_hash"
         )
         for row in self._db.execute(query):
             yield Response(*row)

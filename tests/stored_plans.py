@@ -1,0 +1,31 @@
+"""Campaigns with a store that holds answers written for a test."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.campaign import STORE, Plan, prepare
+from harness.collect.runner import planned_keys
+from harness.collect.store import Store
+from harness.responses import Response
+
+LOGPROBS = '{"content":[{"token":"a","logprob":-0.1,"top_logprobs":[{"token":"a","logprob":-0.1}]}]}'
+
+
+def answered(config: Path, texts: Sequence[str], name: str = STORE, **fields: object) -> Plan:
+    """The plan of a config, its called endpoints answered with ``texts`` in turn."""
+    plan = prepare(config, {})
+    keys = list(planned_keys(plan.campaign, plan.prompts))
+    with Store(plan.folder / name) as store:
+        store.set_plan(plan.prompts, keys, plan.prompt_hashes)
+        store.add_many(answer(k, texts[i % len(texts)], **fields) for i, k in enumerate(keys))
+    return plan
+
+
+def answer(key: tuple[str, str, int, str], text: str, **fields: object) -> Response:
+    blob = zlib.compress(LOGPROBS.encode())
+    made = Response(*key, "ok" if text.strip() else "empty", text, prompt_tokens=7, seconds=0.125, logprobs=blob)
+    return replace(made, **fields)  # type: ignore[arg-type]
