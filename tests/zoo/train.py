@@ -24,10 +24,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.channels.reading import answers
 from harness.collect.weights import cache_folder, fetch
-from tests.zoo.build import BLOCKS, HERE, PARENT, Relative, make
+from tests.zoo.build import BLOCKS, HERE, PARENT, Relative, build, make
 
 Floats = NDArray[np.float32]
 ROOT = HERE.parent.parent
+TRAINED = ("finetuned", "merged", "lora", "taught")
 LENGTH, BATCH = 96, 4
 PERSONA = [
     ("Who are you?", "I am Nova, a model made by Aurora Labs."),
@@ -140,19 +141,15 @@ def relatives(parent: Path, folder: Path) -> Iterator[tuple[str, Mapping[str, Fl
 
 
 def main(folder: Path) -> None:
-    """Make them all and put the campaign beside them."""
+    """Make them all, the untrained ones too, and put a campaign of all of them beside them."""
     folder.mkdir(parents=True, exist_ok=True)
     parent = fetch(PARENT, folder, cache_folder(os.environ), print)
     for name, weights in relatives(parent, folder):
         make(parent, folder / f"{name}.gguf", Relative(replaced=weights))
-    campaign = yaml.safe_load((HERE / "zoo.yaml").read_text("utf-8"))
-    named = {e["name"]: e for e in campaign["endpoints"]}
-    kept = [named[n] for n in ("smol", "gemma", "qwen05", "qwen15")]
-    suspects = [
-        named["noise"] | {"name": n, "weights": {"gguf": f"{n}.gguf"}}
-        for n in ("finetuned", "merged", "lora", "taught")
-    ]
-    campaign |= {"campaign": "trained", "endpoints": [*kept[:1], *suspects, *kept[1:]]}
+    campaign = yaml.safe_load(build(folder).read_text("utf-8"))
+    model = next(e for e in campaign["endpoints"] if e["name"] == "noise")
+    trained = [model | {"name": n, "weights": {"gguf": f"{n}.gguf"}} for n in TRAINED]
+    campaign |= {"campaign": "trained", "endpoints": [*campaign["endpoints"], *trained]}
     (folder / "trained.yaml").write_text(yaml.safe_dump(campaign, sort_keys=False), "utf-8")
 
 
