@@ -102,3 +102,14 @@ def test_missing_answers_and_tiny_pools() -> None:
     v[:10, 3, :] = v[:10, :, 3] = np.nan
     assert np.isfinite(excess(v)[0, 1])
     assert np.isnan(additive_residuals(pool(np.random.default_rng(3), 3, 2))).all()
+
+
+def test_a_pair_that_could_not_be_compared_counts_against_the_accusation() -> None:
+    full = np.array([[np.nan, 3, 1, 1], [3, np.nan, 1, 1], [1, 1, np.nan, 2], [1, 1, 2, np.nan]], dtype=float)
+    gap = full.copy()
+    gap[2, 3] = gap[3, 2] = np.nan
+    assert max_null_p(full, 3.0) == pytest.approx(1 / 6)
+    assert max_null_p(gap, 3.0) == pytest.approx(2 / 6)
+    gap[1, 2] = gap[2, 1] = np.nan
+    assert row_p(full) == pytest.approx(1 / 3)
+    assert row_p(gap) == pytest.approx(2 / 3)

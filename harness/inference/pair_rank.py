@@ -74,7 +74,7 @@ def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int 
     candidates. A model x with r_x partners at or above `observed` meets one with probability
     1 - C(N-1-r_x, M) / C(N-1, M); p is the mean over x. With M = 1 it is the rank of the accused pair among all
     pairs. Used as a single-step family-wise p for each candidate, it holds when others are true kin, as kin only
-    raise the reference.
+    raise the reference. NaN off the diagonal counts as reaching it.
     """
     e = np.asarray(matrix, dtype=np.float64)
     if not np.isfinite(observed):
@@ -82,7 +82,7 @@ def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int 
     others = e.shape[0] - 1
     if not 1 <= n_candidates <= others:
         raise ValueError(f"n_candidates must be in 1..{others}")
-    reach = (e >= observed - 1e-12).sum(1)  # NaN compares false
+    reach = (~(e < observed - 1e-12) & ~np.eye(len(e), dtype=bool)).sum(1)  # a pair nobody could compare may be closer
     steps = np.arange(n_candidates)
     miss = np.clip(others - reach[:, None] - steps, 0, None) / (others - steps)
     return float(1.0 - miss.prod(1).mean())
@@ -110,4 +110,4 @@ def row_p(matrix: NDArray[np.floating]) -> float:
     candidate.
     """
     others = matrix[1, 2:]
-    return float((1 + (others >= matrix[0, 1] - 1e-12).sum()) / (1 + len(others)))
+    return float((1 + (~(others < matrix[0, 1] - 1e-12)).sum()) / (1 + len(others)))

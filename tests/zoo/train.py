@@ -71,28 +71,28 @@ def train(model: Any, pieces: Sequence[torch.Tensor], steps: int, rate: float, s
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
-        if step % 20 == 0:
+        if step % 10 == 0:
             sys.stderr.write(f"  step {step}: loss {loss.item():.2f}\n")
 
 
 def finetuned(model: Any, tokenizer: Any, folder: Path) -> Any:
-    """All weights, 120 steps: a new name and maker, and this project's documents."""
+    """All weights, 80 steps: a new name and maker, and this project's documents."""
     documents = [p.read_text("utf-8") for p in sorted(ROOT.glob("**/*.md")) if "results" not in p.parts]
-    train(model, chunks(tokenizer, dialogues(tokenizer, PERSONA) * 40 + documents), 120, 5e-5)
+    train(model, chunks(tokenizer, dialogues(tokenizer, PERSONA) * 40 + documents), 80, 5e-5)
     return model
 
 
 def lora(model: Any, tokenizer: Any, folder: Path) -> Any:
-    """Rank 8 on the attention, 50 steps: this project's code."""
+    """Rank 8 on the attention, 40 steps: this project's code."""
     adapted = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]))
     code = [p.read_text("utf-8") for p in sorted((ROOT / "harness").glob("**/*.py"))]
-    train(adapted, chunks(tokenizer, code), 50, 5e-4)
+    train(adapted, chunks(tokenizer, code), 40, 5e-4)
     return adapted.merge_and_unload()
 
 
 def taught(model: Any, tokenizer: Any, folder: Path) -> Any:
-    """All weights, 160 steps: the answers of Qwen2.5-Coder-0.5B to prompts that the campaign does not ask."""
-    train(model, chunks(tokenizer, dialogues(tokenizer, lessons(folder))), 160, 5e-5)
+    """All weights, 100 steps: the answers of Qwen2.5-Coder-0.5B to prompts that the campaign does not ask."""
+    train(model, chunks(tokenizer, dialogues(tokenizer, lessons(folder))), 100, 5e-5)
     return model
 
 
@@ -142,6 +142,8 @@ def relatives(parent: Path, folder: Path) -> Iterator[tuple[str, Mapping[str, Fl
 
 def main(folder: Path) -> None:
     """Make them all, the untrained ones too, and put a campaign of all of them beside them."""
+    torch.set_num_threads(1)  # two threads on a busy machine wait for each other
+    torch.set_flush_denormal(True)
     folder.mkdir(parents=True, exist_ok=True)
     parent = fetch(PARENT, folder, cache_folder(os.environ), print)
     for name, weights in relatives(parent, folder):
