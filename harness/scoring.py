@@ -14,8 +14,10 @@ from harness import calibrating
 from harness.campaign import STORE, Plan
 from harness.channels import load_channels
 from harness.channels.habits import habit_counts
+from harness.channels.observed import Observation
 from harness.channels.reading import answers
 from harness.channels.samples import logprob_kernels, text_kernels
+from harness.channels.seen import observations
 from harness.channels.stage import compare
 from harness.collect.endpoints import recorded
 from harness.collect.store import Store
@@ -24,6 +26,7 @@ from harness.errors import StoreError
 from harness.inference.calibration import Validation
 from harness.inference.controls import Model, pool_for
 from harness.inference.copies import without_copies
+from harness.inference.detail import Detail, detail
 from harness.inference.findings import Finding, Settings
 from harness.inference.identity import Grams, identity
 from harness.inference.kinship import TWIN, kinship
@@ -32,7 +35,7 @@ from harness.inference.teaching import teaching
 from harness.inference.verdicts import decide
 from harness.loading import read_text
 from harness.report.manifest import manifest_json
-from harness.report.tables import attribution_csv, evidence_csv, summary_csv
+from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
 from harness.responses import Responses
 from harness.similarity import Similarity
 
@@ -48,6 +51,8 @@ class Scores:
     similarities: tuple[Similarity, ...]
     responses: Responses
     attributions: tuple[Attribution, ...] = ()
+    details: tuple[Detail, ...] = ()
+    observations: tuple[Observation, ...] = ()
 
 
 def read_responses(plan: Plan) -> Responses:
@@ -80,7 +85,7 @@ def score(plan: Plan) -> Scores:
     settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed)
     lr_table = _calibration(plan)
     habits = habit_counts(table) if "teaching" in a.questions else None
-    findings = []
+    findings, details = [], []
     for suspect, candidate in itertools.product(_by(models, "suspect"), _by(models, "candidate")):
         kin = None
         if "kinship" in a.questions:
@@ -90,6 +95,7 @@ def score(plan: Plan) -> Scores:
             kin = kinship(suspect, candidate, models, judged, twin, lr_table, settings)
             kin = replace(kin, limits=(*kin.limits, *copied))
             findings.append(kin)
+            details.append(detail(suspect, candidate, models, judged, settings.min_coverage))
         if habits is not None:
             taught = teaching(suspect, candidate, models, habits, table.models, similarities, kin, settings)
             findings.append(taught)
@@ -99,7 +105,8 @@ def score(plan: Plan) -> Scores:
             grams = {(o, candidate.name): _grams(table, o, candidate.name) for o in others}
             findings.append(identity(suspect, candidate, pool, grams, settings))
     attributions = _attributions(table, models, settings) if "attribution" in a.questions else ()
-    return Scores(tuple(decide(findings, settings)), similarities, table, attributions)
+    shown = tuple(d for d in details if d is not None)
+    return Scores(tuple(decide(findings, settings)), similarities, table, attributions, shown, observations(table))
 
 
 def _calibration(plan: Plan) -> LikelihoodTable:
@@ -149,6 +156,8 @@ def calibrate_campaign(plan: Plan, pairs: Path, channel: str, out: Path | None) 
 def write(plan: Plan, scores: Scores, outputs: Mapping[str, str] | None = None) -> list[Path]:
     """Write the campaign's files, whole or not at all; returns their paths."""
     files = {"summary.csv": summary_csv(scores.findings), "evidence.csv": evidence_csv(scores.findings)}
+    files["prompts.csv"] = prompts_csv(scores.details, scores.responses)
+    files["observations.csv"] = observations_csv(scores.observations)
     if scores.attributions:
         files["attribution.csv"] = attribution_csv(scores.attributions)
     files |= outputs or {}

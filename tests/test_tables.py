@@ -6,13 +6,20 @@ import csv
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.inference.controls import Model, Pool
+from harness.inference.detail import telling
 from harness.inference.findings import NAN, ChannelEvidence, Finding, blank_finding
-from harness.report.tables import EVIDENCE, SUMMARY, cell, evidence_csv, summary_csv
+from harness.inference.pair_rank import additive_residuals, excess
+from harness.report.columns import EVIDENCE, FILES, SUMMARY, dictionary
+from harness.report.passages import excerpt, harmless, shared_runs
+from harness.report.tables import cell, evidence_csv, summary_csv
 from harness.report.terminal import findings_json, plain, print_findings
+from harness.similarity import Similarity
 
 
 def finding() -> Finding:
@@ -23,13 +30,13 @@ def finding() -> Finding:
 
 def test_csv_reads_back_and_holds_no_formula() -> None:
     (row,) = csv.DictReader(io.StringIO(summary_csv([finding()]), newline=""))
-    assert tuple(row) == SUMMARY
+    assert tuple(row) == tuple(SUMMARY)
     assert row["suspect"].startswith("'=")
     assert row["candidate"] == 'p,"q"'
     assert row["sentence"] == "line one\nline two"
     assert (row["p_value"], row["log10_lr"]) == ("0.25", "")
     (line,) = csv.DictReader(io.StringIO(evidence_csv([finding()]), newline=""))
-    assert tuple(line) == EVIDENCE
+    assert tuple(line) == tuple(EVIDENCE)
     assert summary_csv([finding()]).count("\r\n") == 2
 
 
@@ -55,3 +62,42 @@ def test_json_has_null_for_what_is_not_there() -> None:
     (found,) = json.loads(findings_json([finding()]))
     assert found["log10_lr"] is None
     assert found["evidence"][0]["raw"] == 0.5
+
+
+def test_data_dictionary_describes_every_column() -> None:
+    page = Path(__file__).parent.parent / "docs" / "data-dictionary.md"
+    assert page.read_text() == dictionary(), "python -m harness.report.columns > docs/data-dictionary.md"
+    assert all(len(text) > 5 for _, columns in FILES.values() for text in columns.values())
+
+
+def test_telling_prompts_sum_to_the_effect() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.random((40, 6, 6))
+    values = values + values.transpose(0, 2, 1)
+    values[:, 0, 1] = values[:, 1, 0] = values[:, 0, 1] + 0.2
+    values[:, range(6), range(6)] = np.nan
+    names = tuple("abcdef")
+    ids = tuple(f"p{i}" for i in range(40))
+    s = Similarity("wording", names, ids, values.astype(np.float32), np.ones(6), "cosine", "text")
+    found = telling(s, s.values, 40)
+    assert sum(t.contribution for t in found) == pytest.approx(excess(s.values)[0, 1], rel=1e-6)
+    best = int(np.argmax(additive_residuals(s.values)[:, 0, 1]))
+    assert found[0].prompt == f"p{best}"
+    assert found[-1].contribution < 0 < found[0].contribution
+    assert len(telling(s, s.values, 2)) == 4
+
+
+def test_shared_runs_are_marked_and_nothing_is_lost() -> None:
+    a, b = "The quick brown fox jumps; then it sleeps.", "A QUICK, brown fox jumps far"
+    left, right = shared_runs(a, b)
+    assert "".join(p.text for p in left) == a
+    assert "".join(p.text for p in right) == b
+    assert [p.text for p in left if p.shared] == ["quick brown fox jumps"]
+    assert [p.text for p in right if p.shared] == ["QUICK, brown fox jumps"]
+    assert not any(p.shared for p in shared_runs("one two three", "one two three")[0])
+
+
+def test_text_of_a_model_is_made_harmless() -> None:
+    assert harmless("a\x00b\u202ec\ud800d", 99) == "a\ufffdb\ufffdc?d"
+    assert harmless("x" * 1_000_000, 10) == "x" * 10 + " […]"
+    assert excerpt("two\r\nlines  here") == "two lines here"

@@ -49,7 +49,8 @@ class Finding:
 
     ``p_value`` is exact under the null of the question, ``p_floor`` the smallest it could have been, ``p_adjusted``
     after Holm over all findings of the campaign. ``p_candidate`` is the rank on the candidate's own row, hub or not,
-    which cannot be under 1 / (control lineages + 1). ``log10_lr`` is NaN where no calibration fits.
+    which cannot be under 1 / (control lineages + 1). ``log10_lr`` is NaN where no calibration fits; it is bounded to
+    [``log10_lr_least``, ``log10_lr_most``].
     """
 
     question: str
@@ -70,6 +71,8 @@ class Finding:
     log10_lr: float = NAN
     log10_lr_low: float = NAN
     log10_lr_high: float = NAN
+    log10_lr_least: float = NAN
+    log10_lr_most: float = NAN
     lr_words: str = ""
     limits: tuple[str, ...] = ()
     evidence: tuple[ChannelEvidence, ...] = ()

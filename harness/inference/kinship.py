@@ -97,9 +97,9 @@ def _with_likelihood(f: Finding, table: LikelihoodTable) -> tuple[Finding, list[
         return f, [f"no likelihood ratio: the calibration needs the {table.channel} channel, {least}"]
     value, low, high = line.transform([found.effect, found.effect_low, found.effect_high])
     notes = [f"the likelihood ratio is bounded to [{line.lower:.2g}, {line.upper:.2g}] by the data it was fitted on"]
-    return replace(
-        f, log10_lr=float(value), log10_lr_low=float(low), log10_lr_high=float(high), lr_words=verbal(float(value))
-    ), notes
+    found_lr = replace(f, log10_lr=float(value), log10_lr_low=float(low), log10_lr_high=float(high))
+    found_lr = replace(found_lr, log10_lr_least=line.lower, log10_lr_most=line.upper, lr_words=verbal(float(value)))
+    return found_lr, notes
 
 
 def combine(values: Sequence[Floats]) -> Floats:

@@ -8,45 +8,27 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from harness.channels.observed import Observation
+from harness.channels.reading import first_answer
+from harness.inference.detail import Detail
 from harness.inference.findings import Finding
+from harness.report.columns import ATTRIBUTION, EVIDENCE, OBSERVATIONS, PROMPTS, SUMMARY
+from harness.report.passages import excerpt
+from harness.responses import Responses
 
 if TYPE_CHECKING:
     from harness.inference.attribution import Attribution
-
-SUMMARY = (
-    *(
-        "question",
-        "suspect",
-        "candidate",
-        "verdict",
-        "sentence",
-        "p_value",
-        "p_smallest_possible",
-        "p_adjusted",
-        "p_candidate",
-    ),
-    *("log10_lr", "log10_lr_low", "log10_lr_high", "lr_words", "effect", "effect_low", "effect_high"),
-    *("control_lineages", "controls", "prompts", "coverage", "limits"),
-)
-EVIDENCE = (
-    *("question", "suspect", "candidate", "channel", "sees", "unit", "similarity", "controls_low", "controls_high"),
-    *("effect", "effect_low", "effect_high", "p_value", "prompts", "coverage", "note"),
-)
-
-ATTRIBUTION = (
-    *("suspect", "attributed_to", "p_unknown", "p_smallest_possible", "known_model", "probability_if_known", "answers"),
-    "note",
-)
 
 
 def summary_csv(findings: Iterable[Finding]) -> str:
     """One row a suspect, candidate and question."""
     return _csv(
-        SUMMARY,
+        tuple(SUMMARY),
         (
             [
                 f.question, f.suspect, f.candidate, f.verdict, f.sentence, f.p_value, f.p_floor, f.p_adjusted,
-                f.p_candidate, f.log10_lr, f.log10_lr_low, f.log10_lr_high, f.lr_words,
+                f.p_candidate, f.log10_lr, f.log10_lr_low, f.log10_lr_high,
+                f.log10_lr_least, f.log10_lr_most, f.lr_words,
                 f.effect, f.effect_low, f.effect_high,
                 len(f.control_lineages), " ".join(f.control_lineages), f.prompts, f.coverage, "; ".join(f.limits),
             ]
@@ -58,7 +40,7 @@ def summary_csv(findings: Iterable[Finding]) -> str:
 def evidence_csv(findings: Iterable[Finding]) -> str:
     """One row a finding and channel."""
     return _csv(
-        EVIDENCE,
+        tuple(EVIDENCE),
         (
             [
                 f.question, f.suspect, f.candidate, e.channel, e.sees, e.unit, e.raw, e.control_low, e.control_high,
@@ -73,13 +55,39 @@ def evidence_csv(findings: Iterable[Finding]) -> str:
 def attribution_csv(attributions: Iterable[Attribution]) -> str:
     """One row a suspect and known model, likeliest first; the probabilities of a suspect sum to 1."""
     return _csv(
-        ATTRIBUTION,
+        tuple(ATTRIBUTION),
         (
             [a.suspect, a.best, a.p_unknown, a.p_floor, name, share, a.answers, a.note]
             for a in attributions
             for name, share in sorted(a.probabilities.items(), key=lambda kv: -kv[1]) or [("", float("nan"))]
         ),
     )
+
+
+def prompts_csv(details: Iterable[Detail], table: Responses) -> str:
+    """One row a kinship verdict, channel and telling prompt, strongest first; answers as excerpts."""
+    at = {p.id: i for i, p in enumerate(table.prompts)}
+    rows: list[Sequence[object]] = []
+    for d in details:
+        parties = [table.models.index(name) for name in (d.suspect, d.candidate)]
+        for c in d.channels:
+            count = {"for": 0, "against": 0}
+            for t in c.telling:
+                side = "for" if t.contribution > 0 else "against"
+                count[side] += 1
+                prompt = table.prompts[at[t.prompt]]
+                said = [excerpt(first_answer(table, at[t.prompt], m) or "") for m in parties]
+                rows.append(
+                    ["kinship", d.suspect, d.candidate, c.channel, side, count[side], t.prompt, prompt.family,
+                     t.contribution, t.similarity, t.unit, excerpt(prompt.text), *said]
+                )  # fmt: skip
+    return _csv(tuple(PROMPTS), rows)
+
+
+def observations_csv(observations: Iterable[Observation]) -> str:
+    """One row a model and observation."""
+    rows = ([o.channel, o.model, o.what, excerpt(o.value)] for o in observations)
+    return _csv(tuple(OBSERVATIONS), rows)
 
 
 def cell(value: object) -> str:

@@ -1,0 +1,71 @@
+"""Answers as a report shows them: made harmless, cut to length, and with the runs of words that two have in common."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.report.terminal import plain
+
+RUN = 4  # words in a row from which a shared run is marked
+_WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|\w+")  # scripts without spaces: a character a word
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of text, and whether the other text has it too."""
+
+    text: str
+    shared: bool
+
+
+def harmless(text: str, most: int) -> str:
+    """At most ``most`` characters, without control characters, marks that turn writing round, or lone surrogates."""
+    cut = text if len(text) <= most else f"{text[:most]} […]"
+    return plain(cut.replace("\r\n", "\n")).encode("utf-8", "replace").decode()
+
+
+def excerpt(text: str, most: int = 300) -> str:
+    """One line of it, for a table."""
+    return " ".join(harmless(text[: 4 * most], 4 * most).split())[:most]
+
+
+def shared_runs(a: str, b: str, run: int = RUN) -> tuple[list[Piece], list[Piece]]:
+    """Both texts in pieces; shared are runs of at least ``run`` words, letter case aside, that stand in the other too.
+
+    Linear in the length of the texts.
+    """
+    spans_a, spans_b = ([m.span() for m in _WORD.finditer(t)] for t in (a, b))
+    grams_a, grams_b = _grams(a, spans_a, run), _grams(b, spans_b, run)
+    both = set(grams_a) & set(grams_b)
+    return _pieces(a, spans_a, grams_a, both, run), _pieces(b, spans_b, grams_b, both, run)
+
+
+def _grams(text: str, spans: list[tuple[int, int]], run: int) -> list[tuple[str, ...]]:
+    words = [text[i:j].lower() for i, j in spans]
+    return [tuple(words[i : i + run]) for i in range(len(words) - run + 1)]
+
+
+def _pieces(
+    text: str, spans: list[tuple[int, int]], grams: list[tuple[str, ...]], both: set[tuple[str, ...]], run: int
+) -> list[Piece]:
+    out: list[Piece] = []
+    at, end = 0, -1  # characters written; end of the run that is open
+    for i, gram in enumerate(grams):
+        if gram not in both:
+            continue
+        start, stop = spans[i][0], spans[i + run - 1][1]
+        if start > end:
+            if end >= 0:
+                out.append(Piece(text[at:end], True))
+                at = end
+            if start > at:
+                out.append(Piece(text[at:start], False))
+            at = start
+        end = stop
+    if end >= 0:
+        out.append(Piece(text[at:end], True))
+        at = end
+    if at < len(text):
+        out.append(Piece(text[at:], False))
+    return out
