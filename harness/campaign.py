@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.channels import load_channels
+from harness.collect import joining
 from harness.collect.endpoints import recorded
+from harness.collect.joining import Shard
 from harness.collect.runner import Tally, World, collect, key_of, planned_keys
-from harness.collect.store import Store
+from harness.collect.store import Key, Store
 from harness.config import Called, Campaign, Recorded
-from harness.errors import ConfigError
+from harness.errors import ConfigError, StoreError
 from harness.loading import load_config
 from harness.presets import expand
 from harness.prompts import content_hash, draw, load_set
@@ -94,27 +97,64 @@ def run(plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event
     asyncio.run(collect_async(plan, world, tallies, stop))
 
 
-async def collect_async(plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event) -> None:
-    """As `run`, inside an event loop."""
-    for endpoint in plan.campaign.endpoints:
-        if isinstance(endpoint, Called):
-            key_of(endpoint, world.environ)  # a missing key is found before anything is written
+async def collect_async(
+    plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event, shard: Shard | None = None
+) -> None:
+    """As `run`, inside an event loop; with a shard only the keys that are its own."""
+    called = [e for e in plan.campaign.endpoints if isinstance(e, Called)]
+    for endpoint in called:
+        key_of(endpoint, world.environ)  # a missing key is found before anything is written
+    keys, holds = set(planned(plan)), (shard or Shard()).holds
     with Store(plan.folder / STORE) as store:
-        store.set_plan(plan.prompts, _all_keys(plan), plan.prompt_hashes)
+        store.set_plan(plan.prompts, keys, plan.prompt_hashes)
+        mine = [r for r in plan.recorded if holds(joining.key_of(r))]
         have = store.keys()
-        new = [r for r in plan.recorded if _key(r) not in have]
-        store.add_many(new)
-        for endpoint in plan.campaign.endpoints:
-            if isinstance(endpoint, Recorded):
-                n = sum(r.endpoint == endpoint.name for r in plan.recorded)
-                tallies[endpoint.name] = Tally(planned=n, stored=n, state="done")
-        if any(isinstance(e, Called) for e in plan.campaign.endpoints):
-            await collect(plan.campaign, plan.prompts, store, tallies, world, stop)
+        store.add_many(r for r in mine if joining.key_of(r) not in have)
+        for name in [e.name for e in plan.campaign.endpoints if isinstance(e, Recorded)]:
+            n = sum(r.endpoint == name for r in mine)
+            tallies[name] = Tally(planned=n, stored=n, state="done")
+        if not called:
+            return
+        _know(plan, called, store, world)
+        taken = joining.reuse(store, _reused(plan), called, {k for k in keys if holds(k)})
+        if plan.campaign.reuse:
+            world.say(f"reused {taken} answers of other campaigns")
+        await collect(plan.campaign, plan.prompts, store, tallies, world, stop, holds)
 
 
-def _key(r: Response) -> tuple[str, str, int, str]:
-    return r.endpoint, r.prompt, r.sample, r.request_hash
+def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> None:
+    """Record whom each name stands for; say so if answers under that name are someone else's."""
+    before = {name: {f for n, f, _ in store.endpoints() if n == name} for name, *_ in store.endpoints()}
+    for endpoint in called:
+        fingerprint, told = joining.identity(endpoint)
+        if before.get(endpoint.name, set()) - {fingerprint}:
+            world.say(
+                f"{endpoint.name}: answers stored under this name came from another address or model; see manifest"
+            )
+        store.note_endpoint(endpoint.name, fingerprint, told)
 
 
-def _all_keys(plan: Plan) -> list[tuple[str, str, int, str]]:
-    return [*planned_keys(plan.campaign, plan.prompts), *map(_key, plan.recorded)]
+def _reused(plan: Plan) -> list[tuple[str, Path]]:
+    """What `reuse:` names, as written and as the store it means."""
+    return [(str(p), store_at(plan.base / p.expanduser())) for p in plan.campaign.reuse]
+
+
+def store_at(path: Path) -> Path:
+    """A store, named by its file or its campaign's folder."""
+    return path / STORE if path.is_dir() else path
+
+
+def planned(plan: Plan) -> Iterator[Key]:
+    """Keys of all answers that a plan asks for."""
+    return itertools.chain(planned_keys(plan.campaign, plan.prompts), map(joining.key_of, plan.recorded))
+
+
+def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
+    """Join stores of shards into the campaign's own; returns how many answers each added."""
+    keys = set(planned(plan))
+    with Store(plan.folder / STORE) as target:
+        if target.keys() and target.plan() != keys:
+            raise StoreError(f"{target.path}: holds another plan than the config's", "give this campaign another name")
+        added = joining.merge(target, [store_at(p) for p in sources], plan.prompts, keys)
+        target.set_plan(plan.prompts, keys, plan.prompt_hashes)
+        return added

@@ -196,6 +196,11 @@ class Campaign(_Model):
         "that nobody knows, a suspect cannot be trained against the questions that will be asked.",
     )
     results: Path = Field(Path("results"), description="Where campaign folders go, relative to this file.")
+    reuse: tuple[Path, ...] = Field(
+        (),
+        description="Folders or stores of other campaigns, relative to this file, whose answers count as this "
+        "one's where endpoint, address, model, prompt, sample and request are the same.",
+    )
     prompts: tuple[PromptUse, ...] = Field(min_length=1)
     endpoints: tuple[Endpoint, ...] = Field(min_length=2)
     collect: Collect = Collect()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.campaign import Plan, collect_async
+from harness.collect.joining import Shard
 from harness.collect.runner import Tally, World
 from harness.errors import HarnessError
 
@@ -20,11 +21,13 @@ class InterruptedRunError(HarnessError):
     exit_code = 130
 
 
-def run_with_progress(plan: Plan, environ: Mapping[str, str], config: Path, *, quiet: bool) -> int:
+def run_with_progress(
+    plan: Plan, environ: Mapping[str, str], config: Path, *, quiet: bool, shard: Shard | None = None
+) -> int:
     """Collect with progress; returns the number of calls that failed. Raises `InterruptedRunError` after Ctrl-C."""
     tallies: dict[str, Tally] = {}
     try:
-        stopped = asyncio.run(_run(plan, environ, tallies, quiet))
+        stopped = asyncio.run(_run(plan, environ, tallies, quiet, shard))
     except (KeyboardInterrupt, asyncio.CancelledError):
         stopped = True
     except BaseExceptionGroup as group:
@@ -44,7 +47,9 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return group
 
 
-async def _run(plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally], quiet: bool) -> bool:
+async def _run(
+    plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally], quiet: bool, shard: Shard | None
+) -> bool:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -59,7 +64,7 @@ async def _run(plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally]
         world = World(environ=environ, base=plan.base, say=lambda text: _say(text, quiet))
         watcher = asyncio.create_task(_watch(tallies, quiet))
         try:
-            await collect_async(plan, world, tallies, stop)
+            await collect_async(plan, world, tallies, stop, shard)
         finally:
             watcher.cancel()
             if not quiet:

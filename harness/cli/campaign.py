@@ -46,14 +46,17 @@ def run(
     config: Config = DEFAULT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked, exactly, and stop.")] = False,
     limit: Limit = None,
+    shard: Annotated[str | None, typer.Option(help="Ask only part i of n, as 2/3; join them with `merge`.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
     from harness.campaign import prepare
+    from harness.collect.joining import Shard
     from harness.report import terminal
 
     plan = prepare(config, os.environ, limit)
+    part = None if shard is None else Shard.parse(shard)
     if dry_run:
         from harness.checking import dry_run_rows
 
@@ -62,8 +65,11 @@ def run(
         return
     from harness.running import run_with_progress
 
-    failed = run_with_progress(plan, os.environ, config, quiet=quiet)
-    _finish(plan, as_json)
+    failed = run_with_progress(plan, os.environ, config, quiet=quiet, shard=part)
+    if part is None:
+        _finish(plan, as_json)
+    else:
+        tell(f"shard {shard} is in {os.path.relpath(plan.folder)}; when all are: harness merge {config} FOLDER...")
     if failed:
         tell(f"{failed} calls failed; run the same command again to ask them again")
         raise typer.Exit(3)

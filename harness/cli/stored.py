@@ -1,7 +1,8 @@
-"""Commands that carry answers in and out: `export`, `import`."""
+"""Commands that carry answers in and out: `export`, `import`, `merge`."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -57,3 +58,16 @@ def import_(
     counts = import_outputs(sources, target, {r: c for r, c in given.items() if c}, model)
     show(yaml_blocks(target, sorted(counts)))
     tell(f"{sum(counts.values())} answers of {len(counts)} models -> {target}; paste what you need under `endpoints:`")
+
+
+@app.command(epilog="Example: harness merge config.yaml machine-1/results/nova machine-2/results/nova")
+def merge(
+    config: Config,
+    stores: Annotated[list[Path], typer.Argument(help="Stores of the shards, or their campaign folders.")],
+) -> None:
+    """Join the stores of shards into the campaign's own; a key with two different answers is refused."""
+    from harness.campaign import merge_stores, prepare
+
+    for path, count in merge_stores(prepare(config, os.environ), stores).items():
+        tell(f"{count} answers from {path}")
+    tell(f"next: harness score {config}")

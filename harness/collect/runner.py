@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 from harness.collect.endpoints import local
 from harness.collect.limits import Gate
@@ -60,18 +60,19 @@ async def collect(
     tallies: dict[str, Tally],
     world: World,
     stop: asyncio.Event,
+    wanted: Callable[[Key], bool] = lambda _: True,
 ) -> None:
     """Ask every called endpoint whatever the store does not hold yet.
 
     First one call to each: if any endpoint cannot be used at all, `EndpointError` before the rest is asked. After
     that endpoints do not wait for one another, a failed call is recorded, and ``stop`` ends it after the calls in
-    flight. ``tallies`` is kept up to date by endpoint name.
+    flight. ``tallies`` is kept up to date by endpoint name; only ``wanted`` keys are asked.
     """
     called = [e for e in campaign.endpoints if isinstance(e, Called)]
     have = store.keys()
     for endpoint in called:
         key_of(endpoint, world.environ)
-        planned = list(_keys(endpoint, prompts))
+        planned = [k for k in _keys(endpoint, prompts) if wanted(k)]
         tallies[endpoint.name] = Tally(planned=len(planned), stored=sum(k in have for k in planned))
     waiting = [e for e in called if tallies[e.name].stored < tallies[e.name].planned]
     for endpoint in called:
@@ -82,7 +83,7 @@ async def collect(
         addresses = await _addresses(waiting, stack, world, campaign.collect)
         pools = []
         for endpoint in waiting:
-            todo = (j for j in jobs(endpoint, prompts, model_name(endpoint)) if _key(j) not in have)
+            todo = (j for j in jobs(endpoint, prompts, model_name(endpoint)) if _missing(_key(j), have, wanted))
             wire = await stack.enter_async_context(_open(endpoint, addresses[endpoint.name], campaign.collect, world))
             gate = Gate(campaign.collect.park_after, campaign.collect.max_wait, pause(world, stop), world.clock)
             pools.append(Pool(endpoint, todo, wire, gate, store, tallies[endpoint.name], world, campaign.collect, stop))
@@ -95,6 +96,10 @@ async def collect(
         async with asyncio.TaskGroup() as group:
             for pool in pools:
                 group.create_task(pool.rest())
+
+
+def _missing(key: Key, have: set[Key], wanted: Callable[[Key], bool]) -> bool:
+    return key not in have and wanted(key)
 
 
 def _key(job: Job) -> Key:

@@ -6,39 +6,14 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness.collect.plan import Job
+from harness.collect.schema import COLUMNS, FORMAT, SCHEMA
 from harness.errors import CallError, StoreError
 from harness.responses import Prompt, Response
-
-FORMAT = 1
-_COLUMNS = tuple(f.name for f in fields(Response))
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS prompts (id TEXT PRIMARY KEY, position INTEGER NOT NULL, json TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS requests (hash TEXT PRIMARY KEY, surface TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS plan (
-  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
-  PRIMARY KEY (endpoint, prompt, sample, request_hash)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS responses (
-  {", ".join(_COLUMNS)},
-  PRIMARY KEY (endpoint, prompt, sample, request_hash)
-);
-CREATE TABLE IF NOT EXISTS failures (
-  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
-  kind TEXT, status INTEGER, message TEXT, at TEXT
-);
-CREATE TABLE IF NOT EXISTS endpoints (name TEXT, fingerprint TEXT, json TEXT, PRIMARY KEY (name, fingerprint));
-CREATE TABLE IF NOT EXISTS reused (
-  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT, source TEXT,
-  PRIMARY KEY (endpoint, prompt, sample, request_hash)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS plan_order ON plan (prompt, endpoint, sample, request_hash);
-"""
 
 Key = tuple[str, str, int, str]
 
@@ -74,7 +49,7 @@ class Store:
     def _open_for_writing(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
+        self._db.executescript(SCHEMA)
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(FORMAT),))
 
     def __enter__(self) -> Store:
@@ -124,7 +99,7 @@ class Store:
 
     def add_many(self, responses: Iterable[Response], asked: Iterable[Job] = ()) -> None:
         """Commit answers in one transaction."""
-        marks = ", ".join("?" * len(_COLUMNS))
+        marks = ", ".join("?" * len(COLUMNS))
         with self._transaction():
             self._db.executemany(
                 "INSERT OR IGNORE INTO requests VALUES (?, ?, ?)",
@@ -132,7 +107,7 @@ class Store:
             )
             self._db.executemany(
                 f"INSERT INTO responses VALUES ({marks})",  # noqa: S608
-                (tuple(_storable(getattr(r, c)) for c in _COLUMNS) for r in responses),
+                (tuple(_storable(getattr(r, c)) for c in COLUMNS) for r in responses),
             )
 
     def add_failure(self, job: Job, error: CallError, at: str) -> None:
@@ -202,13 +177,34 @@ class Store:
 
     def responses(self) -> Iterator[Response]:
         """The plan's answers, by prompt, endpoint and sample."""
-        columns = ", ".join(_COLUMNS)
+        columns = ", ".join(COLUMNS)
         query = (
             f"SELECT {columns} FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "  # noqa: S608
             "ORDER BY prompt, endpoint, sample, request_hash"
         )
         for row in self._db.execute(query):
             yield Response(*row)
+
+    def all_responses(self) -> Iterator[Response]:
+        """All answers, also those to earlier plans, by key."""
+        columns = ", ".join(COLUMNS)
+        order = "endpoint, prompt, sample, request_hash"
+        for row in self._db.execute(f"SELECT {columns} FROM responses ORDER BY {order}"):  # noqa: S608
+            yield Response(*row)
+
+    def copy_requests(self, source: Store, hashes: Iterable[str]) -> None:
+        """Take over the requests with these hashes, where the source has them."""
+        found = ((h, *request) for h in sorted(hashes) if (request := source.request(h)) is not None)
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", found)
+
+    def copy_notes(self, source: Store) -> None:
+        """Take over whom names stood for, which answers were reused and which calls failed."""
+        for table, most in (("endpoints", 3), ("reused", 5), ("failures", 8)):
+            rows = source._rows(table, f"SELECT * FROM {table}")  # noqa: S608
+            new = f"SELECT {', '.join('?' * most)} EXCEPT SELECT * FROM {table}"  # noqa: S608
+            with self._transaction():
+                self._db.executemany(f"INSERT INTO {table} {new}", rows)
 
     def failures(self) -> list[tuple[str, str, int]]:
         """(endpoint, kind, count) of calls that failed and have no answer since."""

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from harness.collect.store import FORMAT, Store
+from harness.collect.schema import FORMAT
+from harness.collect.store import Store
 from harness.config import Campaign
 
 _PACKAGES = (

@@ -1,0 +1,156 @@
+"""One plan over several machines, and answers that another store already has: split, merge, reuse."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from harness.collect.store import Key, Store
+from harness.config import Called
+from harness.errors import ConfigError, StoreError
+from harness.responses import Prompt, Response
+
+BATCH = 1_000  # answers
+_NAMED = 5  # conflicts that a message names
+# Not who is asked but how: what of this changes an answer is in the request, whose hash is in the key.
+_NOT_IDENTITY = {
+    *("name", "role", "lineage", "api_key_env", "concurrency", "threads", "context", "surfaces", "template"),
+    *("system_prompt", "params"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part ``index`` (from 1) of ``count``: each key belongs to exactly one, whatever machine works it out."""
+
+    index: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """``i/n`` as a user writes it."""
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ConfigError(f"--shard {text}: not i/n with i from 1 to n", "three machines: 1/3, 2/3, 3/3")
+        return cls(int(found[1]), int(found[2]))
+
+    def holds(self, key: Key) -> bool:
+        """Whether a key is this shard's to ask."""
+        if self.count == 1:
+            return True
+        digest = hashlib.sha256("\n".join(map(str, key)).encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
+
+
+def identity(endpoint: Called) -> tuple[str, str]:
+    """Fingerprint of who is asked (address, model, weights, ...; no key), and its description as JSON."""
+    told = endpoint.model_dump(mode="json", exclude_none=True, exclude=_NOT_IDENTITY)
+    if "base_url" in told:
+        told["base_url"] = _public(told["base_url"])
+    text = json.dumps(told, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest(), text
+
+
+def _public(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2].lower(), parts.path.rstrip("/"), "", ""))
+
+
+def merge(target: Store, sources: Sequence[Path], prompts: Sequence[Prompt], keys: set[Key]) -> Mapping[Path, int]:
+    """Add to ``target`` what the sources hold of one plan; returns how many answers each added.
+
+    Raises `StoreError`, and adds nothing, if prompts or plan differ or if one key has two different answers.
+    """
+    conflicts: list[str] = []
+    read = [(path, Store(path, readonly=True)) for path in sources]
+    try:
+        for path, source in read:
+            _same_plan(path, source, prompts, keys)
+        seen: dict[Key, bytes] = {}
+        for path, source in [(target.path, target), *read]:
+            for r in source.responses():
+                digest = content_digest(r)
+                if seen.setdefault(key_of(r), digest) != digest:
+                    conflicts.append(f"{r.endpoint} / {r.prompt} / sample {r.sample} ({path})")
+        if conflicts:
+            more = f" and {len(conflicts) - _NAMED} more" if len(conflicts) > _NAMED else ""
+            raise StoreError(
+                f"{len(conflicts)} keys have two different answers: {'; '.join(conflicts[:_NAMED])}{more}",
+                "nothing was merged; leave out the store that is wrong",
+            )
+        return {path: _add(target, source) for path, source in read}
+    finally:
+        for _, source in read:
+            source.close()
+
+
+def _same_plan(path: Path, source: Store, prompts: Sequence[Prompt], keys: set[Key]) -> None:
+    told, expected = (json.dumps([asdict(p) for p in ps], sort_keys=True) for ps in (source.prompts(), prompts))
+    if told != expected:
+        raise StoreError(f"{path}: other prompts than the config's", "merge stores of one config and one version")
+    if (found := source.plan()) != keys:
+        raise StoreError(
+            f"{path}: another plan than the config's: {len(found - keys)} keys only there, {len(keys - found)} missing",
+            "were endpoints, parameters or recorded files changed between the shards?",
+        )
+
+
+def _add(target: Store, source: Store) -> int:
+    have = target.keys()
+    added = 0
+    for batch in batches(r for r in source.responses() if key_of(r) not in have):
+        target.add_many(batch)
+        target.copy_requests(source, {r.request_hash for r in batch})
+        added += len(batch)
+    for row in source.endpoints():
+        target.note_endpoint(*row)
+    target.copy_notes(source)
+    return added
+
+
+def reuse(target: Store, sources: Iterable[tuple[str, Path]], endpoints: Sequence[Called], planned: set[Key]) -> int:
+    """Take planned answers that are missing from other campaigns' stores; returns how many.
+
+    ``sources`` are (name to record, store). An answer counts only if its key is planned and the source asked, under
+    that endpoint's name, nobody but the very endpoint of this config: a name alone is no identity.
+    """
+    wanted = {e.name: identity(e)[0] for e in endpoints}
+    taken = 0
+    for label, path in sources:
+        with Store(path, readonly=True) as source:
+            asked: dict[str, set[str]] = {}
+            for name, fingerprint, _ in source.endpoints():
+                asked.setdefault(name, set()).add(fingerprint)
+            same = {n for n, f in wanted.items() if asked.get(n) == {f}}
+            missing = {k for k in planned - target.keys() if k[0] in same}
+            for batch in batches(r for r in source.all_responses() if key_of(r) in missing):
+                target.add_many(batch)
+                target.copy_requests(source, {r.request_hash for r in batch})
+                target.note_reused(batch, label)
+                taken += len(batch)
+    return taken
+
+
+def key_of(r: Response) -> Key:
+    """The key of an answer."""
+    return r.endpoint, r.prompt, r.sample, r.request_hash
+
+
+def content_digest(r: Response) -> bytes:
+    """SHA-256 of all that is stored of an answer."""
+    import msgspec
+
+    return hashlib.sha256(msgspec.json.encode(r)).digest()
+
+
+def batches(rows: Iterator[Any], size: int = BATCH) -> Iterator[list[Any]]:
+    """Lists of at most ``size`` rows."""
+    while batch := list(islice(rows, size)):
+        yield batch

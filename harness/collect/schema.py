@@ -1,0 +1,33 @@
+"""The tables of a store. Tables may be added; a change of what is there needs another format number."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from harness.responses import Response
+
+FORMAT = 1
+COLUMNS = tuple(f.name for f in fields(Response))
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS prompts (id TEXT PRIMARY KEY, position INTEGER NOT NULL, json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS requests (hash TEXT PRIMARY KEY, surface TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS plan (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS responses (
+  {", ".join(COLUMNS)},
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+);
+CREATE TABLE IF NOT EXISTS failures (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
+  kind TEXT, status INTEGER, message TEXT, at TEXT
+);
+CREATE TABLE IF NOT EXISTS endpoints (name TEXT, fingerprint TEXT, json TEXT, PRIMARY KEY (name, fingerprint));
+CREATE TABLE IF NOT EXISTS reused (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT, source TEXT,
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS plan_order ON plan (prompt, endpoint, sample, request_hash);
+"""

@@ -1,0 +1,149 @@
+"""One plan in several stores, and answers of another campaign: none twice, none lost, none of somebody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Write
+from fault_server import FaultServer
+from stored_plans import answered
+
+from harness.campaign import STORE, collect_async, merge_stores, planned, prepare
+from harness.collect.joining import Shard, identity
+from harness.collect.pool import World
+from harness.collect.store import Store
+from harness.config import OpenAIChat
+from harness.errors import ConfigError, StoreError
+from harness.responses import Response
+
+
+def change(path: Path, **settings: object) -> Path:
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
+    return path
+
+
+def ask(path: Path, shard: Shard | None = None) -> list[str]:
+    said: list[str] = []
+    world = World({}, path.parent, say=said.append)
+    asyncio.run(collect_async(prepare(path, {}), world, {}, asyncio.Event(), shard))
+    return said
+
+
+def stored(folder: Path) -> list[Response]:
+    with Store(folder / STORE, readonly=True) as store:
+        return list(store.responses())
+
+
+def test_each_key_is_in_exactly_one_shard() -> None:
+    keys = [("e", f"p{i}", s, "h") for i in range(300) for s in range(2)]
+    owners = Counter(i for k in keys for i in range(1, 4) if Shard(i, 3).holds(k))
+    assert sum(owners.values()) == 600
+    assert min(owners.values()) > 150
+    assert all(Shard().holds(k) for k in keys)
+    assert Shard.parse("2/3") == Shard(2, 3)
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1/3/5"])
+def test_a_shard_that_cannot_be(text: str) -> None:
+    with pytest.raises(ConfigError, match="not i/n"):
+        Shard.parse(text)
+
+
+def test_shards_together_ask_everything_once_and_merge(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=10)
+        folders = [tmp_path / f"machine-{i}" / "test" for i in (1, 2, 3)]
+        for i, folder in enumerate(folders, start=1):
+            ask(change(path, results=folder.parent.name), Shard(i, 3))
+        assert sum(server.asked.values()) == 40
+        sizes = [len(stored(f)) for f in folders]
+        assert sum(sizes) == 40
+        assert min(sizes) > 0
+        plan = prepare(change(path, results="whole"), {})
+        assert sum(merge_stores(plan, folders).values()) == 40
+        assert sum(merge_stores(plan, [folders[0] / STORE]).values()) == 0  # identical ones are skipped
+        assert sorted(map(repr, stored(plan.folder))) == sorted(repr(r) for f in folders for r in stored(f))
+        with Store(plan.folder / STORE, readonly=True) as store:
+            assert all(store.request(r.request_hash) for r in store.responses())
+            assert [e[0] for e in store.endpoints()] == ["fine", "good"]
+        ask(path)
+        assert sum(server.asked.values()) == 40
+
+
+def test_two_answers_to_one_key_are_refused_and_named(tmp_path: Path, write_campaign: Write) -> None:
+    path = write_campaign("http://127.0.0.1:9/v1")
+    for name, text in (("a", "one"), ("b", "one"), ("c", "other")):
+        answered(change(path, results=name), [text])
+    plan = prepare(change(path, results="whole"), {})
+    with pytest.raises(StoreError, match=r"12 keys have two different answers: .*tiny-000 / sample 0.* and 7 more"):
+        merge_stores(plan, [tmp_path / n / "test" for n in "abc"])
+    with Store(plan.folder / STORE, readonly=True) as store:
+        assert not store.keys()
+    assert sum(merge_stores(plan, [tmp_path / n / "test" for n in "ab"]).values()) == 12
+
+
+def test_stores_of_another_plan_are_refused(tmp_path: Path, write_campaign: Write) -> None:
+    path = write_campaign("http://127.0.0.1:9/v1", n=3)
+    answered(change(path, results="a"), ["one"])
+    write_campaign("http://127.0.0.1:9/v1", n=4)
+    with pytest.raises(StoreError, match="other prompts"):
+        merge_stores(prepare(path, {}), [tmp_path / "a" / "test"])
+    write_campaign("http://127.0.0.1:9/v1", n=3, endpoint={"params": {"temperature": 0.5}})
+    with pytest.raises(StoreError, match=r"another plan .* 12 keys only there, 12 missing"):
+        merge_stores(prepare(path, {}), [tmp_path / "a" / "test"])
+
+
+def test_identity_is_address_and_model_and_not_the_name() -> None:
+    e = OpenAIChat(kind="openai-chat", name="a", role="suspect", base_url="https://x.org/v1", model="m")
+    same = [
+        {"name": "b"},
+        {"role": "control", "lineage": "l"},
+        {"api_key_env": "K"},
+        {"base_url": "https://X.org/v1/"},
+        {"concurrency": 3},
+    ]
+    assert {identity(e.model_copy(update=u)) for u in same} == {identity(e)}
+    for u in ({"model": "n"}, {"base_url": "https://y.org/v1"}, {"base_url": "https://x.org/v2"}):
+        assert identity(e.model_copy(update=u))[0] != identity(e)[0]
+    assert "secret" not in identity(e.model_copy(update={"base_url": "https://u:secret@x.org/v1?key=secret"}))[1]
+
+
+def test_answers_of_another_campaign_are_not_asked_again(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=3, campaign="first")
+        ask(path)
+        assert sum(server.asked.values()) == 12
+        path = write_campaign(server.url, n=5, campaign="second", reuse=["results/first"])
+        assert "reused 12 answers of other campaigns" in ask(path)
+        assert sum(server.asked.values()) == 20
+        with Store(tmp_path / "results" / "second" / STORE, readonly=True) as store:
+            assert store.reused() == [("fine", "results/first", 6), ("good", "results/first", 6)]
+            assert set(store.plan()) == {*planned(prepare(path, {}))} == store.keys()
+            assert {r.text for r in store.responses() if r.prompt == "tiny-000"}
+        ask(path)
+        assert sum(server.asked.values()) == 20
+        path = write_campaign(server.url, n=3, campaign="third", reuse=["results/first"], samples=1)
+        path.write_text(path.read_text().replace("127.0.0.1", "localhost"))  # the same name and model elsewhere
+        assert "reused 0 answers of other campaigns" in ask(path)
+        assert sum(server.asked.values()) == 26
+        said = ask(write_campaign(server.url, n=4, campaign="third", samples=1))
+        assert sum("came from another address" in s for s in said) == 2
+
+
+def test_a_reuse_that_is_not_there_is_said(write_campaign: Write) -> None:
+    path = write_campaign("http://127.0.0.1:9/v1", reuse=["results/none"])
+    with pytest.raises(StoreError, match="no answers are stored here"):
+        ask(path)
+
+
+def test_the_digest_sees_every_field() -> None:
+    from harness.collect.joining import content_digest
+
+    r = Response("e", "p", 0, "h", "ok", "text", logprobs=b"\x00")
+    changes = [{"text": "Text"}, {"reasoning": "x"}, {"logprobs": b"\x01"}, {"seconds": 1.0}, {"prompt_tokens": 1}]
+    assert len({content_digest(replace(r, **c)) for c in changes} | {content_digest(r)}) == 6
