@@ -30,11 +30,11 @@ from harness.inference.detail import Detail, detail
 from harness.inference.findings import Finding, Settings
 from harness.inference.identity import Grams, identity
 from harness.inference.kinship import TWIN, kinship
-from harness.inference.likelihood import LikelihoodTable
+from harness.inference.likelihood import LikelihoodTable, shipped_text
 from harness.inference.teaching import teaching
 from harness.inference.verdicts import decide
 from harness.loading import read_text
-from harness.report.manifest import manifest_json
+from harness.report.manifest import CALIBRATION, manifest_json
 from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
 from harness.responses import Responses
 from harness.similarity import Similarity
@@ -83,7 +83,7 @@ def score(plan: Plan) -> Scores:
     models = [Model(e.name, e.role, e.lineage) for e in campaign.endpoints]
     a = campaign.analysis
     settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed)
-    lr_table = _calibration(plan)
+    lr_table = LikelihoodTable.from_json(_calibration(plan))
     habits = habit_counts(table) if "teaching" in a.questions else None
     findings, details = [], []
     for suspect, candidate in itertools.product(_by(models, "suspect"), _by(models, "candidate")):
@@ -109,9 +109,10 @@ def score(plan: Plan) -> Scores:
     return Scores(tuple(decide(findings, settings)), similarities, table, attributions, shown, observations(table))
 
 
-def _calibration(plan: Plan) -> LikelihoodTable:
+def _calibration(plan: Plan) -> str:
+    """The calibration in use, as its file has it."""
     path = plan.campaign.analysis.calibration
-    return LikelihoodTable.shipped() if path is None else LikelihoodTable.from_json(read_text(plan.base / path))
+    return shipped_text() if path is None else read_text(plan.base / path)
 
 
 def _attributions(table: Responses, models: Sequence[Model], settings: Settings) -> tuple[Attribution, ...]:
@@ -161,6 +162,7 @@ def write(plan: Plan, scores: Scores, outputs: Mapping[str, str] | None = None) 
     if scores.attributions:
         files["attribution.csv"] = attribution_csv(scores.attributions)
     files |= outputs or {}
+    files[CALIBRATION] = _calibration(plan)
     files["manifest.json"] = manifest_json(plan.campaign, plan.prompt_hashes, plan.folder / STORE, files)
     paths = []
     for name, text in files.items():

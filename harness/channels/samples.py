@@ -52,14 +52,15 @@ def spectrum(texts: Sequence[str]) -> Floats:
     """
     counts = [Counter(t[i : i + k] for k in range(1, SPECTRUM + 1) for i in range(len(t) - k + 1)) for t in texts]
     vocabulary = {g: i for i, g in enumerate(dict.fromkeys(g for c in counts for g in c))}
-    dense = np.zeros((len(texts), len(vocabulary)), dtype=np.float32)
+    # In single precision the sums of BLAS differ in the sixth digit from run to run, which a CSV would show.
+    dense = np.zeros((len(texts), len(vocabulary)), dtype=np.float64)
     for row, count in enumerate(counts):
-        dense[row, [vocabulary[g] for g in count]] = np.fromiter(count.values(), dtype=np.float32, count=len(count))
+        dense[row, [vocabulary[g] for g in count]] = np.fromiter(count.values(), dtype=np.float64, count=len(count))
     rarity = np.log((1.0 + len(texts)) / (1.0 + (dense > 0).sum(0))) + RARITY_FLOOR
-    dense = np.log1p(dense) * rarity.astype(np.float32)
+    dense = np.log1p(dense) * rarity
     norms = np.linalg.norm(dense, axis=1, keepdims=True)
     dense = dense / np.maximum(norms, 1e-12)
-    apart = np.maximum(2.0 - 2.0 * (dense @ dense.T).astype(np.float64), 0.0)
+    apart = np.maximum(2.0 - 2.0 * (dense @ dense.T), 0.0)
     np.fill_diagonal(apart, 0.0)
     distances = apart[np.triu_indices(len(texts), 1)]
     width = float(np.median(distances[distances > 1e-6])) if (distances > 1e-6).any() else 1.0

@@ -1,7 +1,8 @@
-"""Commands that carry answers in and out: `export`, `import`, `merge`."""
+"""Commands that carry answers in and out: `export`, `import`, `merge`, `verify`, `pack`."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DEFAULT, Config, show, tell
+from harness.cli.options import DEFAULT, Config, Json, show, tell
 
 app = typer.Typer()
 
@@ -71,3 +72,33 @@ def merge(
     for path, count in merge_stores(prepare(config, os.environ), stores).items():
         tell(f"{count} answers from {path}")
     tell(f"next: harness score {config}")
+
+
+@app.command(epilog="Example: harness verify results/nova")
+def verify(folder: Annotated[Path, typer.Argument(help="A campaign's results.")], as_json: Json = False) -> None:
+    """Recompute every hash of manifest.json and name what differs; exit code 2 if anything does."""
+    from harness.verifying import verify_folder
+
+    found = verify_folder(folder)
+    if as_json:
+        show(json.dumps({"checked": found.checked, "differs": found.differs, "notes": found.notes}, indent=2))
+    for line in found.notes:
+        tell(f"note: {line}")
+    for line in found.differs:
+        tell(f"differs: {line}")
+    if found.differs:
+        raise typer.Exit(2)
+    tell(f"ok: {', '.join(found.checked)}")
+
+
+@app.command(epilog="Example: harness pack results/nova --out nova.zip")
+def pack(
+    folder: Annotated[Path, typer.Argument(help="A campaign's results.")],
+    out: Annotated[Path, typer.Option(help="Zip file to write.")],
+) -> None:
+    """Put answers, config and results into one file with which anybody can score again, offline and without keys."""
+    from harness.packing import pack_folder
+
+    for name in pack_folder(folder, out):
+        tell(name)
+    tell(f"-> {out}")

@@ -201,7 +201,7 @@ class Store:
     def copy_notes(self, source: Store) -> None:
         """Take over whom names stood for, which answers were reused and which calls failed."""
         for table, most in (("endpoints", 3), ("reused", 5), ("failures", 8)):
-            rows = source._rows(table, f"SELECT * FROM {table}")  # noqa: S608
+            rows = source._rows(table, f"SELECT * FROM {table} ORDER BY {', '.join(map(str, range(1, most + 1)))}")  # noqa: S608
             new = f"SELECT {', '.join('?' * most)} EXCEPT SELECT * FROM {table}"  # noqa: S608
             with self._transaction():
                 self._db.executemany(f"INSERT INTO {table} {new}", rows)

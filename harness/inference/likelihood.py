@@ -125,7 +125,12 @@ class LikelihoodTable:
     @classmethod
     def shipped(cls) -> Self:
         """The table that comes with the project, fitted on recorded answers of real models."""
-        return cls.from_json((files("harness.inference") / "calibrations" / "kinship-wording-1.json").read_text())
+        return cls.from_json(shipped_text())
+
+
+def shipped_text() -> str:
+    """The JSON of the table that comes with the project."""
+    return (files("harness.inference") / "calibrations" / "kinship-wording-1.json").read_text(encoding="utf-8")
 
 
 def _weights(knots: tuple[int, ...], value: int) -> Floats:

@@ -5,54 +5,92 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+from harness.collect.joining import content_digest
 from harness.collect.schema import FORMAT
 from harness.collect.store import Store
 from harness.config import Campaign
+from harness.prompts import content_hash
 
+CALIBRATION = "calibration-used.json"
+_SECRET_NAME = re.compile(r"(x-)?(api[-_]?)?(key|token|secret|password)|(proxy-)?authorization", re.IGNORECASE)
+_IN_URL = re.compile(r"(://)[^/\s@]+(@)|([?&][^=&\s]*(?:key|token|secret|sig|password)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 _PACKAGES = (
     *("behavioral-probing-harness", "openai", "httpx", "datasets", "scikit-learn", "tenacity", "pyyaml"),
-    *("numpy", "scipy", "lir", "msgspec", "xllamacpp"),
+    *("numpy", "scipy", "lir", "msgspec", "pyarrow", "joblib", "xllamacpp"),
 )
 
 
 def manifest_json(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path, files: Mapping[str, str]) -> str:
     """The manifest as JSON text. The config holds no keys by construction, only names of variables."""
-    config = campaign.model_dump(mode="json")
+    config = public_config(campaign)
     endpoints, failures = endpoint_summary(store)
+    responses, prompts, reused = store_hashes(store)
     content = {
         "format": 1,
         "store_format": FORMAT,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "campaign": campaign.campaign,
         "config": config,
-        "config_sha256": _sha(json.dumps(config, sort_keys=True)),
+        "config_sha256": config_hash(config),
         "prompts_sha256": dict(prompt_hashes),
-        "responses_sha256": responses_hash(store),
+        "stored_prompts_sha256": prompts,
+        "responses_sha256": responses,
+        "reused": reused,
         "files_sha256": {name: _sha(text) for name, text in sorted(files.items())},
         "endpoints": endpoints,
         "failures": failures,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "packages": {p: v for p in _PACKAGES if (v := _version(p))},
+        "packages": packages(),
     }
     return json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def responses_hash(path: Path) -> str:
-    """SHA-256 over all answers of the plan in the order of their keys."""
+def store_hashes(path: Path) -> tuple[str, str, list[dict[str, object]]]:
+    """SHA-256 of all answers of the plan in the order of their keys, that of its prompts, and what was reused.
+
+    Of the rows, not of the file: SQLite may lay the same rows out in other ways.
+    """
     digest = hashlib.sha256()
     with Store(path, readonly=True) as store:
         for r in store.responses():
-            key = f"{r.endpoint}\n{r.prompt}\n{r.sample}\n{r.request_hash}\n{r.outcome}\n{r.text}\n{r.reasoning}\n"
-            digest.update(key.encode("utf-8", "surrogatepass"))
-            digest.update(r.logprobs or b"")
-    return digest.hexdigest()
+            digest.update(content_digest(r))
+        reused = [{"endpoint": e, "source": s, "answers": n} for e, s, n in store.reused()]
+        return digest.hexdigest(), content_hash(store.prompts()), reused
+
+
+def config_hash(config: Mapping[str, object]) -> str:
+    """SHA-256 of a config as the manifest holds it."""
+    return _sha(json.dumps(config, sort_keys=True))
+
+
+def public_config(campaign: Campaign) -> dict[str, object]:
+    """The config as others may see it: names of variables stay, whatever looks like a key itself goes."""
+    public: dict[str, object] = _public(campaign.model_dump(mode="json"))
+    return public
+
+
+def _public(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {k: _public(v, str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_public(v, name) for v in value]
+    if not isinstance(value, str):
+        return value
+    return "[key]" if _SECRET_NAME.fullmatch(name) else _IN_URL.sub(lambda m: f"{m[1] or m[3]}[key]{m[2] or ''}", value)
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that numbers can depend on."""
+    return {p: v for p in _PACKAGES if (v := _version(p))}
 
 
 def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, object]]]:
