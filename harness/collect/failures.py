@@ -8,6 +8,10 @@ from harness.errors import CallError
 
 _NO_CREDIT = frozenset({"insufficient_quota", "insufficient_balance", "billing_hard_limit_reached"})
 _NO_MODEL = frozenset({"model_not_found", "model_not_available"})
+_FILTERED = frozenset(
+    {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation_blocked"}
+    | {"data_inspection_failed", "datainspectionfailed", "content_blocked", "sensitive_words_detected"}
+)
 _TRANSIENT = frozenset({408, 409, 425, 429})
 
 
@@ -39,3 +43,20 @@ def read_error(value: Any) -> tuple[int | None, str, str]:
     status = int(number) if number.isascii() and number.isdecimal() and len(number) == 3 else None
     code = code if isinstance(code, str) else value.get("type")
     return status, str(code or ""), str(value.get("message") or value)
+
+
+def is_filtered(status: int | None, value: Any) -> bool:
+    """Whether an error is a filter's answer to the prompt: Azure's 400 ``content_filter``, a moderation's 403."""
+    if isinstance(value, dict) and value.get("error"):
+        value = value["error"]
+    if not isinstance(value, dict):
+        return False
+    inner, metadata = value.get("innererror"), value.get("metadata")
+    codes = [value.get("code"), value.get("type"), inner.get("code") if isinstance(inner, dict) else None]
+    flagged = isinstance(metadata, dict) and ("flagged_input" in metadata or "reasons" in metadata)
+    return any(isinstance(c, str) and c.lower() in _FILTERED for c in codes) or (status == 403 and flagged)
+
+
+def filtered(status: int | None, text: str) -> CallError:
+    """What a filter says instead of an answer. The pool stores it as the answer that it is."""
+    return CallError(text, kind="filtered", status=status)

@@ -6,11 +6,11 @@ import json
 import math
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from harness.collect.failures import failure, read_error
+from harness.collect.failures import failure, filtered, is_filtered, read_error
 from harness.errors import CallError
 from harness.responses import Outcome
 
@@ -47,6 +47,24 @@ class _Reply(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Reply)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the server counts them; None where it does not say."""
+
+    prompt: int | None
+    completion: int | None
+    reasoning: int | None
+
+    @classmethod
+    def of(cls, usage: Any, prompt: str = "prompt_tokens", completion: str = "completion_tokens") -> Usage:
+        """Read a ``usage`` object, whatever it is."""
+        usage = usage if isinstance(usage, dict) else {}
+        details = usage.get(f"{completion}_details")
+        reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+        return cls(_count(usage.get(prompt)), _count(usage.get(completion)), reasoning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,48 +91,48 @@ def parse(content: bytes) -> Answer:
 
     Raises `CallError` if it is not an answer: an error inside a 200, HTML, cut or mistyped JSON.
     """
-    reply = _decode(content)
+    reply = decode(content, _DECODER)
     if reply.error:
-        raise _inner_error(reply.error)
+        raise inner_error(reply.error)
     if not reply.choices:
-        raise _malformed("no choices", content)
+        raise malformed("no choices", content)
     choice = min(reply.choices, key=lambda c: c.index if isinstance(c.index, int) else 0)
-    finish = _string(choice.finish_reason)
+    finish = string(choice.finish_reason)
     if choice.error or finish.lower() in _BROKEN_OFF:
-        raise _inner_error(choice.error or f"finish_reason is {finish}")
+        raise inner_error(choice.error or f"finish_reason is {finish}")
     if choice.message is None and choice.text is None:
-        raise _malformed("neither message nor text", content)
+        raise malformed("neither message nor text", content)
     message = choice.message or _Message(content=choice.text)
-    text, refusal = _text(message.content), _string(message.refusal)
-    usage = reply.usage if isinstance(reply.usage, dict) else {}
-    details = usage.get("completion_tokens_details")
+    text, refusal = _text(message.content), string(message.refusal)
+    usage = Usage.of(reply.usage)
     return Answer(
         outcome=outcome_of(text, refusal, finish),
         text=text,
-        reasoning=_string(message.reasoning_content) or _string(message.reasoning),
+        reasoning=string(message.reasoning_content) or string(message.reasoning),
         refusal=refusal,
         finish_reason=finish,
-        model=_string(reply.model),
-        system_fingerprint=_string(reply.system_fingerprint),
-        provider=_string(reply.provider),
-        response_id=_string(reply.id),
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        reasoning_tokens=_count(details.get("reasoning_tokens")) if isinstance(details, dict) else None,
-        logprobs=_pack(choice.logprobs),
+        model=string(reply.model),
+        system_fingerprint=string(reply.system_fingerprint),
+        provider=string(reply.provider),
+        response_id=string(reply.id),
+        prompt_tokens=usage.prompt,
+        completion_tokens=usage.completion,
+        reasoning_tokens=usage.reasoning,
+        logprobs=pack(bytes(choice.logprobs)),
     )
 
 
-def _decode(content: bytes) -> _Reply:
+def decode(content: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Typed values from the JSON that servers send, strict or not; `CallError` if it cannot be read."""
     try:
-        return _DECODER.decode(content)
+        return decoder.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:  # NaN and Infinity are no JSON, lone surrogates no text, but servers send them: mended, and read again
         value = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
-        return _DECODER.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+        return decoder.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError, msgspec.DecodeError) as e:
-        raise _malformed(str(e)[:120], content) from None
+        raise malformed(str(e)[:120], content) from None
 
 
 def _finite(text: str) -> float | None:
@@ -122,12 +140,14 @@ def _finite(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _malformed(what: str, content: bytes) -> CallError:
+def malformed(what: str, content: bytes) -> CallError:
+    """A reply that is no answer; such things pass, so it is asked again."""
     excerpt = repr(content[:80].decode("utf-8", "replace"))
     return CallError(f"the reply is not the JSON expected ({what}): {excerpt}", kind="malformed", retry=True)
 
 
-def _string(value: Any) -> str:
+def string(value: Any) -> str:
+    """``value`` if it is text: an odd field must not lose an answer."""
     return value if isinstance(value, str) else ""
 
 
@@ -135,19 +155,19 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and 0 <= value < 1 << 53 else None
 
 
-def _pack(raw: msgspec.Raw) -> bytes | None:
-    content = bytes(raw)
+def pack(content: bytes) -> bytes | None:
+    """Logprobs as they are stored: their JSON, compressed; None if there are none."""
     return zlib.compress(content, 1) if len(content) > 4 else None  # "null" and "{}" say nothing
 
 
 def _text(content: str | list[Any] | None) -> str:
     if isinstance(content, list):
-        return "".join(_string(part.get("text")) for part in content if isinstance(part, dict))
+        return "".join(string(part.get("text")) for part in content if isinstance(part, dict))
     return content or ""
 
 
 def outcome_of(text: str, refusal: str, finish: str) -> Outcome:
-    """What became of a question, from what came back."""
+    """How an answer ended, from what came and why it stopped."""
     if finish.lower() in _FILTERED:
         return "filtered"
     if not text.strip():
@@ -155,6 +175,9 @@ def outcome_of(text: str, refusal: str, finish: str) -> Outcome:
     return "truncated" if finish.lower() in _TRUNCATED else "ok"
 
 
-def _inner_error(error: Any) -> CallError:
+def inner_error(error: Any) -> CallError:
+    """The error that stands in a reply of status 200."""
     status, code, message = read_error(error)
+    if is_filtered(status, error):
+        return filtered(status, message)
     return failure(status, code, f"error inside a 200 reply: {message[:300]}")
