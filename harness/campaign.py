@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.channels import load_channels
 from harness.collect import joining
+from harness.collect.adapting import Limits
 from harness.collect.endpoints import recorded
 from harness.collect.joining import Shard
-from harness.collect.runner import Tally, World, collect, key_of, planned_keys
-from harness.collect.store import Key, Store
+from harness.collect.plan import Key
+from harness.collect.preflight import learned, remember
+from harness.collect.runner import Tally, World, collect, planned_keys
+from harness.collect.store import Store
 from harness.config import Called, Campaign, Recorded
 from harness.errors import ConfigError, StoreError
+from harness.keys import environment, key_of, open_to_others
 from harness.loading import load_config
 from harness.presets import expand
 from harness.prompts import content_hash, draw, load_set
@@ -101,11 +105,14 @@ async def collect_async(
     plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event, shard: Shard | None = None
 ) -> None:
     """As `run`, inside an event loop; with a shard only the keys that are its own."""
-    called = [e for e in plan.campaign.endpoints if isinstance(e, Called)]
+    called, holds = _called(plan), (shard or Shard()).holds
+    world = replace(world, environ=environment(plan.campaign, plan.base, world.environ))
+    if warning := open_to_others(plan.campaign, plan.base):
+        world.say(f"warning: {warning}")
     for endpoint in called:
         key_of(endpoint, world.environ)  # a missing key is found before anything is written
-    keys, holds = set(planned(plan)), (shard or Shard()).holds
     with Store(plan.folder / STORE) as store:
+        keys = set(planned(plan, learned(store, called)))
         store.set_plan(plan.prompts, keys, plan.prompt_hashes)
         mine = [r for r in plan.recorded if holds(joining.key_of(r))]
         have = store.keys()
@@ -119,7 +126,16 @@ async def collect_async(
         taken = joining.reuse(store, _reused(plan), called, {k for k in keys if holds(k)})
         if plan.campaign.reuse:
             world.say(f"reused {taken} answers of other campaigns")
-        await collect(plan.campaign, plan.prompts, store, tallies, world, stop, holds)
+
+        def note_plan(found: Iterable[Key]) -> None:
+            recorded_keys = map(joining.key_of, plan.recorded)
+            store.set_plan(plan.prompts, itertools.chain(found, recorded_keys), plan.prompt_hashes)
+
+        await collect(plan.campaign, plan.prompts, store, tallies, world, stop, holds, note_plan)
+
+
+def _called(plan: Plan) -> list[Called]:
+    return [e for e in plan.campaign.endpoints if isinstance(e, Called)]
 
 
 def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> None:
@@ -144,17 +160,21 @@ def store_at(path: Path) -> Path:
     return path / STORE if path.is_dir() else path
 
 
-def planned(plan: Plan) -> Iterator[Key]:
-    """Keys of all answers that a plan asks for."""
-    return itertools.chain(planned_keys(plan.campaign, plan.prompts), map(joining.key_of, plan.recorded))
+def planned(plan: Plan, known: Mapping[str, Limits] | None = None) -> Iterator[Key]:
+    """Keys of all answers that a plan asks for, as far as it is known what endpoints refuse."""
+    return itertools.chain(planned_keys(plan.campaign, plan.prompts, known), map(joining.key_of, plan.recorded))
 
 
 def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
     """Join stores of shards into the campaign's own; returns how many answers each added."""
-    keys = set(planned(plan))
+    with Store(store_at(sources[0]), readonly=True) as first:
+        known = learned(first, _called(plan))
+    keys = set(planned(plan, known))
     with Store(plan.folder / STORE) as target:
         if target.keys() and target.plan() != keys:
             raise StoreError(f"{target.path}: holds another plan than the config's", "give this campaign another name")
         added = joining.merge(target, [store_at(p) for p in sources], plan.prompts, keys)
         target.set_plan(plan.prompts, keys, plan.prompt_hashes)
+        for endpoint in _called(plan):
+            remember(target, endpoint, known[endpoint.name])
         return added

@@ -55,7 +55,9 @@ Step = Callable[[Request], Reply]
 def ok(request: Request) -> Reply:
     """What was asked for: chat or completion, logprobs in the shape of its path if asked."""
     asked = json.loads(request.body)
-    is_chat = request.path.endswith("/chat/completions")
+    if request.path.endswith("/responses"):
+        return Reply(body=payloads.encode(payloads.response(f"answer {request.number}", "include" in asked)))
+    is_chat = "/chat/completions" in request.path
     value = payloads.chat(f"answer {request.number}") if is_chat else payloads.completion(f" answer {request.number}")
     if asked.get("logprobs"):
         shape = payloads.chat_logprobs() if is_chat else payloads.completion_logprobs()
@@ -71,6 +73,11 @@ def says(value: Any, status: int = 200, **headers: str) -> Step:
 
 def _error(message: str, code: Any = None) -> dict[str, Any]:
     return {"error": {"message": message, "type": "error", "code": code}}
+
+
+def refuses(message: str, when: Callable[[Any], bool]) -> Step:
+    """A step that answers HTTP 400 with ``message`` to bodies that have something it does not take."""
+    return lambda r: Reply(400, payloads.encode(_error(message))) if when(json.loads(r.body)) else ok(r)
 
 
 def _date(_: Request) -> Reply:
@@ -92,6 +99,10 @@ def _echo_error(request: Request) -> Reply:
 
 def _echo_401(request: Request) -> Reply:
     return Reply(401, payloads.encode(_error(f"Incorrect API key provided: {request.key}", "invalid_api_key")))
+
+
+def _floor(value: float) -> Any:
+    return {"content": [{"token": "a", "logprob": value, "top_logprobs": [{"token": "a", "logprob": value}]}]}
 
 
 _CHAT = payloads.encode(payloads.chat())
@@ -132,6 +143,14 @@ STEPS: dict[str, Step] = {
     "refusal": says(payloads.chat(None, refusal="I can't help with that.")),
     "filter": says(payloads.chat("", finish="content_filter")),
     "reasoning": says(payloads.chat("42", reasoning_content="six times seven")),
+    "azure-filter": says(_error("The response was filtered", "content_filter"), 400),
+    "moderation": says({"error": {"code": 403, "message": "flagged", "metadata": {"reasons": ["x"]}}}, 403),
+    "used-up": says(payloads.chat(), x_ratelimit_remaining_requests="0", x_ratelimit_reset_requests="1500ms"),
+    "huge-header": lambda _: Reply(body=_CHAT, headers={"X-Filler": "x" * 2_000_000}),
+    "minus-9999": says(payloads.with_logprobs(payloads.chat(), _floor(-9999.0))),
+    "nan": says(payloads.with_logprobs(payloads.chat(), _floor(float("nan")))),
+    "reordered": lambda r: Reply(body=payloads.reordered(ok(r).body)),
+    "100-mb": lambda _: Reply(body=b" " * 65536, length=100 << 20, repeat=1600),
     "redirect": _redirect,
     "echo": _echo_answer,
     "echo-400": _echo_error,
@@ -149,7 +168,7 @@ class FaultServer:
         self.asked: Counter[str] = Counter()
         self.other_headers: list[Mapping[str, str]] = []
         self.most_at_once = 0
-        self._at_once = 0
+        self.at_once: Counter[str] = Counter()  # by model
         self._ready = threading.Event()
 
     def __enter__(self) -> FaultServer:
@@ -199,13 +218,13 @@ class FaultServer:
         steps = self.script[model]
         step = steps[min(request.number, len(steps) - 1)]
         reply = (step if callable(step) else STEPS[step])(request)
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
+        self.at_once[model] += 1
+        self.most_at_once = max(self.most_at_once, self.at_once.total())
         try:
             await asyncio.sleep(self.delay)
             kept = await _send(writer, reply)
         finally:
-            self._at_once -= 1
+            self.at_once[model] -= 1
         if kept and reply.status == 200:
             self.delivered[model, body] += 1
         return kept

@@ -32,6 +32,24 @@ def completion(text: str = " Paris.", *, finish: str = "stop") -> dict[str, Any]
     }
 
 
+def response(text: str = "Paris.", logprobs: bool = False, **fields: Any) -> dict[str, Any]:
+    """An answer of the Responses API, with a reasoning summary."""
+    part = {"type": "output_text", "text": text, "annotations": []}
+    part |= {"logprobs": chat_logprobs()["content"]} if logprobs else {}
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Capitals."}]}
+    message = {"type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    usage = {"input_tokens": 9, "output_tokens": 7, "output_tokens_details": {"reasoning_tokens": 4}}
+    reply = {"id": "resp_1", "object": "response", "status": "completed", "model": "served-model", "error": None}
+    return {**reply, "output": [thought, message], "usage": usage, **fields}
+
+
+def reordered(body: bytes) -> bytes:
+    """The same answer with its fields in another order and one of them twice."""
+    value = json.loads(body)
+    turned = json.dumps(dict(reversed(value.items())))
+    return f'{{"model": "first", {turned[1:]}'.encode()
+
+
 def chat_logprobs(tokens: int = 2, top: int = 3) -> dict[str, Any]:
     """The chat shape: ``content`` with one entry a token."""
     alternatives = [
@@ -60,3 +78,8 @@ def with_logprobs(reply: dict[str, Any], logprobs: Any) -> dict[str, Any]:
 def encode(value: Any) -> bytes:
     """JSON as lax servers write it: NaN and Infinity included."""
     return json.dumps(value).encode()
+
+
+def compact(value: Any) -> bytes:
+    """JSON without spaces, as the harness sends it."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

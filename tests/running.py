@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.collect.pool import Tally, World
-from harness.collect.runner import collect, planned_keys
+from harness.collect.runner import collect
 from harness.collect.store import Store
 from harness.config import Campaign
 from harness.loading import load_config
@@ -28,6 +28,7 @@ class Run:
     path: Path
     tallies: dict[str, Tally]
     slept: list[float]
+    said: list[str] = field(default_factory=list)
 
     @property
     def store(self) -> Path:
@@ -48,9 +49,8 @@ class Run:
             self.slept.append(seconds)
             await asyncio.sleep(min(seconds, 100.0) / 1000)
 
-        world = World({"TEST_KEY": KEY}, self.path.parent, sleep=sleep, rng=random.Random(1))
+        world = World({"TEST_KEY": KEY}, self.path.parent, self.said.append, sleep=sleep, rng=random.Random(1))
         with Store(self.store) as store:
-            store.set_plan(prompts, planned_keys(campaign, prompts))
 
             async def main() -> None:
                 task = asyncio.create_task(beside()) if beside else None

@@ -75,15 +75,21 @@ def test_missing_variable_names_it(tmp_path: Path, write_campaign: Write) -> Non
     assert "accent" not in said
 
 
-def test_check_asks_the_server_for_its_models(tmp_path: Path, write_campaign: Write) -> None:
-    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+def test_check_finds_out_what_each_endpoint_can_do(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["ok"], "fine": ["ok"], "gone": ["404"]}) as server:
         done = harness("check", write_campaign(server.url), "--json", cwd=tmp_path)
-        assert done.returncode == 0
-        assert [e["state"] for e in json.loads(done.stdout)["endpoints"]] == ["up, serves good", "up, serves fine"]
-        said = one_line(harness("check", write_campaign(server.url, ("good", "unknown")), cwd=tmp_path), 5)
-        assert "no model 'unknown' there" in said
-        assert sum(server.asked.values()) == 0
-        assert harness("check", "--offline", write_campaign("http://127.0.0.1:9/v1"), cwd=tmp_path).returncode == 0
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)["endpoints"]
+        assert [(e["logprobs"], e["usage"], e["system"]) for e in found] == [("3", "yes", "yes")] * 2
+        assert server.asked == {"good": 1, "fine": 1}
+        broken = harness("check", write_campaign(server.url, ("good", "gone")), cwd=tmp_path)
+        assert broken.returncode == 5
+        assert "does not answer" in broken.stdout
+        assert "gone: HTTP 404: The model `x` does not exist" in broken.stderr
+    asked = harness("check", "--offline", write_campaign("http://127.0.0.1:9/v1", campaign="new"), cwd=tmp_path)
+    assert asked.returncode == 0
+    assert "not contacted" in asked.stdout
+    assert not (tmp_path / "results" / "new").exists()
 
 
 def test_a_whole_campaign_and_its_files(tmp_path: Path, write_campaign: Write) -> None:

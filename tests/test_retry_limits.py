@@ -12,8 +12,8 @@ import pytest
 
 from harness.collect.failures import failure
 from harness.collect.limits import Gate
+from harness.collect.ratelimit import retry_after
 from harness.collect.retry import policy
-from harness.collect.wire import retry_after
 from harness.errors import CallError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -24,9 +24,10 @@ def check(
     offline: Annotated[bool, typer.Option(help="Contact nobody.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check config, prompts and keys, and ask each endpoint whether it is there. Costs nothing."""
+    """Check config, prompts and keys, and find out with a call or two what each endpoint can do."""
+    from harness.availability import check_endpoints, raise_unusable, table
     from harness.campaign import prepare
-    from harness.checking import check_endpoints, warnings
+    from harness.checking import warnings
 
     plan = prepare(config, os.environ)
     rows = check_endpoints(plan, os.environ, offline=offline)
@@ -34,10 +35,11 @@ def check(
     if as_json:
         show(json.dumps({"endpoints": rows, "warnings": notes}, indent=2))
     else:
-        for row in rows:
-            show(f"{row['endpoint']:24} {row['role']:10} {row['lineage'] or '-':16} {row['kind']:18} {row['state']}")
+        show(table(rows))
         for note in notes:
             tell(f"warning: {note}")
+    raise_unusable(rows)
+    if not as_json:
         tell(f"ok: {len(plan.prompts)} prompts; next: harness run {config}")
 
 

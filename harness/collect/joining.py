@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from harness.collect.store import Key, Store
+from harness.collect.plan import Key
+from harness.collect.store import Store
 from harness.config import Called
 from harness.errors import ConfigError, StoreError
 from harness.responses import Prompt, Response
@@ -22,7 +23,7 @@ _NAMED = 5  # conflicts that a message names
 # Not who is asked but how: what of this changes an answer is in the request, whose hash is in the key.
 _NOT_IDENTITY = {
     *("name", "role", "lineage", "api_key_env", "concurrency", "threads", "context", "surfaces", "template"),
-    *("system_prompt", "params"),
+    *("system_prompt", "params", "provider", "upstream", "rpm", "tpm", "price"),
 }
 
 

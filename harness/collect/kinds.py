@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.collect.endpoints import responses_api
+from harness.collect.endpoints import local, responses_api
 from harness.collect.parse import Answer, parse
-from harness.config import Called, Remote
+from harness.config import Called, Local, Remote
 from harness.providers import PLAIN, Provider, provider
 from harness.responses import Surface
 
@@ -47,3 +47,8 @@ def path_of(endpoint: Called, surface: Surface) -> str:
         version = endpoint.api_version or preset.api_version
         return f"{path}?api-version={version}" if version else path
     return path
+
+
+def model_name(endpoint: Called) -> str:
+    """The model an endpoint's requests ask for."""
+    return local.alias(endpoint) if isinstance(endpoint, Local) else endpoint.model

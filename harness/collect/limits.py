@@ -37,6 +37,11 @@ class Gate:
         else:
             self.not_before = max(self.not_before, self.clock() + error.wait)
 
+    def rest(self, seconds: float) -> None:
+        """An answer said that a limit is used up for so many seconds: nobody runs into it."""
+        if seconds > 0:
+            self.not_before = max(self.not_before, self.clock() + min(seconds, self.max_wait))
+
     def note(self, error: CallError | None) -> None:
         """One call has ended, well or not. Many failures in a row, or a fatal one, park the endpoint."""
         self.failed_in_a_row = self.failed_in_a_row + 1 if error else 0

@@ -122,6 +122,11 @@ def parse(content: bytes) -> Answer:
     )
 
 
+def filtered_answer(message: str) -> Answer:
+    """The answer of a filter that stands before the model: nobody answered, and that is the outcome."""
+    return Answer("filtered", "", "", message, "content_filter", "", "", "", "", None, None, None, None)
+
+
 def decode(content: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Typed values from the JSON that servers send, strict or not; `CallError` if it cannot be read."""
     try:

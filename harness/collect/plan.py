@@ -9,10 +9,13 @@ from typing import Any
 
 import msgspec
 
-from harness.config import Called
+from harness.collect.adapting import Limits, adapted
+from harness.collect.kinds import KINDS, provider_of
+from harness.config import Called, Remote
 from harness.responses import Prompt, Surface
 
-PATHS: dict[Surface, str] = {"chat": "/chat/completions", "completion": "/completions"}
+Key = tuple[str, str, int, str]
+UNKNOWN = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,11 @@ class Job:
     surface: Surface
     body: bytes
     request_hash: str
+
+    @property
+    def key(self) -> Key:
+        """What makes this call one of its own: nobody asks it twice."""
+        return self.endpoint, self.prompt, self.sample, self.request_hash
 
 
 def request_hash(surface: str, body: bytes) -> str:
@@ -43,12 +51,27 @@ def surface_for(prompt: Prompt, endpoint: Called) -> Surface | None:
     return "completion" if prompt.surface == "chat" else None
 
 
-def request_body(prompt: Prompt, endpoint: Called, surface: Surface, sample: int, model: str) -> dict[str, Any]:
-    """The request as a mapping: only what the prompt's card and the config say, nothing hidden.
+def request_body(
+    prompt: Prompt, endpoint: Called, surface: Surface, sample: int, model: str, learned: Limits = UNKNOWN
+) -> dict[str, Any]:
+    """The request as a mapping: what the prompt's card and the config say, as provider and server take it.
 
-    A ``seed`` among the endpoint's params is a root: each call sends one drawn from it, the endpoint, the prompt and
-    the sample, so that samples are not copies of each other, nor of another endpoint's.
+    ``params`` of the endpoint stand over all else, but for what the server refused before (``learned``). A ``seed``
+    among them is a root: each call sends one drawn from it, the endpoint, the prompt and the sample, so that samples
+    are not copies of each other, nor of another endpoint's.
     """
+    preset = provider_of(endpoint)
+    body = KINDS[endpoint.kind].write(adapted(_plain(prompt, endpoint, surface, model), Limits.of(preset)))
+    body |= _preset_body(endpoint) | endpoint.params
+    body = adapted(body, learned)
+    if isinstance(body.get("seed"), int):
+        digest = hashlib.sha256(f"{body['seed']}:{endpoint.name}:{prompt.id}:{sample}".encode()).digest()
+        body["seed"] = int.from_bytes(digest[:4], "big") >> 1
+    return body
+
+
+def _plain(prompt: Prompt, endpoint: Called, surface: Surface, model: str) -> dict[str, Any]:
+    """The request to a server of which nothing is known."""
     body: dict[str, Any] = {"model": model}
     if surface == "chat":
         messages = [{"role": "user", "content": prompt.text}]
@@ -67,19 +90,30 @@ def request_body(prompt: Prompt, endpoint: Called, surface: Surface, sample: int
             if surface == "chat"
             else {"logprobs": prompt.top_logprobs}
         )
-    body |= endpoint.params
-    if isinstance(body.get("seed"), int):
-        digest = hashlib.sha256(f"{body['seed']}:{endpoint.name}:{prompt.id}:{sample}".encode()).digest()
-        body["seed"] = int.from_bytes(digest[:4], "big") >> 1
     return body
 
 
-def jobs(endpoint: Called, prompts: Sequence[Prompt], model: str) -> Iterator[Job]:
-    """All calls to one endpoint: first samples of every prompt, then second ones, so that a run cut short is even."""
+def _preset_body(endpoint: Called) -> dict[str, Any]:
+    """What a provider gets with every request; the upstream is pinned where there is one to pin."""
+    body = provider_of(endpoint).body
+    if isinstance(endpoint, Remote) and endpoint.upstream:
+        return body | {"provider": {"order": [endpoint.upstream], **body.get("provider", {})}}
+    return body
+
+
+def jobs(endpoint: Called, prompts: Sequence[Prompt], model: str, learned: Limits = UNKNOWN) -> Iterator[Job]:
+    """All calls to one endpoint: first samples of every prompt, then second ones, so that a run cut short is even.
+
+    Samples of one prompt share body and hash, unless each has a seed of its own.
+    """
+    seeded = isinstance(endpoint.params.get("seed"), int)
+    made: dict[str, tuple[bytes, str]] = {}
     for sample in range(max((p.samples for p in prompts), default=0)):
         for prompt in prompts:
             surface = surface_for(prompt, endpoint)
             if surface is None or sample >= prompt.samples:
                 continue
-            body = msgspec.json.encode(request_body(prompt, endpoint, surface, sample, model))
-            yield Job(endpoint.name, prompt.id, sample, surface, body, request_hash(surface, body))
+            if seeded or sample == 0:
+                body = msgspec.json.encode(request_body(prompt, endpoint, surface, sample, model, learned))
+                made[prompt.id] = body, request_hash(surface, body)
+            yield Job(endpoint.name, prompt.id, sample, surface, *made[prompt.id])

@@ -3,69 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Iterator
 
-from harness.collect.endpoints import local
+from harness.collect.budget import Budget, tokens_in, tokens_used
+from harness.collect.kinds import KINDS, model_name, path_of
 from harness.collect.limits import Gate
-from harness.collect.parse import parse
-from harness.collect.plan import PATHS, Job
+from harness.collect.pace import Pace, Slots
+from harness.collect.parse import filtered_answer
+from harness.collect.plan import Job
 from harness.collect.retry import policy
 from harness.collect.store import Store
 from harness.collect.wire import Wire
-from harness.config import Called, Collect, Local
+from harness.collect.world import Tally, World, pause
+from harness.config import Called, Collect, Remote
 from harness.errors import CallError
 from harness.responses import Response
 
-
-@dataclass
-class Tally:
-    """How far one endpoint is; the progress display reads it, nothing decides on it."""
-
-    planned: int = 0
-    stored: int = 0
-    failed: int = 0
-    in_flight: int = 0
-    retries: int = 0
-    last_error: str = ""
-    state: str = "waiting"
-    outcomes: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class World:
-    """What a run takes from outside: nothing in here is reached for anywhere else."""
-
-    environ: Mapping[str, str]
-    base: Path
-    say: Callable[[str], None] = lambda _: None
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    clock: Callable[[], float] = time.monotonic
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    rng: random.Random = field(default_factory=random.Random)
-
-
-def model_name(endpoint: Called) -> str:
-    """The model an endpoint's requests ask for."""
-    return local.alias(endpoint) if isinstance(endpoint, Local) else endpoint.model
-
-
-def pause(world: World, stop: asyncio.Event) -> Callable[[float], Awaitable[None]]:
-    """A sleep that ends early when the run is told to stop."""
-
-    async def sleep(seconds: float) -> None:
-        waits = [asyncio.ensure_future(world.sleep(seconds)), asyncio.ensure_future(stop.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
-
-    return sleep
+__all__ = ["Pool", "Tally", "World"]
+_TOO_BUSY = frozenset({429, 503, 529})
 
 
 class Pool:
@@ -82,9 +37,10 @@ class Pool:
         world: World,
         settings: Collect,
         stop: asyncio.Event,
+        budget: Budget | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self._todo = todo
+        self.todo = todo
         self._wire = wire
         self._gate = gate
         self._store = store
@@ -92,92 +48,128 @@ class Pool:
         self._world = world
         self._settings = settings
         self._stop = stop
-
-    async def first(self) -> CallError | None:
-        """Make one call, as a test of the endpoint: its error if the endpoint cannot be used."""
-        job = next(self._todo, None)
-        if job is None:
-            return None
-        error = await self._one(job, attempts=min(2, self._settings.attempts))
-        usable = error is None or not (error.fatal or error.kind in ("connection", "timeout", "malformed"))
-        return None if usable else error
+        self._budget = budget or Budget(settings, stop)
+        self._sleep = pause(world, stop)
+        rates = (endpoint.rpm, endpoint.tpm) if isinstance(endpoint, Remote) else (None, None)
+        self._pace = Pace(*rates, self._sleep, world.clock)
+        self._slots = Slots(endpoint.concurrency, world.clock)
 
     async def rest(self) -> None:
-        """All other calls; ends when there are none, when told to stop, or when the endpoint is parked."""
+        """All calls; ends when there are none, when told to stop, or when the endpoint is parked."""
         self._tally.state = "running"
         async with asyncio.TaskGroup() as group:
             for _ in range(self.endpoint.concurrency):
                 group.create_task(self._worker())
         self._tally.state = "parked" if self._gate.parked else "stopped" if self._stop.is_set() else "done"
+        if self._gate.parked:
+            self._world.say(f"{self.endpoint.name} is parked, its other calls wait for the next run: {self._last()}")
+
+    def _last(self) -> str:
+        return self._tally.last_error or "too many calls failed"
 
     def _over(self) -> bool:
         return self._stop.is_set() or self._gate.parked
 
     async def _worker(self) -> None:
         while not self._over():
-            job = next(self._todo, None)
+            job = next(self.todo, None)
             if job is None:
                 return
-            await self._one(job, attempts=self._settings.attempts)
+            await self.one(job, attempts=self._settings.attempts)
 
-    async def _one(self, job: Job, attempts: int) -> CallError | None:
-        """One job to its end: an answer or a recorded failure."""
-        tries = 0
+    async def one(self, job: Job, attempts: int) -> CallError | None:
+        """One job to its end: an answer or a recorded failure, which is returned."""
+        error = await self.ask(job, attempts)
+        if error is not None and error.kind != "stopped":
+            self.fail(job, error)
+        return error
+
+    def fail(self, job: Job, error: CallError) -> None:
+        """Record that a call got no answer."""
+        self._store.add_failure(job, error, self._stamp())
+        self._tally.failed += 1
+        self._gate.note(error)
+
+    async def ask(self, job: Job, attempts: int) -> CallError | None:
+        """Ask until there is an answer, and store it; else the error, of which nothing is recorded yet."""
+        tries, began = 0, 0.0
+
+        def left() -> float:
+            return self._settings.total_timeout - (self._world.clock() - began)
 
         async def attempt() -> Response:
-            nonlocal tries
+            nonlocal tries, began
+            tokens = tokens_in(job.body)
+            await self._pace.take(tokens, self._over)
             await self._gate.wait(self._over)
-            if self._over():
-                raise CallError("not asked any more", kind="stopped")
-            tries += 1
-            self._tally.retries += tries > 1
-            try:
-                return await self._ask(job, tries)
-            except CallError as e:
-                self._gate.hold(e)
-                self._tally.last_error = str(e)
-                raise
+            async with self._slots:
+                if self._over():
+                    raise CallError("not asked any more", kind="stopped")
+                tries += 1
+                began = began if tries > 1 else self._world.clock()
+                self._tally.retries += tries > 1
+                return await self._attempt(job, tries, max(0.001, min(left(), self._settings.call_timeout)))
 
         self._tally.in_flight += 1
         try:
-            sleep = pause(self._world, self._stop)
-            retrying = policy(attempts, self._settings.max_wait, sleep=sleep, rng=self._world.rng)
+            retrying = policy(attempts, self._settings.max_wait, sleep=self._sleep, rng=self._world.rng, left=left)
             response: Response = await retrying(attempt)
         except CallError as error:
-            if error.kind == "stopped":
-                return error
-            self._store.add_failure(job, error, self._stamp())
-            self._tally.failed += 1
-            self._gate.note(error)
             return error
         finally:
             self._tally.in_flight -= 1
+        self._keep(response, job)
+        return None
+
+    async def _attempt(self, job: Job, tries: int, seconds: float) -> Response:
+        began = self._world.clock()
+        try:
+            response = await self._call(job, tries, seconds)
+        except CallError as e:
+            self._gate.hold(e)
+            self._tally.last_error = str(e)
+            if e.status in _TOO_BUSY:
+                self._slots.refused(began)
+            raise
+        self._slots.answered()
+        return response
+
+    def _keep(self, response: Response, job: Job) -> None:
         self._store.add(response, job)
         self._tally.stored += 1
         self._tally.outcomes[response.outcome] = self._tally.outcomes.get(response.outcome, 0) + 1
         self._gate.note(None)
-        return None
+        prompt, completion = tokens_used(response, job.body)
+        self._pace.correct(tokens_in(job.body), prompt + completion)
+        self._budget.charge(self.endpoint, prompt, completion)
 
-    async def _ask(self, job: Job, attempts: int) -> Response:
+    async def _call(self, job: Job, attempts: int, within: float) -> Response:
         began = self._world.clock()
-        content = await self._wire.post(PATHS[job.surface], job.body)
-        seconds = self._world.clock() - began
-        answer = parse(content)
+        try:
+            reply = await self._wire.post(path_of(self.endpoint, job.surface), job.body, within)
+            self._gate.rest(reply.rest)
+            seconds = self._world.clock() - began
+            answer = KINDS[self.endpoint.kind].read(reply.content)
+        except CallError as e:
+            if e.kind != "filtered":
+                raise
+            seconds, answer = self._world.clock() - began, filtered_answer(e.message)
+        said = self._wire.redact  # a key may come back in an escape that only reading the JSON undoes
         return Response(
             endpoint=job.endpoint,
             prompt=job.prompt,
             sample=job.sample,
             request_hash=job.request_hash,
             outcome=answer.outcome,
-            text=answer.text,
-            reasoning=answer.reasoning,
-            refusal=answer.refusal,
-            finish_reason=answer.finish_reason,
+            text=said(answer.text),
+            reasoning=said(answer.reasoning),
+            refusal=said(answer.refusal),
+            finish_reason=said(answer.finish_reason),
             model_asked=model_name(self.endpoint),
-            model_answered=answer.model,
-            system_fingerprint=answer.system_fingerprint,
-            provider=answer.provider,
-            response_id=answer.response_id,
+            model_answered=said(answer.model),
+            system_fingerprint=said(answer.system_fingerprint),
+            provider=said(answer.provider),
+            response_id=said(answer.response_id),
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
             reasoning_tokens=answer.reasoning_tokens,

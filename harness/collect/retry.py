@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from harness.errors import CallError
 
@@ -16,11 +16,13 @@ def policy(
     *,
     sleep: Callable[[float], Awaitable[None]],
     rng: random.Random,
+    left: Callable[[], float] = lambda: float("inf"),
 ) -> AsyncRetrying:
     """A tenacity policy: at most ``attempts`` calls in all, waits in seconds up to ``max_wait``.
 
     Waits grow as 1, 2, 4 ... with full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015); what the
-    server asks for is the least that is waited. A server that asks for more than ``max_wait`` is not asked again.
+    server asks for is the least that is waited. A server that asks for more than ``max_wait`` is not asked again,
+    nor is one when the wait would not end in the time that is ``left``, in seconds.
     """
 
     def wait(state: RetryCallState) -> float:
@@ -35,7 +37,7 @@ def policy(
     return AsyncRetrying(
         sleep=sleep,
         wait=wait,
-        stop=stop_after_attempt(attempts),
+        stop=lambda state: state.attempt_number >= attempts or state.upcoming_sleep >= left(),
         retry=retry_if_exception(again),
         reraise=True,
     )

@@ -5,39 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
+from harness.collect.adapting import Limits
+from harness.collect.budget import Budget, CeilingError
 from harness.collect.endpoints import local
+from harness.collect.kinds import model_name, provider_of
 from harness.collect.limits import Gate
-from harness.collect.plan import Job, jobs
-from harness.collect.pool import Pool, Tally, World, model_name, pause
-from harness.collect.store import Key, Store
+from harness.collect.plan import UNKNOWN, Key, jobs
+from harness.collect.pool import Pool
+from harness.collect.preflight import Calls, preflight, recall
+from harness.collect.store import Store
 from harness.collect.weights import cache_folder, fetch
 from harness.collect.wire import Wire
+from harness.collect.world import Tally, World, pause
 from harness.config import Called, Campaign, Collect, Local
 from harness.errors import EndpointError
+from harness.keys import key_of
 from harness.responses import Prompt
 
-__all__ = ["Tally", "World", "collect", "key_of", "model_name", "planned_keys"]
-
-
-def key_of(endpoint: Called, environ: Mapping[str, str]) -> str | None:
-    """The key an endpoint's config names, from the environment; `EndpointError` if it is not there."""
-    if isinstance(endpoint, Local) or endpoint.api_key_env is None:
-        return None
-    key = environ.get(endpoint.api_key_env, "").strip()
-    if not key:
-        raise EndpointError(
-            f"endpoint {endpoint.name!r}: environment variable {endpoint.api_key_env} is not set",
-            f"export {endpoint.api_key_env}=... and run again",
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise EndpointError(
-            f"endpoint {endpoint.name!r}: the key in {endpoint.api_key_env} has characters that no header can carry",
-            "copy it again: only letters, digits and signs",
-        )
-    return key
+__all__ = ["Tally", "World", "collect", "model_name", "open_wire", "planned_keys"]
 
 
 @contextlib.contextmanager
@@ -61,58 +48,107 @@ async def collect(
     world: World,
     stop: asyncio.Event,
     wanted: Callable[[Key], bool] = lambda _: True,
+    note_plan: Callable[[Iterable[Key]], None] | None = None,
 ) -> None:
-    """Ask every called endpoint whatever the store does not hold yet.
+    """Ask every called endpoint whatever the store does not hold yet, and write down what the plan is.
 
-    First one call to each: if any endpoint cannot be used at all, `EndpointError` before the rest is asked. After
-    that endpoints do not wait for one another, a failed call is recorded, and ``stop`` ends it after the calls in
-    flight. ``tallies`` is kept up to date by endpoint name; only ``wanted`` keys are asked.
+    First one call to each for every set of parameters: if any endpoint cannot be used at all, `EndpointError` before
+    the rest is asked. After that endpoints do not wait for one another, a failed call is recorded, and ``stop`` ends
+    it after the calls in flight. `CeilingError` when a ceiling is reached. ``tallies`` is kept up to date by endpoint
+    name; only ``wanted`` keys are asked. ``note_plan`` gets the keys of the plan, again when a refusal has changed
+    them, and writes them down.
     """
     called = [e for e in campaign.endpoints if isinstance(e, Called)]
-    have = store.keys()
     for endpoint in called:
         key_of(endpoint, world.environ)
-        planned = [k for k in _keys(endpoint, prompts) if wanted(k)]
-        tallies[endpoint.name] = Tally(planned=len(planned), stored=sum(k in have for k in planned))
-    waiting = [e for e in called if tallies[e.name].stored < tallies[e.name].planned]
-    for endpoint in called:
-        if endpoint not in waiting:
-            tallies[endpoint.name].state = "done"
+    have = store.keys()
+    plans = [Calls(e, prompts, have, recall(store, e), wanted) for e in called]
+    note_plan = note_plan or (lambda keys: store.set_plan(prompts, keys))
+    note_plan(_keys(plans))
+    for calls in plans:
+        tallies[calls.endpoint.name] = Tally(planned=calls.planned(), stored=calls.stored())
+    waiting = [c for c in plans if tallies[c.endpoint.name].stored < c.planned()]
+    for calls in plans:
+        if calls not in waiting:
+            tallies[calls.endpoint.name].state = "done"
+    budget = Budget(campaign.collect, stop)
+    budget.charge_stored(called, store.spent())
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(tuned_memory())
-        addresses = await _addresses(waiting, stack, world, campaign.collect)
-        pools = []
-        for endpoint in waiting:
-            todo = (j for j in jobs(endpoint, prompts, model_name(endpoint)) if _missing(_key(j), have, wanted))
-            wire = await stack.enter_async_context(_open(endpoint, addresses[endpoint.name], campaign.collect, world))
-            gate = Gate(campaign.collect.park_after, campaign.collect.max_wait, pause(world, stop), world.clock)
-            pools.append(Pool(endpoint, todo, wire, gate, store, tallies[endpoint.name], world, campaign.collect, stop))
-        errors = await asyncio.gather(*(p.first() for p in pools))
-        broken = [f"{p.endpoint.name}: {e}" for p, e in zip(pools, errors, strict=True) if e is not None]
-        if broken:
-            raise EndpointError(
-                "; ".join(broken), "mend it, or take the endpoint out of the config; answers so far are kept"
-            )
+        stack.enter_context(_deadline(campaign.collect, world, budget))
+        pools = await _pools(waiting, stack, store, tallies, world, campaign.collect, stop, budget)
+        limits = [c.limits for c in waiting]
+        await _preflight(waiting, pools, store, campaign.collect)
+        if limits != [c.limits for c in waiting]:
+            note_plan(_keys(plans))
         async with asyncio.TaskGroup() as group:
-            for pool in pools:
+            for calls, pool in zip(waiting, pools, strict=True):
+                pool.todo = calls.todo()
                 group.create_task(pool.rest())
+    if budget.reached and any(t.stored + t.failed < t.planned for t in tallies.values()):
+        raise CeilingError(f"stopped at {budget.reached}", "raise it under `collect:` and run again; it resumes")
 
 
-def _missing(key: Key, have: set[Key], wanted: Callable[[Key], bool]) -> bool:
-    return key not in have and wanted(key)
+def _keys(plans: Iterable[Calls]) -> Iterator[Key]:
+    return (j.key for c in plans for j in c.jobs)
 
 
-def _key(job: Job) -> Key:
-    return job.endpoint, job.prompt, job.sample, job.request_hash
+async def _pools(
+    waiting: Sequence[Calls],
+    stack: contextlib.AsyncExitStack,
+    store: Store,
+    tallies: Mapping[str, Tally],
+    world: World,
+    settings: Collect,
+    stop: asyncio.Event,
+    budget: Budget,
+) -> list[Pool]:
+    """Start what must be started, connect, and give each endpoint its workers."""
+    addresses = await _addresses([c.endpoint for c in waiting], stack, world, settings)
+    pools = []
+    for calls in waiting:
+        e = calls.endpoint
+        wire = await stack.enter_async_context(open_wire(e, addresses[e.name], settings, world))
+        gate = Gate(settings.park_after, settings.max_wait, pause(world, stop), world.clock)
+        tally = tallies[e.name]
+        pools.append(Pool(e, iter(()), wire, gate, store, tally, world, settings, stop, budget))
+    return pools
 
 
-def _keys(endpoint: Called, prompts: Sequence[Prompt]) -> Iterator[Key]:
-    return (_key(j) for j in jobs(endpoint, prompts, model_name(endpoint)))
+async def _preflight(waiting: Sequence[Calls], pools: Sequence[Pool], store: Store, settings: Collect) -> None:
+    attempts = min(2, settings.attempts)
+    pairs = list(zip(waiting, pools, strict=True))
+    errors = await asyncio.gather(*(preflight(c, p, store, attempts) for c, p in pairs))
+    broken = [f"{c.endpoint.name}: {e}" for c, e in zip(waiting, errors, strict=True) if e is not None]
+    if broken:
+        raise EndpointError(
+            "; ".join(broken), "mend it, or take the endpoint out of the config; answers so far are kept"
+        )
 
 
-def planned_keys(campaign: Campaign, prompts: Sequence[Prompt]) -> Iterator[Key]:
-    """Keys of all calls of a campaign."""
-    return itertools.chain.from_iterable(_keys(e, prompts) for e in campaign.endpoints if isinstance(e, Called))
+@contextlib.contextmanager
+def _deadline(settings: Collect, world: World, budget: Budget) -> Iterator[None]:
+    """After so many seconds the calls in flight are the last."""
+
+    async def late(seconds: float) -> None:
+        await world.sleep(seconds)
+        budget.reach(f"deadline: {seconds:g} s are over")
+
+    timer = asyncio.create_task(late(settings.deadline)) if settings.deadline else None
+    try:
+        yield
+    finally:
+        if timer:
+            timer.cancel()
+
+
+def planned_keys(
+    campaign: Campaign, prompts: Sequence[Prompt], learned: Mapping[str, Limits] | None = None
+) -> Iterator[Key]:
+    """Keys of all calls of a campaign, as far as it is known by endpoint name what is refused."""
+    called = [e for e in campaign.endpoints if isinstance(e, Called)]
+    known = learned or {}
+    return (j.key for e in called for j in jobs(e, prompts, model_name(e), known.get(e.name, UNKNOWN)))
 
 
 async def _addresses(
@@ -133,13 +169,15 @@ async def _addresses(
 
 
 @contextlib.asynccontextmanager
-async def _open(endpoint: Called, address: str, settings: Collect, world: World) -> AsyncIterator[Wire]:
+async def open_wire(endpoint: Called, address: str, settings: Collect, world: World) -> AsyncIterator[Wire]:
+    """The connection to one endpoint, with its key where its provider wants it."""
     wire = Wire(
         address,
         key_of(endpoint, world.environ),
         timeout=settings.call_timeout,
         max_bytes=int(settings.max_body_mb * 1e6),
         connections=endpoint.concurrency,
+        key_header=provider_of(endpoint).key_header,
     )
     try:
         yield wire

@@ -10,12 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.collect.plan import Job
+from harness.collect.lock import lock_beside
+from harness.collect.plan import Job, Key
 from harness.collect.schema import COLUMNS, FORMAT, SCHEMA
 from harness.errors import CallError, StoreError
 from harness.responses import Prompt, Response
-
-Key = tuple[str, str, int, str]
 
 
 class Store:
@@ -33,7 +32,7 @@ class Store:
         try:
             if not readonly:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._lock = _lock(path)
+                self._lock = lock_beside(path)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
             if readonly:
                 self._db.execute("PRAGMA query_only = ON")
@@ -162,6 +161,25 @@ class Store:
         found = self._db.execute("SELECT value FROM meta WHERE key = 'prompt_hashes'").fetchone()
         return dict(json.loads(found[0])) if found else {}
 
+    def note(self, key: str) -> str | None:
+        """What `set_note` wrote."""
+        found = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return found[0] if found else None
+
+    def set_note(self, key: str, value: str) -> None:
+        """Remember something about this campaign, such as what an endpoint refuses."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def spent(self) -> list[tuple[str, int, int]]:
+        """(endpoint, prompt tokens, completion tokens) paid for what is stored, as servers counted."""
+        return self._rows(
+            "reused",
+            "SELECT r.endpoint, COALESCE(SUM(r.prompt_tokens), 0), COALESCE(SUM(r.completion_tokens), 0) "
+            "FROM responses r LEFT JOIN reused u USING (endpoint, prompt, sample, request_hash) "
+            "WHERE u.endpoint IS NULL GROUP BY r.endpoint",
+        )
+
     def keys(self) -> set[Key]:
         """Keys of all stored answers."""
         return set(self._db.execute("SELECT endpoint, prompt, sample, request_hash FROM responses"))
@@ -221,20 +239,6 @@ class Store:
         """(surface, body) of a stored request."""
         found = self._db.execute("SELECT surface, body FROM requests WHERE hash = ?", (request_hash,)).fetchone()
         return (found[0], found[1]) if found else None
-
-
-def _lock(path: Path) -> sqlite3.Connection:
-    """Held until closed or until the process is gone. A file of its own, so that readers are let in meanwhile."""
-    lock = sqlite3.connect(path.with_name(f".{path.name}.lock"), isolation_level=None, timeout=0.0)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as e:
-        lock.close()
-        if e.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise
-        hint = "wait for it, or give this campaign another name"
-        raise StoreError(f"{path.parent}: another run is writing here", hint) from None
-    return lock
 
 
 def _storable(value: object) -> object:

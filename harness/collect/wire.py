@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
-import email.utils
 import time
+import urllib.parse
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 import msgspec
-from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient
+from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 
-from harness.collect.failures import failure, read_error
+from harness.collect.failures import failure, filtered, is_filtered, read_error
+from harness.collect.ratelimit import retry_after, until_reset
 from harness.errors import CallError
 
 _ERROR_BYTES = 65_536
 _SHORTEST_SECRET = 8  # local servers are given "EMPTY" or "x", which may well stand in an answer
 NO_KEY = "none"  # what servers without keys are sent; the client insists on one
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The body of a success, and the seconds for which the server's rate-limit headers say that a limit is used up."""
+
+    content: bytes
+    rest: float
 
 
 class Wire:
@@ -35,11 +47,17 @@ class Wire:
         timeout: float,
         max_bytes: int,
         connections: int,
+        key_header: str = "Authorization",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._key = key or ""
-        self._secret = len(self._key) >= _SHORTEST_SECRET
+        self._forms = _forms(self._key) if len(self._key) >= _SHORTEST_SECRET else ()
         self._timeout = timeout
+        self._headers = {
+            "Content-Type": "application/json",
+            "X-Stainless-Raw-Response": "stream",
+            **_headers(key_header, key),
+        }
         self._max_bytes = max_bytes
         self._clock = clock
         self._client = AsyncOpenAI(
@@ -60,23 +78,26 @@ class Wire:
         await self._client.close()
 
     def redact(self, text: str) -> str:
-        """``text`` without this endpoint's key."""
-        return text.replace(self._key, "[key]") if self._secret else text
+        """``text`` without this endpoint's key, plain, in base64 or percent-encoded."""
+        for form in self._forms:
+            text = text.replace(form, "[key]")
+        return text
 
-    async def post(self, path: str, body: bytes) -> bytes:
-        """Send one request, return the body of the reply. Raises `CallError`, never anything of the client's own."""
+    async def post(self, path: str, body: bytes, within: float | None = None) -> Reply:
+        """Send one request and read the reply, within so many seconds. Raises `CallError` and nothing else."""
+        seconds = self._timeout if within is None else within
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(seconds):
                 return await self._post(path, body)
         except CallError:
             raise
         except TimeoutError:
-            raise self._late() from None
+            raise self._late(seconds) from None
         except Exception as e:  # three libraries lie below, and a broken server gets exceptions of all three through
             raise self._error(e) from None
 
-    def _late(self) -> CallError:
-        return CallError(f"no full reply within {self._timeout:g} s", kind="timeout", retry=True)
+    def _late(self, seconds: float) -> CallError:
+        return CallError(f"no full reply within {seconds:.3g} s", kind="timeout", retry=True)
 
     def _error(self, error: BaseException) -> CallError:
         """What lies under the client's layers of exceptions; they call a refused connection a timeout."""
@@ -86,22 +107,24 @@ class Wire:
         if isinstance(root, CallError):  # from `_refuse`
             return root
         if isinstance(error, APITimeoutError) and (isinstance(root, TimeoutError) or not isinstance(root, OSError)):
-            return self._late()
+            return self._late(self._timeout)
         text = self.redact(f"no connection: {str(root) or type(root).__name__}")[:300]
         return CallError(text, kind="connection", retry=True)
 
-    async def _post(self, path: str, body: bytes) -> bytes:
+    async def _post(self, path: str, body: bytes) -> Reply:
         response = await self._client.post(
             path,
             cast_to=httpx2.Response,
             content=body,
-            options={"headers": {"Content-Type": "application/json", "X-Stainless-Raw-Response": "stream"}},
+            options={"headers": self._headers},
         )
         content, whole = await _read(response, self._max_bytes)
         if not whole:
             raise CallError(f"the reply is larger than {self._max_bytes:,} bytes", kind="too_large")
         # A server may echo the header back: the key is cut out before anything is kept.
-        return content.replace(self._key.encode(), b"[key]") if self._secret else content
+        for form in self._forms:
+            content = content.replace(form.encode(), b"[key]")
+        return Reply(content, until_reset(response.headers, self._clock()))
 
     async def _refuse(self, response: httpx2.Response) -> None:
         """Anything but a success, before the client reads an error page of any size into memory."""
@@ -113,8 +136,24 @@ class Wire:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             error = content.decode("utf-8", "replace")
         _, code, message = read_error(error)
-        text = self.redact(f"HTTP {response.status_code}: {message}")[:400]
-        raise failure(response.status_code, code, text, retry_after(response.headers, self._clock()))
+        status, now = response.status_code, self._clock()
+        text = self.redact(f"HTTP {status}: {message}")[:400]
+        if is_filtered(status, error):
+            raise filtered(status, text)
+        wait = retry_after(response.headers, now)
+        raise failure(status, code, text, wait if wait is not None else until_reset(response.headers, now) or None)
+
+
+def _headers(key_header: str, key: str | None) -> Mapping[str, Any]:
+    """Where the key goes, if not where the client puts it."""
+    return {} if key_header == "Authorization" or not key else {key_header: key, "Authorization": Omit()}
+
+
+def _forms(key: str) -> tuple[str, ...]:
+    """The key as a server may write it back."""
+    encoded = base64.b64encode(key.encode()).decode().rstrip("=")
+    found = {key, encoded, urllib.parse.quote(key, safe=""), key.replace("/", "\\/")}
+    return tuple(sorted(found, key=len, reverse=True))
 
 
 async def _read(response: httpx2.Response, limit: int) -> tuple[bytes, bool]:
@@ -130,17 +169,3 @@ async def _read(response: httpx2.Response, limit: int) -> tuple[bytes, bool]:
         with contextlib.suppress(Exception):  # a reset while closing must not hide what was read
             await response.aclose()
     return b"".join(chunks)[:limit], size <= limit
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds a server asks to wait: ``retry-after-ms``, then ``retry-after`` in seconds or as an HTTP date."""
-    with contextlib.suppress(KeyError, ValueError):
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
-    with contextlib.suppress(ValueError, TypeError):
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
-    return None

@@ -1,0 +1,52 @@
+"""What a run takes from outside, and what it shows of itself while it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+@dataclass
+class Tally:
+    """How far one endpoint is; the progress display reads it, nothing decides on it."""
+
+    planned: int = 0
+    stored: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    retries: int = 0
+    last_error: str = ""
+    state: str = "waiting"
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class World:
+    """What a run takes from outside: nothing in here is reached for anywhere else."""
+
+    environ: Mapping[str, str]
+    base: Path
+    say: Callable[[str], None] = lambda _: None
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    rng: random.Random = field(default_factory=random.Random)
+
+
+def pause(world: World, stop: asyncio.Event) -> Callable[[float], Awaitable[None]]:
+    """A sleep that ends early when the run is told to stop."""
+
+    async def sleep(seconds: float) -> None:
+        waits = [asyncio.ensure_future(world.sleep(seconds)), asyncio.ensure_future(stop.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+
+    return sleep

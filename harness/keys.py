@@ -1,0 +1,73 @@
+"""Keys: from the environment, or from a secrets file beside the config. They are never written anywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.config import Called, Campaign, Local
+from harness.errors import ConfigError, EndpointError
+
+_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+_MAX_BYTES = 100_000
+
+
+def environment(campaign: Campaign, base: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, over what the campaign's secrets file says. `ConfigError` if that file cannot be read."""
+    if campaign.secrets is None:
+        return environ
+    return {**read_secrets(base / campaign.secrets), **environ}
+
+
+def read_secrets(path: Path) -> dict[str, str]:
+    """NAME=value lines, quotes and ``export`` allowed, # for comments. No error repeats a value."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path}: larger than {_MAX_BYTES:,} bytes", "is this the secrets file?")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as e:
+        raise ConfigError(f"{path}: {e.strerror or e}", "`secrets:` names a file of NAME=value lines") from e
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8", "save the file as UTF-8") from None
+    found = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ConfigError(f"{path}:{number}: not NAME=value", "write one key a line: EXAMPLE_API_KEY=...")
+        name, value = match.groups()
+        found[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    return found
+
+
+def open_to_others(campaign: Campaign, base: Path) -> str | None:
+    """A warning if other users of the machine can read the secrets file."""
+    if campaign.secrets is None:
+        return None
+    path = base / campaign.secrets
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None  # reading it says what is wrong
+    return f"{path}: others can read this file; chmod 600 {path}" if mode & 0o077 else None
+
+
+def key_of(endpoint: Called, environ: Mapping[str, str]) -> str | None:
+    """The key an endpoint's config names, from the environment; `EndpointError` if it is not there."""
+    if isinstance(endpoint, Local) or endpoint.api_key_env is None:
+        return None
+    key = environ.get(endpoint.api_key_env, "").strip()
+    if not key:
+        raise EndpointError(
+            f"endpoint {endpoint.name!r}: environment variable {endpoint.api_key_env} is not set",
+            f"export {endpoint.api_key_env}=... and run again, or write it into a file that `secrets:` names",
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise EndpointError(
+            f"endpoint {endpoint.name!r}: the key in {endpoint.api_key_env} has characters that no header can carry",
+            "copy it again: only letters, digits and signs",
+        )
+    return key
