@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -63,6 +63,11 @@ class Response:
     received_at: str = ""  # UTC, ISO 8601
 
 
+def _take(column: Any, rows: Sequence[int]) -> Any:
+    """Some rows of a column; one that is not in memory stays where it is."""
+    return column.take(rows) if hasattr(column, "take") else [column[r] for r in rows]
+
+
 @dataclass(frozen=True)
 class Responses:
     """All answers of a campaign as columns, sorted by (prompt, model, sample).
@@ -117,12 +122,19 @@ class Responses:
             prompts=prompts,
             start=np.concatenate([[0], np.cumsum(counts.ravel())]).astype(np.int64),
             asked=asked,
-            outcome=[self.outcome[r] for r in rows],
-            text=[self.text[r] for r in rows],
-            reasoning=[self.reasoning[r] for r in rows],
-            logprobs=[self.logprobs[r] for r in rows],
-            prompt_tokens=[self.prompt_tokens[r] for r in rows],
+            outcome=_take(self.outcome, rows),
+            text=_take(self.text, rows),
+            reasoning=_take(self.reasoning, rows),
+            logprobs=_take(self.logprobs, rows),
+            prompt_tokens=_take(self.prompt_tokens, rows),
         )
+
+    def loaded(self) -> Responses:
+        """The same table with every column in memory, for a worker that cannot read the store."""
+        columns: dict[str, Any] = {
+            c: list(getattr(self, c)) for c in ("outcome", "text", "reasoning", "logprobs", "prompt_tokens")
+        }
+        return replace(self, **columns)
 
     def with_twin(self, name: str, twin: str) -> Responses:
         """The same table in which every second sample of one model is another model's: a known positive."""

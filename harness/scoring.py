@@ -19,6 +19,7 @@ from harness.channels.reading import answers
 from harness.channels.samples import logprob_kernels, text_kernels
 from harness.channels.seen import observations
 from harness.channels.stage import compare
+from harness.collect.columns import stored_table
 from harness.collect.endpoints import recorded
 from harness.collect.store import Store
 from harness.config import Recorded
@@ -69,8 +70,8 @@ def read_responses(plan: Plan) -> Responses:
         for e in plan.campaign.endpoints:
             if isinstance(e, Recorded):  # nobody knows what was put to it: a gap counts as not answered
                 asked[[p.family == recorded.FAMILY for p in prompts], model_at[e.name]] = True
-        table = Responses.of(names, prompts, store.responses(), asked)
-    if not table.text:
+        table = stored_table(store, names, prompts, asked)
+    if not len(table.text):
         raise StoreError(f"{plan.folder}: no answers are stored here", "run `harness run` first")
     return table
 

@@ -53,7 +53,8 @@ def _apply(channel: Channel, part: Responses) -> Similarity | None:
 def _spread(tasks: Sequence[tuple[Channel, Responses]], executor: str) -> list[Similarity | None]:
     from joblib import Parallel, delayed, parallel_config
 
-    work = [delayed(_apply)(channel, part) for channel, part in tasks]
+    # A generator, so that parts of a table that stays in the store are read when their turn comes.
+    work = (delayed(_apply)(c, part if executor == "local" else part.loaded()) for c, part in tasks)
     if executor == "local":
         return list(Parallel(n_jobs=-1)(work))
     try:

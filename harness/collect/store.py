@@ -111,16 +111,8 @@ class Store:
 
     def add_failure(self, job: Job, error: CallError, at: str) -> None:
         """Record that a call failed for now; running again asks it again."""
-        row = (
-            job.endpoint,
-            job.prompt,
-            job.sample,
-            job.request_hash,
-            error.kind,
-            error.status,
-            _storable(str(error)),
-            at,
-        )
+        key = job.endpoint, job.prompt, job.sample, job.request_hash
+        row = *key, error.kind, error.status, _storable(str(error)), at
         with self._transaction():
             self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
@@ -202,6 +194,13 @@ class Store:
         )
         for row in self._db.execute(query):
             yield Response(*row)
+
+    def heads(self) -> Iterator[tuple[int, str, str, int, str, int | None]]:
+        """(row, endpoint, prompt, sample, outcome, prompt tokens) of the plan's answers, texts left where they are."""
+        yield from self._db.execute(
+            "SELECT responses.rowid, endpoint, prompt, sample, outcome, prompt_tokens FROM plan "
+            "JOIN responses USING (endpoint, prompt, sample, request_hash)"
+        )
 
     def all_responses(self) -> Iterator[Response]:
         """All answers, also those to earlier plans, by key."""
