@@ -18,7 +18,22 @@ from fault_server import FaultServer
 from running import KEY
 
 Done = subprocess.CompletedProcess[str]
-COMMANDS = ["", "init", "check", "run", "score", "export", "prompts", "prompts list", "prompts show", "prompts check"]
+COMMANDS = [
+    "",
+    "init",
+    "check",
+    "run",
+    "score",
+    "export",
+    "import",
+    "merge",
+    "verify",
+    "pack",
+    "prompts",
+    "prompts list",
+    "prompts show",
+    "prompts check",
+]
 
 
 def command(*args: str | Path) -> list[str]:
