@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,7 +35,8 @@ from harness.inference.likelihood import LikelihoodTable, shipped_text
 from harness.inference.teaching import teaching
 from harness.inference.verdicts import decide
 from harness.loading import read_text
-from harness.report.manifest import CALIBRATION, manifest_json
+from harness.report.html import Material, report_html
+from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
 from harness.responses import Responses
 from harness.similarity import Similarity
@@ -155,6 +156,22 @@ def calibrate_campaign(plan: Plan, pairs: Path, channel: str, out: Path | None) 
     return [_replace(path, text) for path, text in files.items()], checks
 
 
+def _material(plan: Plan, scores: Scores, known: Mapping[str, Any]) -> Material:
+    return Material(
+        campaign=plan.campaign.campaign,
+        alpha=plan.campaign.analysis.alpha,
+        roles={e.name: (e.role, e.lineage or "") for e in plan.campaign.endpoints},
+        findings=scores.findings,
+        similarities=scores.similarities,
+        responses=scores.responses,
+        details=scores.details,
+        observations=scores.observations,
+        attributions=scores.attributions,
+        calibration=LikelihoodTable.from_json(_calibration(plan)),
+        facts=known,
+    )
+
+
 def write(plan: Plan, scores: Scores, outputs: Mapping[str, str] | None = None) -> list[Path]:
     """Write the campaign's files, whole or not at all; returns their paths."""
     files = {"summary.csv": summary_csv(scores.findings), "evidence.csv": evidence_csv(scores.findings)}
@@ -164,7 +181,9 @@ def write(plan: Plan, scores: Scores, outputs: Mapping[str, str] | None = None) 
         files["attribution.csv"] = attribution_csv(scores.attributions)
     files |= outputs or {}
     files[CALIBRATION] = _calibration(plan)
-    files["manifest.json"] = manifest_json(plan.campaign, plan.prompt_hashes, plan.folder / STORE, files)
+    known = facts(plan.campaign, plan.prompt_hashes, plan.folder / STORE)
+    files = {"report.html": report_html(_material(plan, scores, known)), **files}
+    files["manifest.json"] = manifest_json(known, files)
     paths = []
     for name, text in files.items():
         paths.append(_replace(plan.folder / name, text))

@@ -47,10 +47,10 @@ class Detail:
     combined: Floats
     channels: tuple[ChannelDetail, ...]
 
-    def at_least_as_close(self) -> tuple[int, int]:
-        """(pairs of the pool at least as close as the accused one, itself among them; pairs in all)."""
+    def place(self) -> tuple[int, int]:
+        """Rank of the accused pair, 1 the closest (a tie shares it: in a pool of four, pairs tie), and pairs in all."""
         scores = self.combined[np.triu_indices(len(self.names), 1)]
-        return int((scores >= self.combined[0, 1] - 1e-12).sum()), int(np.isfinite(scores).sum())
+        return 1 + int((scores > self.combined[0, 1] + 1e-9).sum()), int(np.isfinite(scores).sum())
 
 
 def detail(

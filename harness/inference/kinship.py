@@ -170,7 +170,7 @@ def _channel(s: Similarity, v: Floats, rounds: int, rng: np.random.Generator, no
     matrix = excess(v)
     raw = _mean(v)
     others = raw[np.triu_indices(len(raw), 1)][1:]  # every pair but the accused one, which comes first
-    low, high = _interval([v], np.ones(1), rounds, rng)
+    low, high = _interval([v], np.ones(1), rounds, rng, scaled=False)
     return ChannelEvidence(
         channel=s.channel,
         sees=s.sees,
@@ -188,8 +188,10 @@ def _channel(s: Similarity, v: Floats, rounds: int, rng: np.random.Generator, no
     )
 
 
-def _interval(values: Sequence[Floats], weights: Floats, rounds: int, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % bootstrap interval of the accused pair's effect over prompts."""
+def _interval(
+    values: Sequence[Floats], weights: Floats, rounds: int, rng: np.random.Generator, scaled: bool = True
+) -> tuple[float, float]:
+    """95 % bootstrap interval of the accused pair's effect over prompts, scaled as `combine` does or not."""
     draws = np.zeros((len(values), rounds))
     for row, v in enumerate(values):
         residuals = additive_residuals(v)
@@ -197,7 +199,7 @@ def _interval(values: Sequence[Floats], weights: Floats, rounds: int, rng: np.ra
         pair = residuals[:, 0, 1]
         pair = pair[np.isfinite(pair)]
         means = pair[rng.integers(0, len(pair), (rounds, len(pair)))].mean(1) / noise
-        spread = max(float(np.sqrt(np.nanmean(excess(v) ** 2))), TINY) if len(values) > 1 else 1.0
+        spread = max(float(np.sqrt(np.nanmean(excess(v) ** 2))), TINY) if scaled else 1.0
         draws[row] = means / spread
     low, high = np.quantile(weights @ draws, [0.025, 0.975])
     return float(low), float(high)

@@ -28,12 +28,12 @@ _PACKAGES = (
 )
 
 
-def manifest_json(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path, files: Mapping[str, str]) -> str:
-    """The manifest as JSON text. The config holds no keys by construction, only names of variables."""
+def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path) -> dict[str, Any]:
+    """All of the manifest but the files. The config holds no keys by construction, only names of variables."""
     config = public_config(campaign)
     endpoints, failures = endpoint_summary(store)
     responses, prompts, reused = store_hashes(store)
-    content = {
+    return {
         "format": 1,
         "store_format": FORMAT,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -44,13 +44,17 @@ def manifest_json(campaign: Campaign, prompt_hashes: Mapping[str, str], store: P
         "stored_prompts_sha256": prompts,
         "responses_sha256": responses,
         "reused": reused,
-        "files_sha256": {name: _sha(text) for name, text in sorted(files.items())},
         "endpoints": endpoints,
         "failures": failures,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "packages": packages(),
     }
+
+
+def manifest_json(known: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """The manifest as JSON text: ``known`` from `facts`, and the hashes of the files by name."""
+    content = {**known, "files_sha256": {name: _sha(text) for name, text in sorted(files.items())}}
     return json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 

@@ -1,0 +1,28 @@
+"""docs/report.png, the picture in the README: the first screen of the default campaign's report.
+
+Run it after ``harness run config.yaml``, with Chromium and selenium installed: ``python docs/make_screenshot.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+
+def main(report: Path, out: Path) -> None:
+    """Photograph the top of a report, 1200 x 1500."""
+    from browser import browser, dark, resize
+
+    with tempfile.TemporaryDirectory() as profile, browser(Path(profile)) as driver:
+        resize(driver, 1200, 1500)
+        dark(driver, False)
+        driver.get(report.as_uri())
+        driver.save_screenshot(str(out))
+
+
+if __name__ == "__main__":
+    main(ROOT / "results" / "nova" / "report.html", ROOT / "docs" / "report.png")

@@ -1,0 +1,250 @@
+"""Geometry of the report's figures: numbers in, coordinates out; templates/figures.j2 draws them as inline SVG.
+
+Our own SVG and no plotting library: a page without network or `eval` cannot use one that draws in the browser, a static
+renderer would add 30 MB to every installation, and lines of our own take colour from CSS (dark mode, print) and carry
+titles for a screen reader. Coordinates are in CSS pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import dendrogram, linkage
+from scipy.spatial.distance import squareform
+
+from harness.inference.detail import Detail, Overview
+from harness.inference.findings import Finding
+from harness.inference.likelihood import ScoreLine
+
+Floats = NDArray[np.float64]
+WIDTH, LEFT, RIGHT = 680.0, 130.0, 20.0
+ROW = 40.0
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear scale from ``low``..``high`` to ``start``..``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
+
+    @property
+    def ticks(self) -> list[Tick]:
+        """Five or so round numbers."""
+        rough = (self.high - self.low) / 5
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
+        first = math.ceil(self.low / step)
+        marks = [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+        return [Tick(self(v), f"{v:.10g}") for v in marks]
+
+
+def axis(values: Sequence[float], start: float, end: float) -> Axis:
+    """A scale that holds all finite values and zero, with a little room."""
+    finite = [v for v in values if math.isfinite(v)] + [0.0]
+    low, high = min(finite), max(finite)
+    room = (high - low or 1.0) * 0.06
+    return Axis(low - room, high + room, start, end)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One pair of a strip plot; ``y`` is jittered by a fixed pattern so that dots do not hide one another."""
+
+    x: float
+    y: float
+    label: str
+    accused: bool
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Where the accused pair lies among all pairs of the pool, a row a channel, combined first."""
+
+    axis: Axis
+    height: float
+    rows: tuple[tuple[str, float, tuple[Dot, ...], str], ...]  # name, y, dots, rank in words
+
+
+def strip(d: Detail) -> Strip:
+    """Every channel in units of its own spread, so that one axis serves all."""
+    matrices = [("combined", d.combined), *((c.channel, c.matrix) for c in d.channels)]
+    upper = np.triu_indices(len(d.names), 1)
+    pairs = [f"{d.names[i]} with {d.names[j]}" for i, j in zip(*upper, strict=True)]
+    scaled = [(name, m[upper] / max(float(np.sqrt(np.nanmean(m[upper] ** 2))), 1e-9)) for name, m in matrices]
+    scale = axis([float(v) for _, row in scaled for v in row], LEFT, WIDTH - RIGHT)
+    rows = []
+    for r, (name, row) in enumerate(scaled):
+        y = 24.0 + ROW * r
+        dots = [
+            Dot(scale(float(v)), y + ((i * 7) % 11 - 5) * 1.6, f"{pairs[i]}: {v:.2f}", i == 0)
+            for i, v in enumerate(row)
+            if math.isfinite(v)
+        ]
+        rank = 1 + int((row > row[0] + 1e-9).sum())
+        rows.append((name, y, tuple(reversed(dots)), f"{rank} of {len(dots)}"))
+    return Strip(scale, 24.0 + ROW * len(rows) + 22.0, tuple(rows))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One channel of a forest plot."""
+
+    name: str
+    note: str
+    y: float
+    x: float
+    low: float | None
+    high: float | None
+    text: str
+    counted: bool
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Effects of a finding's channels with their intervals."""
+
+    axis: Axis
+    height: float
+    bars: tuple[Bar, ...]
+
+
+def forest(f: Finding) -> Forest | None:
+    """None where no channel has an effect."""
+    rows = [
+        (e.channel, e.sees, e.effect, e.effect_low, e.effect_high, e.sees != "reported" and "abstains" not in e.note)
+        for e in f.evidence
+        if math.isfinite(e.effect)
+    ]
+    if not rows:
+        return None
+    scale = axis([v for row in rows for v in row[2:5]], LEFT, WIDTH - 140)
+    bars = []
+    for i, (name, sees, effect, low, high, counted) in enumerate(rows):
+        whole = math.isfinite(low) and math.isfinite(high)
+        text = f"{effect:.2f}" + (f" [{low:.2f}, {high:.2f}]" if whole else "")
+        left, right = (scale(low), scale(high)) if whole else (None, None)
+        bars.append(Bar(name, sees, 22.0 + 34.0 * i, scale(effect), left, right, text, counted))
+    return Forest(scale, 22.0 + 34.0 * len(bars) + 18.0, tuple(bars))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A square of the heat map; ``strength`` 0..1 is its opacity."""
+
+    x: float
+    y: float
+    strength: float
+    sign: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Residual similarity of all models, in the order of the tree beside it."""
+
+    names: tuple[str, ...]
+    size: float
+    left: float
+    top: float
+    tree: float
+    cells: tuple[Cell, ...]
+    branches: tuple[str, ...]  # points of polylines
+
+    @property
+    def width(self) -> float:
+        """Of the whole figure."""
+        return self.left + self.size * len(self.names) + self.tree + 12
+
+    @property
+    def height(self) -> float:
+        """Of the whole figure."""
+        return self.top + self.size * len(self.names) + 8
+
+
+def heat(o: Overview) -> Heat | None:
+    """Average linkage on (largest residual - residual); None for fewer than three models."""
+    m = len(o.names)
+    if m < 3 or not np.isfinite(o.matrix[np.triu_indices(m, 1)]).all():
+        return None
+    distance = np.nanmax(o.matrix) - (o.matrix + o.matrix.T) / 2
+    np.fill_diagonal(distance, 0.0)
+    links = linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+    tree = dendrogram(links, no_plot=True)
+    order = tree["leaves"]
+    size = max(16.0, min(34.0, 420.0 / m))
+    left, room = 10.0 + 7.2 * max(len(_short(n)) for n in o.names), 150.0
+    top = left
+    most = float(np.nanmax(np.abs(o.matrix))) or 1.0
+    cells = [
+        Cell(
+            round(left + size * c, 1), round(top + size * r, 1), round(abs(float(v := o.matrix[i, j])) / most, 3),
+            "plus" if v > 0 else "minus", f"{o.names[i]} with {o.names[j]}: {v:.2f}",
+        )
+        for r, i in enumerate(order) for c, j in enumerate(order) if i != j
+    ]  # fmt: skip
+    deepest = max(max(d) for d in tree["dcoord"]) or 1.0
+    start = left + size * m + 6
+    branches = [
+        " ".join(
+            f"{start + room * d / deepest:.1f},{top + size * (i / 10.0):.1f}"
+            for i, d in zip(icoord, dcoord, strict=True)
+        )
+        for icoord, dcoord in zip(tree["icoord"], tree["dcoord"], strict=True)
+    ]
+    return Heat(tuple(_short(o.names[i]) for i in order), size, left, top, room, tuple(cells), tuple(branches))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 28 else f"{name[:27]}…"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Lines of a plot in a frame: ``x`` and ``y`` are its axes, points are those of polylines."""
+
+    x: Axis
+    y: Axis
+    lines: tuple[tuple[str, str], ...]  # class, points
+    marks: tuple[tuple[float, float, str], ...] = ()
+
+
+def ratio_line(line: ScoreLine, scores: Sequence[tuple[float, str]]) -> Curve:
+    """log10 LR against the effect of the calibrated channel, flat at its bounds, with the pairs that were judged."""
+    finite = [s for s, _ in scores if math.isfinite(s)]
+    x = axis([-1.5, 4.0, *finite], 60.0, WIDTH - RIGHT)
+    y = axis([line.lower, line.upper, 2.0, -2.0], 250.0, 14.0)
+    grid = np.linspace(x.low, x.high, 160)
+    points = " ".join(f"{x(float(a))},{y(float(b))}" for a, b in zip(grid, line.transform(grid), strict=True))
+    marks = tuple((x(s), y(float(line.transform([s])[0])), name) for s, name in scores if math.isfinite(s))
+    return Curve(x, y, (("known", points),), marks)
+
+
+def tippett_curve(
+    at: Sequence[float], kin: Sequence[float], unrelated: Sequence[float], asked: Sequence[tuple[float, str]]
+) -> Curve:
+    """Share of known pairs that reach each log10 LR; marks: the ratios of this campaign."""
+    x = axis([*at, *(v for v, _ in asked)], 60.0, WIDTH - RIGHT)
+    y = Axis(0.0, 1.04, 250.0, 14.0)
+    lines = [
+        (name, " ".join(f"{x(a)},{y(b)}" for a, b in zip(at, shares, strict=True)))
+        for name, shares in (("kin", kin), ("unrelated", unrelated))
+    ]
+    return Curve(x, y, tuple(lines), tuple((x(v), y(0.0), name) for v, name in asked if math.isfinite(v)))

@@ -1,0 +1,213 @@
+"""report.html: one file that needs no network, cannot run what a model said, and reads like a page of print.
+
+Jinja escapes everything; a strict Content-Security-Policy (only this style and this script, by hash) stands behind it
+in case that ever fails. No attribute holds code or style, so the policy needs no exception.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.channels.observed import Observation
+from harness.channels.reading import first_answer
+from harness.inference.detail import Detail, overview
+from harness.inference.findings import Finding
+from harness.inference.likelihood import LikelihoodTable
+from harness.report import figures, words
+from harness.report.passages import Piece, harmless, shared_runs
+from harness.responses import Responses
+from harness.similarity import Similarity
+
+if TYPE_CHECKING:
+    from harness.inference.attribution import Attribution
+
+BUDGET = 2_500_000  # characters of answers in one file, so that it stays under 15 MB whatever they are
+LONGEST, SHORTEST = 6000, 240  # characters of one answer
+MOST_DOTS = 25_000  # of all strip plots; beyond, only the combined row is drawn
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that goes into a report. ``roles`` maps a model to (role, lineage); ``facts`` is the manifest so far."""
+
+    campaign: str
+    alpha: float
+    roles: Mapping[str, tuple[str, str]]
+    findings: Sequence[Finding]
+    similarities: Sequence[Similarity]
+    responses: Responses
+    details: Sequence[Detail]
+    observations: Sequence[Observation]
+    attributions: Sequence[Attribution]
+    calibration: LikelihoodTable
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One verdict with its sentences."""
+
+    key: str
+    finding: Finding
+    tone: str
+    mark: str
+    meaning: str
+    asked: str
+    close: str
+    compared: str
+    error_rate: str
+    innocent: tuple[str, ...]
+    forest: figures.Forest | None
+
+
+@dataclass(frozen=True)
+class Telling:
+    """One prompt with both answers in pieces."""
+
+    channel: str
+    side: str
+    prompt: str
+    family: str
+    text: str
+    contribution: float
+    similarity: float
+    unit: str
+    suspect: Sequence[Piece]
+    candidate: Sequence[Piece]
+
+
+def report_html(m: Material) -> str:
+    """The report as one HTML text."""
+    style, script = _asset("report.css"), _asset("report.js")
+    environment = Environment(
+        loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, finalize=_shown,
+    )  # fmt: skip
+    strips = [(d, figures.strip(d if _dots(m.details) <= MOST_DOTS else _combined_only(d))) for d in m.details]
+    page = overview(m.similarities)
+    return environment.get_template("report.html.j2").render(
+        m=m,
+        style=Markup(style),  # noqa: S704 (our own files)
+        script=Markup(script),  # noqa: S704
+        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'",
+        cards=[_card(i, f, m) for i, f in enumerate(m.findings)],
+        strips=strips,
+        page=page,
+        heat=figures.heat(page) if page else None,
+        curve=_curve(m),
+        described=_described(m.calibration),
+        telling=_telling(m),
+        observed=_by_channel(m.observations),
+        coverage=_coverage(m),
+        glossary=words.GLOSSARY,
+        families=sorted({p.family for p in m.responses.prompts}),
+    )
+
+
+def _shown(value: object) -> object:
+    """Whatever reaches the page is harmless text first; Markup is ours."""
+    if isinstance(value, float):
+        return "–" if value != value else f"{value:.3g}"
+    return harmless(value, 1_000_000) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def _asset(name: str) -> str:
+    return (files("harness.report") / "templates" / name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _card(i: int, f: Finding, m: Material) -> Card:
+    tone, mark, meaning = words.MEANS[f.verdict]
+    d = next((d for d in m.details if (d.suspect, d.candidate) == (f.suspect, f.candidate)), None)
+    close = "No effect could be computed."
+    if f.effect == f.effect:
+        close = f"Effect {f.effect:.2f}" + (
+            f" [{f.effect_low:.2f} to {f.effect_high:.2f}]" if f.effect_low == f.effect_low else ""
+        )
+        close += (
+            "; 0 is what unrelated models have on average." if f.question != "identity" else "; 0 is no difference."
+        )
+    if d and f.question == "kinship":
+        above, pairs = d.place()
+        place = "the closest pair" if above == 1 else f"number {above} of {pairs} pairs"
+        close += f" Among all {pairs} pairs of these {len(d.names)} models it is {place}."
+    k = len(f.control_lineages)
+    compared = f"{k} control {'lineage' if k == 1 else 'lineages'}: {', '.join(f.control_lineages)}." if k else "None."
+    return Card(
+        f"v{i}", f, tone, mark, meaning, words.asked(f), close, compared, words.error_rate(f, m.alpha),
+        words.innocent(f), figures.forest(f),
+    )  # fmt: skip
+
+
+def _dots(details: Sequence[Detail]) -> int:
+    return sum(len(d.names) ** 2 // 2 * (1 + len(d.channels)) for d in details)
+
+
+def _combined_only(d: Detail) -> Detail:
+    return Detail(d.suspect, d.candidate, d.names, d.combined, ())
+
+
+def _curve(m: Material) -> tuple[str, figures.Curve] | None:
+    """The Tippett plot if the calibration holds its points, else its line at this campaign's size."""
+    judged = [f for f in m.findings if f.log10_lr == f.log10_lr]
+    if points := m.calibration.about.get("tippett"):
+        asked = [(f.log10_lr, f"{f.suspect} / {f.candidate}") for f in judged]
+        return "tippett", figures.tippett_curve(points["log10_lr"], points["kin"], points["unrelated"], asked)
+    scores = [
+        (e.effect, f"{f.suspect} / {f.candidate}")
+        for f in judged for e in f.evidence if e.channel == m.calibration.channel
+    ]  # fmt: skip
+    size = (len(judged[0].control_lineages), judged[0].prompts) if judged else (16, 100)
+    line = m.calibration.line(*size)
+    return ("line", figures.ratio_line(line, scores)) if line else None
+
+
+def _described(table: LikelihoodTable) -> dict[str, str]:
+    """What the calibration says of itself, in a few rows."""
+    known = {"h1": "One side", "h2": "Other side", "source": "Fitted on", "models": "Models", "lineages": "Lineages",
+             "fitted_at": "Fitted at", "limits": "Limits"}  # fmt: skip
+    return {label: str(table.about[key]) for key, label in known.items() if key in table.about}
+
+
+def _telling(m: Material) -> list[tuple[Detail, list[Telling]]]:
+    total = sum(len(c.telling) for d in m.details for c in d.channels)
+    most = max(SHORTEST, min(LONGEST, BUDGET // max(2 * total, 1)))
+    at = {p.id: i for i, p in enumerate(m.responses.prompts)}
+    return [
+        (d, [_one(m.responses, d, t, at[t.prompt], most) for c in d.channels for t in c.telling]) for d in m.details
+    ]
+
+
+def _one(table: Responses, d: Detail, t: Any, at: int, most: int) -> Telling:
+    a, b = (harmless(first_answer(table, at, table.models.index(n)) or "", most) for n in (d.suspect, d.candidate))
+    prompt = table.prompts[at]
+    suspect, candidate = shared_runs(a, b)
+    return Telling(
+        t.channel, "for" if t.contribution > 0 else "against", prompt.id, prompt.family, harmless(prompt.text, 1500),
+        t.contribution, t.similarity, t.unit, suspect, candidate,
+    )  # fmt: skip
+
+
+def _by_channel(observations: Sequence[Observation]) -> dict[str, list[Observation]]:
+    out: dict[str, list[Observation]] = {}
+    for o in observations:
+        out.setdefault(o.channel, []).append(o)
+    return out
+
+
+def _coverage(m: Material) -> list[tuple[str, list[float]]]:
+    return [(name, [float(s.coverage[i]) for s in m.similarities]) for i, name in enumerate(m.responses.models)]
