@@ -183,7 +183,19 @@ def _first_error(document: Document, error: ValidationError) -> ConfigError:
     if first["type"] == "missing":
         return ConfigError(f"{where}: {name or 'the file'}: `{first['loc'][-1]}` is missing", "add it" + more)
     message = first["msg"].removeprefix("Value error, ")
+    if not at:
+        where = f"{document.path}:{_line_of_endpoint(document, message)}"
     return ConfigError(f"{where}: {name or 'the campaign'}: {message}", f"mend it{more}")
+
+
+def _line_of_endpoint(document: Document, message: str) -> int:
+    """Line of the last endpoint that a message about the whole campaign names in quotes; else of the endpoints."""
+    values = document.values.get("endpoints")
+    for i in reversed(range(len(values) if isinstance(values, list) else 0)):
+        name = values[i].get("name") if isinstance(values[i], dict) else None
+        if isinstance(name, str) and repr(name).casefold() in message.casefold():
+            return document.line(("endpoints", i, "name"))
+    return document.line(("endpoints",))
 
 
 def _written(document: Document, loc: tuple[str | int, ...]) -> Path_:

@@ -89,7 +89,8 @@ def test_a_key_in_the_file_is_refused_and_not_repeated(tmp_path: Path, line: str
 
 
 def test_endpoint_names_differ_even_in_case(tmp_path: Path) -> None:
-    assert "two endpoints are called 'control-1'" in str(refused(tmp_path, GOOD.replace("control-2", "Control-1")))
+    error = refused(tmp_path, GOOD.replace("control-2", "Control-1"))
+    assert "config.yaml:11: the campaign: two endpoints are called 'control-1'" in error.message
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "x" * 65, "a\\u0000b"])
@@ -100,17 +101,19 @@ def test_names_cannot_leave_the_results_folder(tmp_path: Path, name: str) -> Non
 def test_candidate_without_controls(tmp_path: Path) -> None:
     text = "\n".join(x for x in GOOD.split("\n") if "control-2" not in x)
     error = refused(tmp_path, text)
-    assert "candidate 'candidate' has 1 control lineage(s)" in error.message
+    assert "config.yaml:9: the campaign: candidate 'candidate' has 1 control lineage(s)" in error.message
 
 
 def test_control_of_the_candidates_own_lineage(tmp_path: Path) -> None:
     extra = "  - {name: kin, role: control, lineage: a, kind: openai-chat, model: m}\n"
-    assert "control 'kin' is of candidate 'candidate'" in refused(tmp_path, GOOD + extra).message
+    assert "config.yaml:12: the campaign: control 'kin' is of candidate" in refused(tmp_path, GOOD + extra).message
 
 
 def test_missing_lineage_and_missing_roles(tmp_path: Path) -> None:
     assert "lineage" in refused(tmp_path, GOOD.replace(", lineage: b", "")).message
-    assert "role: suspect" in refused(tmp_path, GOOD.replace("role: suspect", "role: control\n    lineage: d")).message
+    error = refused(tmp_path, GOOD.replace("role: suspect", "role: control\n    lineage: d"))
+    assert "config.yaml:4: " in error.message
+    assert "role: suspect" in error.message
 
 
 def test_bom_and_crlf_are_read(tmp_path: Path) -> None:
