@@ -116,7 +116,7 @@ def collect(config: str, report: Any = None) -> None:
 def context() -> Any:
     """Processes that start fast: what they need is imported once, before."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["harness.campaign", "harness.running", "benchmarks.storm"])
+    found.set_forkserver_preload(["harness.campaign", "harness.running"])
     return found
 
 
