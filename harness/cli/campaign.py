@@ -95,6 +95,7 @@ def _finish(plan: Plan, as_json: bool) -> None:
         show(terminal.findings_json(scores.findings))
     else:
         terminal.print_findings(scores.findings, sys.stdout)
+        terminal.print_attributions(scores.attributions, sys.stdout)
     tell("\n".join(f"wrote {os.path.relpath(p)}" for p in paths))
 
 

@@ -7,9 +7,12 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from harness.inference.findings import Finding
+
+if TYPE_CHECKING:
+    from harness.inference.attribution import Attribution
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -25,6 +28,8 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
     from rich.table import Table
 
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
+    if not findings:
+        return
     table = Table(title=None, box=None, header_style="bold", pad_edge=False)
     for name in ("question", "suspect", "candidate", "verdict", "p", "p adj.", "log10 LR", "controls"):
         table.add_column(name, no_wrap=True)
@@ -40,6 +45,17 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
             console.print(f"  {_evidence(f, e)}", markup=False)
         for limit in f.limits:
             console.print(f"  limit: {plain(limit)}", markup=False)
+
+
+def print_attributions(attributions: Sequence[Attribution], stream: IO[str]) -> None:
+    """For each suspect the model it is put down to, the likeliest if it is a known one, and what speaks for none."""
+    for a in attributions:
+        likeliest = max(a.probabilities, key=lambda name: a.probabilities[name], default="")
+        known = f"; of the known models {likeliest} is the likeliest" if likeliest and likeliest != a.best else ""
+        stream.write(
+            f"\nattribution: {plain(a.suspect)} -> {plain(a.best)}{plain(known)} (an unknown model would look as "
+            f"sure with p = {_number(a.p_unknown)}, {a.answers} answers){f'; {plain(a.note)}' if a.note else ''}\n"
+        )
 
 
 def _evidence(f: Finding, e: Any) -> str:

@@ -130,8 +130,10 @@ def halfway(parent: Path, child: Mapping[str, Floats]) -> Mapping[str, Floats]:
 
 
 def relatives(parent: Path, folder: Path) -> Iterator[tuple[str, Mapping[str, Floats]]]:
-    """Name and weights of each trained relative, and of the merge."""
+    """Name and weights of each trained relative that is not there yet, and of the merge."""
     for recipe in (finetuned, lora, taught):
+        if (folder / f"{recipe.__name__}.gguf").exists():
+            continue
         torch.manual_seed(1)
         sys.stderr.write(f"{recipe.__name__}\n")
         weights = tensors(recipe(*load(parent), folder))
