@@ -131,7 +131,7 @@ def make(folder: Path, answers: int) -> Path:
 
 
 def _responses(keys: Iterator[Key]) -> Iterator[Response]:
-    rng, words = random.Random(7), vocabulary()  # noqa: S311
+    rng, words = random.Random(7), vocabulary()
     for key in keys:
         at = rng.randrange(len(words) - WORDS)
         text = " ".join(words[at : at + rng.randrange(WORDS // 2, WORDS)])
@@ -146,7 +146,7 @@ def vocabulary() -> list[str]:
 
         column = parquet.read_table(path, columns=["output"])["output"].slice(0, 3_000)
         return [w for text in column.to_pylist() if text for w in text.split()][:500_000]
-    rng = random.Random(1)  # noqa: S311
+    rng = random.Random(1)
     known = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randrange(2, 9))) for _ in range(30_000)]
     return rng.choices(known, k=500_000)
 
