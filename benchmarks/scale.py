@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
         f"{len(table.models)} models x {len(table.prompts)} prompts, {len(table.text)} answers, {os.cpu_count()} cores"
     )
     print(
-        "\n| channel | seconds: features and similarities | CPU seconds | seconds: all pairs | peak GiB |\n|---|---|---|---|---|"
+        "\n| channel | seconds: features and similarities | CPU seconds | seconds: all pairs | peak GiB |"
+        "\n|---|---|---|---|---|"
     )
     channels = load_channels()
     speaking = {}
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def alone(channel: Channel, table: Responses) -> Cost | None:
-    """Seconds and CPU seconds of the channel, seconds of its pairs, and peak GiB of the process; None if it has nothing to compare."""
+    """Seconds and CPU seconds of the channel, seconds of its pairs, peak GiB; None if it has nothing to compare."""
     context = multiprocessing.get_context("fork")
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(channel, table, theirs))
