@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.recorded import Collection, read
 from harness.channels import load_channels
 from harness.collect.store import Store
-from harness.inference.kinship import excess
+from harness.inference.pair_rank import excess
 from harness.responses import Responses
 from harness.similarity import Similarity
 

@@ -13,6 +13,7 @@ from harness.collect.store import Store
 from harness.config import Called, Recorded, Remote
 from harness.inference.pair_rank import controls_needed, smallest_p
 from harness.keys import open_to_others
+from harness.resembling import ENOUGH, described
 
 
 def dry_run_rows(plan: Plan) -> list[dict[str, Any]]:
@@ -59,8 +60,9 @@ def warnings(plan: Plan) -> list[str]:
                 f"{len(lineages)} control lineages for {candidate.name}: p cannot be below {floor:.2g}; "
                 f"{controls_needed(a.alpha)} are needed for {a.alpha:g}"
             )
-        elif "kinship" in a.questions and len(lineages) < 8:
-            notes.append(f"{len(lineages)} control lineages for {candidate.name}: 8 or more make steadier verdicts")
+        elif "kinship" in a.questions and len(lineages) < ENOUGH:
+            notes.append(f"{len(lineages)} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
+        notes += described(plan.campaign, candidate)
     for e in plan.campaign.endpoints:
         if isinstance(e, Remote) and provider_of(e).pins_upstream and not e.upstream:
             notes.append(f"{e.name}: {e.provider} may answer from several providers; `upstream:` pins one")

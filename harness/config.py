@@ -23,6 +23,7 @@ from harness.endpoints import (
     Strict,
     SurfaceName,
     Weights,
+    served,
 )
 
 __all__ = [
@@ -151,4 +152,9 @@ class Campaign(Strict):
             kin = [e.name for e in by_role["control"] if e.lineage == candidate.lineage]
             if kin:
                 raise ValueError(f"control {kin[0]!r} is of candidate {candidate.name!r}'s own lineage")
+            twins = [e.name for e in by_role["control"] if served(e) is not None and served(e) == served(candidate)]
+            if twins:
+                raise ValueError(
+                    f"control {twins[0]!r} is the same model at the same address as candidate {candidate.name!r}"
+                )
         return self

@@ -31,6 +31,14 @@ class _Endpoint(Strict):
         "many models of one lineage count once, and kin of the candidate never serve as controls.",
     )
     system_prompt: str | None = Field(None, description="Sent as the system message of every chat call.")
+    vendor: str | None = Field(None, description="Who made it. Used only to warn of controls of one maker.")
+    released: str | None = Field(
+        None, pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="YYYY-MM. Used only to warn of controls of another time."
+    )
+    parameters_b: PositiveFloat | None = Field(
+        None, description="Size in billions of parameters. Used only to warn of controls of another size."
+    )
+    reasoning: bool | None = Field(None, description="Whether it thinks before it answers. Used only to warn.")
     params: dict[str, Any] = Field({}, description="Sent in every request body as it stands, over all else.")
 
     @model_validator(mode="after")
@@ -189,3 +197,8 @@ class Recorded(_Endpoint):
 Remote = OpenAIChat | OpenAICompletions | OpenAIResponses
 Called = Remote | Local
 Endpoint = Annotated[Called | Recorded, Field(discriminator="kind")]
+
+
+def served(e: Endpoint) -> tuple[str, str] | None:
+    """What tells that two endpoints are one model at one address; None where nobody is called."""
+    return (str(e.base_url).rstrip("/"), e.model) if isinstance(e, OpenAIChat | OpenAICompletions) else None

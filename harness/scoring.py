@@ -38,6 +38,7 @@ from harness.loading import read_text
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
+from harness.resembling import observed
 from harness.responses import Responses
 from harness.similarity import Similarity
 
@@ -96,6 +97,8 @@ def score(plan: Plan) -> Scores:
             judged, copied = without_copies(similarities, suspect.name, candidate.name)
             kin = kinship(suspect, candidate, models, judged, twin, lr_table, settings)
             kin = replace(kin, limits=(*kin.limits, *copied))
+            names = [m.name for m in models if m.role == "control"]
+            kin = replace(kin, limits=(*kin.limits, *observed(table, candidate.name, names)))
             findings.append(kin)
             details.append(detail(suspect, candidate, models, judged, settings.min_coverage))
         if habits is not None:

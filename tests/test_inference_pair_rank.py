@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.inference.kinship import combine
+from harness.inference.combining import combine
 from harness.inference.pair_rank import (
     additive_residuals,
     controls_needed,

@@ -9,6 +9,8 @@ import numpy as np
 
 from harness.similarity import Similarity
 
+KEPT = 0.8  # of the control lineages that a channel must leave in the pool
+
 
 @dataclass(frozen=True)
 class Model:
@@ -66,6 +68,33 @@ def pool_for(
             best[str(model.lineage)] = (worst, model)
     controls = tuple(model for _, model in best.values())
     return Pool(suspect.name, candidate.name, controls, tuple(left_out))
+
+
+def agreed_pool(
+    suspect: Model,
+    candidate: Model,
+    models: Sequence[Model],
+    similarities: Sequence[Similarity],
+    min_coverage: float,
+) -> tuple[Pool, list[Similarity]]:
+    """The pool that most channels can share, and those channels, in the order given.
+
+    Channels join by the number of control lineages that they cover; one that would cost the pool more than a fifth of
+    its control lineages stays out, with a pool of its own, rather than take the controls from the others. Which one
+    that is depends on the controls' gaps only, not on the accused pair.
+    """
+
+    def pool(of: Sequence[Similarity]) -> Pool:
+        return pool_for(suspect, candidate, models, of, min_coverage)
+
+    joined: list[Similarity] = []
+    most = 0
+    for s in sorted(similarities, key=lambda s: -len(pool([s]).controls)):
+        size = len(pool([*joined, s]).controls)
+        if not joined or size >= KEPT * most:
+            joined.append(s)
+            most = max(most, size)
+    return pool(joined), [s for s in similarities if any(s is j for j in joined)]
 
 
 def _coverage(similarity: Similarity, name: str) -> float:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from harness.inference.controls import Model, Pool, pool_for, restrict
+from harness.inference.combining import combine, mean_over_prompts, reliabilities
+from harness.inference.controls import Model, Pool, agreed_pool, pool_for, restrict
+from harness.inference.faults import candidate_null, foreign
 from harness.inference.findings import NAN, ChannelEvidence, Finding, Settings, blank_finding
 from harness.inference.likelihood import LikelihoodTable, verbal
 from harness.inference.pair_rank import TINY, additive_residuals, excess, max_null_p, row_p, smallest_p
@@ -34,11 +36,16 @@ def kinship(
     """
     combined_in = [s for s in similarities if s.sees != "reported"]
     usable, notes = _covered(combined_in, (suspect.name, candidate.name), settings.min_coverage)
-    pool = pool_for(suspect, candidate, models, usable, settings.min_coverage)
-    notes += pool.left_out
+    pool, joined = agreed_pool(suspect, candidate, models, usable, settings.min_coverage)
+    odd = {s.channel: why for s in joined if (why := foreign(s, pool))}
+    counted = [s.channel for s in joined]
+    apart = [s for s in usable if s.channel not in counted]
+    usable = [s for s in joined if s.channel not in odd]
+    notes += [*pool.left_out, *odd.values()]
     blank = blank_finding("kinship", pool)
     if not usable or len(pool.controls) < 2:
-        why = "no channel has enough usable answers" if not usable else "fewer than two control lineages are usable"
+        why = next(iter(odd.values()), "no channel has enough usable answers")
+        why = why if not usable else "fewer than two control lineages are usable"
         return replace(blank, sentence=f"Cannot tell: {why}.", limits=tuple(notes))
     rng = np.random.default_rng(settings.seed)
     values = [restrict(s, pool.names) for s in usable]
@@ -48,15 +55,19 @@ def kinship(
         for s, v, w in zip(usable, values, weights, strict=True)
     )
     combined = combine(values)
-    if not np.isfinite(combined[0, 1]):
-        why = f"{suspect.name} and {candidate.name} have too few prompts in common with the controls"
-        return replace(blank, sentence=f"Cannot tell: {why}.", limits=tuple(notes))
-    if np.nanmax(np.abs(combined)) < TINY:
-        why = "all models answered alike, so that nothing tells one pair from another"
+    if why := _untestable(combined, pool):
         return replace(blank, sentence=f"Cannot tell: {why}.", limits=tuple(notes))
     p = max_null_p(combined, combined[0, 1])
     low, high = _interval(values, weights, settings.bootstrap, rng)
+    coverage = min(e.coverage for e in evidence)
+    for s in apart:
+        own = pool_for(suspect, candidate, models, [s], settings.min_coverage)
+        notes.append(f"{s.channel} covers {len(own.controls)} control lineages and stays out of the combined score")
+        if len(own.controls) >= 2:
+            note = f"own pool of {len(own.controls)} control lineages, not combined"
+            evidence += (_channel(s, restrict(s, own.names), settings.bootstrap, rng, note),)
     evidence += _reported(similarities, pool, settings, rng)
+    notes.append(candidate_null(usable, pool))
     notes += _rivals(combined, pool)
     notes += _self_checks(pool, usable, twin, settings)
     finding = replace(
@@ -68,11 +79,19 @@ def kinship(
         effect_low=low,
         effect_high=high,
         prompts=len({q for s in usable for q in s.prompts}),
-        coverage=min(e.coverage for e in evidence[: len(usable)]),
+        coverage=coverage,
         evidence=evidence,
     )
     finding, more = _with_likelihood(finding, table)
     return replace(finding, limits=(*notes, *more))
+
+
+def _untestable(combined: Floats, pool: Pool) -> str | None:
+    if not np.isfinite(combined[0, 1]):
+        return f"{pool.suspect} and {pool.candidate} have too few prompts in common with the controls"
+    if np.nanmax(np.abs(combined)) < TINY:
+        return "all models answered alike, so that nothing tells one pair from another"
+    return None
 
 
 def _rivals(matrix: Floats, pool: Pool) -> list[str]:
@@ -89,7 +108,7 @@ def _rivals(matrix: Floats, pool: Pool) -> list[str]:
 
 def _with_likelihood(f: Finding, table: LikelihoodTable) -> tuple[Finding, list[str]]:
     """log10 LR of the channel that the calibration knows, its interval that of the channel's effect."""
-    found = next((e for e in f.evidence if e.channel == table.channel), None)
+    found = next((e for e in f.evidence if e.channel == table.channel and e.note.startswith("weight")), None)
     k = len(f.control_lineages)
     line = table.line(k, found.prompts) if found else None
     if found is None or line is None:
@@ -100,44 +119,6 @@ def _with_likelihood(f: Finding, table: LikelihoodTable) -> tuple[Finding, list[
     found_lr = replace(f, log10_lr=float(value), log10_lr_low=float(low), log10_lr_high=float(high))
     found_lr = replace(found_lr, log10_lr_least=line.lower, log10_lr_most=line.upper, lr_words=verbal(float(value)))
     return found_lr, notes
-
-
-def combine(values: Sequence[Floats]) -> Floats:
-    """Mean over channels of the excess, each in units of its own spread and weighted by its reliability, (n, n).
-
-    One combined score and one rank of it is valid however dependent the channels are; multiplying p-values is not.
-    Spread and reliability are functions of the whole pool that do not know which pair is the accused one.
-    """
-    return combine_excess([excess(v) for v in values], reliabilities(values))
-
-
-def combine_excess(matrices: Sequence[Floats], weights: ArrayLike | None = None) -> Floats:
-    """As `combine`, of the excess of each channel; weights (c,), by default equal."""
-    scaled = [e / max(float(np.sqrt(np.nanmean(e**2))), TINY) for e in matrices]
-    out: Floats = np.average(scaled, axis=0, weights=None if weights is None else np.asarray(weights))
-    return out
-
-
-def reliabilities(values: Sequence[Floats]) -> Floats:
-    """How well a channel's even prompts foretell what its odd ones say of every pair of the pool, (c,), sum 1.
-
-    Split-half correlation stepped up to full length (Spearman 1910, Brown 1910), at least 0. A channel of few or noisy
-    prompts then cannot drown one that repeats itself.
-    """
-    raw = np.array([_split_half(v) for v in values])
-    return raw / raw.sum() if raw.sum() > 0 else np.full(len(raw), 1.0 / len(raw))
-
-
-def _split_half(values: Floats) -> float:
-    residuals = additive_residuals(values)
-    at = np.triu_indices(residuals.shape[-1], 1)
-    halves = [_mean(residuals[start::2])[at] for start in (0, 1)]
-    both = np.isfinite(halves[0]) & np.isfinite(halves[1])
-    a, b = halves[0][both], halves[1][both]
-    if len(a) < 3 or a.std() < TINY or b.std() < TINY:
-        return 0.0
-    r = max(0.0, float(np.corrcoef(a, b)[0, 1]))
-    return 2 * r / (1 + r)
 
 
 def _reported(
@@ -158,7 +139,7 @@ def _covered(
 ) -> tuple[list[Similarity], list[str]]:
     usable, notes = [], []
     for s in similarities:
-        worst = min((float(s.coverage[s.models.index(n)]), n) for n in names)
+        worst = min((float(np.nan_to_num(s.coverage[s.models.index(n)])), n) for n in names)  # NaN: never asked
         if worst[0] >= least:
             usable.append(s)
         else:
@@ -168,7 +149,7 @@ def _covered(
 
 def _channel(s: Similarity, v: Floats, rounds: int, rng: np.random.Generator, note: str) -> ChannelEvidence:
     matrix = excess(v)
-    raw = _mean(v)
+    raw = mean_over_prompts(v)
     others = raw[np.triu_indices(len(raw), 1)][1:]  # every pair but the accused one, which comes first
     low, high = _interval([v], np.ones(1), rounds, rng, scaled=False)
     return ChannelEvidence(
@@ -205,18 +186,10 @@ def _interval(
     return float(low), float(high)
 
 
-def _mean(values: Floats) -> Floats:
-    """Mean over prompts where there is one, NaN elsewhere: the diagonal has none."""
-    seen = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        out: Floats = np.where(seen, values, 0.0).sum(0) / seen.sum(0)
-    return out
-
-
 def _noise(residuals: Floats) -> float:
     """Spread of residuals from prompt to prompt, one number for the pool."""
     n = np.isfinite(residuals).sum(0).mean()
-    spread = _mean(residuals**2) - _mean(residuals) ** 2
+    spread = mean_over_prompts(residuals**2) - mean_over_prompts(residuals) ** 2
     return float(np.sqrt(np.nanmean(spread) * n / max(n - 1.0, 1.0)))
 
 
@@ -235,7 +208,8 @@ def _self_checks(
             )
     else:
         notes.append("no negative control: too few control lineages to pose one of them as the suspect")
-    usable = [s for s in twin if s.sees != "reported" and s.coverage[s.models.index(TWIN)] >= settings.min_coverage]
+    counted = [s.channel for s in similarities]
+    usable = [s for s in twin if s.channel in counted and s.coverage[s.models.index(TWIN)] >= settings.min_coverage]
     if not usable:
         notes.append("no positive control: it needs two samples a prompt of the candidate")
         return notes

@@ -24,7 +24,7 @@ def origin(text_p: float, evidence: Sequence[ChannelEvidence], alpha: float) -> 
     evidence : of all channels; those that see "weights" are looked at, with ``alpha`` shared among them (Bonferroni:
         they are dependent).
     """
-    weights = [e.p for e in evidence if e.sees == "weights" and e.p == e.p and not e.note]
+    weights = [e.p for e in evidence if e.sees == "weights" and e.p == e.p]
     if weights and min(weights) * len(weights) <= alpha:
         return "KIN-LIKE"
     if not text_p <= alpha:

@@ -71,7 +71,7 @@ def teaching(
     similarities : the campaign's channels; they decide which controls answered enough.
     kin : the kinship finding of the same pair, whose evidence tells derived from taught.
     """
-    text = [s for s in similarities if s.sees == "text"]
+    text = [s for s in similarities if s.channel == "wording"]  # habits are read from the same answers
     pool = pool_for(suspect, candidate, models, text, settings.min_coverage)
     blank = replace(blank_finding("teaching", pool), limits=pool.left_out)
     if len(pool.controls) < 2:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.inference.kinship import combine_excess, reliabilities
+from harness.inference.combining import combine_excess, reliabilities
 from harness.inference.pair_rank import additive_residuals, excess_of
 
 Floats = NDArray[np.float64]
