@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.inference.controls import Model, pool_for, restrict
-from harness.inference.kinship import combine
+from harness.inference.combining import combine
+from harness.inference.controls import Model, agreed_pool, restrict
+from harness.inference.faults import foreign
 from harness.inference.pair_rank import TINY, additive_residuals, excess, excess_of
 from harness.similarity import Similarity
 
@@ -65,7 +66,8 @@ def detail(
     """
     parties = (suspect.name, candidate.name)
     usable = [s for s in similarities if s.sees != "reported" and _covered(s, parties, least)]
-    pool = pool_for(suspect, candidate, models, usable, least)
+    pool, joined = agreed_pool(suspect, candidate, models, usable, least)
+    usable = [s for s in joined if foreign(s, pool) is None]
     if not usable or len(pool.controls) < 2:
         return None
     values = [restrict(s, pool.names) for s in usable]
