@@ -12,7 +12,7 @@ from harness.inference.controls import Pool, restrict
 from harness.similarity import Similarity
 
 Floats = NDArray[np.float64]
-FOREIGN = 0.2  # of the usual similarity to the rest of the pool; recorded models answering in English stay over 0.3
+FOREIGN = 0.2  # of the median model's similarity to the pool; of 178 recorded models none is under 0.46
 HUB = 0.9  # share of the controls that a hub is more like everybody than
 
 
