@@ -123,26 +123,28 @@ def zoo(folder: Path) -> list[str]:
     responses = stored(folder)
     halves = {s.channel: _mean(s) for s in _similarities(responses.with_twin(PARENT, TWIN))}
     relatives = [m for m in responses.models if m != PARENT and m not in STRANGERS]
+    strangers = [m for m in STRANGERS if m in responses.models]
     head = ["channel", "unit", *relatives, "strangers", "siblings", "floor", "AUC"]
     lines = [_row(head), _row(["---"] * len(head))]
     similarities = _similarities(responses)
     for s in similarities:
         mean, at = _mean(s), {m: i for i, m in enumerate(s.models)}
         family = [at[m] for m in (PARENT, *relatives)]
-        far = np.array([mean[i, at[m]] for i in family for m in STRANGERS])
+        far = np.array([mean[i, at[m]] for i in family for m in strangers])
         near = np.array([mean[at[PARENT], at[m]] for m in relatives])
         own = halves.get(s.channel)
         cells = [_number(v) for v in near]
-        cells += [_span(far), _number(mean[at["qwen05"], at["qwen15"]])]
+        siblings = mean[at["qwen05"], at["qwen15"]] if "qwen15" in at else np.nan
+        cells += [_span(far), _number(siblings)]
         cells += [_number(own[at[PARENT], -1]) if own is not None else "-", _auc(near, far)]
         lines.append(_row([s.channel, s.unit, *cells]))
     ranks = [_row([s.channel, *(_rank(s, m) for m in relatives)]) for s in similarities]
-    return [*lines, "", _row(["rank of 10", *relatives]), _row(["---"] * (len(relatives) + 1)), *ranks]
+    return [*lines, "", _row(["rank", *relatives]), _row(["---"] * (len(relatives) + 1)), *ranks]
 
 
 def _rank(s: Similarity, relative: str) -> str:
     """Place of parent and relative among the pairs of a pool with the strangers; siblings are the usual rival."""
-    at = [s.models.index(m) for m in (PARENT, relative, *STRANGERS)]
+    at = [s.models.index(m) for m in (PARENT, relative, *STRANGERS) if m in s.models]
     if min(s.coverage[at]) < LEAST:
         return "-"
     score = excess(s.values[:, at][:, :, at])
@@ -154,7 +156,7 @@ def stored(folder: Path) -> Responses:
     """The answers in a results folder."""
     with Store(folder / "responses.sqlite", readonly=True) as store:
         answers, prompts, pairs = list(store.responses()), store.prompts(), store.asked()
-    models = sorted({a.endpoint for a in answers}, key=lambda m: (m != PARENT, m in STRANGERS, m))
+    models = sorted({m for m, _ in pairs}, key=lambda m: (m != PARENT, m in STRANGERS, m))
     asked = np.array([[(m, p.id) in pairs for m in models] for p in prompts])
     return Responses.of(models, prompts, answers, asked)
 

@@ -50,7 +50,7 @@ def pack_folder(folder: Path, out: Path) -> list[str]:
     inside = f"results/{campaign.campaign}"
     texts = {
         "README.md": _readme(campaign.campaign, inside, manifest),
-        "SHA256SUMS": "".join(f"{manifest['files_sha256'][n]}  {inside}/{n}\n" for n in names),
+        "SHA256SUMS": "".join(f"{manifest['files_sha256'][n]}  {inside}/{n}\n" for n in names if n.endswith(".csv")),
         "config.yaml": _config(campaign),
         "prompts.jsonl": _prompts(folder / STORE),
     }

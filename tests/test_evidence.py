@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -123,6 +124,7 @@ def test_changed_prompts_and_config_are_seen(scored: Plan) -> None:
 
 def test_rows_count_and_not_the_file(scored: Plan) -> None:
     before = (scored.folder / STORE).read_bytes()
+    gc.collect()  # readers of the store that wait to be collected
     with sqlite3.connect(scored.folder / STORE, isolation_level=None) as db:
         db.execute("PRAGMA page_size = 8192")
         db.execute("PRAGMA journal_mode = DELETE")
@@ -198,7 +200,7 @@ def test_somebody_else_scores_a_pack_and_gets_the_same_bytes(scored: Plan, tmp_p
         assert (case / "results" / "case" / name).read_bytes() == (scored.folder / name).read_bytes()
     for line in (case / "SHA256SUMS").read_text().splitlines():
         expected, name = line.split("  ")
-        assert hashlib.sha256((case / name).read_bytes()).hexdigest() == expected
+        assert hashlib.sha256((case / name).read_bytes()).hexdigest() == expected, name
 
 
 def test_a_pack_of_changed_results_is_refused(scored: Plan, tmp_path: Path) -> None:
