@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from harness.config import Campaign, Endpoint
 from harness.errors import ConfigError
@@ -185,7 +186,16 @@ def _first_error(document: Document, error: ValidationError) -> ConfigError:
     message = first["msg"].removeprefix("Value error, ")
     if not at:
         where = f"{document.path}:{_line_of_endpoint(document, message)}"
-    return ConfigError(f"{where}: {name or 'the campaign'}: {message}", f"mend it{more}")
+    return ConfigError(f"{where}: {name or 'the campaign'}: {message}", _mend(first) + more)
+
+
+def _mend(error: ErrorDetails) -> str:
+    """What to write instead, as far as the error tells; else what was written."""
+    given = error.get("input")
+    if error["type"] == "literal_error":
+        near = difflib.get_close_matches(str(given), re.findall(r"'([^']*)'", error["msg"]), n=1)
+        return f"did you mean {near[0]!r}?" if near else f"not {str(given)[:80]!r}"
+    return "change that line" if isinstance(given, dict | list | tuple) else f"not {str(given)[:80]!r}"
 
 
 def _line_of_endpoint(document: Document, message: str) -> int:

@@ -18,9 +18,9 @@ endpoints:
     role: suspect
     kind: openai-chat
     model: m
-  - {name: candidate, role: candidate, lineage: a, kind: openai-chat, model: m}
-  - {name: control-1, role: control, lineage: b, kind: openai-chat, model: m}
-  - {name: control-2, role: control, lineage: c, kind: openai-chat, model: m}
+  - {name: candidate, role: candidate, lineage: a, kind: openai-chat, model: a}
+  - {name: control-1, role: control, lineage: b, kind: openai-chat, model: b}
+  - {name: control-2, role: control, lineage: c, kind: openai-chat, model: c}
 """
 
 
@@ -53,6 +53,12 @@ def test_unknown_key_says_line_and_what_was_meant(tmp_path: Path) -> None:
     error = refused(tmp_path, GOOD + "colect: {attempts: 3}\n")
     assert "config.yaml:12: unknown key 'colect'" in error.message
     assert "'collect'" in error.hint
+
+
+def test_a_misspelt_choice_says_what_was_meant(tmp_path: Path) -> None:
+    error = refused(tmp_path, GOOD.replace("role: suspect", "role: suspct"))
+    assert error.hint == "did you mean 'suspect'?"
+    assert refused(tmp_path, "seed: -4\n" + GOOD).hint == "not '-4'"
 
 
 def test_unknown_key_in_a_nested_model(tmp_path: Path) -> None:
