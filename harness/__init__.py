@@ -1,5 +1,41 @@
-"""Behavioral black-box probing: whose model is this, with an error rate that is known."""
+"""Behavioral black-box probing: whose model is this, with an error rate that is known.
+
+The names below are the Python API; each is imported when it is first used, so that ``import harness`` costs nothing.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.api import run_campaign, score, write
+    from harness.config import Campaign
+    from harness.errors import HarnessError
+    from harness.inference.findings import Finding
+    from harness.loading import load_config
+    from harness.scoring import Scores
+
 __version__ = "0.1.0"
+__all__ = ["Campaign", "Finding", "HarnessError", "Scores", "load_config", "run_campaign", "score", "write"]
+_HOME = {
+    "Campaign": "harness.config",
+    "Finding": "harness.inference.findings",
+    "HarnessError": "harness.errors",
+    "Scores": "harness.scoring",
+    "load_config": "harness.loading",
+    "run_campaign": "harness.api",
+    "score": "harness.api",
+    "write": "harness.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module where it lives (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

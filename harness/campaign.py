@@ -49,8 +49,13 @@ def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) ->
 
     ``limit`` caps the prompts of every set, for a short form of the campaign.
     """
-    campaign = load_config(path)
-    base = path.resolve().parent
+    return plan_of(load_config(path), path.resolve().parent, environ, limit, str(path))
+
+
+def plan_of(
+    campaign: Campaign, base: Path, environ: Mapping[str, str], limit: int | None = None, path: str = "campaign"
+) -> Plan:
+    """As `prepare`, of a config in memory: ``base`` is the folder its paths are relative to, ``path`` its name."""
     load_channels(campaign.analysis.channels)
     endpoints = [e for e in campaign.endpoints if isinstance(e, Recorded)]
     recorded_prompts, answers = recorded.read(endpoints, base, environ) if endpoints else ([], [])
@@ -78,14 +83,18 @@ def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) ->
 
 def stored_plan(path: Path) -> Plan:
     """The plan as its store holds it: what is scored needs no prompt file and no recorded answers beside it."""
-    campaign, base = load_config(path), path.resolve().parent
+    return stored_plan_of(load_config(path), path.resolve().parent)
+
+
+def stored_plan_of(campaign: Campaign, base: Path) -> Plan:
+    """As `stored_plan`, of a config in memory."""
     load_channels(campaign.analysis.channels)
     with Store(base / campaign.results / campaign.campaign / STORE, readonly=True) as store:
         return Plan(campaign, base, tuple(store.prompts()), (), store.prompt_hashes())
 
 
 def _judged(
-    endpoints: Sequence[Recorded], prompts: Sequence[Prompt], answers: Sequence[Response], path: Path
+    endpoints: Sequence[Recorded], prompts: Sequence[Prompt], answers: Sequence[Response], path: str
 ) -> list[Prompt]:
     """Recorded prompts that every recorded suspect and candidate answered: on others nothing can be compared."""
     parties = {e.name for e in endpoints if e.role != "control"}
