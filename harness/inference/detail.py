@@ -123,7 +123,10 @@ def overview(similarities: Sequence[Similarity]) -> Overview | None:
     """All models that every other one can be compared with; the one with most gaps is left out first."""
     scaled = []
     for s in (s for s in similarities if s.sees != "reported"):
-        matrix = excess_of(additive_residuals(s.values))
+        residuals = additive_residuals(s.values)
+        if not np.isfinite(residuals).any():  # two models alone: there is no other pair to compare theirs with
+            continue
+        matrix = excess_of(residuals)
         size = float(np.sqrt(np.nanmean(matrix**2))) if np.isfinite(matrix).any() else 0.0
         if size > TINY:
             scaled.append(matrix / size)
