@@ -132,7 +132,7 @@ def test_the_same_seed_gives_the_same_answer(smol: Local, gguf: Path) -> None:
             replies = [await wire.post("/completions", json.dumps(b).encode()) for b in bodies]
         finally:
             await wire.close()
-        return [json.loads(r)["choices"][0]["text"] for r in replies]
+        return [json.loads(r.content)["choices"][0]["text"] for r in replies]
 
     first, second, other = served(smol, gguf, thrice)  # type: ignore[misc]
     assert first == second != other
