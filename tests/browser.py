@@ -17,7 +17,9 @@ FLAGS = (
 
 
 def chromium() -> str | None:
-    """Path of the browser: $CHROMIUM, or one that is installed."""
+    """Path of the browser: $CHROMIUM, or one that is installed; None without it or its driver."""
+    if not shutil.which("chromedriver"):
+        return None
     return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
