@@ -1,0 +1,20 @@
+"""The YAML reference in docs is what the models say now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.config import Analysis, Campaign
+from harness.reference import reference
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
+
+
+def test_page_is_what_is_generated() -> None:
+    assert PAGE.read_text("utf-8") == reference(), "python -m harness.reference > docs/reference.md"
+
+
+def test_every_key_is_explained_or_typed() -> None:
+    text = PAGE.read_text("utf-8")
+    assert [k for model in (Campaign, Analysis) for k in model.model_fields if f"| `{k}` |" not in text] == []
+    assert "anything" not in text.split("## Analysis")[1].split("## ")[0]
