@@ -7,7 +7,6 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from harness.campaign import Plan, collect_async
 from harness.collect.joining import Shard
@@ -22,9 +21,12 @@ class InterruptedRunError(HarnessError):
 
 
 def run_with_progress(
-    plan: Plan, environ: Mapping[str, str], config: Path, *, quiet: bool, shard: Shard | None = None
+    plan: Plan, environ: Mapping[str, str], again: str, *, quiet: bool, shard: Shard | None = None
 ) -> int:
-    """Collect with progress; returns the number of calls that failed. Raises `InterruptedRunError` after Ctrl-C."""
+    """Collect with progress; returns the number of calls that failed.
+
+    Raises `InterruptedRunError` after Ctrl-C; ``again`` is what to do then.
+    """
     tallies: dict[str, Tally] = {}
     try:
         stopped = asyncio.run(_run(plan, environ, tallies, quiet, shard))
@@ -35,7 +37,7 @@ def run_with_progress(
     if stopped:
         stored = sum(t.stored for t in tallies.values())
         planned = sum(t.planned for t in tallies.values())
-        raise InterruptedRunError(f"stopped: {stored} of {planned} answers are stored", f"resume: harness run {config}")
+        raise InterruptedRunError(f"stopped: {stored} of {planned} answers are stored", again)
     return sum(max(0, t.planned - t.stored) for t in tallies.values())
 
 

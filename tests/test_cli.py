@@ -24,6 +24,8 @@ COMMANDS = [
     "check",
     "run",
     "score",
+    "calibrate",
+    "monitor",
     "export",
     "import",
     "merge",

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from harness.cli import campaign, prompts, starting, stored
+from harness.cli import campaign, prompts, starting, stored, watching
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=True,
     help="Whose model is this? Probe model APIs, compare with unrelated controls: a verdict with a known error rate.",
 )
-for _part in (starting.app, campaign.app, stored.app):
+for _part in (starting.app, campaign.app, stored.app, watching.app):
     app.add_typer(_part)
 app.add_typer(prompts.app, name="prompts")
 

@@ -67,7 +67,7 @@ def run(
         return
     from harness.running import run_with_progress
 
-    failed = run_with_progress(plan, os.environ, config, quiet=quiet, shard=part)
+    failed = run_with_progress(plan, os.environ, f"resume: harness run {config}", quiet=quiet, shard=part)
     if part is None:
         _finish(plan, as_json)
     else:

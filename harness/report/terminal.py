@@ -72,16 +72,17 @@ def _number(value: float) -> str:
 
 def findings_json(findings: Sequence[Finding]) -> str:
     """Findings as JSON, NaN as null."""
-    return json.dumps([_clean(dataclasses.asdict(f)) for f in findings], indent=2, allow_nan=False)
+    return json.dumps([clean(dataclasses.asdict(f)) for f in findings], indent=2, allow_nan=False)
 
 
-def _clean(value: Any) -> Any:
+def clean(value: Any) -> Any:
+    """``value`` as JSON can hold it: what is not finite becomes None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {k: _clean(v) for k, v in value.items()}
+        return {k: clean(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_clean(v) for v in value]
+        return [clean(v) for v in value]
     return value
 
 
