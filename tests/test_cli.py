@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, Write
 from fault_server import FaultServer
 from running import KEY
+
+from harness.cli import app
 
 Done = subprocess.CompletedProcess[str]
 COMMANDS = [
@@ -68,6 +71,22 @@ def test_help_is_there_at_once(name: str, tmp_path: Path) -> None:
         assert "Usage" in done.stdout
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(spent) < 0.5  # seconds of CPU: other work on the machine does not count
+
+
+def test_every_command_shows_an_example_and_every_command_is_known_here() -> None:
+    from typer.main import get_command
+
+    def walk(command: Any, path: str = "") -> dict[str, str]:
+        out = {path: f"{command.epilog}"}
+        for name, child in getattr(command, "commands", {}).items():
+            out |= walk(child, f"{path} {name}".strip())
+        return out
+
+    found = walk(get_command(app))
+    assert set(found) == set(COMMANDS)
+    assert [n for n, text in found.items() if n != "prompts" and f"xample: harness {n}".rstrip() not in text] == []
+    codes = {c for c in range(1, 131) if f"; {c} " in found[""] or f": {c} " in found[""]}
+    assert codes == {1, 2, 3, 4, 5, 10, 11, 130}
 
 
 def test_mistakes_of_usage_exit_with_2(tmp_path: Path, write_campaign: Write) -> None:

@@ -12,11 +12,17 @@ import typer
 from harness.cli import campaign, prompts, starting, stored, watching
 from harness.errors import HarnessError
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 a fault of this program; 2 config or usage; 3 some calls failed, run again; 4 a ceiling of "
+    "`collect:` was reached; 5 an endpoint cannot be used; 10 `monitor` finds a difference; 11 `monitor` cannot tell; "
+    "130 stopped with Ctrl-C. Example: harness init && harness run config.yaml"
+)
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
     help="Whose model is this? Probe model APIs, compare with unrelated controls: a verdict with a known error rate.",
+    epilog=EXIT_CODES,
 )
 for _part in (starting.app, campaign.app, stored.app, watching.app):
     app.add_typer(_part)
