@@ -1,7 +1,8 @@
 """False alarms and power of ``harness monitor`` on real models behind a real server.
 
-``python -m benchmarks.monitor --runs 10`` collects one baseline of SmolLM2-135M, asks the unchanged server again so many
-times, then once with Qwen2.5-Coder-0.5B in its place. Needs the extra [local]; downloads both models of `config.yaml`.
+``python -m benchmarks.monitor --runs 10`` collects one baseline of SmolLM2-135M, asks the unchanged server again so
+many times, then once with Qwen2.5-Coder-0.5B in its place. Needs the extra [local]; downloads both models of
+`config.yaml`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ PLAIN = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "cache_prompt": False}  # no se
 
 
 def _config(folder: Path, url: str) -> Path:
-    suspect = {"name": "watched", "role": "suspect", "kind": "openai-chat", "base_url": url, "model": "m", "params": PLAIN}
+    suspect = {
+        "name": "watched",
+        "role": "suspect",
+        "kind": "openai-chat",
+        "base_url": url,
+        "model": "m",
+        "params": PLAIN,
+    }
     other = {**suspect, "name": "other", "role": "candidate", "lineage": "other", "model": "m2"}
     path = folder / "config.yaml"
     config = {"campaign": "watched", "prompts": PROMPTS, "endpoints": [suspect, other]}

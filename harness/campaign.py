@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from platform import python_version
 
 from harness.channels import load_channels
 from harness.collect import joining
 from harness.collect.adapting import Limits
 from harness.collect.endpoints import recorded
+from harness.collect.endpoints.recorded import Recording
 from harness.collect.joining import Shard
+from harness.collect.lag import lag_watched
 from harness.collect.plan import Key
 from harness.collect.preflight import learned, remember
+from harness.collect.provenance import endpoints, note_endpoint, note_run
 from harness.collect.runner import Tally, World, collect, planned_keys
 from harness.collect.store import Store
 from harness.config import Called, Campaign, Recorded
@@ -23,19 +27,20 @@ from harness.keys import environment, key_of, open_to_others
 from harness.loading import load_config
 from harness.presets import expand
 from harness.prompts import content_hash, draw, load_set
-from harness.responses import Prompt, Response
+from harness.responses import Prompt
+from harness.versions import packages
 
 STORE = "responses.sqlite"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A campaign with its prompts drawn and its recorded answers read: all that is known before a call is made."""
+    """A campaign with its prompts drawn and its recorded answers found: all that is known before a call is made."""
 
     campaign: Campaign
     base: Path
     prompts: tuple[Prompt, ...]
-    recorded: tuple[Response, ...]
+    recorded: tuple[Recording, ...]
     prompt_hashes: Mapping[str, str]
 
     @property
@@ -45,7 +50,7 @@ class Plan:
 
 
 def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) -> Plan:
-    """Read config, prompt sets and recorded answers. Nothing is called or written.
+    """Read config and prompt sets, and find recorded answers. Nothing is called or written.
 
     ``limit`` caps the prompts of every set, for a short form of the campaign.
     """
@@ -58,7 +63,7 @@ def plan_of(
     """As `prepare`, of a config in memory: ``base`` is the folder its paths are relative to, ``path`` its name."""
     load_channels(campaign.analysis.channels)
     endpoints = [e for e in campaign.endpoints if isinstance(e, Recorded)]
-    recorded_prompts, answers = recorded.read(endpoints, base, environ) if endpoints else ([], [])
+    recorded_prompts, recordings = recorded.read(endpoints, base, environ) if endpoints else ([], [])
     prompts: list[Prompt] = []
     hashes: dict[str, str] = {}
     for use in expand(campaign.prompts, base / "prompts"):
@@ -67,7 +72,7 @@ def plan_of(
         if use.set == "recorded":
             if not endpoints:
                 raise ConfigError(f"{path}: prompts: set `recorded` needs endpoints of kind recorded", "add one")
-            found: Sequence[Prompt] = _judged(endpoints, recorded_prompts, answers, path)
+            found: Sequence[Prompt] = _judged(recordings, recorded_prompts, path)
             hashes[use.set] = content_hash(found)
         else:
             loaded = load_set(use.set, base / "prompts")
@@ -77,8 +82,7 @@ def plan_of(
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
         raise ConfigError(f"{path}: prompt {twice!r} is in the campaign twice", "list every prompt set once")
-    chosen = set(ids)
-    return Plan(campaign, base, tuple(prompts), tuple(a for a in answers if a.prompt in chosen), hashes)
+    return Plan(campaign, base, tuple(prompts), tuple(recordings), hashes)
 
 
 def stored_plan(path: Path) -> Plan:
@@ -93,15 +97,12 @@ def stored_plan_of(campaign: Campaign, base: Path) -> Plan:
         return Plan(campaign, base, tuple(store.prompts()), (), store.prompt_hashes())
 
 
-def _judged(
-    endpoints: Sequence[Recorded], prompts: Sequence[Prompt], answers: Sequence[Response], path: str
-) -> list[Prompt]:
+def _judged(recordings: Sequence[Recording], prompts: Sequence[Prompt], path: str) -> list[Prompt]:
     """Recorded prompts that every recorded suspect and candidate answered: on others nothing can be compared."""
-    parties = {e.name for e in endpoints if e.role != "control"}
-    answered = {name: {a.prompt for a in answers if a.endpoint == name} for name in parties}
+    answered = {r.endpoint.name: set(r.prompts) for r in recordings if r.endpoint.role != "control"}
     shared = [p for p in prompts if all(p.id in ids for ids in answered.values())]
     if not shared:
-        raise ConfigError(f"{path}: no prompt was answered by all of {', '.join(sorted(parties))}", "check `path:`")
+        raise ConfigError(f"{path}: no prompt was answered by all of {', '.join(sorted(answered))}", "check `path:`")
     return shared
 
 
@@ -121,26 +122,39 @@ async def collect_async(
     for endpoint in called:
         key_of(endpoint, world.environ)  # a missing key is found before anything is written
     with Store(plan.folder / STORE) as store:
-        keys = set(planned(plan, learned(store, called)))
-        store.set_plan(plan.prompts, keys, plan.prompt_hashes)
-        mine = [r for r in plan.recorded if holds(joining.key_of(r))]
-        have = store.keys()
-        store.add_many(r for r in mine if joining.key_of(r) not in have)
-        for name in [e.name for e in plan.campaign.endpoints if isinstance(e, Recorded)]:
-            n = sum(r.endpoint == name for r in mine)
-            tallies[name] = Tally(planned=n, stored=n, state="done")
+        store.set_plan(plan.prompts, planned(plan, learned(store, called)), plan.prompt_hashes)
+        began, versions = world.now().isoformat(timespec="milliseconds"), {"python": python_version(), **packages()}
+        note_run(store, began, {"versions": versions})
+        for recording in plan.recorded:
+            tallies[recording.endpoint.name] = _take_over(recording, plan, store, holds)
         if not called:
             return
         _know(plan, called, store, world)
-        taken = joining.reuse(store, _reused(plan), called, {k for k in keys if holds(k)})
         if plan.campaign.reuse:
+            taken = joining.reuse(store, _reused(plan), called, holds)
             world.say(f"reused {taken} answers of other campaigns")
 
         def note_plan(found: Iterable[Key]) -> None:
-            recorded_keys = map(joining.key_of, plan.recorded)
-            store.set_plan(plan.prompts, itertools.chain(found, recorded_keys), plan.prompt_hashes)
+            store.set_plan(plan.prompts, itertools.chain(found, _recorded_keys(plan)), plan.prompt_hashes)
 
-        await collect(plan.campaign, plan.prompts, store, tallies, world, stop, holds, note_plan)
+        async with lag_watched(world) as lag:
+            await collect(plan.campaign, plan.prompts, store, tallies, world, stop, holds, note_plan)
+        note_run(store, began, {"versions": versions, "longest_lag_seconds": round(lag.longest, 3)})
+
+
+def _take_over(recording: Recording, plan: Plan, store: Store, holds: Callable[[Key], bool]) -> Tally:
+    """Store what a recorded endpoint answered and the store does not have yet."""
+    chosen = {p.id for p in plan.prompts}
+    found = (r for r in recording.answers(chosen) if holds(k := joining.key_of(r)) and not store.answered(k))
+    for batch in joining.batches(found):
+        store.add_many(batch)
+    count = sum(map(holds, recording.keys(chosen)))
+    return Tally(planned=count, stored=count, state="done")
+
+
+def _recorded_keys(plan: Plan) -> Iterator[Key]:
+    chosen = {p.id for p in plan.prompts}
+    return itertools.chain.from_iterable(r.keys(chosen) for r in plan.recorded)
 
 
 def _called(plan: Plan) -> list[Called]:
@@ -149,14 +163,15 @@ def _called(plan: Plan) -> list[Called]:
 
 def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> None:
     """Record whom each name stands for; say so if answers under that name are someone else's."""
-    before = {name: {f for n, f, _ in store.endpoints() if n == name} for name, *_ in store.endpoints()}
+    known = endpoints(store)
+    before = {name: {f for n, f, _ in known if n == name} for name, *_ in known}
     for endpoint in called:
         fingerprint, told = joining.identity(endpoint)
         if before.get(endpoint.name, set()) - {fingerprint}:
             world.say(
                 f"{endpoint.name}: answers stored under this name came from another address or model; see manifest"
             )
-        store.note_endpoint(endpoint.name, fingerprint, told)
+        note_endpoint(store, endpoint.name, fingerprint, told)
 
 
 def _reused(plan: Plan) -> list[tuple[str, Path]]:
@@ -171,7 +186,7 @@ def store_at(path: Path) -> Path:
 
 def planned(plan: Plan, known: Mapping[str, Limits] | None = None) -> Iterator[Key]:
     """Keys of all answers that a plan asks for, as far as it is known what endpoints refuse."""
-    return itertools.chain(planned_keys(plan.campaign, plan.prompts, known), map(joining.key_of, plan.recorded))
+    return itertools.chain(planned_keys(plan.campaign, plan.prompts, known), _recorded_keys(plan))
 
 
 def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
@@ -180,7 +195,7 @@ def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
         known = learned(first, _called(plan))
     keys = set(planned(plan, known))
     with Store(plan.folder / STORE) as target:
-        if target.keys() and target.plan() != keys:
+        if target.keys() and {key for key, _ in target.plan_keys()} != keys:
             raise StoreError(f"{target.path}: holds another plan than the config's", "give this campaign another name")
         added = joining.merge(target, [store_at(p) for p in sources], plan.prompts, keys)
         target.set_plan(plan.prompts, keys, plan.prompt_hashes)

@@ -7,13 +7,14 @@ from typing import Any
 from harness.campaign import STORE, Plan
 from harness.collect.budget import cost_of, price_of, tokens_in
 from harness.collect.kinds import path_of, provider_of
-from harness.collect.plan import UNKNOWN
+from harness.collect.plan import Job
 from harness.collect.preflight import Calls, recall
 from harness.collect.store import Store
 from harness.config import Called, Recorded, Remote
 from harness.inference.pair_rank import controls_needed, smallest_p
 from harness.keys import open_to_others
 from harness.resembling import ENOUGH, described
+from harness.responses import Surface
 
 
 def dry_run_rows(plan: Plan) -> list[dict[str, Any]]:
@@ -25,23 +26,29 @@ def dry_run_rows(plan: Plan) -> list[dict[str, Any]]:
     path = plan.folder / STORE
     called = [e for e in plan.campaign.endpoints if isinstance(e, Called)]
     if not path.is_file():
-        return [_dry_run_row(plan, Calls(e, plan.prompts, set(), UNKNOWN)) for e in called]
+        return [_dry_run_row(plan, Calls(e, plan.prompts)) for e in called]
     with Store(path, readonly=True) as store:
-        have = store.keys()
-        return [_dry_run_row(plan, Calls(e, plan.prompts, have, recall(store, e))) for e in called]
+        return [_dry_run_row(plan, Calls(e, plan.prompts, store.answered, recall(store, e))) for e in called]
 
 
 def _dry_run_row(plan: Plan, calls: Calls) -> dict[str, Any]:
     most = {p.id: p.max_tokens or 0 for p in plan.prompts}
-    todo = list(calls.todo())
-    prompt_tokens, max_tokens = sum(tokens_in(j.body) for j in todo), sum(most[j.prompt] for j in todo)
+    planned = stored = prompt_tokens = max_tokens = 0
+    first: dict[Surface, Job] = {}
+    for job in calls.jobs():
+        planned += 1
+        first.setdefault(job.surface, job)
+        if calls.answered(job.key):
+            stored += 1
+        else:
+            prompt_tokens += tokens_in(job.body)
+            max_tokens += most[job.prompt]
     price = price_of(calls.endpoint)
-    first = {j.surface: j for j in reversed(calls.jobs)}
     return {
         "endpoint": calls.endpoint.name,
-        "calls": len(calls.jobs),
-        "stored": len(calls.jobs) - len(todo),
-        "to_ask": len(todo),
+        "calls": planned,
+        "stored": stored,
+        "to_ask": planned - stored,
         "prompt_tokens": prompt_tokens,
         "max_tokens": max_tokens,
         "max_cost": round(cost_of(price, prompt_tokens, max_tokens), 6) if price else None,

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from harness.campaign import STORE, Plan
-from harness.collect.endpoints.recorded import ESCAPED
 from harness.collect.store import Store
+from harness.collect.tables import ESCAPED
 from harness.errors import ConfigError
 from harness.logprobs import unpack
 from harness.report.tables import cell

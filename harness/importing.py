@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from harness.collect.endpoints.recorded import ESCAPED
+from harness.collect.tables import ESCAPED, count
 from harness.errors import ConfigError
 
 GUESSES: Mapping[str, tuple[str, ...]] = {
@@ -77,7 +77,7 @@ def _normalised(
             found = {role: row.get(column) for role, column in columns.items()}
             name = str(found["model"]) if "model" in found else str(model)
             prompt_id = str(found["prompt_id"]) if "prompt_id" in found else _prompt_id(found["prompt"])
-            sample = _number(found.get("sample"))
+            sample = count(found.get("sample"))
             if "sample" in columns and sample is None:
                 raise ConfigError(f"{source}: row {number}: the sample is no whole number", "see --sample-column")
             cell = (name, prompt_id)
@@ -110,18 +110,10 @@ def _prompt_id(prompt: object) -> str:
 
 def _kept(role: str, value: object) -> object:
     if role in _NUMBERS:
-        return _number(value)
+        return count(value)
     if value is None or isinstance(value, str):
         return value
     return msgspec.json.encode(value, enc_hook=str).decode() if role == "logprobs" else str(value)
-
-
-def _number(value: object) -> int | None:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
-    return int(number) if number.is_integer() and 0 <= number < 1 << 53 else None
 
 
 def read_rows(source: str) -> Iterator[Row]:

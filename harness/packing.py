@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from harness.campaign import STORE
 from harness.collect.joining import batches
+from harness.collect.provenance import copy_notes
 from harness.collect.store import Store
 from harness.config import Campaign
 from harness.errors import StoreError
@@ -93,11 +94,11 @@ def _prompts(path: Path) -> str:
 def copy_store(source_path: Path, target_path: Path) -> Path:
     """A new store of the plan's answers alone, its rows in the order of their keys: the same bytes every time."""
     with Store(source_path, readonly=True) as source, Store(target_path) as target:
-        target.set_plan(source.prompts(), sorted(source.plan()), source.prompt_hashes())
+        target.set_plan(source.prompts(), (key for key, _ in source.plan_keys()), source.prompt_hashes())
         for batch in batches(source.responses()):
             target.add_many(batch)
             target.copy_requests(source, {r.request_hash for r in batch})
-        target.copy_notes(source)
+        copy_notes(target, source)
     with contextlib.closing(sqlite3.connect(target_path)) as db:
         db.execute("PRAGMA journal_mode = DELETE")  # one file, readable where nothing can be written
         db.execute("VACUUM")

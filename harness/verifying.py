@@ -12,7 +12,8 @@ from typing import Any
 from harness.campaign import STORE
 from harness.errors import StoreError
 from harness.loading import read_text
-from harness.report.manifest import config_hash, packages, store_hashes
+from harness.report.manifest import config_hash, store_hashes
+from harness.versions import packages
 
 MANIFEST = "manifest.json"
 

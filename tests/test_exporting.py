@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from conftest import Write
+from recordings import everything
 from stored_plans import LOGPROBS, answered
 
 from harness.campaign import STORE, Plan, stored_plan
-from harness.collect.endpoints.recorded import read
 from harness.collect.store import Store
 from harness.config import Recorded
 from harness.errors import ConfigError
@@ -42,7 +42,7 @@ def export(plan: Plan, fmt: str, out: Path | None) -> int:
 
 def again(folder: Path, file: str) -> list[Response]:
     names = ("good", "fine")
-    return read([Recorded(kind="recorded", name=n, role="suspect", path=file) for n in names], folder, {})[1]
+    return everything([Recorded(kind="recorded", name=n, role="suspect", path=file) for n in names], folder, {})[1]
 
 
 def kept(r: Response) -> tuple[Any, ...]:
@@ -140,7 +140,7 @@ def test_the_printed_yaml_works(tmp_path: Path) -> None:
     import_outputs([str(tmp_path / "odd.jsonl")], tmp_path / "odd.parquet", {"reasoning": "usage"}, None)
     blocks = yaml.safe_load(yaml_blocks(Path("odd.parquet"), ["org/model a", "org/model-a"]))
     assert [b["name"] for b in blocks] == ["org-model-a", "org-model-a-2"]
-    prompts, found = read([Recorded(**b) for b in blocks], tmp_path, {})
+    prompts, found = everything([Recorded(**b) for b in blocks], tmp_path, {})
     assert [p.text for p in prompts] == ["Q 0?", "Q 1?", "Q 2?"]
     assert [p.samples for p in prompts] == [2, 2, 2]
     assert len(found) == 12
@@ -183,4 +183,4 @@ def test_samples_must_tell_answers_apart(tmp_path: Path, value: object, said: st
     (tmp_path / "s.jsonl").write_text("\n".join(json.dumps(r) for r in rows))
     endpoint = Recorded(kind="recorded", name="good", role="suspect", path="s.jsonl")
     with pytest.raises(ConfigError, match=said):
-        read([endpoint], tmp_path, {})
+        everything([endpoint], tmp_path, {})

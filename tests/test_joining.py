@@ -16,6 +16,7 @@ from stored_plans import answered
 from harness.campaign import STORE, collect_async, merge_stores, planned, prepare
 from harness.collect.joining import Shard, identity
 from harness.collect.pool import World
+from harness.collect.provenance import endpoints, reused
 from harness.collect.store import Store
 from harness.config import OpenAIChat
 from harness.errors import ConfigError, StoreError
@@ -70,7 +71,7 @@ def test_shards_together_ask_everything_once_and_merge(tmp_path: Path, write_cam
         assert sorted(map(repr, stored(plan.folder))) == sorted(repr(r) for f in folders for r in stored(f))
         with Store(plan.folder / STORE, readonly=True) as store:
             assert all(store.request(r.request_hash) for r in store.responses())
-            assert [e[0] for e in store.endpoints()] == ["fine", "good"]
+            assert [e[0] for e in endpoints(store)] == ["fine", "good"]
         ask(path)
         assert sum(server.asked.values()) == 40
 
@@ -122,8 +123,8 @@ def test_answers_of_another_campaign_are_not_asked_again(tmp_path: Path, write_c
         assert "reused 12 answers of other campaigns" in ask(path)
         assert sum(server.asked.values()) == 20
         with Store(tmp_path / "results" / "second" / STORE, readonly=True) as store:
-            assert store.reused() == [("fine", "results/first", 6), ("good", "results/first", 6)]
-            assert set(store.plan()) == {*planned(prepare(path, {}))} == store.keys()
+            assert reused(store) == [("fine", "results/first", 6), ("good", "results/first", 6)]
+            assert {key for key, _ in store.plan_keys()} == {*planned(prepare(path, {}))} == store.keys()
             assert {r.text for r in store.responses() if r.prompt == "tiny-000"}
         ask(path)
         assert sum(server.asked.values()) == 20

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from conftest import Write
+from recordings import everything
 from running import Run
 
-from harness.collect.endpoints.recorded import read
 from harness.collect.store import Store
 from harness.config import Recorded
 from harness.errors import ConfigError, HarnessError
@@ -48,7 +48,7 @@ def endpoint(path: str, name: str = "a", **more: Any) -> Recorded:
 
 
 def answers(folder: Path, *endpoints: Recorded, **environ: str) -> tuple[list[Prompt], list[Response]]:
-    return read(endpoints, folder, environ)
+    return everything(endpoints, folder, environ)
 
 
 def refused(folder: Path, e: Recorded) -> str:
@@ -116,11 +116,8 @@ def test_a_changed_file_is_another_key(tmp_path: Path) -> None:
 
 
 def test_real_recorded_answers(recorded_data: Path) -> None:
-    prompts, found = read(
-        [endpoint("${DATA}/wildbench.parquet", name) for name in _two_models(recorded_data)],
-        recorded_data,
-        {"DATA": str(recorded_data)},
-    )
+    two = [endpoint("${DATA}/wildbench.parquet", name) for name in _two_models(recorded_data)]
+    prompts, found = answers(recorded_data, *two, DATA=str(recorded_data))
     assert len(prompts) > 50
     assert len({(r.endpoint, r.prompt, r.sample) for r in found}) == len(found)
     assert sum(r.outcome == "ok" for r in found) > 0.9 * len(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from harness.collect.plan import Key
+from harness.collect.provenance import copy_notes, note_reused
+from harness.collect.provenance import endpoints as told
 from harness.collect.store import Store
 from harness.config import Called
 from harness.errors import ConfigError, StoreError
@@ -65,7 +67,7 @@ def _public(url: str) -> str:
 
 
 def merge(target: Store, sources: Sequence[Path], prompts: Sequence[Prompt], keys: set[Key]) -> Mapping[Path, int]:
-    """Add to ``target`` what the sources hold of one plan; returns how many answers each added.
+    """Add to ``target`` what the sources hold of the plan ``keys``; returns how many answers each added.
 
     Raises `StoreError`, and adds nothing, if prompts or plan differ or if one key has two different answers.
     """
@@ -96,7 +98,7 @@ def _same_plan(path: Path, source: Store, prompts: Sequence[Prompt], keys: set[K
     told, expected = (json.dumps([asdict(p) for p in ps], sort_keys=True) for ps in (source.prompts(), prompts))
     if told != expected:
         raise StoreError(f"{path}: other prompts than the config's", "merge stores of one config and one version")
-    if (found := source.plan()) != keys:
+    if (found := {key for key, _ in source.plan_keys()}) != keys:
         raise StoreError(
             f"{path}: another plan than the config's: {len(found - keys)} keys only there, {len(keys - found)} missing",
             "were endpoints, parameters or recorded files changed between the shards?",
@@ -104,39 +106,43 @@ def _same_plan(path: Path, source: Store, prompts: Sequence[Prompt], keys: set[K
 
 
 def _add(target: Store, source: Store) -> int:
-    have = target.keys()
     added = 0
-    for batch in batches(r for r in source.responses() if key_of(r) not in have):
+    for batch in batches(r for r in source.responses() if not target.answered(key_of(r))):
         target.add_many(batch)
         target.copy_requests(source, {r.request_hash for r in batch})
         added += len(batch)
-    for row in source.endpoints():
-        target.note_endpoint(*row)
-    target.copy_notes(source)
+    copy_notes(target, source)
     return added
 
 
-def reuse(target: Store, sources: Iterable[tuple[str, Path]], endpoints: Sequence[Called], planned: set[Key]) -> int:
+def reuse(
+    target: Store, sources: Iterable[tuple[str, Path]], endpoints: Sequence[Called], wanted: Callable[[Key], bool]
+) -> int:
     """Take planned answers that are missing from other campaigns' stores; returns how many.
 
-    ``sources`` are (name to record, store). An answer counts only if its key is planned and the source asked, under
-    that endpoint's name, nobody but the very endpoint of this config: a name alone is no identity.
+    ``sources`` are (name to record, store). An answer counts only if its key is of the target's plan and ``wanted``,
+    and the source asked, under that endpoint's name, nobody but the very endpoint of this config: a name alone is no
+    identity.
     """
-    wanted = {e.name: identity(e)[0] for e in endpoints}
+    identities = {e.name: identity(e)[0] for e in endpoints}
     taken = 0
     for label, path in sources:
         with Store(path, readonly=True) as source:
             asked: dict[str, set[str]] = {}
-            for name, fingerprint, _ in source.endpoints():
+            for name, fingerprint, _ in told(source):
                 asked.setdefault(name, set()).add(fingerprint)
-            same = {n for n, f in wanted.items() if asked.get(n) == {f}}
-            missing = {k for k in planned - target.keys() if k[0] in same}
-            for batch in batches(r for r in source.all_responses() if key_of(r) in missing):
+            same = {n for n, f in identities.items() if asked.get(n) == {f}}
+            found = (r for r in source.all_responses() if r.endpoint in same and _missing(target, key_of(r), wanted))
+            for batch in batches(found):
                 target.add_many(batch)
                 target.copy_requests(source, {r.request_hash for r in batch})
-                target.note_reused(batch, label)
+                note_reused(target, batch, label)
                 taken += len(batch)
     return taken
+
+
+def _missing(target: Store, key: Key, wanted: Callable[[Key], bool]) -> bool:
+    return wanted(key) and target.planned(key) and not target.answered(key)
 
 
 def key_of(r: Response) -> Key:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.collect.budget import Budget, tokens_in, tokens_used
 from harness.collect.kinds import KINDS, model_name, path_of
@@ -12,7 +12,7 @@ from harness.collect.pace import Pace, Slots
 from harness.collect.parse import filtered_answer
 from harness.collect.plan import Job
 from harness.collect.retry import policy
-from harness.collect.store import Store
+from harness.collect.store import Attempt, Store
 from harness.collect.wire import Wire
 from harness.collect.world import Tally, World, pause
 from harness.config import Called, Collect, Remote
@@ -79,19 +79,23 @@ class Pool:
 
     async def one(self, job: Job, attempts: int) -> CallError | None:
         """One job to its end: an answer or a recorded failure, which is returned."""
-        error = await self.ask(job, attempts)
+        tried: list[Attempt] = []
+        error = await self.ask(job, attempts, tried)
         if error is not None and error.kind != "stopped":
-            self.fail(job, error)
+            self.fail(job, error, tried)
         return error
 
-    def fail(self, job: Job, error: CallError) -> None:
-        """Record that a call got no answer."""
-        self._store.add_failure(job, error, self._stamp())
+    def fail(self, job: Job, error: CallError, tried: Sequence[Attempt]) -> None:
+        """Record that a call got no answer, and what was tried."""
+        self._store.add_failure(job, error, self._stamp(), tried)
         self._tally.failed += 1
         self._gate.note(error)
 
-    async def ask(self, job: Job, attempts: int) -> CallError | None:
-        """Ask until there is an answer, and store it; else the error, of which nothing is recorded yet."""
+    async def ask(self, job: Job, attempts: int, tried: list[Attempt]) -> CallError | None:
+        """Ask until there is an answer, and store it; else the error, of which nothing is recorded yet.
+
+        Tries that got no answer are added to ``tried``.
+        """
         tries, began = 0, 0.0
 
         def left() -> float:
@@ -108,7 +112,8 @@ class Pool:
                 tries += 1
                 began = began if tries > 1 else self._world.clock()
                 self._tally.retries += tries > 1
-                return await self._attempt(job, tries, max(0.001, min(left(), self._settings.call_timeout)))
+                seconds = max(0.001, min(left(), self._settings.call_timeout))
+                return await self._attempt(job, tries, seconds, tried)
 
         self._tally.in_flight += 1
         try:
@@ -118,24 +123,25 @@ class Pool:
             return error
         finally:
             self._tally.in_flight -= 1
-        self._keep(response, job)
+        self._keep(response, job, tried)
         return None
 
-    async def _attempt(self, job: Job, tries: int, seconds: float) -> Response:
+    async def _attempt(self, job: Job, tries: int, seconds: float, tried: list[Attempt]) -> Response:
         began = self._world.clock()
         try:
             response = await self._call(job, tries, seconds)
         except CallError as e:
             self._gate.hold(e)
             self._tally.last_error = str(e)
+            tried.append(Attempt(job.key, tries, e.kind, e.status, e.wait, self._stamp()))
             if e.status in _TOO_BUSY:
                 self._slots.refused(began)
             raise
         self._slots.answered()
         return response
 
-    def _keep(self, response: Response, job: Job) -> None:
-        self._store.add(response, job)
+    def _keep(self, response: Response, job: Job, tried: Sequence[Attempt]) -> None:
+        self._store.add(response, job, tried)
         self._tally.stored += 1
         self._tally.outcomes[response.outcome] = self._tally.outcomes.get(response.outcome, 0) + 1
         self._gate.note(None)

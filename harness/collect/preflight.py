@@ -10,9 +10,9 @@ import msgspec
 
 from harness.collect.adapting import Limits, learn
 from harness.collect.kinds import model_name
-from harness.collect.plan import UNKNOWN, Job, Key, jobs
+from harness.collect.plan import UNKNOWN, Job, Key, jobs, surface_for
 from harness.collect.pool import Pool
-from harness.collect.store import Store
+from harness.collect.store import Attempt, Store
 from harness.config import Called, Remote
 from harness.errors import CallError
 from harness.responses import Prompt
@@ -47,47 +47,40 @@ def _identity(endpoint: Called) -> list[str]:
 
 @dataclass
 class Calls:
-    """All planned calls of one endpoint, as what is known of it allows; those in ``have`` are answered."""
+    """All planned calls of one endpoint, as what is known of it allows; each is written when it is its turn.
+
+    Nothing is held of calls to come or of calls made, so memory does not grow with the plan.
+    """
 
     endpoint: Called
     prompts: Sequence[Prompt]
-    have: set[Key]
+    answered: Callable[[Key], bool] = lambda _: False
     limits: Limits = UNKNOWN
     wanted: Callable[[Key], bool] = lambda _: True
-    jobs: list[Job] = field(default_factory=list)
     ended: set[Key] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        self.plan(self.limits)
-
-    def plan(self, limits: Limits) -> None:
-        """Write all requests again, under other limits."""
-        self.limits = limits
-        self.jobs = list(jobs(self.endpoint, self.prompts, model_name(self.endpoint), limits))
-
-    def planned(self) -> int:
-        """How many are to be answered here: all, or those of a shard."""
-        return sum(self.wanted(j.key) for j in self.jobs)
-
-    def stored(self) -> int:
-        """How many of them are answered already."""
-        return sum(j.key in self.have and self.wanted(j.key) for j in self.jobs)
+    def jobs(self) -> Iterator[Job]:
+        """Every call of the plan."""
+        return jobs(self.endpoint, self.prompts, model_name(self.endpoint), self.limits)
 
     def todo(self) -> Iterator[Job]:
-        """What is still to be asked."""
-        return (j for j in self.jobs if self._open(j.key))
+        """What is still to be asked here, at the moment when it is asked for."""
+        return (j for j in self.jobs() if self._open(j.key))
 
     def _open(self, key: Key) -> bool:
-        return key not in self.have and key not in self.ended and self.wanted(key)
+        return self.wanted(key) and key not in self.ended and not self.answered(key)
 
-    def probe(self, tried: set[Shape]) -> tuple[Shape, Job] | None:
-        """The next call whose parameters were not put to the endpoint yet."""
+    def probes(self) -> dict[Shape, Job]:
+        """For every set of parameters the first call that is still to be made."""
         settings = {p.id: (p.max_tokens is None, p.temperature, p.top_p, p.top_logprobs) for p in self.prompts}
+        surfaces = [(surface_for(p, self.endpoint), p) for p in self.prompts]
+        shapes = {(surface, *settings[p.id]) for surface, p in surfaces if surface is not None}
+        found: dict[Shape, Job] = {}
         for job in self.todo():
-            shape = (job.surface, *settings[job.prompt])
-            if shape not in tried:
-                return shape, job
-        return None
+            found.setdefault((job.surface, *settings[job.prompt]), job)
+            if len(found) == len(shapes):
+                break
+        return found
 
 
 async def preflight(calls: Calls, pool: Pool, store: Store, attempts: int) -> CallError | None:
@@ -96,23 +89,26 @@ async def preflight(calls: Calls, pool: Pool, store: Store, attempts: int) -> Ca
     These calls are of the plan and their answers are kept. A parameter that is refused is left out of all requests
     from then on, and what is stored and hashed is the request that was really sent.
     """
-    tried: set[Shape] = set()
     lessons = 0
-    while (found := calls.probe(tried)) is not None:
-        shape, job = found
-        error = await pool.ask(job, attempts)
+    tried: set[Shape] = set()
+    probes = calls.probes()
+    while (shape := next((s for s in probes if s not in tried), None)) is not None:
+        job = probes[shape]
+        failed: list[Attempt] = []
+        error = await pool.ask(job, attempts, failed)
         if error is not None and error.kind == "stopped":
             return None
         better = learn(calls.limits, msgspec.json.decode(job.body), error) if error is not None else None
         if better is not None and lessons < _LESSONS:
             lessons += 1
             remember(store, calls.endpoint, better)
-            calls.plan(better)
+            calls.limits = better
+            probes = calls.probes()
             continue
         tried.add(shape)
         calls.ended.add(job.key)
         if error is not None:
-            pool.fail(job, error)
+            pool.fail(job, error, failed)
             if error.fatal or error.kind in _UNUSABLE:
                 return error
     return None

@@ -15,6 +15,7 @@ from harness.collect.limits import Gate
 from harness.collect.plan import UNKNOWN, Key, jobs
 from harness.collect.pool import Pool
 from harness.collect.preflight import Calls, preflight, recall
+from harness.collect.provenance import spent
 from harness.collect.store import Store
 from harness.collect.weights import cache_folder, fetch
 from harness.collect.wire import Wire
@@ -61,18 +62,13 @@ async def collect(
     called = [e for e in campaign.endpoints if isinstance(e, Called)]
     for endpoint in called:
         key_of(endpoint, world.environ)
-    have = store.keys()
-    plans = [Calls(e, prompts, have, recall(store, e), wanted) for e in called]
+    plans = [Calls(e, prompts, store.answered, recall(store, e), wanted) for e in called]
     note_plan = note_plan or (lambda keys: store.set_plan(prompts, keys))
     note_plan(_keys(plans))
-    for calls in plans:
-        tallies[calls.endpoint.name] = Tally(planned=calls.planned(), stored=calls.stored())
-    waiting = [c for c in plans if tallies[c.endpoint.name].stored < c.planned()]
-    for calls in plans:
-        if calls not in waiting:
-            tallies[calls.endpoint.name].state = "done"
+    tallies |= _tallies(called, store, wanted)
+    waiting = [c for c in plans if tallies[c.endpoint.name].state == "waiting"]
     budget = Budget(campaign.collect, stop)
-    budget.charge_stored(called, store.spent())
+    budget.charge_stored(called, spent(store))
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(tuned_memory())
         stack.enter_context(_deadline(campaign.collect, world, budget))
@@ -90,7 +86,19 @@ async def collect(
 
 
 def _keys(plans: Iterable[Calls]) -> Iterator[Key]:
-    return (j.key for c in plans for j in c.jobs)
+    return (j.key for c in plans for j in c.jobs())
+
+
+def _tallies(called: Sequence[Called], store: Store, wanted: Callable[[Key], bool]) -> dict[str, Tally]:
+    """How far each endpoint is, from the plan in the store."""
+    out = {e.name: Tally() for e in called}
+    for key, answered in store.plan_keys():
+        if key[0] in out and wanted(key):
+            out[key[0]].planned += 1
+            out[key[0]].stored += answered
+    for tally in out.values():
+        tally.state = "waiting" if tally.stored < tally.planned else "done"
+    return out
 
 
 async def _pools(

@@ -29,5 +29,10 @@ CREATE TABLE IF NOT EXISTS reused (
   endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT, source TEXT,
   PRIMARY KEY (endpoint, prompt, sample, request_hash)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (started_at TEXT PRIMARY KEY, json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS attempts (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
+  number INTEGER, kind TEXT, status INTEGER, wait REAL, at TEXT
+);
 CREATE INDEX IF NOT EXISTS plan_order ON plan (prompt, endpoint, sample, request_hash);
 """

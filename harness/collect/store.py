@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,26 @@ from harness.collect.plan import Job, Key
 from harness.collect.schema import COLUMNS, FORMAT, SCHEMA
 from harness.errors import CallError, StoreError
 from harness.responses import Prompt, Response
+
+_KEY = "endpoint = ? AND prompt = ? AND sample = ? AND request_hash = ?"
+_ANSWERED = f"SELECT 1 FROM responses WHERE {_KEY}"  # noqa: S608
+_PLANNED = f"SELECT 1 FROM plan WHERE {_KEY}"  # noqa: S608
+_PROGRESS = (
+    "SELECT endpoint, prompt, sample, request_hash, responses.rowid FROM plan "
+    "LEFT JOIN responses USING (endpoint, prompt, sample, request_hash) ORDER BY 1, 2, 3, 4"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a call that got no answer: why, and for how many seconds the server asked to be left alone."""
+
+    key: Key
+    number: int
+    kind: str
+    status: int | None
+    wait: float | None
+    at: str
 
 
 class Store:
@@ -92,11 +112,11 @@ class Store:
                 self._db.execute("ROLLBACK")
             raise StoreError(f"{self.path}: {e}", "is the disk full? nothing stored so far is lost") from e
 
-    def add(self, response: Response, job: Job | None = None) -> None:
-        """Commit one answer and the request that got it. A key that is there already is an error."""
-        self.add_many([response], [job] if job else [])
+    def add(self, response: Response, job: Job | None = None, tried: Iterable[Attempt] = ()) -> None:
+        """Commit one answer, the request that got it and what was ``tried`` before. A key that is there is an error."""
+        self.add_many([response], [job] if job else [], tried)
 
-    def add_many(self, responses: Iterable[Response], asked: Iterable[Job] = ()) -> None:
+    def add_many(self, responses: Iterable[Response], asked: Iterable[Job] = (), tried: Iterable[Attempt] = ()) -> None:
         """Commit answers in one transaction."""
         marks = ", ".join("?" * len(COLUMNS))
         with self._transaction():
@@ -108,45 +128,41 @@ class Store:
                 f"INSERT INTO responses VALUES ({marks})",  # noqa: S608
                 (tuple(_storable(getattr(r, c)) for c in COLUMNS) for r in responses),
             )
+            self._add_attempts(tried)
 
-    def add_failure(self, job: Job, error: CallError, at: str) -> None:
+    def add_failure(self, job: Job, error: CallError, at: str, tried: Iterable[Attempt] = ()) -> None:
         """Record that a call failed for now; running again asks it again."""
-        key = job.endpoint, job.prompt, job.sample, job.request_hash
-        row = *key, error.kind, error.status, _storable(str(error)), at
+        row = *job.key, error.kind, error.status, _storable(str(error)), at
         with self._transaction():
             self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._add_attempts(tried)
 
-    def note_endpoint(self, name: str, fingerprint: str, description: str) -> None:
-        """Record whom a name stands for: the identity behind it, see `harness.collect.identity`."""
-        with self._transaction():
-            self._db.execute("INSERT OR IGNORE INTO endpoints VALUES (?, ?, ?)", (name, fingerprint, description))
+    def _add_attempts(self, tried: Iterable[Attempt]) -> None:
+        rows = ((*a.key, a.number, a.kind, a.status, a.wait, a.at) for a in tried)
+        self._db.executemany("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def endpoints(self) -> list[tuple[str, str, str]]:
-        """(name, fingerprint, description as JSON) of every identity that was asked under a name."""
-        return self._rows("endpoints", "SELECT name, fingerprint, json FROM endpoints ORDER BY 1, 2")
-
-    def note_reused(self, responses: Iterable[Response], source: str) -> None:
-        """Record that answers were taken from another store."""
-        rows = ((r.endpoint, r.prompt, r.sample, r.request_hash, source) for r in responses)
-        with self._transaction():
-            self._db.executemany("INSERT OR IGNORE INTO reused VALUES (?, ?, ?, ?, ?)", rows)
-
-    def reused(self) -> list[tuple[str, str, int]]:
-        """(endpoint, source, count) of the plan's answers that were taken from other stores."""
-        return self._rows(
-            "reused",
-            "SELECT endpoint, source, COUNT(*) FROM reused JOIN plan USING (endpoint, prompt, sample, request_hash) "
-            "GROUP BY 1, 2 ORDER BY 1, 2",
-        )
-
-    def _rows(self, table: str, query: str) -> list[Any]:
-        # Stores of earlier versions, opened to be read only, do not have every table.
+    def rows(self, table: str, query: str) -> list[Any]:
+        """What ``query`` finds; nothing in stores of earlier versions, which do not have every table."""
         there = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
         return list(self._db.execute(query)) if there else []
 
-    def plan(self) -> set[Key]:
-        """Keys of the plan, answered or not."""
-        return set(self._db.execute("SELECT endpoint, prompt, sample, request_hash FROM plan"))
+    def insert(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        """Write rows in one transaction."""
+        with self._transaction():
+            self._db.executemany(sql, rows)
+
+    def answered(self, key: Key) -> bool:
+        """Whether a key has its answer. Keys stay in the file: a plan of millions needs no memory."""
+        return self._db.execute(_ANSWERED, key).fetchone() is not None
+
+    def planned(self, key: Key) -> bool:
+        """Whether a key is of the plan."""
+        return self._db.execute(_PLANNED, key).fetchone() is not None
+
+    def plan_keys(self) -> Iterator[tuple[Key, bool]]:
+        """Keys of the plan in order, and whether each is answered."""
+        for *key, row in self._db.execute(_PROGRESS):
+            yield (key[0], key[1], key[2], key[3]), row is not None
 
     def prompt_hashes(self) -> dict[str, str]:
         """SHA-256 of the plan's prompt sets, by name; empty in a store of an earlier version."""
@@ -162,15 +178,6 @@ class Store:
         """Remember something about this campaign, such as what an endpoint refuses."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
-    def spent(self) -> list[tuple[str, int, int]]:
-        """(endpoint, prompt tokens, completion tokens) paid for what is stored, as servers counted."""
-        return self._rows(
-            "reused",
-            "SELECT r.endpoint, COALESCE(SUM(r.prompt_tokens), 0), COALESCE(SUM(r.completion_tokens), 0) "
-            "FROM responses r LEFT JOIN reused u USING (endpoint, prompt, sample, request_hash) "
-            "WHERE u.endpoint IS NULL GROUP BY r.endpoint",
-        )
 
     def keys(self) -> set[Key]:
         """Keys of all stored answers."""
@@ -214,14 +221,6 @@ class Store:
         found = ((h, *request) for h in sorted(hashes) if (request := source.request(h)) is not None)
         with self._transaction():
             self._db.executemany("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", found)
-
-    def copy_notes(self, source: Store) -> None:
-        """Take over whom names stood for, which answers were reused and which calls failed."""
-        for table, most in (("endpoints", 3), ("reused", 5), ("failures", 8)):
-            rows = source._rows(table, f"SELECT * FROM {table} ORDER BY {', '.join(map(str, range(1, most + 1)))}")  # noqa: S608
-            new = f"SELECT {', '.join('?' * most)} EXCEPT SELECT * FROM {table}"  # noqa: S608
-            with self._transaction():
-                self._db.executemany(f"INSERT INTO {table} {new}", rows)
 
     def failures(self) -> list[tuple[str, str, int]]:
         """(endpoint, kind, count) of calls that failed and have no answer since."""

@@ -9,30 +9,27 @@ import re
 import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from harness.collect.joining import content_digest
+from harness.collect.provenance import reused, runs
 from harness.collect.schema import FORMAT
 from harness.collect.store import Store
 from harness.config import Campaign
 from harness.prompts import content_hash
+from harness.versions import packages
 
 CALIBRATION = "calibration-used.json"
 _SECRET_NAME = re.compile(r"(x-)?(api[-_]?)?(key|token|secret|password)|(proxy-)?authorization", re.IGNORECASE)
 _IN_URL = re.compile(r"(://)[^/\s@]+(@)|([?&][^=&\s]*(?:key|token|secret|sig|password)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
-_PACKAGES = (
-    *("behavioral-probing-harness", "openai", "httpx", "datasets", "scikit-learn", "tenacity", "pyyaml"),
-    *("numpy", "scipy", "lir", "msgspec", "pyarrow", "joblib", "xllamacpp"),
-)
 
 
 def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path) -> dict[str, Any]:
     """All of the manifest but the files. The config holds no keys by construction, only names of variables."""
     config = public_config(campaign)
     endpoints, failures = endpoint_summary(store)
-    responses, prompts, reused = store_hashes(store)
+    responses, prompts, taken = store_hashes(store)
     return {
         "format": 1,
         "store_format": FORMAT,
@@ -43,7 +40,8 @@ def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path) -> 
         "prompts_sha256": dict(prompt_hashes),
         "stored_prompts_sha256": prompts,
         "responses_sha256": responses,
-        "reused": reused,
+        "reused": taken,
+        "runs": _runs(store),
         "endpoints": endpoints,
         "failures": failures,
         "python": platform.python_version(),
@@ -67,8 +65,13 @@ def store_hashes(path: Path) -> tuple[str, str, list[dict[str, object]]]:
     with Store(path, readonly=True) as store:
         for r in store.responses():
             digest.update(content_digest(r))
-        reused = [{"endpoint": e, "source": s, "answers": n} for e, s, n in store.reused()]
-        return digest.hexdigest(), content_hash(store.prompts()), reused
+        taken = [{"endpoint": e, "source": s, "answers": n} for e, s, n in reused(store)]
+        return digest.hexdigest(), content_hash(store.prompts()), taken
+
+
+def _runs(path: Path) -> list[dict[str, Any]]:
+    with Store(path, readonly=True) as store:
+        return runs(store)
 
 
 def config_hash(config: Mapping[str, object]) -> str:
@@ -90,11 +93,6 @@ def _public(value: Any, name: str = "") -> Any:
     if not isinstance(value, str):
         return value
     return "[key]" if _SECRET_NAME.fullmatch(name) else _IN_URL.sub(lambda m: f"{m[1] or m[3]}[key]{m[2] or ''}", value)
-
-
-def packages() -> dict[str, str]:
-    """Versions of the packages that numbers can depend on."""
-    return {p: v for p in _PACKAGES if (v := _version(p))}
 
 
 def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, object]]]:
@@ -134,10 +132,3 @@ def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, obje
 
 def _sha(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -1,0 +1,67 @@
+"""Whom names stood for, in which runs and with which versions they were asked, and what other stores gave."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.collect.store import Store
+from harness.responses import Response
+
+_TABLES = {"endpoints": 3, "reused": 5, "failures": 8, "attempts": 9, "runs": 2}  # by number of columns
+
+
+def note_endpoint(store: Store, name: str, fingerprint: str, description: str) -> None:
+    """Record whom a name stands for: the identity behind it, see `harness.collect.joining.identity`."""
+    store.insert("INSERT OR IGNORE INTO endpoints VALUES (?, ?, ?)", [(name, fingerprint, description)])
+
+
+def endpoints(store: Store) -> list[tuple[str, str, str]]:
+    """(name, fingerprint, description as JSON) of every identity that was asked under a name."""
+    return store.rows("endpoints", "SELECT name, fingerprint, json FROM endpoints ORDER BY 1, 2")
+
+
+def note_run(store: Store, started_at: str, told: Mapping[str, Any]) -> None:
+    """Record a run: when it began (UTC, ISO 8601) and with which versions. Said again, it is replaced."""
+    store.insert("INSERT OR REPLACE INTO runs VALUES (?, ?)", [(started_at, json.dumps(told, sort_keys=True))])
+
+
+def runs(store: Store) -> list[dict[str, Any]]:
+    """Every run that wrote into a store, in order. An answer belongs to the last that began before it came."""
+    rows = store.rows("runs", "SELECT started_at, json FROM runs ORDER BY 1, 2")
+    return [{"started_at": at, **json.loads(told)} for at, told in rows]
+
+
+def note_reused(store: Store, responses: Iterable[Response], source: str) -> None:
+    """Record that answers were taken from another store."""
+    rows = ((r.endpoint, r.prompt, r.sample, r.request_hash, source) for r in responses)
+    store.insert("INSERT OR IGNORE INTO reused VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def reused(store: Store) -> list[tuple[str, str, int]]:
+    """(endpoint, source, count) of the plan's answers that were taken from other stores."""
+    return store.rows(
+        "reused",
+        "SELECT endpoint, source, COUNT(*) FROM reused JOIN plan USING (endpoint, prompt, sample, request_hash) "
+        "GROUP BY 1, 2 ORDER BY 1, 2",
+    )
+
+
+def spent(store: Store) -> list[tuple[str, int, int]]:
+    """(endpoint, prompt tokens, completion tokens) paid for what is stored, as servers counted."""
+    return store.rows(
+        "reused",
+        "SELECT r.endpoint, COALESCE(SUM(r.prompt_tokens), 0), COALESCE(SUM(r.completion_tokens), 0) "
+        "FROM responses r LEFT JOIN reused u USING (endpoint, prompt, sample, request_hash) "
+        "WHERE u.endpoint IS NULL GROUP BY r.endpoint",
+    )
+
+
+def copy_notes(target: Store, source: Store) -> None:
+    """Take over whom names stood for, the runs, which answers were reused and which calls failed."""
+    for table, most in _TABLES.items():
+        order = ", ".join(map(str, range(1, most + 1)))
+        rows = source.rows(table, f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608
+        new = f"SELECT {', '.join('?' * most)} EXCEPT SELECT * FROM {table}"  # noqa: S608
+        target.insert(f"INSERT OR IGNORE INTO {table} {new}", rows)

@@ -1,0 +1,112 @@
+"""Tables of answers that someone else wrote: JSONL, CSV, Parquet or a Hub data set, read a batch of rows at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import ConfigError
+
+BATCH = 1_000  # rows
+ESCAPED = "escaped"  # CSV column: cells of the row that an export gave a leading apostrophe, by column
+_FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+
+
+Row = Mapping[str | None, Any]  # a column that a config leaves out is looked up as None, and is not there
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that stay in their file until they are read (a CSV's are in memory); ``digest`` is SHA-256 of the file."""
+
+    digest: str
+    columns: tuple[str, ...]
+    rows: Any  # datasets.Dataset, memory-mapped
+
+    def read(self, names: Sequence[str], rows: NDArray[np.int64] | None = None) -> Iterator[Row]:
+        """These columns of some rows (default: all) in their order."""
+        arrow = self.rows.select_columns([n for n in names if n in self.columns]).with_format("arrow")
+        count = len(self.rows) if rows is None else len(rows)
+        for start in range(0, count, BATCH):
+            end = min(start + BATCH, count)
+            batch = arrow[start:end] if rows is None else arrow[rows[start:end].tolist()]
+            yield from batch.to_pylist()
+
+
+def open_table(name: str, where: str, base: Path, environ: Mapping[str, str]) -> Table:
+    """Open what an endpoint called ``name`` says its answers are in: a path, ``hf:NAME`` or ``hf:NAME:SPLIT``.
+
+    `ConfigError` says in one line what cannot be read, whatever the reader made of it.
+    """
+    from datasets.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    where = expand(where, environ, name)
+    try:
+        digest, rows = _hub(where) if where.startswith("hf:") else _file(name, base / Path(where).expanduser())
+    except OSError as e:
+        raise ConfigError(f"endpoint {name!r}: {where}: {e.strerror or e}", "check `path:`") from e
+    except ConfigError:
+        raise
+    except Exception as e:  # readers raise their own kinds; the reader of this needs one line
+        said = (str(e) or type(e).__name__).splitlines()[0][:200]
+        raise ConfigError(f"endpoint {name!r}: {where}: {said}", "is it readable?") from e
+    return Table(digest, tuple(rows.column_names), rows)
+
+
+def expand(text: str, environ: Mapping[str, str], name: str) -> str:
+    """``${NAME}`` from the environment; `ConfigError` if it is not set."""
+    out = text
+    for variable in {part.partition("}")[0] for part in text.split("${")[1:]}:
+        if variable not in environ:
+            raise ConfigError(f"endpoint {name!r}: ${{{variable}}} is not set", f"export {variable}=... and run again")
+        out = out.replace(f"${{{variable}}}", environ[variable])
+    return os.path.normpath(out) if not out.startswith("hf:") else out
+
+
+def _hub(where: str) -> tuple[str, Any]:
+    from datasets import load_dataset
+
+    repo, _, split = where.removeprefix("hf:").partition(":")
+    rows = load_dataset(repo, split=split or "train")
+    return hashlib.sha256(f"{where}:{rows._fingerprint}".encode()).hexdigest(), rows
+
+
+def _file(name: str, path: Path) -> tuple[str, Any]:
+    from datasets import Dataset, load_dataset
+
+    if path.suffix not in _FORMATS:
+        raise ConfigError(f"endpoint {name!r}: {path.name} is not .jsonl, .csv or .parquet", "convert it")
+    with path.open("rb") as f:
+        digest = hashlib.file_digest(f, "sha256").hexdigest()
+    if path.suffix == ".csv":
+        return digest, Dataset.from_pandas(_read_csv(path), preserve_index=False)
+    return digest, load_dataset(_FORMATS[path.suffix], data_files=str(path), split="train")
+
+
+def _read_csv(path: Path) -> Any:
+    """A CSV with every cell as text: `null` is what a model said, and 007 a name. Undoes what an export escaped."""
+    import pandas as pd
+
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if ESCAPED in table.columns:
+        for column in set(table.columns) - {ESCAPED}:
+            changed = table[ESCAPED].str.split().map(lambda names, c=column: c in names)
+            table.loc[changed, column] = table.loc[changed, column].str.removeprefix("'")
+    return table
+
+
+def count(value: object) -> int | None:
+    """A whole number as tables hold it: as such, as a float where others are missing, or as text; else None."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return int(number) if number.is_integer() and 0 <= number < 1 << 53 else None
