@@ -21,6 +21,7 @@ from harness.channels.seen import observations
 from harness.channels.stage import compare
 from harness.collect.columns import stored_table
 from harness.collect.endpoints import recorded
+from harness.collect.provenance import mixtures
 from harness.collect.store import Store
 from harness.config import Recorded
 from harness.errors import StoreError
@@ -111,7 +112,18 @@ def score(plan: Plan) -> Scores:
             findings.append(identity(suspect, candidate, pool, grams, settings))
     attributions = _attributions(table, models, settings) if "attribution" in a.questions else ()
     shown = tuple(d for d in details if d is not None)
-    return Scores(tuple(decide(findings, settings)), similarities, table, attributions, shown, observations(table))
+    findings = _said_of_mixtures(decide(findings, settings), plan.folder / STORE)
+    return Scores(tuple(findings), similarities, table, attributions, shown, observations(table))
+
+
+def _said_of_mixtures(findings: Sequence[Finding], path: Path) -> list[Finding]:
+    """Findings with a limit where a party to them was not one model all the time."""
+    with Store(path, readonly=True) as store:
+        mixed = mixtures(store)
+    return [
+        replace(f, limits=(*f.limits, *(f"{n} answered as {mixed[n]}" for n in (f.suspect, f.candidate) if n in mixed)))
+        for f in findings
+    ]
 
 
 def _calibration(plan: Plan) -> str:

@@ -10,6 +10,7 @@ from harness.collect.store import Store
 from harness.responses import Response
 
 _TABLES = {"endpoints": 3, "reused": 5, "failures": 8, "attempts": 9, "runs": 2}  # by number of columns
+_NAMED = 4  # values that a sentence names
 
 
 def note_endpoint(store: Store, name: str, fingerprint: str, description: str) -> None:
@@ -65,3 +66,23 @@ def copy_notes(target: Store, source: Store) -> None:
         rows = source.rows(table, f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608
         new = f"SELECT {', '.join('?' * most)} EXCEPT SELECT * FROM {table}"  # noqa: S608
         target.insert(f"INSERT OR IGNORE INTO {table} {new}", rows)
+
+
+def mixtures(store: Store) -> dict[str, str]:
+    """Endpoints that said more than one thing of who answers, and what, with counts. A mixture is not one model."""
+    out: dict[str, list[str]] = {}
+    for column, what in (("model_answered", "model"), ("system_fingerprint", "fingerprint"), ("provider", "provider")):
+        found: dict[str, list[tuple[str, int]]] = {}
+        query = (
+            f"SELECT endpoint, {column}, COUNT(*) FROM plan "  # noqa: S608
+            f"JOIN responses USING (endpoint, prompt, sample, request_hash) WHERE {column} != '' GROUP BY 1, 2 "
+            "ORDER BY 1, 3 DESC, 2"
+        )
+        for endpoint, value, count in store.rows("responses", query):
+            found.setdefault(endpoint, []).append((value[:80], count))
+        for endpoint, values in found.items():
+            if len(values) > 1:
+                told = ", ".join(f"{value} ({count})" for value, count in values[:_NAMED])
+                more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
+                out.setdefault(endpoint, []).append(f"{len(values)} {what}s: {told}{more}")
+    return {endpoint: "; ".join(parts) for endpoint, parts in out.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import ssl
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -106,6 +107,10 @@ class Wire:
             root = root.__cause__
         if isinstance(root, CallError):  # from `_refuse`
             return root
+        if isinstance(root, ssl.SSLCertVerificationError):
+            hint = "is `base_url` right? SSL_CERT_FILE names a file of further authorities to trust"
+            said = f"the server's certificate is not trusted: {root.verify_message}"
+            return CallError(said, hint, kind="connection", fatal=True)
         if isinstance(error, APITimeoutError) and (isinstance(root, TimeoutError) or not isinstance(root, OSError)):
             return self._late(self._timeout)
         text = self.redact(f"no connection: {str(root) or type(root).__name__}")[:300]

@@ -124,6 +124,10 @@ def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, obje
             "SELECT outcome, COUNT(*) FROM responses WHERE endpoint = ? GROUP BY 1 ORDER BY 1", (endpoint,)
         )
         entry["outcomes"] = dict(counts)
+        # Servers take the parameter and leave it out of the answer: what was asked for and what came are two things.
+        asked = "SELECT COUNT(*), COUNT(r.logprobs) FROM responses r JOIN requests q ON q.hash = r.request_hash "
+        found = db.execute(f"{asked} WHERE r.endpoint = ? AND instr(q.body, ?)", (endpoint, b'"logprobs":'))
+        entry["logprobs"] = dict(zip(("asked", "came"), found.fetchone(), strict=True))
     db.close()
     with Store(path, readonly=True) as store:
         failures = [{"endpoint": e, "kind": k, "calls": n} for e, k, n in store.failures()]
