@@ -191,11 +191,14 @@ def planned(plan: Plan, known: Mapping[str, Limits] | None = None) -> Iterator[K
 
 def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
     """Join stores of shards into the campaign's own; returns how many answers each added."""
-    with Store(store_at(sources[0]), readonly=True) as first:
-        known = learned(first, _called(plan))
+    known: dict[str, Limits] = {}
+    for path in sources:  # a shard learns only what its own calls were refused
+        with Store(store_at(path), readonly=True) as source:
+            for name, limits in learned(source, _called(plan)).items():
+                known[name] = known[name].joined(limits) if name in known else limits
     keys = set(planned(plan, known))
     with Store(plan.folder / STORE) as target:
-        if target.keys() and {key for key, _ in target.plan_keys()} != keys:
+        if any(answered and key not in keys for key, answered in target.plan_keys()):
             raise StoreError(f"{target.path}: holds another plan than the config's", "give this campaign another name")
         added = joining.merge(target, [store_at(p) for p in sources], plan.prompts, keys)
         target.set_plan(plan.prompts, keys, plan.prompt_hashes)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import Write
-from fault_server import FaultServer
+from fault_server import FaultServer, refuses
 from stored_plans import answered
 
 from harness.campaign import STORE, collect_async, merge_stores, planned, prepare
@@ -76,6 +76,26 @@ def test_shards_together_ask_everything_once_and_merge(tmp_path: Path, write_cam
         assert sum(server.asked.values()) == 40
 
 
+def test_what_one_shard_was_refused_holds_for_all(tmp_path: Path, write_campaign: Write) -> None:
+    """A shard without calls of a kind learns nothing of them, and its plan is another one; they merge all the same."""
+    refuses_top_p = refuses("top_p is not supported", lambda body: "top_p" in body)
+    with FaultServer({"good": [refuses_top_p], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=2, samples=1, endpoint={"params": {"top_p": 0.9}})
+        shards = [Shard(i, 3) for i in (1, 2, 3)]
+        for shard in shards:
+            ask(change(path, results=f"part-{shard.index}"), shard)
+        folders = [tmp_path / f"part-{s.index}" / "test" for s in shards]
+        plans = []
+        for folder in folders:
+            with Store(folder / STORE, readonly=True) as store:
+                plans.append({key for key, _ in store.plan_keys()})
+        assert len({frozenset(p) for p in plans}) > 1  # else this shows nothing
+        plan = prepare(change(path, results="whole"), {})
+        assert sum(merge_stores(plan, folders).values()) == 4
+        ask(path)
+    assert sum(server.delivered.values()) == 4
+
+
 def test_two_answers_to_one_key_are_refused_and_named(tmp_path: Path, write_campaign: Write) -> None:
     path = write_campaign("http://127.0.0.1:9/v1")
     for name, text in (("a", "one"), ("b", "one"), ("c", "other")):
@@ -95,7 +115,7 @@ def test_stores_of_another_plan_are_refused(tmp_path: Path, write_campaign: Writ
     with pytest.raises(StoreError, match="other prompts"):
         merge_stores(prepare(path, {}), [tmp_path / "a" / "test"])
     write_campaign("http://127.0.0.1:9/v1", n=3, endpoint={"params": {"temperature": 0.5}})
-    with pytest.raises(StoreError, match=r"another plan .* 12 keys only there, 12 missing"):
+    with pytest.raises(StoreError, match=r"another plan .* 12 answers to requests that it does not make"):
         merge_stores(prepare(path, {}), [tmp_path / "a" / "test"])
 
 

@@ -39,7 +39,7 @@ def test_the_storm_with_flat_memory(tmp_path: Path) -> None:
     small = storm(tmp_path / "small", 2_000)
     large = storm(tmp_path / "large", 20_000)
     held(large, 20_000)
-    assert large["peak MB"] < small["peak MB"] + 60  # the plan and its keys grow, what is in flight does not
+    assert large["peak MB"] < small["peak MB"] + 30  # ten times the calls
 
 
 @pytest.mark.slow

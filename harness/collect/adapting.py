@@ -44,6 +44,12 @@ class Limits:
         """As plain JSON values."""
         return {"max_tokens": self.max_tokens, "top_logprobs": self.top_logprobs, "refuses": sorted(self.refuses)}
 
+    def joined(self, other: Limits) -> Limits:
+        """What both leave: where either was refused something, it is not sent."""
+        renamed = next((x.max_tokens for x in (self, other) if x.max_tokens != "max_tokens"), "max_tokens")
+        most = min(self.top_logprobs, other.top_logprobs)
+        return Limits(renamed, most, self.logprobs_is_count or other.logprobs_is_count, self.refuses | other.refuses)
+
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Limits:
         """What `record` wrote."""

@@ -69,7 +69,8 @@ def _public(url: str) -> str:
 def merge(target: Store, sources: Sequence[Path], prompts: Sequence[Prompt], keys: set[Key]) -> Mapping[Path, int]:
     """Add to ``target`` what the sources hold of the plan ``keys``; returns how many answers each added.
 
-    Raises `StoreError`, and adds nothing, if prompts or plan differ or if one key has two different answers.
+    Raises `StoreError`, and adds nothing, if prompts differ, if a store has answers to other requests than those of the
+    plan, or if one key has two different answers. A shard may lack what it was not asked for.
     """
     conflicts: list[str] = []
     read = [(path, Store(path, readonly=True)) for path in sources]
@@ -98,9 +99,10 @@ def _same_plan(path: Path, source: Store, prompts: Sequence[Prompt], keys: set[K
     told, expected = (json.dumps([asdict(p) for p in ps], sort_keys=True) for ps in (source.prompts(), prompts))
     if told != expected:
         raise StoreError(f"{path}: other prompts than the config's", "merge stores of one config and one version")
-    if (found := {key for key, _ in source.plan_keys()}) != keys:
+    strange = sum(answered and key not in keys for key, answered in source.plan_keys())
+    if strange:
         raise StoreError(
-            f"{path}: another plan than the config's: {len(found - keys)} keys only there, {len(keys - found)} missing",
+            f"{path}: another plan than the config's: {strange} answers to requests that it does not make",
             "were endpoints, parameters or recorded files changed between the shards?",
         )
 
