@@ -12,7 +12,7 @@ from harness.collect.store import Store
 from harness.config import Campaign, OpenAIChat
 from harness.responses import Prompt
 
-PROMPTS = [Prompt(f"p{i}", "tiny", f"Question number {i}? " * 20, samples=100) for i in range(50)]
+PROMPTS = [Prompt(f"p{i}", "tiny", f"Question number {i}? " * 40, samples=100) for i in range(50)]
 
 
 def endpoint(name: str, role: str) -> OpenAIChat:
