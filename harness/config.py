@@ -69,6 +69,11 @@ class Collect(Strict):
     """How patient the run is."""
 
     call_timeout: PositiveFloat = Field(300.0, description="Seconds one attempt may take in all.")
+    first_calls: PositiveFloat = Field(
+        15.0,
+        description="Seconds for which endpoints wait for each other's first answers, so that one that cannot be used "
+        "ends the run before money is spent. Later it is parked, and the others go on.",
+    )
     attempts: PositiveInt = Field(5, description="How often one call is tried before it is recorded as failed.")
     max_wait: PositiveFloat = Field(120.0, description="Longest wait between attempts, in seconds.")
     park_after: PositiveInt = Field(5, description="Failed calls in a row after which an endpoint is left alone.")

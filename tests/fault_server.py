@@ -46,6 +46,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int | None = None
     then: str = "keep"
+    after: float = 0.0  # seconds until it is sent
     repeat: int = 1  # the body is sent so many times, without ever being held whole
 
 
@@ -221,7 +222,7 @@ class FaultServer:
         self.at_once[model] += 1
         self.most_at_once = max(self.most_at_once, self.at_once.total())
         try:
-            await asyncio.sleep(self.delay)
+            await asyncio.sleep(self.delay + reply.after)
             kept = await _send(writer, reply)
         finally:
             self.at_once[model] -= 1

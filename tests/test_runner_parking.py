@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from fault_server import FaultServer
+from fault_server import STEPS, FaultServer, Reply, Request, refuses
 from running import KEY
 
 from harness.errors import EndpointError
@@ -76,3 +78,37 @@ def test_a_key_never_follows_a_redirect_nor_reaches_a_file(run_on: Any) -> None:
         with pytest.raises(EndpointError) as caught:
             run_on(server).go()
         assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(("then", "state", "answers"), [("ok", "done", 10), ("401", "parked", 0)])
+def test_a_slow_endpoint_does_not_hold_the_others(run_on: Any, then: str, state: str, answers: int) -> None:
+    """Its first answer is late: the others are done by then, and whatever it is found to be, it is that alone."""
+    asked_before: list[int] = []
+
+    def late(request: Request) -> Reply:
+        if request.number == 1:
+            asked_before.append(request.server.asked["good"])
+        return replace(STEPS[then](request), after=1.0 if request.number == 0 else 0.0)
+
+    with FaultServer({"good": ["ok"], "shaky": [late]}) as server:
+        run = run_on(server, n=10, samples=1, collect={"first_calls": 0.1}, endpoint={"concurrency": 2})
+        run.go()
+        assert len(run.answers("good")) == 10
+        assert len(run.answers("shaky")) == answers
+        assert run.tallies["shaky"].state == state
+        assert asked_before == ([10] if then == "ok" else [])
+        if then == "401":
+            assert any(s.startswith("shaky is parked") and "check the key" in s for s in run.said)
+
+
+def test_what_a_late_endpoint_refuses_is_learned_and_planned(run_on: Any) -> None:
+    def late(request: Request) -> Reply:
+        return replace(refuses("top_p is not supported", lambda b: "top_p" in b)(request), after=0.3)
+
+    with FaultServer({"good": ["ok"], "shaky": [late]}) as server:
+        run = run_on(
+            server, n=5, samples=1, collect={"first_calls": 0.1}, endpoint={"params": {"top_p": 0.9}, "concurrency": 5}
+        )
+        run.go()
+        assert len(run.answers("good")) == len(run.answers("shaky")) == 5
+        assert sum("top_p" in json.loads(body) for model, body in server.seen.elements() if model == "shaky") == 1

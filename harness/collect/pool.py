@@ -64,6 +64,10 @@ class Pool:
         if self._gate.parked:
             self._world.say(f"{self.endpoint.name} is parked, its other calls wait for the next run: {self._last()}")
 
+    def park(self) -> None:
+        """Make no further calls: this endpoint cannot be used."""
+        self._gate.parked = True
+
     def _last(self) -> str:
         return self._tally.last_error or "too many calls failed"
 

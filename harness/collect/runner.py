@@ -21,7 +21,7 @@ from harness.collect.weights import cache_folder, fetch
 from harness.collect.wire import Wire
 from harness.collect.world import Tally, World, pause
 from harness.config import Called, Campaign, Collect, Local
-from harness.errors import EndpointError
+from harness.errors import CallError, EndpointError
 from harness.keys import key_of
 from harness.responses import Prompt
 
@@ -54,10 +54,10 @@ async def collect(
     """Ask every called endpoint whatever the store does not hold yet, and write down what the plan is.
 
     First one call to each for every set of parameters: if any endpoint cannot be used at all, `EndpointError` before
-    the rest is asked. After that endpoints do not wait for one another, a failed call is recorded, and ``stop`` ends
-    it after the calls in flight. `CeilingError` when a ceiling is reached. ``tallies`` is kept up to date by endpoint
-    name; only ``wanted`` keys are asked. ``note_plan`` gets the keys of the plan, again when a refusal has changed
-    them, and writes them down.
+    the rest is asked. They wait ``first_calls`` seconds for one another and no longer: whoever is found unusable later
+    is parked. A failed call is recorded, and ``stop`` ends it after the calls in flight. `CeilingError` when a
+    ceiling is reached. ``tallies`` is kept up to date by endpoint name; only ``wanted`` keys are asked. ``note_plan``
+    gets the keys of the plan, again when a refusal has changed them, and writes them down.
     """
     called = [e for e in campaign.endpoints if isinstance(e, Called)]
     for endpoint in called:
@@ -73,14 +73,19 @@ async def collect(
         stack.enter_context(tuned_memory())
         stack.enter_context(_deadline(campaign.collect, world, budget))
         pools = await _pools(waiting, stack, store, tallies, world, campaign.collect, stop, budget)
-        limits = [c.limits for c in waiting]
-        await _preflight(waiting, pools, store, campaign.collect)
-        if limits != [c.limits for c in waiting]:
-            note_plan(_keys(plans))
         async with asyncio.TaskGroup() as group:
-            for calls, pool in zip(waiting, pools, strict=True):
-                pool.todo = calls.todo()
-                group.create_task(pool.rest())
+            known = [c.limits for c in waiting]
+            first = [group.create_task(_first(c, p, store, campaign.collect)) for c, p in _zip(waiting, pools)]
+            unusable = await _unusable(waiting, first, campaign.collect)
+            if known != [c.limits for c in waiting]:
+                note_plan(_keys(plans))
+            known = [c.limits for c in waiting]
+            for (calls, pool), task in zip(_zip(waiting, pools), first, strict=True):
+                task.cancel() if unusable else group.create_task(_rest(calls, pool, task))
+        if unusable:
+            raise EndpointError(unusable, "mend it, or take the endpoint out of the config; answers so far are kept")
+        if known != [c.limits for c in waiting]:  # one that was late to answer has refused something
+            note_plan(_keys(plans))
     if budget.reached and any(t.stored + t.failed < t.planned for t in tallies.values()):
         raise CeilingError(f"stopped at {budget.reached}", "raise it under `collect:` and run again; it resumes")
 
@@ -123,15 +128,30 @@ async def _pools(
     return pools
 
 
-async def _preflight(waiting: Sequence[Calls], pools: Sequence[Pool], store: Store, settings: Collect) -> None:
-    attempts = min(2, settings.attempts)
-    pairs = list(zip(waiting, pools, strict=True))
-    errors = await asyncio.gather(*(preflight(c, p, store, attempts) for c, p in pairs))
-    broken = [f"{c.endpoint.name}: {e}" for c, e in zip(waiting, errors, strict=True) if e is not None]
-    if broken:
-        raise EndpointError(
-            "; ".join(broken), "mend it, or take the endpoint out of the config; answers so far are kept"
-        )
+def _zip(waiting: Sequence[Calls], pools: Sequence[Pool]) -> Iterator[tuple[Calls, Pool]]:
+    return zip(waiting, pools, strict=True)
+
+
+async def _first(calls: Calls, pool: Pool, store: Store, settings: Collect) -> CallError | None:
+    return await preflight(calls, pool, store, min(2, settings.attempts))
+
+
+async def _rest(calls: Calls, pool: Pool, first: asyncio.Task[CallError | None]) -> None:
+    """All further calls to one endpoint, as soon as its own first ones are answered."""
+    if await first is not None:
+        pool.park()
+    pool.todo = calls.todo()
+    await pool.rest()
+
+
+async def _unusable(
+    waiting: Sequence[Calls], first: Sequence[asyncio.Task[CallError | None]], settings: Collect
+) -> str:
+    """Wait for the first calls, but not for ever, and name the endpoints that are known by then not to be usable."""
+    if first:
+        await asyncio.wait(first, timeout=settings.first_calls)
+    found = [(c.endpoint.name, t.result()) for c, t in zip(waiting, first, strict=True) if t.done()]
+    return "; ".join(f"{name}: {error}" for name, error in found if error is not None)
 
 
 @contextlib.contextmanager
