@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,14 @@ class Run:
         return campaign, draw(campaign.prompts[0], prompts, campaign.seed)
 
     def go(
-        self, stop: asyncio.Event | None = None, beside: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self,
+        stop: asyncio.Event | None = None,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        more: Sequence[Prompt] = (),
     ) -> None:
-        """Collect what is missing; ``beside`` runs along until that is done."""
+        """Collect what is missing, of ``more`` prompts too; ``beside`` runs along until that is done."""
         campaign, prompts = self.load()
+        prompts = (*prompts, *more)
 
         async def sleep(seconds: float) -> None:
             self.slept.append(seconds)

@@ -10,7 +10,7 @@ import payloads
 import pytest
 import yaml
 from conftest import ROOT, Write
-from fault_server import FaultServer, Request, Step, ok, refuses, says
+from fault_server import FaultServer, Reply, Request, Step, ok, refuses, says
 from running import KEY, Run
 
 from harness.collect.store import Store
@@ -208,7 +208,48 @@ def test_logprobs_step_down_until_they_are_taken(run_on: Any) -> None:
         run = with_prompts(run_on(server, ("good", "fine"), n=3, samples=1), top_logprobs=20)
         run.go()
         assert len(run.answers("good")) == 3
+        assert server.asked["good"] == 3 + 1  # the server says how many
+    step = refuses("top_logprobs is too large and not allowed", lambda b: b.get("top_logprobs", 0) > 3)
+    with FaultServer({"good": [step], "fine": ["ok"]}) as server:
+        run = with_prompts(run_on(server, ("good", "fine"), n=3, samples=1), top_logprobs=20)
+        run.store.unlink()
+        run.go()
         assert server.asked["good"] == 3 + 2  # 20, 5, none
+
+
+NOBODY = says({"error": {"message": "No endpoints found that can handle the requested parameters.", "code": 404}}, 404)
+
+
+@pytest.mark.parametrize("unsupported", [{"logprobs"}, {"temperature"}, {"seed", "temperature"}, {"logprobs", "seed"}])
+def test_a_router_that_does_not_say_what_it_lacks(run_on: Any, unsupported: set[str]) -> None:
+    """OpenRouter with `require_parameters`: a 404 without a name. As little as possible is left out, learned once."""
+
+    def route(request: Request) -> Reply:
+        return NOBODY(request) if unsupported & json.loads(request.body).keys() else ok(request)
+
+    with FaultServer({"good": [route], "fine": ["ok"]}) as server:
+        settings = {"endpoint": {"params": {"seed": 1}}}
+        run = with_prompts(run_on(server, ("good", "fine"), n=3, **settings), top_logprobs=5, temperature=0.5)
+        run.go()
+        assert len(run.answers("good")) == 6
+        first = server.asked["good"]
+        with Store(run.store, readonly=True) as store:
+            bodies = [json.loads(store.request(r.request_hash)[1]) for r in run.answers("good")]  # type: ignore[index]
+        for body in bodies:
+            assert {"logprobs", "seed", "temperature"} - body.keys() == unsupported
+        with_prompts(run, samples=3).go()
+        assert server.asked["good"] == first + 3
+
+
+def test_a_router_that_takes_nothing_is_unusable(run_on: Any) -> None:
+    with FaultServer({"good": [NOBODY], "fine": ["ok"]}) as server:
+        run = run_on(server, ("good", "fine"), n=3, endpoint={"params": {"seed": 1}})
+        with pytest.raises(EndpointError, match="good: HTTP 404: No endpoints found"):
+            run.go()
+        assert server.asked["good"] == 2
+        server.script["good"] = ["ok"]
+        run.go()
+        assert all("seed" in json.loads(body) for (model, body), n in server.delivered.items() if model == "good")
 
 
 def test_what_cannot_be_left_out_is_no_lesson(run_on: Any) -> None:

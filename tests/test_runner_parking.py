@@ -112,3 +112,17 @@ def test_what_a_late_endpoint_refuses_is_learned_and_planned(run_on: Any) -> Non
         run.go()
         assert len(run.answers("good")) == len(run.answers("shaky")) == 5
         assert sum("top_p" in json.loads(body) for model, body in server.seen.elements() if model == "shaky") == 1
+
+
+def test_a_family_that_is_refused_is_left_alone_and_the_others_are_asked(run_on: Any) -> None:
+    """A server that takes no short answers is not dead, and is not asked for a hundred of them."""
+    short = refuses("max_tokens must be at least 16", lambda b: b["max_tokens"] < 16)
+    with FaultServer({"good": [short], "shaky": ["ok"]}) as server:
+        run = run_on(server, n=40, samples=1, endpoint={"concurrency": 1})
+        longer = [replace(p, id=f"long-{p.id}", family="long", max_tokens=16) for p in run.load()[1]]
+        run.go(more=longer)
+        assert len(run.answers("good")) == 40
+        assert server.asked["good"] == 40 + 1 + 5
+        assert run.tallies["good"].state == "done"
+        assert [s for s in run.said if s.startswith("good refuses prompts of tiny: 34 calls were not made")]
+        assert run.failures() == [("good", "http", 6)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,11 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _SYSTEM = re.compile(r"system (role|message|prompt|instruction)|role[^a-z]+system|developer instruction", re.IGNORECASE)
+_UNNAMED = re.compile(r"handle the requested parameters|support the (provided|requested) parameters", re.IGNORECASE)
+_OPTIONAL = ("logprobs", "seed", "top_p", "temperature")  # the likeliest to be refused first
+_BOUND = re.compile(
+    r"(?:at most|less than or equal to|no more than|not exceed|<=|between \d and|maximum\D{0,20}) ?(\d{1,2})\b"
+)
 _STEPS = (20, 5, 0)
 _NEEDED = frozenset({"model", "messages", "prompt", "input"})
 
@@ -26,13 +32,21 @@ _NEEDED = frozenset({"model", "messages", "prompt", "input"})
 class Limits:
     """What may be sent: the name of the length limit, the most alternatives a token, and what is left out.
 
-    ``refuses`` holds names of body parameters, and ``system`` where there is no system role.
+    ``refuses`` holds names of body parameters, and ``system`` where there is no system role. Of these ``guessed`` is
+    what is left out on trial, the ``guesses``-th set that was tried, where a server refuses without a name.
     """
 
     max_tokens: str = "max_tokens"
     top_logprobs: int = 100
     logprobs_is_count: bool = False
     refuses: frozenset[str] = frozenset()
+    guessed: frozenset[str] = frozenset()
+    guesses: int = 0
+
+    def settled(self, took: bool) -> Limits:
+        """The trial is over: what was left out stays out if the request was taken."""
+        refuses = self.refuses if took else self.refuses - self.guessed
+        return replace(self, refuses=refuses, guessed=frozenset(), guesses=0)
 
     @classmethod
     def of(cls, provider: Provider) -> Limits:
@@ -95,9 +109,12 @@ def _fold_system(body: dict[str, Any]) -> None:
 def learn(limits: Limits, body: Mapping[str, Any], error: CallError) -> Limits | None:
     """What a refusal of ``body`` says about its endpoint; None if it names nothing that can be left out.
 
-    Only HTTP 400 and 422 are read, and only parameters that were sent are believed to be refused.
+    Only HTTP 400 and 422 are read, and only parameters that were sent are believed to be refused; and the 404 of a
+    router (OpenRouter, `require_parameters`) that finds nobody who takes all of them and does not say which it was.
     """
     text = error.message
+    if error.status in (400, 404, 422) and _UNNAMED.search(text):
+        return _guess(limits, body)
     if error.status not in (400, 422) or error.kind != "http" or not _REFUSED.search(text):
         return None
     if _SYSTEM.search(text) and _has_system(body) and "system" not in limits.refuses:
@@ -112,13 +129,25 @@ def learn(limits: Limits, body: Mapping[str, Any], error: CallError) -> Limits |
     return None
 
 
+def _guess(limits: Limits, body: Mapping[str, Any]) -> Limits | None:
+    """The next smallest set of parameters to leave out; None when all have been tried."""
+    there = [name for name in _OPTIONAL if name in body or name in limits.guessed]
+    sets = [frozenset(c) for size in range(1, len(there) + 1) for c in itertools.combinations(there, size)]
+    if limits.guesses >= len(sets):
+        return None
+    left_out = sets[limits.guesses]
+    refuses = limits.refuses - limits.guessed | left_out
+    return replace(limits, refuses=refuses, guessed=left_out, guesses=limits.guesses + 1)
+
+
 def _has_system(body: Mapping[str, Any]) -> bool:
     messages = body.get("messages")
     return "instructions" in body or bool(messages and messages[0]["role"] == "system")
 
 
 def _next_step(body: Mapping[str, Any], named: set[str], text: str) -> int:
-    """The next number of alternatives to try: 20, 5, none; none at once where logprobs as such are refused."""
+    """The next number of alternatives to try: what the server says, else 20, 5, none; none at once where logprobs as
+    such are refused."""
     asked = body.get("top_logprobs", body.get("logprobs", 0))
     counted = "top_logprobs" in named or not isinstance(body.get("logprobs"), bool)
     flat = re.search(
@@ -126,4 +155,5 @@ def _next_step(body: Mapping[str, Any], named: set[str], text: str) -> int:
     )
     if not counted or flat or isinstance(asked, bool):
         return 0
-    return next((n for n in _STEPS if n < asked), 0)
+    told = [n for n in map(int, _BOUND.findall(text)) if 0 < n < asked]
+    return max(told, default=next((n for n in _STEPS if n < asked), 0))

@@ -21,7 +21,7 @@ from harness.errors import CallError
 from harness.logprobs import decode_logprobs
 from harness.responses import Prompt, Surface
 
-_LESSONS = 12
+_LESSONS = 16
 _SYSTEM = "Answer in one word."
 _QUESTION = "What is the capital of France?"
 

@@ -32,6 +32,11 @@ def failure(status: int | None, code: str, text: str, wait: float | None = None)
     return CallError(text, kind="http", status=status, retry=again, wait=wait)
 
 
+def is_refusal(error: CallError) -> bool:
+    """Whether this request is not taken by a server that is well: one more of the same kind would not be either."""
+    return error.status in (400, 413, 422) and not error.retry and not error.fatal
+
+
 def read_error(value: Any) -> tuple[int | None, str, str]:
     """(status, code, message) of an error as servers write it: an object, an object in ``error``, or plain text."""
     if isinstance(value, dict) and value.get("error"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from harness.collect.failures import is_refusal
 from harness.errors import CallError
 
 
@@ -43,6 +44,11 @@ class Gate:
             self.not_before = max(self.not_before, self.clock() + min(seconds, self.max_wait))
 
     def note(self, error: CallError | None) -> None:
-        """One call has ended, well or not. Many failures in a row, or a fatal one, park the endpoint."""
+        """One call has ended, well or not. Many failures in a row, or a fatal one, park the endpoint.
+
+        A refused request is none: who refuses is alive, and may well take the next one.
+        """
+        if error is not None and is_refusal(error):
+            return
         self.failed_in_a_row = self.failed_in_a_row + 1 if error else 0
         self.parked |= self.failed_in_a_row >= self.park_after or (error is not None and error.fatal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from harness.collect.budget import Budget, tokens_in, tokens_used
 from harness.collect.kinds import KINDS, model_name, path_of
@@ -41,6 +41,7 @@ class Pool:
     ) -> None:
         self.endpoint = endpoint
         self.todo = todo
+        self.ended: Callable[[Job, CallError | None], None] = lambda _job, _error: None
         self._wire = wire
         self._gate = gate
         self._store = store
@@ -62,13 +63,14 @@ class Pool:
                 group.create_task(self._worker())
         self._tally.state = "parked" if self._gate.parked else "stopped" if self._stop.is_set() else "done"
         if self._gate.parked:
-            self._world.say(f"{self.endpoint.name} is parked, its other calls wait for the next run: {self._last()}")
+            self._world.say(f"{self.endpoint.name} is parked, its other calls wait for the next run: {self.last()}")
 
     def park(self) -> None:
         """Make no further calls: this endpoint cannot be used."""
         self._gate.parked = True
 
-    def _last(self) -> str:
+    def last(self) -> str:
+        """What went wrong last."""
         return self._tally.last_error or "too many calls failed"
 
     def _over(self) -> bool:
@@ -85,6 +87,7 @@ class Pool:
         """One job to its end: an answer or a recorded failure, which is returned."""
         tried: list[Attempt] = []
         error = await self.ask(job, attempts, tried)
+        self.ended(job, error)
         if error is not None and error.kind != "stopped":
             self.fail(job, error, tried)
         return error

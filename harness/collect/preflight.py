@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from harness.collect.adapting import Limits, learn
+from harness.collect.failures import is_refusal
 from harness.collect.kinds import model_name
 from harness.collect.plan import UNKNOWN, Job, Key, jobs, surface_for
 from harness.collect.pool import Pool
@@ -18,7 +20,7 @@ from harness.errors import CallError
 from harness.responses import Prompt
 
 _UNUSABLE = frozenset({"connection", "timeout", "malformed"})
-_LESSONS = 12  # no server refuses more parameters than a request has
+_LESSONS = 16  # as many as there are sets of parameters to leave out, where a server does not say which
 
 Shape = tuple[object, ...]
 
@@ -57,7 +59,9 @@ class Calls:
     answered: Callable[[Key], bool] = lambda _: False
     limits: Limits = UNKNOWN
     wanted: Callable[[Key], bool] = lambda _: True
+    patience: int = 5  # refused requests in a row after which a family's other prompts are not tried
     ended: set[Key] = field(default_factory=set)
+    refused: Counter[str] = field(default_factory=Counter)
 
     def jobs(self) -> Iterator[Job]:
         """Every call of the plan."""
@@ -65,7 +69,25 @@ class Calls:
 
     def todo(self) -> Iterator[Job]:
         """What is still to be asked here, at the moment when it is asked for."""
-        return (j for j in self.jobs() if self._open(j.key))
+        families = {p.id: p.family for p in self.prompts}
+        return (j for j in self.jobs() if self._open(j.key) and self.refused[families[j.prompt]] < self.patience)
+
+    def note(self, job: Job, error: CallError | None) -> None:
+        """A call has ended: if the request was refused, others of its family may be as well."""
+        family = next(p.family for p in self.prompts if p.id == job.prompt)
+        if error is None:
+            self.refused[family] = 0
+        elif is_refusal(error):
+            self.refused[family] += 1
+            self.ended.add(job.key)
+
+    def spared(self) -> dict[str, int]:
+        """Calls that were not made because their family's prompts are refused, by family."""
+        families = {p.id: p.family for p in self.prompts}
+        over = {family for family, n in self.refused.items() if n >= self.patience}
+        return dict(
+            Counter(families[j.prompt] for j in self.jobs() if families[j.prompt] in over and self._open(j.key))
+        )
 
     def _open(self, key: Key) -> bool:
         return self.wanted(key) and key not in self.ended and not self.answered(key)
@@ -101,10 +123,11 @@ async def preflight(calls: Calls, pool: Pool, store: Store, attempts: int) -> Ca
         better = learn(calls.limits, msgspec.json.decode(job.body), error) if error is not None else None
         if better is not None and lessons < _LESSONS:
             lessons += 1
-            remember(store, calls.endpoint, better)
             calls.limits = better
             probes = calls.probes()
             continue
+        calls.limits = calls.limits.settled(took=error is None)
+        remember(store, calls.endpoint, calls.limits)
         tried.add(shape)
         calls.ended.add(job.key)
         if error is not None:

@@ -62,7 +62,8 @@ async def collect(
     called = [e for e in campaign.endpoints if isinstance(e, Called)]
     for endpoint in called:
         key_of(endpoint, world.environ)
-    plans = [Calls(e, prompts, store.answered, recall(store, e), wanted) for e in called]
+    patience = campaign.collect.park_after
+    plans = [Calls(e, prompts, store.answered, recall(store, e), wanted, patience) for e in called]
     note_plan = note_plan or (lambda keys: store.set_plan(prompts, keys))
     note_plan(_keys(plans))
     tallies |= _tallies(called, store, wanted)
@@ -81,7 +82,7 @@ async def collect(
                 note_plan(_keys(plans))
             known = [c.limits for c in waiting]
             for (calls, pool), task in zip(_zip(waiting, pools), first, strict=True):
-                task.cancel() if unusable else group.create_task(_rest(calls, pool, task))
+                task.cancel() if unusable else group.create_task(_rest(calls, pool, task, world))
         if unusable:
             raise EndpointError(unusable, "mend it, or take the endpoint out of the config; answers so far are kept")
         if known != [c.limits for c in waiting]:  # one that was late to answer has refused something
@@ -136,12 +137,14 @@ async def _first(calls: Calls, pool: Pool, store: Store, settings: Collect) -> C
     return await preflight(calls, pool, store, min(2, settings.attempts))
 
 
-async def _rest(calls: Calls, pool: Pool, first: asyncio.Task[CallError | None]) -> None:
+async def _rest(calls: Calls, pool: Pool, first: asyncio.Task[CallError | None], world: World) -> None:
     """All further calls to one endpoint, as soon as its own first ones are answered."""
     if await first is not None:
         pool.park()
-    pool.todo = calls.todo()
+    pool.todo, pool.ended = calls.todo(), calls.note
     await pool.rest()
+    for family, count in calls.spared().items():
+        world.say(f"{calls.endpoint.name} refuses prompts of {family}: {count} calls were not made ({pool.last()})")
 
 
 async def _unusable(
