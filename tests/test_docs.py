@@ -16,10 +16,14 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from conftest import Write
 from fault_server import FaultServer
+from pydantic import TypeAdapter
 
 from harness.cli import app
+from harness.config import Endpoint
+from harness.providers import Provider
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -144,6 +148,21 @@ def test_commands_and_options_exist(path: Path) -> None:
 def test_commands_are_looked_for_where_they_stand() -> None:
     assert len(list(_commands((ROOT / "README.md").read_text("utf-8")))) >= 8
     assert sum(len(list(_commands(p.read_text("utf-8")))) for p in TEXTS) >= 40
+
+
+def test_blocks_of_yaml_say_what_is_known() -> None:
+    blocks = [
+        yaml.safe_load(block)
+        for page in PAGES
+        for block in re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    ]
+    presets = [b for b in blocks if isinstance(b, dict) and any("api_key_env" in str(v) for v in b.values())]
+    assert len(presets) == 1
+    assert TypeAdapter(dict[str, Provider]).validate_python(presets[0])["some-provider"].top_logprobs == 5
+    endpoints = [e for b in blocks if isinstance(b, list) for e in b if "role" in e]
+    assert len(endpoints) >= 3
+    for endpoint in endpoints:
+        TypeAdapter[Endpoint](Endpoint).validate_python(endpoint)
 
 
 def test_the_example_channel_is_found_and_used(tmp_path: Path, write_campaign: Write) -> None:
