@@ -70,9 +70,10 @@ def warnings(plan: Plan) -> list[str]:
         elif "kinship" in a.questions and len(lineages) < ENOUGH:
             notes.append(f"{len(lineages)} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
         notes += described(plan.campaign, candidate)
-    for e in plan.campaign.endpoints:
-        if isinstance(e, Remote) and provider_of(e).pins_upstream and not e.upstream:
-            notes.append(f"{e.name}: {e.provider} may answer from several providers; `upstream:` pins one")
+    loose = [e for e in plan.campaign.endpoints if isinstance(e, Remote) and provider_of(e).pins_upstream]
+    if loose := [e for e in loose if not e.upstream]:
+        routers, names = ", ".join(sorted({str(e.provider) for e in loose})), ", ".join(e.name for e in loose)
+        notes.append(f"{routers} may answer from several providers; `upstream:` pins one. Not pinned: {names}")
     if any(isinstance(e, Recorded) for e in plan.campaign.endpoints) and "identity" in a.questions:
         samples = {p.samples for p in plan.prompts}
         if samples == {1}:

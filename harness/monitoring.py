@@ -23,7 +23,7 @@ from harness.loading import load_config
 from harness.responses import Prompt, Response, Responses
 
 BEFORE, NOW = "baseline", "now"
-# Logprobs of one token differ a little from run to run with a server's load (docs/monitor.md has the measurement), so
+# Logprobs of one token differ a little from run to run with a server's load (benchmarks/README.md, Monitor), so
 # samples of two runs are not exchangeable in them, and a p-value below any alpha says nothing.
 REPORTED = {"logprobs": "is reported only: logprobs move with a server's load"}
 DRAWS = 20  # relabellings per 1 / alpha: few enough would leave no p-value small enough
