@@ -68,3 +68,8 @@ def test_probabilities_are_calibrated() -> None:
     top = p.max(1)
     assert abs((p.argmax(1) == y).mean() - top.mean()) < 0.06
     assert softmax(scores[:1], 32).max() >= softmax(scores[:1], 1).max()
+    assert softmax.most == 32
+    sure = softmax(np.array([[9.0, 0.0, 0.0]]), 5000)  # blocks of 32: 12 of each model
+    np.testing.assert_array_equal(sure, softmax(np.array([[9.0, 0.0, 0.0]]), 32))
+    assert sure[0].sum() == pytest.approx(1.0)
+    assert sure[0, 1] == pytest.approx(1 / 3 / 37, rel=1e-3)
