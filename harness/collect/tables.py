@@ -52,7 +52,7 @@ def open_table(name: str, where: str, base: Path, environ: Mapping[str, str]) ->
     try:
         digest, rows = _hub(where) if where.startswith("hf:") else _file(name, base / Path(where).expanduser())
     except OSError as e:
-        raise ConfigError(f"endpoint {name!r}: {where}: {e.strerror or e}", "check `path:`") from e
+        raise ConfigError(f"endpoint {name!r}: {where}: {e.strerror or e}", f"a relative path starts at {base}") from e
     except ConfigError:
         raise
     except Exception as e:  # readers raise their own kinds; the reader of this needs one line
