@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from browser import browser, chromium, dark, requests, resize
+from browser import axe_core, browser, chromium, dark, press_tab, requests, resize, violations
 
 from harness import scoring
 from harness.campaign import prepare, run
@@ -74,6 +74,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return campaign(tmp_path_factory.mktemp("small"), 6, 40, 120)
+
+
+@pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     if chromium() is None:
         pytest.skip("no Chromium here: apt-get install chromium chromium-driver, or set CHROMIUM")
@@ -102,7 +107,9 @@ def test_large_report_opens_fast_and_hostile_text_is_only_text(report: Path, pag
     assert time.perf_counter() - start < 3.0
     assert page.execute_script("return window.pwned") is None
     assert page.execute_script("return document.scripts.length") == 1
-    assert page.execute_script("return document.querySelectorAll('img, iframe, main a, object').length") == 0
+    assert (
+        page.execute_script("return document.querySelectorAll('img, iframe, a:not([href^=\"#\"]), object').length") == 0
+    )
     text = page.execute_script("return document.getElementById('prompts').textContent")
     assert "<script>window.pwned = 1</script>" in text or "onerror=" in text
     assert "1337" not in text
@@ -191,13 +198,54 @@ def test_structure_for_screen_reader_and_keyboard(report: Path, page: Any) -> No
     )
     twice = "const i = [...document.querySelectorAll('[id]')].map(e => e.id); return i.length - new Set(i).size"
     assert page.execute_script(twice) == 0
-    levels = page.execute_script("return [...document.querySelectorAll('h1,h2,h3,h4')].map(e => +e.tagName[1])")
+    levels = page.execute_script("return [...document.querySelectorAll('h1,h2,h3,h4,h5')].map(e => +e.tagName[1])")
     assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
     named = (
         "[...document.querySelectorAll('[aria-labelledby]')].flatMap(e => e.getAttribute('aria-labelledby').split(' '))"
     )
     lost = f"return {named}.filter(i => !document.getElementById(i))"
     assert page.execute_script(lost) == []
+
+
+@pytest.mark.parametrize("shade", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1200])
+def test_axe_finds_nothing(small: Path, page: Any, shade: str, width: int) -> None:
+    if (axe := axe_core()) is None:
+        pytest.skip("no axe-core here: pip install --no-deps axe-playwright-python, or set AXE_CORE to axe.min.js")
+    resize(page, width, 900, phone=width < 400)
+    dark(page, shade == "dark")
+    page.get(small.as_uri())
+    assert violations(page, axe) == []
+    page.execute_script("document.querySelector('.badge').style.color = 'GrayText'; document.title = ''")
+    assert {v.split(":")[0] for v in violations(page, axe)} >= {"document-title"}, "axe does not see a fault"
+    page.get("about:blank")
+    requests(page)
+
+
+def test_keyboard_reaches_everything_and_shows_where_it_is(small: Path, page: Any) -> None:
+    resize(page, 375, 800, phone=True)
+    page.get(small.as_uri())
+    wanted = "input, select, button, summary, a[href], [tabindex='0']"
+    shown = f'return [...document.querySelectorAll("{wanted}")].filter(e => e.checkVisibility()).length'
+    scrolls = """return [...document.querySelectorAll('main *')].filter(e => e.checkVisibility() && e.tabIndex < 0 &&
+        ['auto', 'scroll'].includes(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1).length"""
+    assert page.execute_script(scrolls) == 0
+    count = page.execute_script(shown)
+    seen: list[str] = []
+    for _ in range(count + 2):
+        press_tab(page)
+        kind, ring, at = page.execute_script(
+            "const e = document.activeElement, s = getComputedStyle(e);"
+            "return [e.tagName, s.outlineStyle + ' ' + parseFloat(s.outlineWidth), "
+            "e === document.body ? -1 : [...document.querySelectorAll('*')].indexOf(e)]"
+        )
+        if at < 0:
+            break
+        assert ring.split()[0] != "none"
+        assert float(ring.split()[1]) >= 2, (kind, ring)
+        seen.append(f"{kind} {at}")
+    assert len(set(seen)) == count
+    assert {"INPUT", "SELECT", "BUTTON", "SUMMARY", "A", "DIV"} <= {s.split()[0] for s in seen}
 
 
 def test_recorded_children(recorded_data: Path, tmp_path: Path, page: Any) -> None:

@@ -16,7 +16,7 @@ from harness.inference.detail import telling
 from harness.inference.findings import NAN, ChannelEvidence, Finding, blank_finding
 from harness.inference.pair_rank import additive_residuals, excess
 from harness.report.columns import EVIDENCE, FILES, SUMMARY, dictionary
-from harness.report.passages import excerpt, harmless, shared_runs
+from harness.report.passages import Piece, excerpt, harmless, shared_runs, window
 from harness.report.tables import cell, evidence_csv, summary_csv
 from harness.report.terminal import findings_json, plain, print_findings
 from harness.similarity import Similarity
@@ -95,6 +95,21 @@ def test_shared_runs_are_marked_and_nothing_is_lost() -> None:
     assert [p.text for p in left if p.shared] == ["quick brown fox jumps"]
     assert [p.text for p in right if p.shared] == ["QUICK, brown fox jumps"]
     assert not any(p.shared for p in shared_runs("one two three", "one two three")[0])
+
+
+def test_window_shows_the_longest_shared_run_whole() -> None:
+    shared = "the very same words stand in both of these answers"
+    pieces = [Piece("before " * 200, False), Piece("a short shared run ", True), Piece("between " * 200, False),
+              Piece(shared, True), Piece(" after" * 200, False)]  # fmt: skip
+    seen = window(pieces, 300)
+    text = "".join(p.text for p in seen)
+    assert [p.text for p in seen if p.shared] == [shared]
+    assert len(text) <= 304
+    assert text.startswith("… between")
+    assert text.endswith("after …")
+    assert window([Piece("short", False)], 300) == [Piece("short", False)]
+    assert window([], 300) == []
+    assert "".join(p.text for p in window([Piece("x" * 900, False)], 300)) == "x" * 300 + " …"
 
 
 def test_text_of_a_model_is_made_harmless() -> None:
