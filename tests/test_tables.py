@@ -40,9 +40,26 @@ def test_csv_reads_back_and_holds_no_formula() -> None:
     assert summary_csv([finding()]).count("\r\n") == 2
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "  =1", "|x", "%x"])
+@pytest.mark.parametrize(
+    "text",
+    [*("=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "  =1", "|x", "%x", "\ufeff=1", "\u3000@x", "\u200b+1", "\xa0-1"),
+     *("\x00=1", "＝1", "＋1", "－1", "＠x", "﹦1", "\ufeff ＝1", "\u202e=1")],
+)  # fmt: skip
 def test_no_cell_is_a_formula(text: str) -> None:
     assert cell(text).startswith("'")
+
+
+def test_a_long_or_hostile_cell_fits_one_cell_of_one_row() -> None:
+    long = cell("y" * 1_000_000)
+    assert len(long) <= 32_767
+    assert long.endswith("[…]")
+    assert len(cell("=" * 1_000_000)) <= 32_767
+    assert cell("a\x00b\x1b[2J\u202ec\ud800") == "a\ufffdb\ufffd[2J\ufffdc?"
+    wild = replace(finding(), sentence='a "b"\r\nc, d\n\n=e', limits=("\t=x", "z;z"))
+    (row,) = csv.DictReader(io.StringIO(summary_csv([wild]), newline=""))
+    assert row["sentence"] == 'a "b"\nc, d\n\n=e'
+    assert row["limits"] == "'\t=x; z;z"
+    assert summary_csv([wild]).encode()[:8] == b"question"
 
 
 def test_numbers_stay_numbers() -> None:
