@@ -25,7 +25,7 @@ SUMMARY: Mapping[str, str] = _PAIR | {
     "log10_lr_least": "Lower bound that the calibration allows (ELUB)",
     "log10_lr_most": "Upper bound that the calibration allows (ELUB)",
     "lr_words": "The likelihood ratio on the verbal scale of the ENFSI guideline",
-    "effect": "How much closer than unrelated pairs (mean 0), in units of the spread over all pairs; of identity: of the "
+    "effect": "How much closer than unrelated pairs (mean 0), in units of the spread over all pairs; identity: of the "
     "strongest channel",
     "effect_low": "Lower end of its 95 % interval (bootstrap over prompts)",
     "effect_high": "Upper end of its 95 % interval",
@@ -42,8 +42,8 @@ EVIDENCE: Mapping[str, str] = _PAIR | {
     "similarity": "Mean similarity of the pair in that unit",
     "controls_low": "Smallest mean similarity among the other pairs of the pool",
     "controls_high": "Largest mean similarity among the other pairs of the pool",
-    "effect": "How much closer than unrelated pairs, in units of the channel's noise from prompt to prompt (in summary.csv "
-    "the unit is another)",
+    "effect": "How much closer than unrelated pairs, in units of the channel's noise from prompt to prompt (summary.csv: "
+    "other units)",
     "effect_low": "Lower end of its 95 % interval",
     "effect_high": "Upper end of its 95 % interval",
     "p_value": "The channel's own p-value, not corrected",
@@ -100,9 +100,9 @@ def dictionary() -> str:
         "* A text cell that a spreadsheet could run as a formula begins with an apostrophe.",
         "* A text of more than 32,000 characters is cut and ends in `[…]`: a cell holds 32,767.",
         "* Control characters are replaced by `\ufffd`. Cells may hold line breaks; they are quoted.",
-        "* There is no byte order mark, so that the first column has its plain name in every program. Excel takes a file",
-        "  opened by a double click for the local encoding, and in many countries for one with semicolons: use *Data, From",
-        "  Text/CSV*, with *65001: Unicode (UTF-8)* and *Comma*. LibreOffice asks by itself.",
+        "* There is no byte order mark, so that the first column has its plain name in every program. Excel takes a",
+        "  file opened by a double click for the local encoding, and in many countries for one with semicolons: use",
+        "  *Data, From Text/CSV*, with *65001: Unicode (UTF-8)* and *Comma*. LibreOffice asks by itself.",
         "",
         "Written by `python -m harness.report.columns > docs/data-dictionary.md`.",
     ]
