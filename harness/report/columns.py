@@ -42,8 +42,8 @@ EVIDENCE: Mapping[str, str] = _PAIR | {
     "similarity": "Mean similarity of the pair in that unit",
     "controls_low": "Smallest mean similarity among the other pairs of the pool",
     "controls_high": "Largest mean similarity among the other pairs of the pool",
-    "effect": "How much closer than unrelated pairs, in units of the channel's noise from prompt to prompt, not those of "
-    "summary.csv",
+    "effect": "How much closer than unrelated pairs, in units of the channel's noise from prompt to prompt, which "
+    "is not the unit of summary.csv",
     "effect_low": "Lower end of its 95 % interval",
     "effect_high": "Upper end of its 95 % interval",
     "p_value": "The channel's own p-value, not corrected",
