@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def answer(rng: np.random.Generator, model: int, prompt: int, length: int) -> st
     return f"{said} {HOSTILE[prompt % len(HOSTILE)]} {said[:200]}"
 
 
-def campaign(folder: Path, models: int, prompts: int, length: int) -> Path:
+def campaign(folder: Path, models: int, prompts: int, length: int, questions: Sequence[str] = ("kinship",)) -> Path:
     """A campaign on recorded answers that no one would wish for, scored by the real pipeline; path of its report."""
     rng = np.random.default_rng(1)
     names = [f"m{i:02}" for i in range(models)]
@@ -48,7 +49,7 @@ def campaign(folder: Path, models: int, prompts: int, length: int) -> Path:
     ]
     config = {
         "campaign": "hostile", "prompts": [{"set": "recorded"}], "endpoints": endpoints,
-        "analysis": {"questions": ["kinship"], "bootstrap": 200, "channels": ["wording"]},
+        "analysis": {"questions": list(questions), "bootstrap": 200, "channels": ["wording"]},
     }  # fmt: skip
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))

@@ -13,7 +13,7 @@ from hostile_campaign import campaign
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return campaign(tmp_path_factory.mktemp("small"), 6, 40, 120)
+    return campaign(tmp_path_factory.mktemp("small"), 6, 40, 120, ("kinship", "teaching", "identity", "attribution"))
 
 
 @pytest.mark.parametrize("width", [320, 375, 1200])
