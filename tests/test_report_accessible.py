@@ -93,6 +93,15 @@ def test_axe_finds_nothing(small: Path, page: Any, shade: str, width: int) -> No
     requests(page)
 
 
+def test_a_phone_shows_the_accused_pair_without_scrolling(small: Path, page: Any) -> None:
+    resize(page, 320, 800, phone=True)
+    page.get(small.as_uri())
+    rights = "return [...document.querySelectorAll('svg.fit .accused')].map(e => e.getBoundingClientRect().right)"
+    found = page.execute_script(rights)
+    assert len(found) >= 3
+    assert 0 < max(found) <= 320
+
+
 def test_keyboard_reaches_everything_and_shows_where_it_is(small: Path, page: Any) -> None:
     resize(page, 375, 800, phone=True)
     page.get(small.as_uri())
