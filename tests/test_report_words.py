@@ -1,4 +1,4 @@
-"""The report's sentences: every verdict has one, a p-value is said as a frequency, a likelihood ratio as how many times."""
+"""The report's sentences: one for every verdict, p as a frequency, a likelihood ratio as how many times."""
 
 from __future__ import annotations
 
