@@ -50,15 +50,19 @@ def test_no_cell_is_a_formula(text: str) -> None:
 
 
 def test_a_long_or_hostile_cell_fits_one_cell_of_one_row() -> None:
-    long = cell("y" * 1_000_000)
-    assert len(long) <= 32_767
-    assert long.endswith("[…]")
-    assert len(cell("=" * 1_000_000)) <= 32_767
-    assert cell("a\x00b\x1b[2J\u202ec\ud800") == "a\ufffdb\ufffd[2J\ufffdc?"
-    wild = replace(finding(), sentence='a "b"\r\nc, d\n\n=e', limits=("\t=x", "z;z"))
+    wild = replace(
+        finding(),
+        lr_words="=" * 1_000_000,
+        candidate="a\x00b\x1b[2J\u202ec\ud800",
+        sentence='a "b"\r\nc, d\n\n=e',
+        limits=("\t=x", "z;z"),
+    )
     (row,) = csv.DictReader(io.StringIO(summary_csv([wild]), newline=""))
     assert row["sentence"] == 'a "b"\nc, d\n\n=e'
     assert row["limits"] == "'\t=x; z;z"
+    assert row["candidate"] == "a\ufffdb\ufffd[2J\ufffdc?"
+    assert len(row["lr_words"]) <= 32_767
+    assert row["lr_words"].endswith("[…]")
     assert summary_csv([wild]).encode()[:8] == b"question"
 
 

@@ -95,12 +95,11 @@ def observations_csv(observations: Iterable[Observation]) -> str:
 
 
 def cell(value: object) -> str:
-    """One CSV cell: numbers to six digits, NaN empty, text that is no formula and fits."""
+    """One CSV cell: numbers to six digits, NaN empty, and text that cannot become a formula; nothing of it is lost."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
-    if not isinstance(value, str):
-        return str(value)
-    return ("'" if _could_be_formula(value) else "") + harmless(value, MOST_CHARACTERS)
+    text = str(value)
+    return "'" + text if isinstance(value, str) and _could_be_formula(text) else text
 
 
 def _could_be_formula(text: str) -> bool:
@@ -111,9 +110,14 @@ def _could_be_formula(text: str) -> bool:
     return unicodedata.normalize("NFKC", first)[:1] in _FORMULA if first else False
 
 
+def _fitting(text: str) -> str:
+    """A cell of a table to look at: without control characters, and no longer than a spreadsheet takes."""
+    return harmless(text, MOST_CHARACTERS)
+
+
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(header)
-    writer.writerows([cell(v) for v in row] for row in rows)
+    writer.writerows([_fitting(cell(v)) for v in row] for row in rows)
     return out.getvalue()
