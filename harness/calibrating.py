@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from harness.channels import load_channels
 from harness.channels.stage import compare
 from harness.errors import ConfigError
-from harness.inference.calibration import Validation, calibrate, channel_of, tippett
+from harness.inference.calibration import Validation, calibrate, channel_of, tippett, tippett_points
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.trials import Known
 from harness.loading import read_text
 from harness.responses import Responses
+from harness.similarity import Similarity
 
 COLUMNS = ("model_a", "model_b", "relation", "lineage_a", "lineage_b")
 KIN, UNRELATED = "kin", "unrelated"
@@ -144,9 +145,12 @@ def summary_text(checks: Sequence[Validation], alpha: float) -> str:
     return "\n".join(lines)
 
 
-def about(pairs: Pairs, source: str, seed: int) -> dict[str, object]:
-    """What a calibration file says of itself; figures and names only, no text of anyone's."""
-    return {
+def fit_table(
+    similarity: Similarity, pairs: Pairs, source: str, alpha: float, seed: int
+) -> tuple[LikelihoodTable, list[Validation]]:
+    """Fit, check, and let the table say on what it was fitted and how well it did: figures and names, nobody's text."""
+    fitted, checks = calibrate(similarity, pairs.known, pairs.kin, pairs.unrelated, alpha, seed)
+    about: dict[str, object] = {
         "source": source,
         "fitted_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "models": len(pairs.known.models),
@@ -154,14 +158,14 @@ def about(pairs: Pairs, source: str, seed: int) -> dict[str, object]:
         "families": len(set(pairs.known.family.tolist())),
         "seed": seed,
     }
+    about |= dict(fitted.about) | {"tippett": tippett_points(best_described(checks))}
+    return replace(fitted, about=about), checks
 
 
 def calibrate_table(
     table: Responses, pairs_file: Path, channel: str, alpha: float, seed: int, executor: str, source: str
 ) -> tuple[LikelihoodTable, list[Validation]]:
-    """Fit and check on a table of answers; the table of likelihood ratios says on what it was fitted."""
+    """Fit and check on a table of answers."""
     pairs = read_pairs(pairs_file, table.models)
     similarity = channel_of(compare(load_channels((channel,)), table, executor), channel)
-    fitted, checks = calibrate(similarity, pairs.known, pairs.kin, pairs.unrelated, alpha, seed)
-    best_described(checks)
-    return replace(fitted, about=about(pairs, source, seed) | dict(fitted.about)), checks
+    return fit_table(similarity, pairs, source, alpha, seed)

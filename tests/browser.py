@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -21,6 +22,34 @@ def chromium() -> str | None:
     if not shutil.which("chromedriver"):
         return None
     return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def axe_core() -> Path | None:
+    """axe-core's one file: $AXE_CORE, or that inside the package axe-playwright-python; None without it.
+
+    ``pip install --no-deps axe-playwright-python`` is 160 kB: only its copy of axe-core is used, not Playwright.
+    """
+    if named := os.environ.get("AXE_CORE"):
+        return Path(named)
+    found = importlib.util.find_spec("axe_playwright_python")
+    paths = [Path(folder) / "axe.min.js" for folder in (found.submodule_search_locations or ())] if found else []
+    return next((p for p in paths if p.is_file()), None)
+
+
+def violations(driver: Any, axe: Path) -> list[str]:
+    """What axe-core finds on the page against WCAG 2.0, 2.1 and 2.2, levels A and AA, every fold opened."""
+    driver.execute_script(axe.read_text("utf-8"))
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    script = """
+        const [tags, done] = arguments;
+        for (const d of document.querySelectorAll('details')) d.open = true;
+        axe.run(document, {runOnly: tags, resultTypes: ['violations']}).then(done, (e) => done({error: String(e)}))"""
+    result = driver.execute_async_script(script, tags)
+    if "error" in result:
+        raise RuntimeError(result["error"])
+    return [
+        f"{v['id']}: {v['help']}: {n['target']} {n['html'][:200]}" for v in result["violations"] for n in v["nodes"]
+    ]
 
 
 @contextmanager
@@ -59,3 +88,10 @@ def dark(driver: Any, on: bool) -> None:
     """Prefer dark colours, or light ones."""
     feature = {"name": "prefers-color-scheme", "value": "dark" if on else "light"}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def press_tab(driver: Any) -> None:
+    """Move the focus on, as a reader without a mouse does."""
+    for kind in ("rawKeyDown", "keyUp"):
+        key = {"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+        driver.execute_cdp_cmd("Input.dispatchKeyEvent", key)

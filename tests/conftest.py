@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from browser import browser, chromium
 from fault_server import FaultServer
 from hypothesis import settings
 from running import Run
@@ -94,3 +95,11 @@ def run_on(write_campaign: Write) -> Any:
         return Run(write_campaign(server.url, models, **settings), {}, [])
 
     return make
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if chromium() is None:
+        pytest.skip("no Chromium here: apt-get install chromium chromium-driver, or set CHROMIUM")
+    with browser(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import yaml
 
 from harness.calibrating import read_pairs
 from harness.errors import ConfigError
-from harness.inference.calibration import calibrate, crossfit, tippett
+from harness.inference.calibration import MOST_POINTS, Validation, calibrate, crossfit, tippett, tippett_points
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.trials import Known, draw_trials, lineage_weights, pair_p, pool_matrices
 from harness.similarity import Similarity
@@ -100,6 +101,29 @@ def test_tippett_falls_from_one() -> None:
     assert dict(zip(at.tolist(), unrelated.tolist(), strict=True))[0.0] == 0.5
 
 
+def test_tippett_points_are_few_and_exact() -> None:
+    rng = np.random.default_rng(0)
+    lr, kin = rng.normal(size=900), np.arange(900) < 300
+    lr = np.where(kin, lr + 1.0, lr).round(3)
+    points = tippett_points(Validation(8, 32, lr, kin, *[0.2] * 8))
+    assert len(points["log10_lr"]) == len(points["kin"]) == len(points["unrelated"]) <= MOST_POINTS
+    assert 0.0 in points["log10_lr"]
+    assert (points["log10_lr"][0], points["log10_lr"][-1]) == (lr.min(), lr.max())
+    for at, share in zip(points["log10_lr"], points["kin"], strict=True):
+        assert share == pytest.approx((lr[kin] >= at).mean(), abs=1e-4)
+    assert [points[n] for n in ("controls", "prompts", "kin_trials", "unrelated_trials")] == [8, 32, 300, 600]
+
+
+def test_shipped_table_carries_its_tippett_plot() -> None:
+    about = LikelihoodTable.shipped().about
+    points = about["tippett"]
+    check = next(v for v in about["validation"] if (v["controls"], v["prompts"]) == (16, 100))
+    assert (points["controls"], points["prompts"], points["cllr"]) == (16, 100, check["cllr"])
+    assert points["kin"][0] == points["unrelated"][0] == 1.0
+    assert all(a >= b for a, b in itertools.pairwise(points["unrelated"]))
+    assert 2 <= len(points["log10_lr"]) <= MOST_POINTS
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -164,7 +188,9 @@ def test_command_writes_a_file_that_score_uses(tmp_path: Path) -> None:
     harness("run", "config.yaml", "--quiet")
     printed = harness("calibrate", "config.yaml", "pairs.csv", "--out", "mine.json")
     assert "Cllr_min" in printed
-    assert LikelihoodTable.from_json((tmp_path / "mine.json").read_text()).about["source"] == "known"
+    mine = LikelihoodTable.from_json((tmp_path / "mine.json").read_text())
+    assert mine.about["source"] == "known"
+    assert mine.about["tippett"]["kin"][0] == 1.0
     assert (tmp_path / "mine.tippett.svg").read_text().count("<svg") == 1
     assert (tmp_path / "mine.tippett.csv").read_text().startswith("log10_lr,kin,unrelated\n")
     questions = ["kinship", "teaching", "attribution"]

@@ -2,83 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
-import itertools
-import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-from browser import browser, chromium, dark, requests, resize
+from browser import requests, resize
+from hostile_campaign import campaign, scored
 
-from harness import scoring
-from harness.campaign import prepare, run
-from harness.collect.runner import World
-
-HOSTILE = (
-    "<script>window.pwned = 1</script>",
-    "</script></style></textarea><script>window.pwned = 2</script>",
-    '"><img src=x onerror="window.pwned = 3">',
-    "<a href='javascript:window.pwned=4'>click</a> {{ 7 * 191 }} {% raw %}",
-    "\u202eright to left\u2066 \x1b[2J\x00 end",
-    "an entity &amp; <svg onload=window.pwned=5>",
-)
-WORDS = ("amber", "bridge", "candle", "delta", "ember", "forest", "garden", "harbour", "island", "jungle")
-
-
-def answer(rng: np.random.Generator, model: int, prompt: int, length: int) -> str:
-    """Words of a model's own preference, with something hostile among them; the first two models share theirs."""
-    taste = np.random.default_rng(max(model, 1)).dirichlet(np.ones(len(WORDS)))
-    said = " ".join(rng.choice(WORDS, length, p=taste))
-    return f"{said} {HOSTILE[prompt % len(HOSTILE)]} {said[:200]}"
-
-
-def campaign(folder: Path, models: int, prompts: int, length: int) -> Path:
-    """A campaign on recorded answers that no one would wish for, scored by the real pipeline; path of its report."""
-    rng = np.random.default_rng(1)
-    names = [f"m{i:02}" for i in range(models)]
-    rows = [
-        {"model": n, "prompt_id": f"q{p:03}", "prompt": f"{p} {HOSTILE[p % 4]}", "output": answer(rng, i, p, length)}
-        for i, n in enumerate(names) for p in range(prompts)
-    ]  # fmt: skip
-    rows[0]["output"] = "<b>" * 333_334  # a megabyte
-    (folder / "answers.jsonl").write_text("\n".join(json.dumps(r) for r in rows))
-    roles = ["suspect", "candidate", *["control"] * (models - 2)]
-    endpoints = [
-        {"name": n, "role": r, "lineage": n, "kind": "recorded", "path": "answers.jsonl"}
-        for n, r in zip(names, roles, strict=True)
-    ]
-    config = {
-        "campaign": "hostile", "prompts": [{"set": "recorded"}], "endpoints": endpoints,
-        "analysis": {"questions": ["kinship"], "bootstrap": 200, "channels": ["wording"]},
-    }  # fmt: skip
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return scored(path)
-
-
-def scored(config: Path, limit: int | None = None, **environ: str) -> Path:
-    plan = prepare(config, environ, limit)
-    run(plan, World(environ, plan.base), {}, asyncio.Event())
-    return next(p for p in scoring.write(plan, scoring.score(plan)) if p.name == "report.html")
+from harness.inference.likelihood import LikelihoodTable
+from harness.report.html import tippett_of
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return campaign(tmp_path_factory.mktemp("report"), 20, 450, 120)
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if chromium() is None:
-        pytest.skip("no Chromium here: apt-get install chromium chromium-driver, or set CHROMIUM")
-    with browser(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 def visible(page: Any) -> list[str]:
@@ -102,7 +42,9 @@ def test_large_report_opens_fast_and_hostile_text_is_only_text(report: Path, pag
     assert time.perf_counter() - start < 3.0
     assert page.execute_script("return window.pwned") is None
     assert page.execute_script("return document.scripts.length") == 1
-    assert page.execute_script("return document.querySelectorAll('img, iframe, main a, object').length") == 0
+    assert (
+        page.execute_script("return document.querySelectorAll('img, iframe, a:not([href^=\"#\"]), object').length") == 0
+    )
     text = page.execute_script("return document.getElementById('prompts').textContent")
     assert "<script>window.pwned = 1</script>" in text or "onerror=" in text
     assert "1337" not in text
@@ -138,66 +80,55 @@ def test_search_and_filters(report: Path, page: Any) -> None:
     assert visible(page) == everything
 
 
-@pytest.mark.parametrize("width", [320, 375, 1200])
-@pytest.mark.parametrize("shade", ["light", "dark"])
-def test_page_fits_and_has_contrast(report: Path, page: Any, width: int, shade: str) -> None:
-    resize(page, width, 800, phone=width < 400)
-    dark(page, shade == "dark")
+def test_verdict_in_words_is_the_first_thing(report: Path, page: Any) -> None:
+    resize(page, 375, 812, phone=True)
     page.get(report.as_uri())
-    assert page.execute_script("return document.documentElement.scrollWidth") <= width
-    names = ("page", "card", "wash", "ink", "soft", "accent", "close", "near", "far", "open", "mark")
-    look = "const s = getComputedStyle(document.documentElement);"
-    script = f"{look} return arguments[0].map(n => s.getPropertyValue('--' + n).trim())"
-    colour = dict(zip(names, page.execute_script(script, list(names)), strict=True))
-    for front in ("ink", "soft", "accent", "close", "near", "far", "open"):
-        for back in ("page", "card"):
-            assert contrast(colour[front], colour[back]) >= 4.5, (front, back)
-    assert contrast(colour["soft"], colour["wash"]) >= 4.5
-    assert contrast(colour["ink"], colour["mark"]) >= 4.5
+    first = "const e = document.querySelector('.glance a'); return [e.textContent, e.getBoundingClientRect().bottom]"
+    text, bottom = page.execute_script(first)
+    assert text == (
+        "m00 is closer to m01 than unrelated models are. Text alone cannot tell shared weights from shared teaching."
+    )
+    assert bottom < 500, "not on the first screen of a phone"
+    page.execute_script("document.querySelector('.glance a').click()")
+    assert page.execute_script("return location.hash") == "#v0"
+    page.execute_script("document.querySelector(\"#v0 a[href='#t0']\").click()")
+    assert "m00 and m01" in page.execute_script("return document.querySelector('#t0').textContent")
 
 
-def contrast(a: str, b: str) -> float:
-    """WCAG 2 contrast ratio of two hex colours."""
-
-    def light(colour: str) -> float:
-        digits = colour[1:] if len(colour) == 7 else "".join(c * 2 for c in colour[1:])
-        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-        r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-    high, low = sorted((light(a), light(b)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-def test_structure_for_screen_reader_and_keyboard(report: Path, page: Any) -> None:
+def test_tippett_plot_of_the_calibration_in_use(report: Path, page: Any) -> None:
     page.get(report.as_uri())
-    count = "return document.querySelectorAll(arguments[0]).length"
-    for one in (
-        "main",
-        "header",
-        "nav[aria-label]",
-        "footer",
-        "h1",
-        "html[lang]",
-        "form[role=search]",
-        "[role=status]",
-    ):
-        assert page.execute_script(count, one) == 1, one
-    unnamed = "svg:not([role=img]), table:not(:has(caption)), th:not([scope]), section:not([aria-labelledby])"
-    assert page.execute_script(count, unnamed) == 0
-    assert page.execute_script(count, "svg[role=img]") == page.execute_script(count, "svg > title + desc") > 0
-    assert page.execute_script(
-        "return [...document.querySelectorAll('input, select')].every(e => e.labels.length == 1)"
-    )
-    twice = "const i = [...document.querySelectorAll('[id]')].map(e => e.id); return i.length - new Set(i).size"
-    assert page.execute_script(twice) == 0
-    levels = page.execute_script("return [...document.querySelectorAll('h1,h2,h3,h4')].map(e => +e.tagName[1])")
-    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
-    named = (
-        "[...document.querySelectorAll('[aria-labelledby]')].flatMap(e => e.getAttribute('aria-labelledby').split(' '))"
-    )
-    lost = f"return {named}.filter(i => !document.getElementById(i))"
-    assert page.execute_script(lost) == []
+    points = LikelihoodTable.shipped().about["tippett"]
+    text = page.execute_script("return document.getElementById('calibration').textContent")
+    assert f"for {points['controls']} control lineages and {points['prompts']} prompts" in text
+    assert "m00 and m01, log10 LR" in text
+    all_lines = "[...document.querySelectorAll('#calibration polyline')]"
+    lines = f"return {all_lines}.map(e => [e.className.baseVal, e.points.length])"
+    drawn = len(points["log10_lr"])
+    assert page.execute_script(lines) == [["kin", drawn], ["unrelated", drawn]]
+    inside = """const box = document.querySelector('#calibration svg').viewBox.baseVal;
+        return [...document.querySelectorAll('#calibration polyline')].flatMap(e => [...e.points])
+            .every(p => p.x >= 0 && p.x <= box.width && p.y >= 0 && p.y <= box.height)"""
+    assert page.execute_script(inside)
+
+
+@pytest.mark.parametrize(
+    "points", [None, {}, {"log10_lr": [0.0]}, {"log10_lr": [], "kin": [], "unrelated": []}, "text",
+               {"log10_lr": [0.0, 1.0], "kin": [1.0], "unrelated": [1.0]},
+               {"log10_lr": ["x"], "kin": ["x"], "unrelated": ["x"]}],
+)  # fmt: skip
+def test_a_calibration_without_points_is_drawn_as_its_line(points: Any) -> None:
+    assert tippett_of({} if points is None else {"tippett": points}) is None
+
+
+def test_a_report_without_verdicts_leads_with_the_attribution(tmp_path: Path, page: Any) -> None:
+    page.get(campaign(tmp_path, 6, 12, 40, ("attribution",)).as_uri())
+    assert page.execute_script("return document.querySelector('.glance a').textContent").startswith("m00 cannot be put")
+    gone = "return document.querySelectorAll('#verdicts, #calibration, form, .card').length"
+    assert page.execute_script(gone) == 0
+    links = "return [...document.querySelectorAll('a')].filter(a => !document.querySelector(a.hash)).length"
+    assert page.execute_script(links) == 0
+    assert page.get_log("browser") == []
+    assert requests(page) == []
 
 
 def test_recorded_children(recorded_data: Path, tmp_path: Path, page: Any) -> None:

@@ -16,7 +16,7 @@ from harness.inference.detail import telling
 from harness.inference.findings import NAN, ChannelEvidence, Finding, blank_finding
 from harness.inference.pair_rank import additive_residuals, excess
 from harness.report.columns import EVIDENCE, FILES, SUMMARY, dictionary
-from harness.report.passages import excerpt, harmless, shared_runs
+from harness.report.passages import Piece, excerpt, harmless, shared_runs, window
 from harness.report.tables import cell, evidence_csv, summary_csv
 from harness.report.terminal import findings_json, plain, print_findings
 from harness.similarity import Similarity
@@ -40,9 +40,30 @@ def test_csv_reads_back_and_holds_no_formula() -> None:
     assert summary_csv([finding()]).count("\r\n") == 2
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "  =1", "|x", "%x"])
+@pytest.mark.parametrize(
+    "text",
+    [*("=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "  =1", "|x", "%x", "\ufeff=1", "\u3000@x", "\u200b+1", "\xa0-1"),
+     *("\x00=1", "＝1", "＋1", "－1", "＠x", "﹦1", "\ufeff ＝1", "\u202e=1")],
+)  # fmt: skip
 def test_no_cell_is_a_formula(text: str) -> None:
     assert cell(text).startswith("'")
+
+
+def test_a_long_or_hostile_cell_fits_one_cell_of_one_row() -> None:
+    wild = replace(
+        finding(),
+        lr_words="=" * 1_000_000,
+        candidate="a\x00b\x1b[2J\u202ec\ud800",
+        sentence='a "b"\r\nc, d\n\n=e',
+        limits=("\t=x", "z;z"),
+    )
+    (row,) = csv.DictReader(io.StringIO(summary_csv([wild]), newline=""))
+    assert row["sentence"] == 'a "b"\nc, d\n\n=e'
+    assert row["limits"] == "'\t=x; z;z"
+    assert row["candidate"] == "a\ufffdb\ufffd[2J\ufffdc?"
+    assert len(row["lr_words"]) <= 32_767
+    assert row["lr_words"].endswith("[…]")
+    assert summary_csv([wild]).encode()[:8] == b"question"
 
 
 def test_numbers_stay_numbers() -> None:
@@ -95,6 +116,21 @@ def test_shared_runs_are_marked_and_nothing_is_lost() -> None:
     assert [p.text for p in left if p.shared] == ["quick brown fox jumps"]
     assert [p.text for p in right if p.shared] == ["QUICK, brown fox jumps"]
     assert not any(p.shared for p in shared_runs("one two three", "one two three")[0])
+
+
+def test_window_shows_the_longest_shared_run_whole() -> None:
+    shared = "the very same words stand in both of these answers"
+    pieces = [Piece("before " * 200, False), Piece("a short shared run ", True), Piece("between " * 200, False),
+              Piece(shared, True), Piece(" after" * 200, False)]  # fmt: skip
+    seen = window(pieces, 300)
+    text = "".join(p.text for p in seen)
+    assert [p.text for p in seen if p.shared] == [shared]
+    assert len(text) <= 304
+    assert text.startswith("… between")
+    assert text.endswith("after …")
+    assert window([Piece("short", False)], 300) == [Piece("short", False)]
+    assert window([], 300) == []
+    assert "".join(p.text for p in window([Piece("x" * 900, False)], 300)) == "x" * 300 + " …"
 
 
 def test_text_of_a_model_is_made_harmless() -> None:

@@ -33,6 +33,7 @@ PROMPTS = (32, 100, 400, 800)
 LEAST_KIN = 8  # kin pairs without which a line means nothing
 MOST_PAIRS = 1200  # unrelated pairs beyond this are sampled
 DRAWS = 4  # trials of each kin pair, with other controls each time
+MOST_POINTS = 200  # of a Tippett plot that travels in a file
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,25 @@ def tippett(log10_lr: Floats, kin: Bools) -> tuple[Floats, Floats, Floats]:
     at = np.unique(np.r_[log10_lr, 0.0])
     above = [(group[:, None] >= at).mean(0) for group in (log10_lr[kin], log10_lr[~kin])]
     return at, above[0], above[1]
+
+
+def tippett_points(check: Validation) -> dict[str, Any]:
+    """The Tippett plot of a check as a calibration file carries it: at most `MOST_POINTS` thresholds, zero among them.
+
+    ``kin`` and ``unrelated`` are exact shares at ``log10_lr``; the points between are left out, not smoothed.
+    """
+    at, kin, unrelated = tippett(check.log10_lr, check.kin)
+    spread = np.linspace(0, len(at) - 1, MOST_POINTS - 1).round()
+    chosen = np.unique(np.r_[spread, np.searchsorted(at, 0.0)].astype(np.int64))
+    out: dict[str, Any] = {
+        "controls": check.controls,
+        "prompts": check.prompts,
+        "cllr": round(check.cllr, 4),
+        "kin_trials": int(check.kin.sum()),
+        "unrelated_trials": int((~check.kin).sum()),
+    }
+    arrays = {"log10_lr": at, "kin": kin, "unrelated": unrelated}
+    return out | {name: np.round(v[chosen], 4).tolist() for name, v in arrays.items()}
 
 
 def channel_of(similarities: Sequence[Similarity], name: str) -> Similarity:

@@ -25,7 +25,8 @@ SUMMARY: Mapping[str, str] = _PAIR | {
     "log10_lr_least": "Lower bound that the calibration allows (ELUB)",
     "log10_lr_most": "Upper bound that the calibration allows (ELUB)",
     "lr_words": "The likelihood ratio on the verbal scale of the ENFSI guideline",
-    "effect": "Standardised excess of the pair over unrelated pairs; of identity: of the strongest channel",
+    "effect": "How much closer than unrelated pairs (mean 0), in units of the spread over all pairs; identity: of the "
+    "strongest channel",
     "effect_low": "Lower end of its 95 % interval (bootstrap over prompts)",
     "effect_high": "Upper end of its 95 % interval",
     "control_lineages": "Number of control lineages: the replicates behind the verdict",
@@ -41,7 +42,8 @@ EVIDENCE: Mapping[str, str] = _PAIR | {
     "similarity": "Mean similarity of the pair in that unit",
     "controls_low": "Smallest mean similarity among the other pairs of the pool",
     "controls_high": "Largest mean similarity among the other pairs of the pool",
-    "effect": "Standardised excess of the pair in this channel",
+    "effect": "How much closer than unrelated pairs, in units of the channel's noise from prompt to prompt, which "
+    "is not the unit of summary.csv",
     "effect_low": "Lower end of its 95 % interval",
     "effect_high": "Upper end of its 95 % interval",
     "p_value": "The channel's own p-value, not corrected",
@@ -93,8 +95,16 @@ def dictionary() -> str:
         "# Data dictionary",
         "",
         "CSV files of a campaign, in `results/<campaign>/`: RFC 4180, UTF-8, numbers to six digits, a missing value",
-        "is empty. A text cell that a spreadsheet would run as a formula begins with an apostrophe. Written by",
-        "`python -m harness.report.columns > docs/data-dictionary.md`.",
+        "is empty. Columns keep their names and order; new ones are added at the end.",
+        "",
+        "* A text cell that a spreadsheet could run as a formula begins with an apostrophe.",
+        "* A text of more than 32,000 characters is cut and ends in `[…]`: a cell holds 32,767.",
+        "* Control characters are replaced by `\ufffd`. Cells may hold line breaks; they are quoted.",
+        "* There is no byte order mark, so that the first column has its plain name in every program. Excel takes a",
+        "  file opened by a double click for the local encoding, and in many countries for one with semicolons: use",
+        "  *Data, From Text/CSV*, with *65001: Unicode (UTF-8)* and *Comma*. LibreOffice asks by itself.",
+        "",
+        "Written by `python -m harness.report.columns > docs/data-dictionary.md`.",
     ]
     for name, (about, columns) in FILES.items():
         lines += ["", f"## {name}", "", about, "", "| column | holds |", "|---|---|"]

@@ -20,10 +20,11 @@ from markupsafe import Markup
 from harness.channels.observed import Observation
 from harness.channels.reading import first_answer
 from harness.inference.detail import Detail, overview
-from harness.inference.findings import Finding
+from harness.inference.findings import NAN, Finding
 from harness.inference.likelihood import LikelihoodTable
 from harness.report import figures, words
-from harness.report.passages import Piece, harmless, shared_runs
+from harness.report.cards import attributed, cards
+from harness.report.passages import Piece, harmless, shared_runs, window
 from harness.responses import Responses
 from harness.similarity import Similarity
 
@@ -53,20 +54,13 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Card:
-    """One verdict with its sentences."""
+class Calibrated:
+    """The figure of the calibration: its kind, the ratios of this campaign by pair, and what the Tippett plot is of."""
 
-    key: str
-    finding: Finding
-    tone: str
-    mark: str
-    meaning: str
-    asked: str
-    close: str
-    compared: str
-    error_rate: str
-    innocent: tuple[str, ...]
-    forest: figures.Forest | None
+    kind: str
+    curve: figures.Curve
+    asked: Sequence[tuple[float, str]]
+    points: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -100,13 +94,15 @@ def report_html(m: Material) -> str:
         script=Markup(script),  # noqa: S704
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
-        cards=[_card(i, f, m) for i, f in enumerate(m.findings)],
+        cards=cards(m.findings, m.details, m.alpha),
+        attributed=[(a, attributed(a)) for a in m.attributions],
         strips=strips,
         page=page,
         heat=figures.heat(page) if page else None,
         curve=_curve(m),
         described=_described(m.calibration),
         telling=_telling(m),
+        window=window,
         observed=_by_channel(m.observations),
         coverage=_coverage(m),
         glossary=words.GLOSSARY,
@@ -130,29 +126,6 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _card(i: int, f: Finding, m: Material) -> Card:
-    tone, mark, meaning = words.MEANS[f.verdict]
-    d = next((d for d in m.details if (d.suspect, d.candidate) == (f.suspect, f.candidate)), None)
-    close = "No effect could be computed."
-    if f.effect == f.effect:
-        close = f"Effect {f.effect:.2f}" + (
-            f" [{f.effect_low:.2f} to {f.effect_high:.2f}]" if f.effect_low == f.effect_low else ""
-        )
-        close += (
-            "; 0 is what unrelated models have on average." if f.question != "identity" else "; 0 is no difference."
-        )
-    if d and f.question == "kinship":
-        above, pairs = d.place()
-        place = "the closest pair" if above == 1 else f"number {above} of {pairs} pairs"
-        close += f" Among all {pairs} pairs of these {len(d.names)} models it is {place}."
-    k = len(f.control_lineages)
-    compared = f"{k} control {'lineage' if k == 1 else 'lineages'}: {', '.join(f.control_lineages)}." if k else "None."
-    return Card(
-        f"v{i}", f, tone, mark, meaning, words.asked(f), close, compared, words.error_rate(f, m.alpha),
-        words.innocent(f), figures.forest(f),
-    )  # fmt: skip
-
-
 def _dots(details: Sequence[Detail]) -> int:
     return sum(len(d.names) ** 2 // 2 * (1 + len(d.channels)) for d in details)
 
@@ -161,19 +134,37 @@ def _combined_only(d: Detail) -> Detail:
     return Detail(d.suspect, d.candidate, d.names, d.combined, ())
 
 
-def _curve(m: Material) -> tuple[str, figures.Curve] | None:
+def _curve(m: Material) -> Calibrated | None:
     """The Tippett plot if the calibration holds its points, else its line at this campaign's size."""
+    if not any(f.question == "kinship" for f in m.findings):
+        return None
     judged = [f for f in m.findings if f.log10_lr == f.log10_lr]
-    if points := m.calibration.about.get("tippett"):
-        asked = [(f.log10_lr, f"{f.suspect} / {f.candidate}") for f in judged]
-        return "tippett", figures.tippett_curve(points["log10_lr"], points["kin"], points["unrelated"], asked)
-    scores = [
-        (e.effect, f"{f.suspect} / {f.candidate}")
-        for f in judged for e in f.evidence if e.channel == m.calibration.channel
-    ]  # fmt: skip
+    pairs = [f"{f.suspect} and {f.candidate}" for f in judged]
+    if points := tippett_of(m.calibration.about):
+        asked = [(f.log10_lr, name) for f, name in zip(judged, pairs, strict=True)]
+        curve = figures.tippett_curve(points["log10_lr"], points["kin"], points["unrelated"], asked)
+        return Calibrated("tippett", curve, asked, points)
+    effects = [next((e.effect for e in f.evidence if e.channel == m.calibration.channel), NAN) for f in judged]
     size = (len(judged[0].control_lineages), judged[0].prompts) if judged else (16, 100)
     line = m.calibration.line(*size)
-    return ("line", figures.ratio_line(line, scores)) if line else None
+    if line is None:
+        return None
+    asked = [(f.log10_lr, name) for f, name in zip(judged, pairs, strict=True)]
+    return Calibrated("line", figures.ratio_line(line, list(zip(effects, pairs, strict=True))), asked, {})
+
+
+def tippett_of(about: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The Tippett points of a calibration file, with the shares that mislead; None if it has none that can be drawn."""
+    points = about.get("tippett")
+    if not isinstance(points, Mapping):
+        return None
+    arrays = [points.get(name) for name in ("log10_lr", "kin", "unrelated")]
+    lists = [a for a in arrays if isinstance(a, list) and a and all(isinstance(v, float | int) for v in a)]
+    if len(lists) != 3 or len({len(a) for a in lists}) != 1:
+        return None
+    at, kin, unrelated = lists
+    zero = next((i for i, v in enumerate(at) if v >= 0), len(at) - 1)
+    return {**points, "kin_below": 1.0 - kin[zero], "unrelated_above": unrelated[zero]}
 
 
 def _described(table: LikelihoodTable) -> dict[str, str]:

@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.collect.budget import cost_of
 from harness.collect.joining import content_digest
-from harness.collect.provenance import reused, runs
+from harness.collect.provenance import reused, runs, spent
 from harness.collect.schema import FORMAT
 from harness.collect.store import Store
-from harness.config import Campaign
+from harness.config import Campaign, Remote
 from harness.prompts import content_hash
 from harness.versions import packages
 
@@ -29,6 +30,7 @@ def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path) -> 
     """All of the manifest but the files. The config holds no keys by construction, only names of variables."""
     config = public_config(campaign)
     endpoints, failures = endpoint_summary(store)
+    money = costs(campaign, store)
     responses, prompts, taken = store_hashes(store)
     return {
         "format": 1,
@@ -44,6 +46,7 @@ def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path) -> 
         "runs": _runs(store),
         "endpoints": endpoints,
         "failures": failures,
+        "costs": money,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "packages": packages(),
@@ -132,6 +135,22 @@ def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, obje
     with Store(path, readonly=True) as store:
         failures = [{"endpoint": e, "kind": k, "calls": n} for e, k, n in store.failures()]
     return dict(sorted(out.items())), failures
+
+
+def costs(campaign: Campaign, path: Path) -> dict[str, object]:
+    """Money in the currency of the configured prices: by endpoint, in all, and which called endpoints have no price.
+
+    Of tokens as servers counted them, for answers that are stored and were not reused from an earlier campaign.
+    """
+    with Store(path, readonly=True) as store:
+        used = {name: (prompt, completion) for name, prompt, completion in spent(store)}
+    called = [e for e in campaign.endpoints if isinstance(e, Remote)]
+    by_endpoint = {e.name: cost_of(e.price, *used.get(e.name, (0, 0))) for e in called if e.price}
+    return {
+        "endpoints": {name: round(cost, 6) for name, cost in by_endpoint.items()},
+        "total": round(sum(by_endpoint.values()), 6),
+        "no_price": [e.name for e in called if not e.price],
+    }
 
 
 def _sha(text: str) -> str:

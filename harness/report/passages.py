@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.report.terminal import plain
@@ -39,6 +41,30 @@ def shared_runs(a: str, b: str, run: int = RUN) -> tuple[list[Piece], list[Piece
     grams_a, grams_b = _grams(a, spans_a, run), _grams(b, spans_b, run)
     both = set(grams_a) & set(grams_b)
     return _pieces(a, spans_a, grams_a, both, run), _pieces(b, spans_b, grams_b, both, run)
+
+
+def window(pieces: Sequence[Piece], most: int = 420) -> list[Piece]:
+    """About ``most`` characters of a text in pieces, round its longest shared run; from the start if it has none."""
+    ends = list(itertools.accumulate(len(p.text) for p in pieces))
+    total = ends[-1] if ends else 0
+    if total <= most:
+        return list(pieces)
+    longest = max(range(len(pieces)), key=lambda i: (pieces[i].shared, len(pieces[i].text)))
+    run = pieces[longest]
+    start = ends[longest] - len(run.text) - max(0, most - len(run.text)) // 2 if run.shared else 0
+    start = max(0, min(start, total - most))
+    stop = start + most
+    whole = "".join(p.text for p in pieces)  # and no word is cut, unless it is a very long one
+    if start and (gap := re.search(r"\s", whole[start : start + 30])):
+        start += gap.end()
+    if stop < total and (end := whole.rfind(" ", max(start, stop - 30), stop)) > 0:
+        stop = end
+    cut = []
+    for p, after in zip(pieces, ends, strict=True):
+        begin = after - len(p.text)
+        if text := p.text[max(0, start - begin) : max(0, stop - begin)]:
+            cut.append(Piece(text, p.shared))
+    return [Piece("… ", False)] * (start > 0) + cut + [Piece(" …", False)] * (stop < total)
 
 
 def _grams(text: str, spans: list[tuple[int, int]], run: int) -> list[tuple[str, ...]]:

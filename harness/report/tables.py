@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,14 @@ from harness.channels.reading import first_answer
 from harness.inference.detail import Detail
 from harness.inference.findings import Finding
 from harness.report.columns import ATTRIBUTION, EVIDENCE, OBSERVATIONS, PROMPTS, SUMMARY
-from harness.report.passages import excerpt
+from harness.report.passages import excerpt, harmless
 from harness.responses import Responses
 
 if TYPE_CHECKING:
     from harness.inference.attribution import Attribution
+
+MOST_CHARACTERS = 32_000  # a cell of a spreadsheet holds 32,767
+_FORMULA = frozenset("=+-@|%")
 
 
 def summary_csv(findings: Iterable[Finding]) -> str:
@@ -91,18 +95,29 @@ def observations_csv(observations: Iterable[Observation]) -> str:
 
 
 def cell(value: object) -> str:
-    """One CSV cell: numbers to six digits, NaN empty, and text that cannot become a formula."""
+    """One CSV cell: numbers to six digits, NaN empty, and text that cannot become a formula; nothing of it is lost."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.6g}"
     text = str(value)
-    if (isinstance(value, str) and text.lstrip()[:1] in ("=", "+", "-", "@", "|", "%")) or text[:1] in ("\t", "\r"):
-        return "'" + text  # OWASP, CSV injection
-    return text
+    return "'" + text if isinstance(value, str) and _could_be_formula(text) else text
+
+
+def _could_be_formula(text: str) -> bool:
+    """OWASP, CSV injection: also after what a spreadsheet may skip (space, BOM, marks without width), or full width."""
+    if text[:1] in ("\t", "\r", "\n"):
+        return True
+    first = next((c for c in text if not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf")), "")
+    return unicodedata.normalize("NFKC", first)[:1] in _FORMULA if first else False
+
+
+def _fitting(text: str) -> str:
+    """A cell of a table to look at: without control characters, and no longer than a spreadsheet takes."""
+    return harmless(text, MOST_CHARACTERS)
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(header)
-    writer.writerows([cell(v) for v in row] for row in rows)
+    writer.writerows([_fitting(cell(v)) for v in row] for row in rows)
     return out.getvalue()

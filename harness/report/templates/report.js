@@ -1,6 +1,10 @@
 "use strict";
 (function () {
+  window.addEventListener("beforeprint", () => {
+    for (const d of document.querySelectorAll("details[data-print]")) d.open = true;
+  });
   const form = document.getElementById("filter");
+  if (!form) return;
   const items = Array.from(document.querySelectorAll("[data-item]"));
   const texts = new Map();
   const count = document.getElementById("count");
@@ -31,9 +35,6 @@
   form.addEventListener("input", apply);
   form.addEventListener("reset", () => setTimeout(apply, 0));
   form.addEventListener("submit", (event) => event.preventDefault());
-  window.addEventListener("beforeprint", () => {
-    for (const d of document.querySelectorAll("details[data-print]")) d.open = true;
-  });
   form.hidden = false;
   apply();
 })();
