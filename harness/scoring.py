@@ -16,7 +16,7 @@ from harness.channels import load_channels
 from harness.channels.habits import habit_counts
 from harness.channels.observed import Observation
 from harness.channels.reading import answers
-from harness.channels.samples import logprob_kernels, text_kernels
+from harness.channels.samples import coverage, logprob_kernels, text_kernels
 from harness.channels.seen import observations
 from harness.channels.stage import compare
 from harness.collect.columns import stored_table
@@ -109,7 +109,8 @@ def score(plan: Plan) -> Scores:
             pool = pool_for(suspect, candidate, models, [], 0.0)
             others = [suspect.name, *(m.name for m in models if m.role == "control")]
             grams = {(o, candidate.name): _grams(table, o, candidate.name) for o in others}
-            findings.append(identity(suspect, candidate, pool, grams, settings))
+            shares = _coverage(table, suspect.name, candidate.name)
+            findings.append(identity(suspect, candidate, pool, grams, settings, shares))
     attributions = _attributions(table, models, settings) if "attribution" in a.questions else ()
     shown = tuple(d for d in details if d is not None)
     findings = _said_of_mixtures(decide(findings, settings), plan.folder / STORE)
@@ -149,11 +150,26 @@ def _grams(table: Responses, a: str, b: str) -> dict[str, Grams]:
     """Kernels between samples of two models, by channel and by how the prompts were put."""
     i, j = table.models.index(a), table.models.index(b)
     out: dict[str, Grams] = {}
-    for surface in ("chat", "completion"):
-        part = table.only([k for k, p in enumerate(table.prompts) if p.surface == surface])
+    for surface, part in _by_surface(table).items():
         out[f"text ({surface})"] = text_kernels(part, i, j)
         out[f"logprobs ({surface})"] = logprob_kernels(part, i, j)
     return out
+
+
+def _coverage(table: Responses, a: str, b: str) -> dict[str, float]:
+    """Share of samples that these kernels are made of, by the same names."""
+    i, j = table.models.index(a), table.models.index(b)
+    return {
+        f"{channel} ({surface})": share
+        for surface, part in _by_surface(table).items()
+        for channel, share in coverage(part, i, j).items()
+    }
+
+
+def _by_surface(table: Responses) -> dict[str, Responses]:
+    """The table in two, by how prompts were put."""
+    surfaces = ("chat", "completion")
+    return {s: table.only([k for k, p in enumerate(table.prompts) if p.surface == s]) for s in surfaces}
 
 
 def calibrate_campaign(plan: Plan, pairs: Path, channel: str, out: Path | None) -> tuple[list[Path], list[Validation]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,35 @@ def logprob_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, 
             np.fill_diagonal(gram, 1.0)
             out.append((gram, len(tops[0])))
     return out
+
+
+def coverage(responses: Responses, a: int, b: int) -> dict[str, float]:
+    """Share of the samples asked of both that can be compared, of the worse of the two; by channel, NaN if none was.
+
+    ``text`` needs usable answers at a temperature above 0, ``logprobs`` first tokens with alternatives where they
+    were asked for; both need two samples a prompt.
+    """
+    usable: dict[str, Callable[[int, int], int]] = {
+        "text": lambda p, m: len(responses.usable(p, m)),
+        "logprobs": lambda p, m: len(first_tokens(responses, p, m)),
+    }
+    sampled = [
+        i for i, p in enumerate(responses.prompts) if p.samples >= 2 and responses.asked[i, a] and responses.asked[i, b]
+    ]
+    asked = {
+        "text": [i for i in sampled if responses.prompts[i].temperature != 0],
+        "logprobs": [i for i in sampled if responses.prompts[i].top_logprobs],
+    }
+    return {
+        channel: min(
+            sum(min(count(i, m), responses.prompts[i].samples) for i in asked[channel])
+            / max(sum(responses.prompts[i].samples for i in asked[channel]), 1)
+            for m in (a, b)
+        )
+        if asked[channel]
+        else float("nan")
+        for channel, count in usable.items()
+    }
 
 
 def spectrum(texts: Sequence[str]) -> Floats:

@@ -14,6 +14,7 @@ from harness.inference.two_sample import TwoSample, halves, two_sample
 
 Floats = NDArray[np.float64]
 Grams = Sequence[tuple[Floats, int]]
+EVERYTHING: Mapping[str, float] = {}
 
 
 def identity(
@@ -22,11 +23,14 @@ def identity(
     pool: Pool,
     grams: Mapping[tuple[str, str], Mapping[str, Grams]],
     settings: Settings,
+    coverage: Mapping[str, float] = EVERYTHING,
 ) -> Finding:
     """Do suspect and candidate answer from the same distribution?
 
     ``grams[(a, b)][channel]`` are the kernels between samples of two models (`harness.channels.samples`). Every
-    control is tested against the candidate too: a test that cannot tell those apart finds nothing out.
+    control is tested against the candidate too: a test that cannot tell those apart finds nothing out. ``coverage``
+    is the share of the samples of suspect and candidate that were usable, by channel; under ``min_coverage`` a channel
+    abstains, for what is left is a choice of answers and no sample of them. NaN or not there: not known.
     """
     rng = np.random.default_rng(settings.seed)
     channels = grams.get((suspect.name, candidate.name), {})
@@ -35,7 +39,15 @@ def identity(
     if not results:
         note = "identity needs two or more samples a prompt at a temperature above 0, or logprobs of repeated calls"
         return replace(blank, sentence=f"Cannot tell: {note}.", limits=(note,))
-    notes, seen, blind = _identity_checks(candidate, pool, grams, results, settings, rng)
+    thin = {c: v for c in results if (v := coverage.get(c, NAN)) < settings.min_coverage}
+    gaps = {c: f"abstains: only {v:.0%} of its samples can be compared" for c, v in thin.items()}
+    covered = {c: r for c, r in results.items() if c not in gaps}
+    notes, seen, blind = _identity_checks(candidate, pool, grams, covered, settings, rng)
+    notes += [f"{c} {said}" for c, said in gaps.items()]
+    blind |= gaps
+    if not covered:
+        said = "Cannot tell: refusals, empty answers or missing logprobs leave too little to compare."
+        blank = replace(blank, sentence=said)
     speaking = {c: r for c, r in results.items() if c not in blind} or results
     p = min(1.0, len(speaking) * min(r.p_value for r in speaking.values()))
     strongest = min(speaking.values(), key=lambda r: (r.p_value, -r.effect))
@@ -45,7 +57,7 @@ def identity(
             sees="samples",
             unit="MMD squared",
             prompts=r.prompts,
-            coverage=NAN,
+            coverage=coverage.get(c, NAN),
             raw=r.statistic,
             control_low=seen.get(c, (NAN, NAN))[0],
             control_high=seen.get(c, (NAN, NAN))[1],
@@ -61,7 +73,7 @@ def identity(
         p_floor=min(1.0, len(speaking) * strongest.p_floor),
         effect=strongest.effect,
         prompts=max(r.prompts for r in speaking.values()),
-        coverage=1.0,
+        coverage=min((coverage.get(c, NAN) for c in speaking), key=np.nan_to_num),
         limits=tuple(notes),
         evidence=evidence,
     )
@@ -95,6 +107,6 @@ def _identity_checks(
         own = [halves(g[n:, n:]) for g, n in pair if len(g) - n >= 4]
         if own and (t := two_sample(own, settings.permutations, rng)).p_value <= settings.alpha / 10:
             notes.append(f"FAILED positive control: {channel} tells {candidate.name} from itself (p = {t.p_value:.2g})")
-    if len(blind) == len(results):
+    if results and len(blind) == len(results):
         notes.append("FAILED negative control: no channel tells every control from the candidate")
     return notes, seen, blind
