@@ -35,7 +35,7 @@ class StoreError(HarnessError):
 class EndpointError(HarnessError):
     """An endpoint, its weights or its key is not usable at all."""
 
-    exit_code = 5
+    exit_code = 3
 
 
 class CallError(HarnessError):

@@ -13,8 +13,8 @@ from harness.cli import campaign, prompts, starting, stored, watching
 from harness.errors import HarnessError
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 a fault of this program; 2 config or usage; 3 some calls failed, run again; 4 a ceiling of "
-    "`collect:` was reached; 5 an endpoint cannot be used; 10 `monitor` finds a difference; 11 `monitor` cannot tell; "
+    "Exit codes: 0 done; 1 a fault of this program; 2 config or usage; 3 an endpoint cannot be used or calls failed, "
+    "run again; 4 a ceiling of `collect:` was reached; 10 `monitor` finds a difference; 11 `monitor` cannot tell; "
     "130 stopped with Ctrl-C. Example: harness init && harness run config.yaml"
 )
 app = typer.Typer(
