@@ -28,7 +28,14 @@ PLAIN = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "cache_prompt": False}  # no se
 
 
 def _config(folder: Path, url: str) -> Path:
-    suspect = {"name": "watched", "role": "suspect", "kind": "openai-chat", "base_url": url, "model": "m", "params": PLAIN}
+    suspect = {
+        "name": "watched",
+        "role": "suspect",
+        "kind": "openai-chat",
+        "base_url": url,
+        "model": "m",
+        "params": PLAIN,
+    }
     other = {**suspect, "name": "other", "role": "candidate", "lineage": "other", "model": "m2"}
     path = folder / "config.yaml"
     config = {"campaign": "watched", "prompts": PROMPTS, "endpoints": [suspect, other]}

@@ -15,10 +15,8 @@ from pydantic_core import ErrorDetails
 
 from harness.config import Campaign, Endpoint
 from harness.errors import ConfigError
+from harness.keys import looks_like_key, may_be_variable
 
-_SECRET = re.compile(
-    r"://[^/\s@]+:[^/\s@]+@|\b(sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|gsk_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,})"
-)
 _SECRET_KEYS = frozenset({"api_key", "apikey", "key", "token", "authorization", "secret", "password"})
 _MAX_BYTES = 4_000_000
 _MAX_NODES = 200_000
@@ -153,16 +151,17 @@ def _walk(value: Any, at: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
 
 
 def _refuse_secrets(document: Document) -> None:
-    for at, value in _walk(document.values):
-        if not isinstance(value, str):
-            continue
+    for at, value in ((a, v) for a, v in _walk(document.values) if isinstance(v, str)):
         named = bool(at) and str(at[-1]).lower().replace("-", "_") in _SECRET_KEYS
-        if named or _SECRET.search(value):
+        where = f"{document.path}:{document.line(at)}"
+        if named or looks_like_key(value):
             raise ConfigError(
-                f"{document.path}:{document.line(at)}: a key does not belong in this file",
+                f"{where}: a key does not belong in this file",
                 "put it into an environment variable and write `api_key_env: ITS_NAME`; "
                 "if the file was shared, revoke the key",
             )
+        if at and at[-1] == "api_key_env" and not may_be_variable(value):  # what is there may be a key: not repeated
+            raise ConfigError(f"{where}: this is not the name of a variable", "write `api_key_env: EXAMPLE_API_KEY`")
 
 
 def _first_error(document: Document, error: ValidationError) -> ConfigError:
