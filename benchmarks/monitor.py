@@ -1,7 +1,8 @@
 """False alarms and power of ``harness monitor`` on real models behind a real server.
 
-``python -m benchmarks.monitor --runs 10`` collects one baseline of SmolLM2-135M, asks the unchanged server again so many
-times, then once with Qwen2.5-Coder-0.5B in its place. Needs the extra [local]; downloads both models of `config.yaml`.
+``python -m benchmarks.monitor --runs 10`` collects one baseline of SmolLM2-135M, asks the unchanged server again so
+many times, then once with Qwen2.5-Coder-0.5B in its place. Needs the extra [local]; downloads both models of
+`config.yaml`.
 """
 
 from __future__ import annotations

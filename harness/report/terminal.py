@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.inference.findings import Finding
@@ -68,6 +69,16 @@ def _evidence(f: Finding, e: Any) -> str:
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def where_text(paths: Sequence[Path]) -> str:
+    """Where the files of a campaign lie, the one to look at first, and how to read it."""
+    report = next(p for p in paths if p.suffix == ".html")
+    others = ", ".join(p.name for p in paths if p != report)
+    return (
+        f"report: {report}\nfolder: {report.parent} ({others})\n"
+        "Open the report in a browser. Read the sentence of a verdict before its numbers, and then its limits."
+    )
 
 
 def findings_json(findings: Sequence[Finding]) -> str:
