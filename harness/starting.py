@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from pydantic import TypeAdapter
 
 from harness.blocks import Block, endpoint_blocks, rewritten, without_comments
 from harness.config import Campaign, Recorded, Remote
-from harness.errors import ConfigError
+from harness.errors import ConfigError, meant
 from harness.loading import load_config, read_text
 
 Values = Mapping[str, Any]
@@ -46,9 +45,7 @@ def preset(name: str) -> Preset:
     """The preset called ``name``; `ConfigError` with the closest for a name that none has."""
     if name in presets():
         return presets()[name]
-    near = difflib.get_close_matches(name, presets(), n=1)
-    known = f"known: {', '.join(presets())}"
-    raise ConfigError(f"no preset is called {name!r}", f"did you mean {near[0]!r}? {known}" if near else known)
+    raise ConfigError(f"no preset is called {name!r}", meant(name, presets()))
 
 
 def shipped(name: str) -> Path:

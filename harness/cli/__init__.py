@@ -6,6 +6,7 @@ Each module holds the commands of one purpose and registers them where it is imp
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -21,18 +22,37 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
-    help="Whose model is this? Probe model APIs, compare with unrelated controls: a verdict with a known error rate.",
-    epilog=EXIT_CODES,
 )
 for _part in (starting.app, campaign.app, stored.app, watching.app):
     app.add_typer(_part)
 app.add_typer(prompts.app, name="prompts")
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"harness {version('behavioral-probing-harness')}")
+        raise typer.Exit
+
+
+@app.callback(epilog=EXIT_CODES)
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Whose model is this? Probe model APIs, compare with unrelated controls: a verdict with a known error rate."""
+
+
 def main() -> None:
     """Entry point: every expected error becomes one line and an exit code, never a traceback."""
     try:
         app(standalone_mode=True)
+    except SystemExit as e:
+        if isinstance(e.__context__, BrokenPipeError):  # `harness ... | head`: who reads has seen enough
+            raise SystemExit(0) from None
+        raise
     except HarnessError as e:
         from harness.report.terminal import plain
 

@@ -28,8 +28,12 @@ def check(
     from harness.availability import check_endpoints, raise_unusable, table
     from harness.campaign import prepare
     from harness.checking import warnings
+    from harness.config import Remote
 
     plan = prepare(config, os.environ)
+    called = sum(isinstance(e, Remote) for e in plan.campaign.endpoints)
+    if called and not offline:
+        tell(f"asking {called} endpoints; each has {plan.campaign.collect.call_timeout:g} s to answer")
     rows = check_endpoints(plan, os.environ, offline=offline)
     notes = warnings(plan)
     if as_json:
