@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ def write_config(target: Path, text: str, *, force: bool) -> Campaign:
 
     `ConfigError` if the file is there and not ``force``, cannot be written, or is not a campaign.
     """
-    refuse_existing(target, force=force)
+    refuse_target(target, force=force)
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -162,10 +163,13 @@ def write_config(target: Path, text: str, *, force: bool) -> Campaign:
     return campaign
 
 
-def refuse_existing(target: Path, *, force: bool) -> None:
-    """`ConfigError` if a file would be overwritten that nobody said may be."""
+def refuse_target(target: Path, *, force: bool) -> None:
+    """`ConfigError` if a file would be overwritten that nobody said may be, or its folder cannot be written."""
     if target.exists() and not force:
         raise ConfigError(f"{target} is there already", "use --force to overwrite it")
+    there = next(p for p in target.resolve().parents if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{there}: cannot be written to", "choose another folder")
 
 
 def ignore_results(folder: Path) -> Path | None:

@@ -238,4 +238,31 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     shell = f"{sys.executable} -m harness prompts show everyday | head -1"
     done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S602
     assert done.stdout.count("\n") == 1
-    assert "Traceback" not in done.stderr
+    assert done.stderr == ""
+
+
+def test_what_is_cut_short_by_its_reader_is_done(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        assert harness("run", write_campaign(server.url, n=200, samples=1), "-q", cwd=tmp_path).returncode == 0
+    for line in ("prompts show everyday", "--help", "export", "score"):
+        shell = f"{sys.executable} -m harness {line} | (read first; exec 0<&-; sleep 1); exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True)  # noqa: S607
+        assert (line, done.returncode, "Traceback" in done.stderr) == (line, 0, False), done.stderr
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    done = harness("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "harness")
+
+
+def test_the_shell_completes_commands_options_and_presets(tmp_path: Path) -> None:
+    def offered(*typed: str) -> list[str]:
+        asked = {"COMP_WORDS": " ".join(typed), "COMP_CWORD": str(len(typed) - 1), "_HARNESS_COMPLETE": "complete_bash"}
+        program = "import sys; sys.argv[0] = 'harness'; from harness.cli import main; main()"
+        env = {**os.environ, **asked}
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert offered("harness", "mon") == ["monitor"]
+    assert offered("harness", "run", "--dry") == ["--dry-run"]
+    assert offered("harness", "init", "--preset", "") == ["demo", "kinship", "swap", "which", "recorded"]

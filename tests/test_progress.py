@@ -111,6 +111,7 @@ def test_on_a_terminal_facts_are_redrawn_and_the_end_says_where_the_files_are(
     assert "cost 0." in shown
     drawn = re.findall(r"\d+/48 answers", shown)
     assert len(drawn) < 5 * 15  # at most five a second
+    assert re.search(r"identity +good +fine +(INCONCLUSIVE|[A-Z]+-LIKE) ", shown)
     end = shown[shown.index("report:") :]
     assert "report: results/test/report.html" in end
     assert "Traceback" not in shown

@@ -178,14 +178,18 @@ def test_leaving_in_the_middle_writes_nothing(key: str, after: int, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        assert "Permission denied" in one_line(harness("init", "new", cwd=tmp_path), 2)
-        assert "Permission denied" in one_line(harness("init", cwd=tmp_path), 2)
-    finally:
-        tmp_path.chmod(0o700)
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert "cannot be written to" in one_line(harness("init", "file/new", cwd=tmp_path), 2)
+    with Terminal(command("init", "file/new"), tmp_path) as t:
+        assert t.ended() == 2
+    assert "What do you want" not in t.shown
+    if os.geteuid() != 0:  # root may write anywhere
+        tmp_path.chmod(0o500)
+        try:
+            assert "cannot be written to" in one_line(harness("init", "new", cwd=tmp_path), 2)
+        finally:
+            tmp_path.chmod(0o700)
 
 
 def test_presets_are_made_from_what_is_shipped() -> None:

@@ -40,10 +40,10 @@ def init(
 
     The demo asks small models that run on this machine, no key needed.
     """
-    from harness.starting import DEMO, ignore_results, preset_text, refuse_existing, write_config
+    from harness.starting import DEMO, ignore_results, preset_text, refuse_target, write_config
 
     target = folder / "config.yaml"
-    refuse_existing(target, force=force)
+    refuse_target(target, force=force)
     seed = int.from_bytes(os.urandom(4), "big") >> 1
     asks = preset is None and sys.stdin.isatty()
     text = _asked(folder, seed) if asks else preset_text(preset or DEMO, seed=seed)
