@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness.config import Called, Campaign, Local
@@ -91,3 +91,20 @@ def key_of(endpoint: Called, environ: Mapping[str, str]) -> str | None:
             "copy it again: only letters, digits and signs",
         )
     return key
+
+
+def require_keys(endpoints: Iterable[Called], environ: Mapping[str, str]) -> None:
+    """`EndpointError` that names every variable which is missing or of no use, and an endpoint that needs it."""
+    found: dict[str, EndpointError] = {}
+    for endpoint in endpoints:
+        try:
+            key_of(endpoint, environ)
+        except EndpointError as e:
+            found.setdefault(str(getattr(endpoint, "api_key_env", "")), e)
+    if len(found) == 1:
+        raise next(iter(found.values()))
+    if found:
+        raise EndpointError(
+            "; ".join(e.message for e in found.values()),
+            "export each and run again, or write them into a file that `secrets:` names",
+        )

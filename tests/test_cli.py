@@ -109,6 +109,12 @@ def test_missing_variable_names_it(tmp_path: Path, write_campaign: Write) -> Non
     said = one_line(harness("run", path, cwd=tmp_path, NOT_SET_ANYWHERE="k\u00e9y-with-accent"), 3)
     assert "no header can carry" in said
     assert "accent" not in said
+    text = path.read_text()
+    path.write_text(text.replace("NOT_SET_ANYWHERE", "NOR_THIS_ONE", 1))
+    said = one_line(harness("run", path, cwd=tmp_path), 3)
+    assert "'good': environment variable NOR_THIS_ONE" in said
+    assert "'fine': environment variable NOT_SET_ANYWHERE" in said
+    assert not (tmp_path / "results").exists()
 
 
 def test_check_finds_out_what_each_endpoint_can_do(tmp_path: Path, write_campaign: Write) -> None:

@@ -206,3 +206,13 @@ def test_a_key_in_the_place_of_its_variable_is_not_repeated(tmp_path: Path) -> N
         said = one_line(harness("check", "--offline", cwd=tmp_path), 2)
         assert key not in said
         assert key[4:12] not in said
+
+
+def test_a_provider_s_usual_key_can_be_declined(tmp_path: Path) -> None:
+    with Terminal(command("init"), tmp_path, {"EXAMPLE_KEY": "k" * 20}) as t:
+        answers = [("Number", "which"), ("Its name", ""), ("provider", "openrouter"), ("Model", "a/b")]
+        for question, answer in [*answers, ("Variable", "none")]:
+            t.say(question, answer)
+        assert t.ended() == 0, t.shown
+    suspect = load_config(tmp_path / "config.yaml").endpoints[0]
+    assert (suspect.provider, suspect.api_key_env) == ("openrouter", None)

@@ -51,7 +51,8 @@ def asked_text(folder: Path, environ: Mapping[str, str], seed: int) -> str:
     placeholder, reference = parties(chosen)
     blocks = endpoint_blocks(read_text(shipped(chosen.source)))
     taken = [b.values["name"] for b in blocks if b.values["role"] == "control" or not reference]
-    lineages = [b.values["lineage"] for b in blocks if b.values.get("lineage")]
+    lineages = [b.values["lineage"] for b in blocks if b.values["role"] == "control"]
+    tell(f"\nKnown providers: {', '.join(providers())}. Controls: {', '.join(lineages)}.")
     tell("\nThe suspect, the model in question:")
     suspect = _party(placeholder, taken, [], environ)
     if not reference:
@@ -64,23 +65,22 @@ def _party(
     default: Mapping[str, Any], taken: Sequence[str], lineages: Sequence[str], environ: Mapping[str, str]
 ) -> dict[str, Any]:
     """One endpoint, question by question."""
-    out: dict[str, Any] = {"name": "", "role": default["role"], "kind": "openai-chat"}
-    out["name"] = _ask("Its name in all tables", lambda a: _name(a, taken), default["name"])
+    name = _ask("Its name in all tables", lambda a: _name(a, taken), default["name"])
+    out: dict[str, Any] = {"name": name, "role": default["role"], "kind": "openai-chat"}
     where = default.get("provider", "openrouter")
-    out |= _where(_ask(f"Address (https://...) or provider ({', '.join(list(providers())[:6])}, ...)", _address, where))
+    out |= _where(_ask("Address (https://...) or provider", _address, where))
     if "base_url" not in out and providers()[out["provider"]].base_url is None:
         note = providers()[out["provider"]].note.replace("`", "")
         out["base_url"] = _ask(f"Its address ({note})", _url, None)
     out["model"] = _ask("Model, as the server knows it", _model, None)
     if lineages:
         guess = lineage_of(out["model"], lineages)
-        question = f"Lineage: the pretrained root it descends from (controls are {', '.join(lineages[:5])}, ...)"
-        out["lineage"] = _ask(question, _model, guess or None)
+        out["lineage"] = _ask("Lineage, the pretrained root it descends from", _model, guess or None)
     usual = providers()[out["provider"]].api_key_env if "provider" in out else default.get("api_key_env")
     variable = _variable(environ, usual)
-    if variable != usual or "provider" not in out:
-        out["api_key_env"] = variable
-    return {k: v for k, v in out.items() if v}
+    if variable != (usual if "provider" in out else None):
+        out["api_key_env"] = variable  # None where the provider's usual key is not wanted
+    return out
 
 
 def _ask(question: str, check: Check, default: str | None, *, hidden: bool = False) -> str:
@@ -147,7 +147,7 @@ def _model(answer: str) -> str:
     return answer
 
 
-def _variable(environ: Mapping[str, str], usual: str | None) -> str:
+def _variable(environ: Mapping[str, str], usual: str | None) -> str | None:
     """The variable of the key. What is typed is not shown, for some paste the key itself."""
 
     def check(answer: str) -> str:
@@ -161,7 +161,7 @@ def _variable(environ: Mapping[str, str], usual: str | None) -> str:
     question = f"Variable that holds its key, or `{_NO_KEY}` (typing stays hidden)"
     name = _ask(question, check, usual or _NO_KEY, hidden=True)
     tell(f"  {name}" + ("" if name in environ or name == _NO_KEY else ", which is not set yet"))
-    return "" if name == _NO_KEY else name
+    return None if name == _NO_KEY else name
 
 
 def _recorded(folder: Path) -> str:
@@ -181,7 +181,7 @@ def _recorded(folder: Path) -> str:
     suspect = _ask("The suspect, the model in question", lambda a: _one_of(a, list(found)), None)
     others = [m for m in found if m != suspect]
     candidate = _ask("The candidate, the model to compare it with", lambda a: _one_of(a, others), None)
-    lineage = _ask("Its lineage: the pretrained root it descends from", _model, lineage_of(candidate, []) or None)
+    lineage = _ask("Its lineage, the pretrained root it descends from", _model, lineage_of(candidate, []) or None)
     blocks = yaml.safe_load(yaml_blocks(_seen_from(folder, path), list(found)))
     return recorded_text(suspect, candidate, lineage, blocks)
 
