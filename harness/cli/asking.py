@@ -50,9 +50,11 @@ def asked_text(folder: Path, environ: Mapping[str, str], seed: int) -> str:
     chosen = preset(name)
     placeholder, reference = parties(chosen)
     blocks = endpoint_blocks(read_text(shipped(chosen.source)))
-    taken = [b.values["name"] for b in blocks if b.values["role"] == "control" or not reference]
-    lineages = [b.values["lineage"] for b in blocks if b.values["role"] == "control"]
-    tell(f"\nKnown providers: {', '.join(providers())}. Controls: {', '.join(lineages)}.")
+    stay = ("control",) if reference else ("control", "candidate")
+    taken = [b.values["name"] for b in blocks if b.values["role"] in stay]
+    lineages = [b.values["lineage"] for b in blocks if b.values["role"] != "suspect"]
+    controls = [b.values["lineage"] for b in blocks if b.values["role"] == "control"]
+    tell(f"\nKnown providers: {', '.join(providers())}. Controls: {', '.join(controls)}.")
     tell("\nThe suspect, the model in question:")
     suspect = _party(placeholder, taken, [], environ)
     if not reference:
