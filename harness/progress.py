@@ -50,8 +50,9 @@ def fact(name: str, tally: Tally, seen: Sequence[Seen]) -> Fact:
         over = rate + (seen[-1][2] - seen[0][2]) / seconds
         left = tally.planned - tally.stored - tally.failed
         eta = 0.0 if left <= 0 else left / over if over > 0 else math.nan
+    state = "first calls" if tally.state == "waiting" and tally.in_flight else tally.state
     return Fact(
-        name, tally.state, tally.stored, tally.planned, tally.failed, tally.retries, rate, eta,
+        name, state, tally.stored, tally.planned, tally.failed, tally.retries, rate, eta,
         tally.tokens, tally.cost, tally.last_error,
     )  # fmt: skip
 

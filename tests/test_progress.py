@@ -32,6 +32,11 @@ def test_the_rate_is_of_this_run_and_the_time_left_counts_failures() -> None:
     assert math.isnan(fact("a", t, []).eta)
 
 
+def test_the_first_calls_are_no_waiting() -> None:
+    states = [fact("a", tally(state="waiting", in_flight=n), []).state for n in (0, 1)]
+    assert states == ["waiting", "first calls"]
+
+
 def test_a_stall_shows() -> None:
     history, t = History(), tally()
     for second in range(200):
