@@ -29,6 +29,7 @@ def test_every_preset_passes_the_check(name: str, tmp_path: Path, request: pytes
     assert checked.returncode == 0, checked.stderr
     assert "ok: " in checked.stderr
     text = (tmp_path / "config.yaml").read_text()
+    assert not [w for w in ("../results", "Twin", "examples/", "recorded/") if w in text and name != "recorded"]
     assert "../results" not in text
     assert text.lstrip().startswith("#")
 
