@@ -15,7 +15,7 @@ from harness.collect.store import Store
 from harness.collect.world import World
 from harness.config import Local, Remote
 from harness.errors import EndpointError, StoreError
-from harness.keys import environment, key_of
+from harness.keys import environment, require_keys
 
 COLUMNS = ("endpoint", "role", "kind", "state", "model", "logprobs", "usage", "system", "reasoning", "refused")
 
@@ -31,8 +31,7 @@ def check_endpoints(plan: Plan, environ: Mapping[str, str], *, offline: bool) ->
     if offline:
         found: dict[str, Capability] = {}
     else:
-        for e in remote:
-            key_of(e, environ)
+        require_keys(remote, environ)
         world = World(environ=environ, base=plan.base)
         answers = asyncio.run(capabilities(remote, plan.prompts, plan.campaign.collect, world))
         found = {e.name: c for e, c in zip(remote, answers, strict=True)}

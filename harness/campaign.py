@@ -23,7 +23,7 @@ from harness.collect.runner import Tally, World, collect, planned_keys
 from harness.collect.store import Store
 from harness.config import Called, Campaign, Recorded
 from harness.errors import ConfigError, StoreError
-from harness.keys import environment, key_of, open_to_others
+from harness.keys import environment, open_to_others, require_keys
 from harness.loading import load_config
 from harness.presets import expand
 from harness.prompts import content_hash, draw, load_set
@@ -119,8 +119,7 @@ async def collect_async(
     world = replace(world, environ=environment(plan.campaign, plan.base, world.environ))
     if warning := open_to_others(plan.campaign, plan.base):
         world.say(f"warning: {warning}")
-    for endpoint in called:
-        key_of(endpoint, world.environ)  # a missing key is found before anything is written
+    require_keys(called, world.environ)  # a missing key is found before anything is written
     with Store(plan.folder / STORE) as store:
         store.set_plan(plan.prompts, planned(plan, learned(store, called)), plan.prompt_hashes)
         began, versions = world.now().isoformat(timespec="milliseconds"), {"python": python_version(), **packages()}

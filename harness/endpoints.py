@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from harness.errors import meant
 from harness.providers import providers
 
 Role = Literal["suspect", "candidate", "control"]
@@ -97,9 +97,7 @@ class _OpenAI(_Called):
         if not isinstance(values, dict) or not isinstance(name := values.get("provider"), str):
             return values
         if name not in providers():
-            close = difflib.get_close_matches(name, providers(), n=1)
-            known = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(providers())}"
-            raise ValueError(f"no provider is called {name!r}; {known}")
+            raise ValueError(f"no provider is called {name!r}; {meant(name, providers())}")
         found = providers()[name]
         if found.base_url is None and "base_url" not in values:
             raise ValueError(f"provider {name} needs `base_url`: {found.note}")

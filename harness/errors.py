@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+
 
 class HarnessError(Exception):
     """Base of everything this project raises on purpose.
@@ -35,7 +38,7 @@ class StoreError(HarnessError):
 class EndpointError(HarnessError):
     """An endpoint, its weights or its key is not usable at all."""
 
-    exit_code = 5
+    exit_code = 3
 
 
 class CallError(HarnessError):
@@ -60,3 +63,9 @@ class CallError(HarnessError):
         self.retry = retry
         self.fatal = fatal  # no other call to this endpoint can succeed either
         self.wait = wait
+
+
+def meant(given: str, known: Collection[str]) -> str:
+    """A hint for a name that nobody has: the closest of those that there are, else all of them."""
+    near = difflib.get_close_matches(given, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"

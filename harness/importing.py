@@ -163,6 +163,25 @@ def _parquet(path: Path) -> Iterator[Row]:
         yield from batch.to_pylist()
 
 
+def models_in(source: str) -> dict[str, int]:
+    """How many answers of each model a file has that `recorded` endpoints can read as it stands, in order of name.
+
+    `ConfigError` if it lacks one of the columns which that takes, or cannot be read.
+    """
+    found: Counter[str] = Counter()
+    try:
+        for row in read_rows(source):
+            if lacking := {"model", "prompt_id", "output"} - row.keys():
+                raise ConfigError(
+                    f"{source}: no column {', '.join(sorted(lacking))}",
+                    f"make a file that has it: harness import {source} --out answers",
+                )
+            found[str(row["model"])] += 1
+    except OSError as e:
+        raise ConfigError(f"{source}: {e.strerror or e}", "check the path") from e
+    return dict(sorted(found.items()))
+
+
 def yaml_blocks(path: Path, models: Sequence[str]) -> str:
     """What to paste under ``endpoints:``, one block a model; the role is the reader's to choose."""
     import yaml

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness.config import Called, Campaign, Local
@@ -11,6 +11,26 @@ from harness.errors import ConfigError, EndpointError
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 _MAX_BYTES = 100_000
+_SECRET = re.compile(
+    r"://[^/\s@]+:[^/\s@]+@|\b(sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|gsk_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,})"
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether a text holds a password in an address, or a key as the large providers write theirs."""
+    return _SECRET.search(text) is not None
+
+
+def may_be_variable(text: str) -> bool:
+    """Whether a text can be a variable's name rather than the key itself, which must not be repeated to anybody.
+
+    Long names with digits are taken for names if they are upper case in words: MY_KEY_2024_FOR_TESTS.
+    """
+    if not _VARIABLE.fullmatch(text) or looks_like_key(text):
+        return False
+    random = len(text) >= 16 and any(c.isdigit() for c in text)
+    return not random or ("_" in text and text == text.upper())
 
 
 def environment(campaign: Campaign, base: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -71,3 +91,20 @@ def key_of(endpoint: Called, environ: Mapping[str, str]) -> str | None:
             "copy it again: only letters, digits and signs",
         )
     return key
+
+
+def require_keys(endpoints: Iterable[Called], environ: Mapping[str, str]) -> None:
+    """`EndpointError` that names every variable which is missing or of no use, and an endpoint that needs it."""
+    found: dict[str, EndpointError] = {}
+    for endpoint in endpoints:
+        try:
+            key_of(endpoint, environ)
+        except EndpointError as e:
+            found.setdefault(str(getattr(endpoint, "api_key_env", "")), e)
+    if len(found) == 1:
+        raise next(iter(found.values()))
+    if found:
+        raise EndpointError(
+            "; ".join(e.message for e in found.values()),
+            "export each and run again, or write them into a file that `secrets:` names",
+        )

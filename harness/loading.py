@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
-from harness.config import Campaign, Endpoint
+from harness.config import Campaign
 from harness.errors import ConfigError
+from harness.keys import looks_like_key, may_be_variable
+from harness.mistakes import first_error
 
-_SECRET = re.compile(
-    r"://[^/\s@]+:[^/\s@]+@|\b(sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|gsk_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,})"
-)
 _SECRET_KEYS = frozenset({"api_key", "apikey", "key", "token", "authorization", "secret", "password"})
 _MAX_BYTES = 4_000_000
 _MAX_NODES = 200_000
@@ -139,7 +135,7 @@ def load_config(path: str | Path) -> Campaign:
     try:
         return Campaign.model_validate(document.values)
     except ValidationError as e:
-        raise _first_error(document, e) from None
+        raise first_error(document, e) from None
 
 
 def _walk(value: Any, at: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
@@ -153,98 +149,14 @@ def _walk(value: Any, at: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
 
 
 def _refuse_secrets(document: Document) -> None:
-    for at, value in _walk(document.values):
-        if not isinstance(value, str):
-            continue
+    for at, value in ((a, v) for a, v in _walk(document.values) if isinstance(v, str)):
         named = bool(at) and str(at[-1]).lower().replace("-", "_") in _SECRET_KEYS
-        if named or _SECRET.search(value):
+        where = f"{document.path}:{document.line(at)}"
+        if named or looks_like_key(value):
             raise ConfigError(
-                f"{document.path}:{document.line(at)}: a key does not belong in this file",
+                f"{where}: a key does not belong in this file",
                 "put it into an environment variable and write `api_key_env: ITS_NAME`; "
                 "if the file was shared, revoke the key",
             )
-
-
-def _first_error(document: Document, error: ValidationError) -> ConfigError:
-    """The most telling of pydantic's errors in one line: a misspelt key explains a missing one."""
-    found = error.errors(include_url=False)
-    found.sort(key=lambda e: e["type"] != "extra_forbidden")
-    first = found[0]
-    at = _written(document, first["loc"])
-    where = f"{document.path}:{document.line(at)}"
-    name = ".".join(str(x) for x in at)
-    more = f"; {len(found) - 1} more after this one" if len(found) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        key = str(at[-1])
-        close = difflib.get_close_matches(key, _fields_near(first["loc"]), n=1, cutoff=0.6)
-        hint = (
-            f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(_fields_near(first['loc'])))}"
-        )
-        return ConfigError(f"{where}: unknown key {key!r} in {'.'.join(map(str, at[:-1])) or 'the file'}", hint + more)
-    if first["type"] == "missing":
-        return ConfigError(f"{where}: {name or 'the file'}: `{first['loc'][-1]}` is missing", "add it" + more)
-    message = first["msg"].removeprefix("Value error, ")
-    if not at:
-        where = f"{document.path}:{_line_of_endpoint(document, message)}"
-    return ConfigError(f"{where}: {name or 'the campaign'}: {message}", _mend(first) + more)
-
-
-def _mend(error: ErrorDetails) -> str:
-    """What to write instead, as far as the error tells; else what was written."""
-    given = error.get("input")
-    if error["type"] == "literal_error":
-        near = difflib.get_close_matches(str(given), re.findall(r"'([^']*)'", error["msg"]), n=1)
-        return f"did you mean {near[0]!r}?" if near else f"not {str(given)[:80]!r}"
-    return "change that line" if isinstance(given, dict | list | tuple) else f"not {str(given)[:80]!r}"
-
-
-def _line_of_endpoint(document: Document, message: str) -> int:
-    """Line of the last endpoint that a message about the whole campaign names in quotes; else of the endpoints."""
-    values = document.values.get("endpoints")
-    for i in reversed(range(len(values) if isinstance(values, list) else 0)):
-        name = values[i].get("name") if isinstance(values[i], dict) else None
-        if isinstance(name, str) and repr(name).casefold() in message.casefold():
-            return document.line(("endpoints", i, "name"))
-    return document.line(("endpoints",))
-
-
-def _written(document: Document, loc: tuple[str | int, ...]) -> Path_:
-    """pydantic's location without the names of union members, which nobody wrote."""
-    at: Path_ = ()
-    for i, part in enumerate(loc):
-        step = (*at, part)
-        if step in document.lines or (i == len(loc) - 1 and not _is_tag(part)):
-            at = step
-    return at
-
-
-def _is_tag(part: str | int) -> bool:
-    return part in _endpoint_models()
-
-
-def _endpoint_models() -> dict[str, type[BaseModel]]:
-    models = get_args(get_args(Endpoint)[0])
-    return {get_args(m.model_fields["kind"].annotation)[0]: m for m in models}
-
-
-def _fields_near(loc: tuple[str | int, ...]) -> list[str]:
-    """Names that would have been right where an unknown key stands."""
-    model: type[BaseModel] | None = Campaign
-    for part in loc[:-1]:
-        if isinstance(part, int):
-            continue
-        if part in _endpoint_models():
-            model = _endpoint_models()[part]
-        elif model is not None and part in model.model_fields:
-            model = _model_in(model.model_fields[part].annotation)
-    return list(model.model_fields) if model is not None else []
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in get_args(annotation):
-        found = _model_in(inner)
-        if found is not None:
-            return found
-    return None
+        if at and at[-1] == "api_key_env" and not may_be_variable(value):  # what is there may be a key: not repeated
+            raise ConfigError(f"{where}: this is not the name of a variable", "write `api_key_env: EXAMPLE_API_KEY`")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, meant
 from harness.loading import Document
 
 _CARD: dict[str, Any] = {
@@ -54,9 +53,7 @@ def check_card(path: Path, document: Document) -> dict[str, Any]:
             raise wrong(key, f"card.{key} is a list of names", f"is {card[key]!r}"[:200])
     for name in card["channels"]:
         if name not in channel_names():
-            near = difflib.get_close_matches(name, channel_names(), 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(channel_names())}"
-            raise wrong("channels", f"card.channels: there is no channel {name!r}", hint)
+            raise wrong("channels", f"card.channels: there is no channel {name!r}", meant(name, channel_names()))
     for key in ("max_tokens", "samples"):
         if card[key] < 1:
             raise wrong(key, f"card.{key} is at least 1", f"is {card[key]}")

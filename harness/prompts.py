@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import PromptUse
-from harness.errors import ConfigError
+from harness.errors import ConfigError, meant
 from harness.loading import read_text, read_yaml
 from harness.prompt_format import FIELDS, check_card, check_rows
 from harness.responses import Prompt
@@ -107,7 +107,7 @@ def _find(name: str, folder: Path) -> Path:
         if path.is_file():
             return path
     known = sorted({*available(folder), *available(shipped_folder())})
-    raise ConfigError(f"there is no prompt set {name!r}", f"known: {', '.join(known) or 'none'}")
+    raise ConfigError(f"there is no prompt set {name!r}", meant(name, known))
 
 
 def _from_hub(name: str) -> PromptSet:

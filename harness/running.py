@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,9 @@ from harness.campaign import Plan, collect_async
 from harness.collect.joining import Shard
 from harness.collect.runner import Tally, World
 from harness.errors import HarnessError
+from harness.progress import History, line, table
+
+LINES, REDRAW = 10, 0.25  # seconds between lines, and between drawings
 
 
 class InterruptedRunError(HarnessError):
@@ -64,14 +68,14 @@ async def _run(
 
     with _signals(loop, interrupt):
         world = World(environ=environ, base=plan.base, say=lambda text: _say(text, quiet))
-        watcher = asyncio.create_task(_watch(tallies, quiet))
+        watcher = asyncio.create_task(_watch(tallies, world, quiet))
         try:
             await collect_async(plan, world, tallies, stop, shard)
         finally:
             watcher.cancel()
-            if not quiet:
-                for name, tally in tallies.items():
-                    _say(_line(name, tally), quiet)
+            await asyncio.wait([watcher])  # the table is gone before anything else is written
+            for fact in History().look(tallies, world.clock()):
+                _say(line(fact), quiet)
     return stop.is_set() and any(t.stored + t.failed < t.planned for t in tallies.values())
 
 
@@ -89,37 +93,24 @@ def _signals(loop: asyncio.AbstractEventLoop, handler: object) -> Iterator[None]
                 loop.remove_signal_handler(name)
 
 
-async def _watch(tallies: dict[str, Tally], quiet: bool) -> None:
-    """A table that is redrawn on a terminal; a line every ten seconds elsewhere."""
+async def _watch(tallies: dict[str, Tally], world: World, quiet: bool) -> None:
+    """A table that is redrawn on a terminal; a line an endpoint every ten seconds elsewhere."""
     if quiet:
         return
-    if not sys.stderr.isatty():
-        while True:
-            await asyncio.sleep(10.0)
-            for name, tally in tallies.items():
-                if tally.state != "done":
-                    _say(_line(name, tally), quiet)
     from rich.console import Console
     from rich.live import Live
-    from rich.text import Text
 
-    with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
+    console, history = Console(stderr=True), History()
+    if not console.is_terminal or console.is_dumb_terminal:
+        for seconds in itertools.count(1):
+            await asyncio.sleep(1.0)
+            for fact in history.look(tallies, world.clock()):
+                if fact.state != "done" and seconds % LINES == 0:
+                    _say(line(fact), quiet)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            live.update(Text("\n".join(_line(n, t) for n, t in tallies.items())))
-            await asyncio.sleep(0.25)
-
-
-def _line(name: str, tally: Tally) -> str:
-    from harness.report.terminal import plain
-
-    parts = [f"{name:24} {tally.stored:6}/{tally.planned:<6} {tally.state}"]
-    if tally.failed:
-        parts.append(f"failed {tally.failed}")
-    if tally.retries:
-        parts.append(f"retries {tally.retries}")
-    if tally.last_error:
-        parts.append(f"last error: {plain(tally.last_error)[:100]}")
-    return "  ".join(parts)
+            live.update(table(history.look(tallies, world.clock()), console.width, console.height), refresh=True)
+            await asyncio.sleep(REDRAW)
 
 
 def _say(text: str, quiet: bool) -> None:

@@ -86,7 +86,7 @@ def test_every_command_shows_an_example_and_every_command_is_known_here() -> Non
     assert set(found) == set(COMMANDS)
     assert [n for n, text in found.items() if n != "prompts" and f"xample: harness {n}".rstrip() not in text] == []
     codes = {c for c in range(1, 131) if f"; {c} " in found[""] or f": {c} " in found[""]}
-    assert codes == {1, 2, 3, 4, 5, 10, 11, 130}
+    assert codes == {1, 2, 3, 4, 10, 11, 130}
 
 
 def test_mistakes_of_usage_exit_with_2(tmp_path: Path, write_campaign: Write) -> None:
@@ -105,10 +105,16 @@ def test_mistakes_of_usage_exit_with_2(tmp_path: Path, write_campaign: Write) ->
 def test_missing_variable_names_it(tmp_path: Path, write_campaign: Write) -> None:
     path = write_campaign("http://127.0.0.1:9/v1", endpoint={"api_key_env": "NOT_SET_ANYWHERE"})
     for name in ("check", "run"):
-        assert "NOT_SET_ANYWHERE is not set" in one_line(harness(name, path, cwd=tmp_path), 5)
-    said = one_line(harness("run", path, cwd=tmp_path, NOT_SET_ANYWHERE="k\u00e9y-with-accent"), 5)
+        assert "NOT_SET_ANYWHERE is not set" in one_line(harness(name, path, cwd=tmp_path), 3)
+    said = one_line(harness("run", path, cwd=tmp_path, NOT_SET_ANYWHERE="k\u00e9y-with-accent"), 3)
     assert "no header can carry" in said
     assert "accent" not in said
+    text = path.read_text()
+    path.write_text(text.replace("NOT_SET_ANYWHERE", "NOR_THIS_ONE", 1))
+    said = one_line(harness("run", path, cwd=tmp_path), 3)
+    assert "'good': environment variable NOR_THIS_ONE" in said
+    assert "'fine': environment variable NOT_SET_ANYWHERE" in said
+    assert not (tmp_path / "results").exists()
 
 
 def test_check_finds_out_what_each_endpoint_can_do(tmp_path: Path, write_campaign: Write) -> None:
@@ -119,7 +125,7 @@ def test_check_finds_out_what_each_endpoint_can_do(tmp_path: Path, write_campaig
         assert [(e["logprobs"], e["usage"], e["system"]) for e in found] == [("3", "yes", "yes")] * 2
         assert server.asked == {"good": 1, "fine": 1}
         broken = harness("check", write_campaign(server.url, ("good", "gone")), cwd=tmp_path)
-        assert broken.returncode == 5
+        assert broken.returncode == 3
         assert "does not answer" in broken.stdout
         assert "gone: HTTP 404: The model `x` does not exist" in broken.stderr
     asked = harness("check", "--offline", write_campaign("http://127.0.0.1:9/v1", campaign="new"), cwd=tmp_path)
@@ -161,12 +167,12 @@ def test_no_key_in_any_file_or_stream_even_if_the_server_echoes_it(tmp_path: Pat
         assert not [p for p in files if KEY.encode() in p.read_bytes()]
     with FaultServer({"good": ["401"], "fine": ["ok"]}) as server:
         path = write_campaign(server.url, n=4, endpoint={"api_key_env": "TEST_KEY"}, campaign="other")
-        assert KEY not in one_line(harness("run", path, cwd=tmp_path), 5)
+        assert KEY not in one_line(harness("run", path, cwd=tmp_path), 3)
 
 
 def test_a_model_the_server_does_not_know_ends_the_run(tmp_path: Path, write_campaign: Write) -> None:
     with FaultServer({"good": ["ok"], "fine": ["404"]}) as server:
-        said = one_line(harness("run", write_campaign(server.url), cwd=tmp_path), 5)
+        said = one_line(harness("run", write_campaign(server.url), cwd=tmp_path), 3)
         assert "fine" in said
         assert "model_not_found" in said or "does not exist" in said
 
@@ -238,4 +244,31 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     shell = f"{sys.executable} -m harness prompts show everyday | head -1"
     done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S602
     assert done.stdout.count("\n") == 1
-    assert "Traceback" not in done.stderr
+    assert done.stderr == ""
+
+
+def test_what_is_cut_short_by_its_reader_is_done(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        assert harness("run", write_campaign(server.url, n=200, samples=1), "-q", cwd=tmp_path).returncode == 0
+    for line in ("prompts show everyday", "--help", "export", "score"):
+        shell = f"{sys.executable} -m harness {line} | (read first; exec 0<&-; sleep 1); exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True)  # noqa: S607
+        assert (line, done.returncode, "Traceback" in done.stderr) == (line, 0, False), done.stderr
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    done = harness("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "harness")
+
+
+def test_the_shell_completes_commands_options_and_presets(tmp_path: Path) -> None:
+    def offered(*typed: str) -> list[str]:
+        asked = {"COMP_WORDS": " ".join(typed), "COMP_CWORD": str(len(typed) - 1), "_HARNESS_COMPLETE": "complete_bash"}
+        program = "import sys; sys.argv[0] = 'harness'; from harness.cli import main; main()"
+        env = {**os.environ, **asked}
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert offered("harness", "mon") == ["monitor"]
+    assert offered("harness", "run", "--dry") == ["--dry-run"]
+    assert offered("harness", "init", "--preset", "") == ["demo", "kinship", "swap", "which", "recorded"]

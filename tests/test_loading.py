@@ -68,7 +68,11 @@ def test_unknown_key_in_a_nested_model(tmp_path: Path) -> None:
 
 
 def test_wrong_kind_and_wrong_type_have_their_line(tmp_path: Path) -> None:
-    assert "config.yaml:5" in refused(tmp_path, GOOD.replace("kind: openai-chat\n", "kind: openai\n")).message
+    error = refused(tmp_path, GOOD.replace("kind: openai-chat\n", "kind: openai-caht\n"))
+    assert "config.yaml:7" in error.message
+    assert error.hint == "did you mean 'openai-chat'?"
+    error = refused(tmp_path, GOOD.replace("    kind: openai-chat\n", ""))
+    assert "`kind` is missing" in error.message
     error = refused(tmp_path, GOOD + "collect:\n  attempts: many\n")
     assert "config.yaml:13: collect.attempts" in error.message
 
@@ -173,3 +177,11 @@ def test_merged_keys_can_be_overridden(tmp_path: Path) -> None:
     values = read_yaml(path).values
     assert values["this"] == {"seed": 2, "top_p": 1.0}
     assert values["again"] == {"seed": 3, "top_p": 1.0, "k": 1}
+
+
+def test_one_mistake_is_counted_once(tmp_path: Path) -> None:
+    error = refused(tmp_path, GOOD.replace("{set: everyday}", "{set: everyday, samples: many}"))
+    assert error.message.endswith("config.yaml:3: prompts.0.samples: should be a valid integer")
+    assert error.hint == "not 'many'"
+    error = refused(tmp_path, GOOD.replace("{set: everyday}", "{set: everyday, samples: many, limit: 0}"))
+    assert error.hint == "not '0' (1 more after this one)"

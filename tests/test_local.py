@@ -190,7 +190,7 @@ def test_what_is_no_gguf_or_has_another_checksum(gguf: Path, tmp_path: Path) -> 
     small.write_bytes(b"GGUF" + b"x" * 100)
     with pytest.raises(EndpointError, match="SHA-256 is") as caught:
         fetch(Weights(gguf=small, sha256="0" * 64), tmp_path, tmp_path, print)
-    assert caught.value.exit_code == 5
+    assert caught.value.exit_code == 3
 
 
 def test_a_spoilt_cache_is_found_out(smol: Local, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_an_unusable_endpoint_ends_the_run_before_money_is_spent(run_on: Any, fa
         run = run_on(server, n=9, samples=2)
         with pytest.raises(EndpointError, match="shaky") as caught:
             run.go()
-        assert caught.value.exit_code == 5
+        assert caught.value.exit_code == 3
         assert says in str(caught.value)
         assert (server.asked["good"], server.asked["shaky"]) == (1, 1)
         assert len(run.answers("good")) == 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, meant
 from harness.responses import Responses
 from harness.similarity import Similarity
 
@@ -21,5 +21,5 @@ def load_channels(names: tuple[str, ...] | None = None) -> dict[str, Channel]:
     wanted = sorted(found) if names is None else list(names)
     for name in wanted:
         if name not in found:
-            raise ConfigError(f"there is no channel {name!r}", f"known: {', '.join(sorted(found))}")
+            raise ConfigError(f"there is no channel {name!r}", meant(name, sorted(found)))
     return {name: found[name].load() for name in wanted}

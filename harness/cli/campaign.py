@@ -28,8 +28,12 @@ def check(
     from harness.availability import check_endpoints, raise_unusable, table
     from harness.campaign import prepare
     from harness.checking import warnings
+    from harness.config import Remote
 
     plan = prepare(config, os.environ)
+    called = sum(isinstance(e, Remote) for e in plan.campaign.endpoints)
+    if called and not offline:
+        tell(f"asking {called} endpoints; each has {plan.campaign.collect.call_timeout:g} s to answer")
     rows = check_endpoints(plan, os.environ, offline=offline)
     notes = warnings(plan)
     if as_json:
@@ -69,7 +73,7 @@ def run(
 
     failed = run_with_progress(plan, os.environ, f"resume: harness run {config}", quiet=quiet, shard=part)
     if part is None:
-        _finish(plan, as_json)
+        _finish(plan, as_json, quiet=quiet)
     else:
         tell(f"shard {shard} is in {os.path.relpath(plan.folder)}; when all are: harness merge {config} FOLDER...")
     if failed:
@@ -85,7 +89,7 @@ def score(config: Config = DEFAULT, as_json: Json = False) -> None:
     _finish(stored_plan(config), as_json)
 
 
-def _finish(plan: Plan, as_json: bool) -> None:
+def _finish(plan: Plan, as_json: bool, *, quiet: bool = False) -> None:
     from harness import scoring
     from harness.report import terminal
 
@@ -96,7 +100,8 @@ def _finish(plan: Plan, as_json: bool) -> None:
     else:
         terminal.print_findings(scores.findings, sys.stdout)
         terminal.print_attributions(scores.attributions, sys.stdout)
-    tell("\n".join(f"wrote {os.path.relpath(p)}" for p in paths))
+    if not quiet:
+        tell(f"\n{terminal.where_text([Path(os.path.relpath(p)) for p in paths])}")
 
 
 @app.command(epilog="Example: harness calibrate config.yaml pairs.csv --out calibration.json")

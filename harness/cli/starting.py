@@ -2,31 +2,78 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.options import tell
-from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from harness.config import Campaign
 
 app = typer.Typer()
 
 
-@app.command(epilog="Example: harness init")
+def _names() -> list[str]:
+    from harness.starting import presets
+
+    return list(presets())
+
+
+@app.command(epilog="Example: harness init --preset kinship")
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write config.yaml.")] = Path(),
-    force: Annotated[bool, typer.Option(help="Overwrite an existing config.yaml.")] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask nothing: demo (small models on this machine, no key), kinship (whose model is this), swap (is my "
+            "provider swapping), which (which model is this), recorded (answers that exist).",
+            autocompletion=_names,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing config.yaml.")] = False,
 ) -> None:
-    """Write a commented config.yaml to start from: small models that run on this machine, no key needed."""
-    here = Path(__file__).resolve().parent.parent
-    source = here / "_config.yaml" if (here / "_config.yaml").is_file() else here.parent / "config.yaml"
+    """Write a commented config.yaml to start from. On a terminal it asks; elsewhere it writes the demo.
+
+    The demo asks small models that run on this machine, no key needed.
+    """
+    from harness.starting import DEMO, ignore_results, preset_text, refuse_target, write_config
+
     target = folder / "config.yaml"
-    if target.exists() and not force:
-        raise ConfigError(f"{target} is there already", "use --force to overwrite it")
+    refuse_target(target, force=force)
+    seed = int.from_bytes(os.urandom(4), "big") >> 1
+    asks = preset is None and sys.stdin.isatty()
+    text = _asked(folder, seed) if asks else preset_text(preset or DEMO, seed=seed)
+    campaign = write_config(target, text, force=force)
+    tell(f"wrote {target}")
+    if (ignored := ignore_results(folder)) is not None:
+        tell(f"wrote {ignored}, so that results stay out of git")
+    _next(target, text, campaign)
+
+
+def _asked(folder: Path, seed: int) -> str:
+    from harness.cli.asking import asked_text
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read_bytes())
-    except OSError as e:
-        raise ConfigError(f"{target}: {e.strerror or e}", "choose another folder") from e
-    tell(f"wrote {target}; next: harness run {target}")
+        return asked_text(folder, os.environ, seed)
+    except (typer.Abort, KeyboardInterrupt):
+        tell("\nstopped; nothing was written")
+        raise typer.Exit(130) from None
+
+
+def _next(target: Path, text: str, campaign: Campaign) -> None:
+    """What is missing, and the next command."""
+    from harness.config import Local
+    from harness.starting import variables
+
+    controls = len({e.lineage for e in campaign.endpoints if e.role == "control"})
+    tell(f"{len(campaign.endpoints)} endpoints, {controls} control lineages")
+    if places := [str(n) for n, line in enumerate(text.splitlines(), 1) if "# change:" in line]:
+        tell(f"fill in what is marked `change:` (lines {', '.join(places)})")
+    if missing := [v for v in variables(campaign) if v not in os.environ]:
+        tell(f"set first: {', '.join(f'export {v}=...' for v in missing)}")
+    local = all(isinstance(e, Local) for e in campaign.endpoints)
+    tell(f"next: harness {'run' if local else 'check'} {target}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
-from harness.collect.budget import Budget, tokens_in, tokens_used
+from harness.collect.budget import Budget, cost_of, price_of, tokens_in, tokens_used
 from harness.collect.kinds import KINDS, model_name, path_of
 from harness.collect.limits import Gate
 from harness.collect.pace import Pace, Slots
@@ -155,6 +155,9 @@ class Pool:
         prompt, completion = tokens_used(response, job.body)
         self._pace.correct(tokens_in(job.body), prompt + completion)
         self._budget.charge(self.endpoint, prompt, completion)
+        self._tally.tokens += prompt + completion
+        if price := price_of(self.endpoint):
+            self._tally.cost = (self._tally.cost or 0.0) + cost_of(price, prompt, completion)
 
     async def _call(self, job: Job, attempts: int, within: float) -> Response:
         began = self._world.clock()

@@ -13,13 +13,18 @@ from pathlib import Path
 
 @dataclass
 class Tally:
-    """How far one endpoint is; the progress display reads it, nothing decides on it."""
+    """How far one endpoint is; the progress display reads it, nothing decides on it.
+
+    ``tokens`` and ``cost`` are of this run's answers; ``cost`` stays None where no price is known.
+    """
 
     planned: int = 0
     stored: int = 0
     failed: int = 0
     in_flight: int = 0
     retries: int = 0
+    tokens: int = 0
+    cost: float | None = None
     last_error: str = ""
     state: str = "waiting"
     outcomes: dict[str, int] = field(default_factory=dict)

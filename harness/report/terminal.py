@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.inference.findings import Finding
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from harness.inference.attribution import Attribution
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+
+NARROW = 80  # columns of a terminal
 
 
 def plain(text: str) -> str:
@@ -31,13 +34,23 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
     if not findings:
         return
     table = Table(title=None, box=None, header_style="bold", pad_edge=False)
-    for name in ("question", "suspect", "candidate", "verdict", "p", "p adj.", "log10 LR", "controls"):
-        table.add_column(name, no_wrap=True)
-    for f in findings:
-        table.add_row(
-            f.question, f.suspect, f.candidate, f"[bold]{f.verdict}[/bold]", _number(f.p_value), _number(f.p_adjusted),
-            _number(f.log10_lr), str(len(f.control_lineages)),
-        )  # fmt: skip
+    cells = {
+        "question": [f.question for f in findings],
+        "suspect": [f.suspect for f in findings],
+        "candidate": [f.candidate for f in findings],
+        "verdict": [f"[bold]{f.verdict}[/bold]" for f in findings],
+        "p": [_number(f.p_value) for f in findings],
+        "p adj.": [_number(f.p_adjusted) for f in findings],
+        "log10 LR": [_number(f.log10_lr) for f in findings],
+        "controls": [str(len(f.control_lineages)) for f in findings],
+    }
+    if console.width < NARROW:  # a verdict cut short is worse than a number left to the report
+        del cells["p"], cells["controls"]
+    for name in cells:
+        folds = name in ("suspect", "candidate")
+        table.add_column(name, min_width=len(name), no_wrap=not folds, overflow="fold" if folds else "ellipsis")
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*row)
     console.print(table)
     for f in findings:
         console.print(f"\n{f.question}: {plain(f.sentence)}", markup=False)
@@ -68,6 +81,16 @@ def _evidence(f: Finding, e: Any) -> str:
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def where_text(paths: Sequence[Path]) -> str:
+    """Where the files of a campaign lie, the one to look at first, and how to read it."""
+    report = next(p for p in paths if p.suffix == ".html")
+    others = ", ".join(p.name for p in paths if p != report)
+    return (
+        f"report: {report}\nfolder: {report.parent} ({others})\n"
+        "Open the report in a browser. Read the sentence of a verdict before its numbers, and then its limits."
+    )
 
 
 def findings_json(findings: Sequence[Finding]) -> str:

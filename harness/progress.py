@@ -1,0 +1,176 @@
+"""How far a run is, per endpoint: done, rate, errors, cost and the time left. Pure but for `History`'s memory."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.collect.world import Tally
+from harness.report.terminal import plain
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WINDOW = 30.0  # seconds that the rate looks back
+WIDE = 80  # columns that a bar and the cost need
+_ERROR = 100  # characters of an error shown
+
+Seen = tuple[float, int, int]  # clock, answers stored, calls failed
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One endpoint as it is shown. ``rate`` is in answers a second, ``eta`` in seconds, nan where nobody can tell."""
+
+    name: str
+    state: str
+    stored: int
+    planned: int
+    failed: int
+    retries: int
+    rate: float
+    eta: float
+    tokens: int
+    cost: float | None
+    last_error: str
+
+
+def fact(name: str, tally: Tally, seen: Sequence[Seen]) -> Fact:
+    """What is known of an endpoint from its tally and from what was seen of it lately, oldest first.
+
+    The rate is that of the window, so that what an earlier run stored does not count, and a stall shows. Calls that
+    failed are over as well: they shorten the time left and do not raise the rate.
+    """
+    rate, eta = math.nan, math.nan
+    if len(seen) > 1 and (seconds := seen[-1][0] - seen[0][0]) > 0:
+        rate = (seen[-1][1] - seen[0][1]) / seconds
+        over = rate + (seen[-1][2] - seen[0][2]) / seconds
+        left = tally.planned - tally.stored - tally.failed
+        eta = 0.0 if left <= 0 else left / over if over > 0 else math.nan
+    state = "first calls" if tally.state == "waiting" and tally.in_flight else tally.state
+    return Fact(
+        name, state, tally.stored, tally.planned, tally.failed, tally.retries, rate, eta,
+        tally.tokens, tally.cost, tally.last_error,
+    )  # fmt: skip
+
+
+@dataclass
+class History:
+    """What was seen of each endpoint in the last `WINDOW` seconds."""
+
+    seen: dict[str, deque[Seen]] = field(default_factory=dict)
+
+    def look(self, tallies: Mapping[str, Tally], now: float) -> list[Fact]:
+        """Note where every endpoint is, and say what is known of each."""
+        facts = []
+        for name, tally in tallies.items():
+            seen = self.seen.setdefault(name, deque())
+            seen.append((now, tally.stored, tally.failed))
+            while len(seen) > 2 and seen[1][0] <= now - WINDOW:
+                seen.popleft()
+            facts.append(fact(name, tally, seen))
+        return facts
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units that are not zero, "-" where nobody can tell."""
+    if not math.isfinite(seconds):
+        return "-"
+    whole = math.ceil(seconds)
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def speed(rate: float) -> str:
+    """Answers a second, or a minute where there are few."""
+    if not math.isfinite(rate):
+        return "-"
+    return f"{rate:.1f}/s" if rate >= 1 or rate == 0 else f"{rate * 60:.1f}/min"
+
+
+def spent(f: Fact) -> str:
+    """Money where the price is known, else tokens: of this run."""
+    if f.cost is not None:
+        return f"cost {f.cost:.4f}" if f.cost < 1 else f"cost {f.cost:.2f}"
+    for size, unit in ((1_000_000, "M"), (1_000, "k")):
+        if f.tokens >= size:
+            return f"{f.tokens / size:.1f}{unit} tokens"
+    return f"{f.tokens} tokens"
+
+
+def errors(f: Fact) -> str:
+    """Failed calls and retries, where there are any."""
+    return ", ".join(f"{word} {n}" for word, n in (("failed", f.failed), ("retries", f.retries)) if n)
+
+
+def line(f: Fact) -> str:
+    """All facts of an endpoint in one line."""
+    parts = [f"{f.name:24} {f.stored:6}/{f.planned:<6} {f.state}"]
+    if f.state == "running" and math.isfinite(f.rate):
+        parts += [speed(f.rate), f"ETA {duration(f.eta)}"]
+    if f.tokens:
+        parts.append(spent(f))
+    if found := errors(f):
+        parts.append(found)
+    if f.last_error:
+        parts.append(f"last error: {plain(f.last_error)[:_ERROR]}")
+    return "  ".join(parts)
+
+
+def table(facts: Sequence[Fact], width: int, height: int) -> RenderableType:
+    """The facts as a table for a terminal of so many columns and lines; what is done gives way where room is short."""
+    from rich.console import Group
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+    from rich.table import Column
+    from rich.text import Text
+
+    def text(name: str, **how: Any) -> ProgressColumn:
+        column = Column(no_wrap=True, overflow="ellipsis", **how)
+        return TextColumn(f"{{task.fields[{name}]}}", markup=False, table_column=column)
+
+    longest = max((len(f"{f.stored}/{f.planned}") for f in facts), default=1)
+    columns = [text("model", max_width=max(8, width // 4)), text("done", justify="right", min_width=longest)]
+    columns += [text("rate", justify="right"), text("eta")]
+    if width >= WIDE:
+        columns.insert(1, BarColumn(bar_width=max(8, width // 8)))
+        columns.append(text("spent", justify="right"))
+    columns.append(text("errors"))
+    shown = sorted(facts, key=lambda f: f.state == "done")
+    troubles = [f"{f.name}: {plain(f.last_error)[:_ERROR]}" for f in shown if f.last_error][: max(1, height // 6)]
+    room = max(1, height - 3 - len(troubles))
+    progress = Progress(*columns)
+    for f in shown[:room]:
+        running = f.state == "running"
+        progress.add_task(
+            "", total=f.planned, completed=f.stored, model=f.name, done=f"{f.stored}/{f.planned}",
+            rate=speed(f.rate) if running else f.state, eta=f"ETA {duration(f.eta)}" if running else "",
+            spent=spent(f), errors=errors(f),
+        )  # fmt: skip
+    return Group(
+        progress.make_tasks_table(progress.tasks),
+        Text(_summary(facts, len(shown) - room), no_wrap=True, overflow="ellipsis"),
+        *(Text(t, style="yellow", no_wrap=True, overflow="ellipsis") for t in troubles),
+    )
+
+
+def _summary(facts: Sequence[Fact], hidden: int) -> str:
+    """All endpoints in one line; the run takes as long as its slowest."""
+    stored, planned = sum(f.stored for f in facts), sum(f.planned for f in facts)
+    etas = [f.eta for f in facts if f.state == "running" and math.isfinite(f.eta)]
+    costs = [f.cost for f in facts if f.cost is not None]
+    parts = [f"{stored}/{planned} answers"]
+    if hidden > 0:
+        parts.append(f"{hidden} more endpoints")
+    if etas:
+        parts.append(f"ETA {duration(max(etas))}")
+    if costs:
+        parts.append(f"cost {sum(costs):.4f}")
+    parts.append(f"{sum(f.state == 'done' for f in facts)} of {len(facts)} endpoints done")
+    return ", ".join(parts)
