@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.channels.samples import spectrum
+from harness.channels.samples import coverage, spectrum
 from harness.inference.controls import Model, Pool
 from harness.inference.findings import Finding, Settings
 from harness.inference.identity import Grams, identity
 from harness.inference.two_sample import two_sample
 from harness.inference.verdicts import decide
+from harness.responses import Prompt, Response, Responses
 
 SETTINGS = Settings(alpha=0.05, min_coverage=0.9, permutations=400, bootstrap=200, seed=1)
 WORDS = ("red", "green", "blue", "black", "white")
@@ -83,3 +84,49 @@ def test_kernel_takes_any_text(texts: list[str]) -> None:
     gram = spectrum(texts)
     assert np.isfinite(gram).all()
     assert gram.shape == (2, 2)
+
+
+def with_coverage(coverage: dict[str, float], **weights: list[float]) -> Finding:
+    """The finding of two channels whose samples are drawn with these weights, the suspect's; the rest are even."""
+    rng = np.random.default_rng(5)
+    pool = Pool("s", "p", (Model("c", "control", "root"),))
+    pairs = {
+        ("s", "p"): {c: grams(rng, w, EVEN) for c, w in weights.items()},
+        ("c", "p"): {c: grams(rng, ODD, EVEN) for c in weights},
+    }
+    models = Model("s", "suspect", None), Model("p", "candidate", "root-p")
+    return decide([identity(*models, pool, pairs, SETTINGS, coverage)], SETTINGS)[0]
+
+
+def test_a_channel_with_gaps_abstains_and_says_so() -> None:
+    both = with_coverage({"text": 0.97, "logprobs": 0.93}, text=EVEN, logprobs=ODD)
+    assert both.verdict == "DIFFERENT-LIKE"
+    assert both.coverage == 0.93
+    gaps = with_coverage({"text": 0.97, "logprobs": 0.5}, text=EVEN, logprobs=ODD)
+    assert gaps.verdict == "SAME-LIKE"
+    assert gaps.coverage == 0.97
+    assert "logprobs abstains: only 50% of its samples can be compared" in gaps.limits
+    assert [e.coverage for e in gaps.evidence] == [0.97, 0.5]
+    nothing = with_coverage({"text": 0.8, "logprobs": 0.5}, text=ODD, logprobs=ODD)
+    assert nothing.verdict == "INCONCLUSIVE"
+    assert "too little to compare" in nothing.sentence
+    assert not any(limit.startswith("FAILED") for limit in nothing.limits)
+
+
+def test_coverage_counts_what_was_asked_of_both() -> None:
+    prompts = [
+        Prompt("one", "f", "?", samples=1, temperature=1.0),
+        Prompt("greedy", "f", "?", samples=4, temperature=0.0),
+        Prompt("a", "f", "?", samples=4, temperature=1.0),
+        Prompt("b", "f", "?", samples=4, top_logprobs=5),
+    ]
+    rows = [Response("x", p.id, i, f"{p.id}{i}", "ok", "text") for p in prompts for i in range(p.samples)]
+    given = {("a", 0): "refused", ("a", 1): "empty", ("b", 2): "filtered"}
+    rows += [
+        Response("y", p.id, i, f"{p.id}{i}", given.get((p.id, i), "ok"), "text" if (p.id, i) not in given else "")  # type: ignore[arg-type]
+        for p in prompts
+        for i in range(p.samples - (p.id == "b"))
+    ]
+    found = coverage(Responses.of(("x", "y"), prompts, rows), 0, 1)
+    assert found == {"text": 4 / 8, "logprobs": 0.0}
+    assert np.isnan(coverage(Responses.of(("x", "y"), prompts[:2], rows), 0, 1)["text"])
