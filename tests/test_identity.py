@@ -102,11 +102,14 @@ def test_a_channel_with_gaps_abstains_and_says_so() -> None:
     both = with_coverage({"text": 0.97, "logprobs": 0.93}, text=EVEN, logprobs=ODD)
     assert both.verdict == "DIFFERENT-LIKE"
     assert both.coverage == 0.93
-    gaps = with_coverage({"text": 0.97, "logprobs": 0.5}, text=EVEN, logprobs=ODD)
+    gaps = with_coverage({"text": 0.97, "logprobs": 0.5}, text=EVEN, logprobs=EVEN)
     assert gaps.verdict == "SAME-LIKE"
     assert gaps.coverage == 0.97
-    assert "logprobs abstains: only 50% of its samples can be compared" in gaps.limits
+    assert "logprobs abstains for its gaps: only 50% of what was asked can be compared" in gaps.limits
     assert [e.coverage for e in gaps.evidence] == [0.97, 0.5]
+    differs = with_coverage({"text": 0.97, "logprobs": 0.5}, text=EVEN, logprobs=ODD)
+    assert differs.verdict == "INCONCLUSIVE"
+    assert "logprobs tells s from p, but on too few of the answers" in differs.sentence
     nothing = with_coverage({"text": 0.8, "logprobs": 0.5}, text=ODD, logprobs=ODD)
     assert nothing.verdict == "INCONCLUSIVE"
     assert "too little to compare" in nothing.sentence
@@ -128,5 +131,5 @@ def test_coverage_counts_what_was_asked_of_both() -> None:
         for i in range(p.samples - (p.id == "b"))
     ]
     found = coverage(Responses.of(("x", "y"), prompts, rows), 0, 1)
-    assert found == {"text": 4 / 8, "logprobs": 0.0}
+    assert found == {"text": 4 / 8, "logprobs": 0.0}  # y: 2 usable of 4 to a, 2 of 4 to b
     assert np.isnan(coverage(Responses.of(("x", "y"), prompts[:2], rows), 0, 1)["text"])

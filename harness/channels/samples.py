@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,31 +45,21 @@ def logprob_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, 
 
 
 def coverage(responses: Responses, a: int, b: int) -> dict[str, float]:
-    """Share of the samples asked of both that can be compared, of the worse of the two; by channel, NaN if none was.
+    """How much of what was asked of both can be compared, by channel; NaN if nothing was.
 
-    ``text`` needs usable answers at a temperature above 0, ``logprobs`` first tokens with alternatives where they
-    were asked for; both need two samples a prompt.
+    ``text``: the share of the samples at a temperature above 0 that are usable answers, of the worse of the two.
+    ``logprobs``: the share of the prompts with logprobs where both have two samples of them. There a sample is lost
+    where a server prints several tokens as one, and each of the others stands for the same distribution.
     """
-    usable: dict[str, Callable[[int, int], int]] = {
-        "text": lambda p, m: len(responses.usable(p, m)),
-        "logprobs": lambda p, m: len(first_tokens(responses, p, m)),
-    }
-    sampled = [
-        i for i, p in enumerate(responses.prompts) if p.samples >= 2 and responses.asked[i, a] and responses.asked[i, b]
-    ]
-    asked = {
-        "text": [i for i in sampled if responses.prompts[i].temperature != 0],
-        "logprobs": [i for i in sampled if responses.prompts[i].top_logprobs],
-    }
+    sampled = [i for i, p in enumerate(responses.prompts) if p.samples >= 2 and responses.asked[i, [a, b]].all()]
+    drawn = [i for i in sampled if responses.prompts[i].temperature != 0]
+    asked = sum(responses.prompts[i].samples for i in drawn)
+    usable = [sum(min(len(responses.usable(i, m)), responses.prompts[i].samples) for i in drawn) for m in (a, b)]
+    told = [min(len(first_tokens(responses, i, m)) for m in (a, b)) >= 2
+            for i in sampled if responses.prompts[i].top_logprobs]  # fmt: skip
     return {
-        channel: min(
-            sum(min(count(i, m), responses.prompts[i].samples) for i in asked[channel])
-            / max(sum(responses.prompts[i].samples for i in asked[channel]), 1)
-            for m in (a, b)
-        )
-        if asked[channel]
-        else float("nan")
-        for channel, count in usable.items()
+        "text": min(usable) / asked if asked else float("nan"),
+        "logprobs": float(np.mean(told)) if told else float("nan"),
     }
 
 

@@ -19,6 +19,9 @@ Verdict = Literal[
 NAN = float("nan")
 
 
+GAPS = "abstains for its gaps:"  # how the note of a channel begins that too few answers can be compared in
+
+
 @dataclass(frozen=True)
 class ChannelEvidence:
     """What one channel says about one pair and question.

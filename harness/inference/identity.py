@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.inference.controls import Model, Pool
-from harness.inference.findings import NAN, ChannelEvidence, Finding, Settings, blank_finding
+from harness.inference.findings import GAPS, NAN, ChannelEvidence, Finding, Settings, blank_finding
 from harness.inference.two_sample import TwoSample, halves, two_sample
 
 Floats = NDArray[np.float64]
@@ -29,8 +29,8 @@ def identity(
 
     ``grams[(a, b)][channel]`` are the kernels between samples of two models (`harness.channels.samples`). Every
     control is tested against the candidate too: a test that cannot tell those apart finds nothing out. ``coverage``
-    is the share of the samples of suspect and candidate that were usable, by channel; under ``min_coverage`` a channel
-    abstains, for what is left is a choice of answers and no sample of them. NaN or not there: not known.
+    is the share of what was asked of suspect and candidate that can be compared, by channel; under ``min_coverage`` a
+    channel abstains, for what is left is a choice of answers and no sample of them. NaN or not there: not known.
     """
     rng = np.random.default_rng(settings.seed)
     channels = grams.get((suspect.name, candidate.name), {})
@@ -40,7 +40,7 @@ def identity(
         note = "identity needs two or more samples a prompt at a temperature above 0, or logprobs of repeated calls"
         return replace(blank, sentence=f"Cannot tell: {note}.", limits=(note,))
     thin = {c: v for c in results if (v := coverage.get(c, NAN)) < settings.min_coverage}
-    gaps = {c: f"abstains: only {v:.0%} of its samples can be compared" for c, v in thin.items()}
+    gaps = {c: f"{GAPS} only {v:.0%} of what was asked can be compared" for c, v in thin.items()}
     covered = {c: r for c, r in results.items() if c not in gaps}
     notes, seen, blind = _identity_checks(candidate, pool, grams, covered, settings, rng)
     notes += [f"{c} {said}" for c, said in gaps.items()]

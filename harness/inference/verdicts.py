@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.inference.findings import Finding, Settings, Verdict, holm
+from harness.inference.findings import GAPS, Finding, Settings, Verdict, holm
 from harness.inference.pair_rank import controls_needed
 from harness.inference.teaching import judge_teaching
 
@@ -85,6 +85,12 @@ def _judge_identity(f: Finding, alpha: float) -> tuple[Verdict, str]:
         )
     if failed := _failed(f):
         return "INCONCLUSIVE", f"Cannot tell: {failed[7:]}."
+    gaps = [e.channel for e in f.evidence if e.note.startswith(GAPS) and len(f.evidence) * e.p <= alpha]
+    if gaps:
+        return "INCONCLUSIVE", (
+            f"Cannot tell: {', '.join(gaps)} tells {f.suspect} from {f.candidate}, but on too few of the answers asked "
+            "for to count; on the rest no difference was found."
+        )
     if not f.control_lineages:
         return (
             "INCONCLUSIVE",
