@@ -6,11 +6,12 @@ import dataclasses
 import json
 import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from harness.inference.findings import Finding
+from harness.inference.findings import ChannelEvidence, Finding
 
 if TYPE_CHECKING:
     from harness.inference.attribution import Attribution
@@ -52,12 +53,20 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
     for row in zip(*cells.values(), strict=True):
         table.add_row(*row)
     console.print(table)
+    width = console.width if stream.isatty() else None
     for f in findings:
-        console.print(f"\n{f.question}: {plain(f.sentence)}", markup=False)
+        stream.write(f"\n{_wrapped(f'{f.question}: {plain(f.sentence)}', width, '')}\n")
         for e in f.evidence:
-            console.print(f"  {_evidence(f, e)}", markup=False)
+            stream.write(f"{_wrapped(_evidence(e), width, '  ')}\n")
         for limit in f.limits:
-            console.print(f"  limit: {plain(limit)}", markup=False)
+            stream.write(f"{_wrapped(f'limit: {plain(limit)}', width, '  ')}\n")
+
+
+def _wrapped(text: str, width: int | None, indent: str) -> str:
+    """Lines as wide as the terminal, what goes on set in; a program that reads gets one line."""
+    if width is None:
+        return indent + text
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=f"{indent}{indent}", tabsize=1)
 
 
 def print_attributions(attributions: Sequence[Attribution], stream: IO[str]) -> None:
@@ -71,8 +80,10 @@ def print_attributions(attributions: Sequence[Attribution], stream: IO[str]) -> 
         )
 
 
-def _evidence(f: Finding, e: Any) -> str:
+def _evidence(e: ChannelEvidence) -> str:
     peers = f"controls {_number(e.control_low)} to {_number(e.control_high)}"
+    if math.isnan(e.control_low):
+        peers = "no controls to compare"
     text = f"{e.channel:22} {e.unit} {_number(e.raw)} ({peers}), effect {_number(e.effect)}"
     if not math.isnan(e.effect_low):
         text += f" [{_number(e.effect_low)}, {_number(e.effect_high)}]"
