@@ -82,11 +82,11 @@ def run(
 
 
 @app.command(epilog="Example: harness score config.yaml --json")
-def score(config: Config = DEFAULT, as_json: Json = False) -> None:
+def score(config: Config = DEFAULT, as_json: Json = False, quiet: Quiet = False) -> None:
     """Compare and decide again from the stored answers; nobody is asked, and only config and store are needed."""
     from harness.campaign import stored_plan
 
-    _finish(stored_plan(config), as_json)
+    _finish(stored_plan(config), as_json, quiet=quiet)
 
 
 def _finish(plan: Plan, as_json: bool, *, quiet: bool = False) -> None:

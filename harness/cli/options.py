@@ -9,7 +9,7 @@ import typer
 
 Config = Annotated[Path, typer.Argument(help="The campaign's YAML file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but errors on stderr.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use at most so many prompts of each set: a short form.")]
 DEFAULT = Path("config.yaml")
 

@@ -62,6 +62,10 @@ class Calls:
     patience: int = 5  # refused requests in a row after which a family's other prompts are not tried
     ended: set[Key] = field(default_factory=set)
     refused: Counter[str] = field(default_factory=Counter)
+    _family: dict[str, str] = field(default_factory=dict)  # of each prompt
+
+    def __post_init__(self) -> None:
+        self._family = {p.id: p.family for p in self.prompts}
 
     def jobs(self) -> Iterator[Job]:
         """Every call of the plan."""
@@ -69,12 +73,11 @@ class Calls:
 
     def todo(self) -> Iterator[Job]:
         """What is still to be asked here, at the moment when it is asked for."""
-        families = {p.id: p.family for p in self.prompts}
-        return (j for j in self.jobs() if self._open(j.key) and self.refused[families[j.prompt]] < self.patience)
+        return (j for j in self.jobs() if self._open(j.key) and self.refused[self._family[j.prompt]] < self.patience)
 
     def note(self, job: Job, error: CallError | None) -> None:
         """A call has ended: if the request was refused, others of its family may be as well."""
-        family = next(p.family for p in self.prompts if p.id == job.prompt)
+        family = self._family[job.prompt]
         if error is None:
             self.refused[family] = 0
         elif is_refusal(error):
@@ -83,11 +86,10 @@ class Calls:
 
     def spared(self) -> dict[str, int]:
         """Calls that were not made because their family's prompts are refused, by family."""
-        families = {p.id: p.family for p in self.prompts}
         over = {family for family, n in self.refused.items() if n >= self.patience}
-        return dict(
-            Counter(families[j.prompt] for j in self.jobs() if families[j.prompt] in over and self._open(j.key))
-        )
+        if not over:
+            return {}
+        return dict(Counter(f for j in self.jobs() if (f := self._family[j.prompt]) in over and self._open(j.key)))
 
     def _open(self, key: Key) -> bool:
         return self.wanted(key) and key not in self.ended and not self.answered(key)

@@ -60,7 +60,7 @@ class Store:
                 self._open_for_writing()
             found = self._db.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
         except (sqlite3.Error, OSError) as e:
-            raise StoreError(f"{path}: {e}", "is the disk full, or another run using this folder?") from e
+            raise StoreError(f"{path}: {e}", "may you write there, and is there room on the disk?") from e
         if found and int(found[0]) != FORMAT:
             self.close()
             raise StoreError(f"{path}: written in format {found[0]}, this is {FORMAT}", "use the version that wrote it")
