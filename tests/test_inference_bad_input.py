@@ -139,6 +139,6 @@ def test_the_finding_says_whether_the_candidate_is_a_hub() -> None:
         return " ".join(f"w{w}" for w in range(60)) if j == 1 else random_words(j, i)
 
     found = judge(models(14), [wording(answers(14, say))])
-    assert any("m1 is a hub on wording" in limit for limit in found.limits)
+    assert any("(on wording: a hub" in limit for limit in found.limits)
     plain = judge(models(14), [wording(answers(14, random_words))])
-    assert any("the candidate's own null" in limit for limit in plain.limits)
+    assert any("m1 is closer to everybody than" in limit and "hub" not in limit for limit in plain.limits)

@@ -50,6 +50,8 @@ def candidate_null(similarities: Sequence[Similarity], pool: Pool) -> str:
     share, channel, below = max(parts)
     row = combine([restrict(s, pool.names) for s in similarities])[1]
     nearer = int((row[2:] >= row[0] - 1e-12).sum())
-    kind = f"a hub on {channel}" if share >= HUB else "no hub"
-    head = f"{pool.candidate} is {kind} (more like everybody than {below} of {len(pool.controls)} controls are)"
-    return f"the candidate's own null: {head}; {nearer} of them are as close to it as {pool.suspect} or closer"
+    k = len(pool.controls)
+    head = f"{pool.candidate} is closer to everybody than {below} of {k} controls are"
+    if share >= HUB:
+        head += f" (on {channel}: a hub, near which strangers are found more often)"
+    return f"{head}; {nearer} of {k} controls are as close to it as {pool.suspect} or closer"
