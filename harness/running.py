@@ -63,6 +63,7 @@ async def _run(
     def interrupt() -> None:
         if stop.is_set() and task is not None:
             task.cancel()
+            return
         stop.set()
         _say("stopping: calls in flight are finished and stored; Ctrl-C again to stop now", quiet)
 
@@ -114,5 +115,7 @@ async def _watch(tallies: dict[str, Tally], world: World, quiet: bool) -> None:
 
 
 def _say(text: str, quiet: bool) -> None:
+    from harness.report.terminal import plain
+
     if not quiet:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(plain(text), file=sys.stderr, flush=True)  # noqa: T201

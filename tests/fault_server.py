@@ -47,6 +47,7 @@ class Reply:
     length: int | None = None
     then: str = "keep"
     after: float = 0.0  # seconds until it is sent
+    stray: bytes = b""  # sent a moment later, unasked
     repeat: int = 1  # the body is sent so many times, without ever being held whole
 
 
@@ -123,6 +124,7 @@ STEPS: dict[str, Step] = {
     "402": says(_error("Insufficient Balance"), 402),
     "404": says(_error("The model `x` does not exist", "model_not_found"), 404),
     "500": says(_error("internal"), 500),
+    "503-seconds": says(_error("overloaded"), 503, retry_after="2"),
     "503": says(_error("overloaded"), 503),
     "500-html": lambda _: Reply(500, _HTML),
     "500-huge": lambda _: Reply(500, b"x" * 65536, length=64 << 20, repeat=1024),
@@ -253,6 +255,10 @@ async def _send(writer: asyncio.StreamWriter, reply: Reply) -> bool:
         await pause()
         if reply.then == "drip":
             await asyncio.sleep(0.1)
+    if reply.stray:
+        await asyncio.sleep(0.01)
+        writer.write(reply.stray)
+        await writer.drain()
     if reply.then == "reset":
         await asyncio.sleep(0.02)
         writer.transport.abort()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,11 @@ from conftest import ROOT, Write
 from fault_server import FaultServer, Reply, Request, Step, ok, refuses, says
 from running import KEY, Run
 
+from harness.availability import check_endpoints
+from harness.campaign import collect_async, prepare
+from harness.collect.budget import CeilingError
 from harness.collect.store import Store
+from harness.collect.world import World
 from harness.config import Remote
 from harness.errors import ConfigError, EndpointError
 from harness.loading import load_config
@@ -246,7 +252,7 @@ def test_a_router_that_takes_nothing_is_unusable(run_on: Any) -> None:
         run = run_on(server, ("good", "fine"), n=3, endpoint={"params": {"seed": 1}})
         with pytest.raises(EndpointError, match="good: HTTP 404: No endpoints found"):
             run.go()
-        assert server.asked["good"] == 2
+        assert server.asked["good"] == 3  # as planned, the same once more, without the seed
         server.script["good"] = ["ok"]
         run.go()
         assert all("seed" in json.loads(body) for (model, body), n in server.delivered.items() if model == "good")
@@ -320,3 +326,81 @@ def test_headers_are_bounded(run_on: Any) -> None:
         run = run_on(server, n=2, samples=1, collect={"attempts": 1})
         run.go()
         assert run.failures() == [("shaky", "connection", 1)]
+
+
+def test_one_passing_404_of_a_router_costs_nothing(run_on: Any) -> None:
+    """No logprobs are given up for it, and the try is recorded."""
+    with FaultServer({"good": [NOBODY, "ok"], "fine": ["ok"]}) as server:
+        run = with_prompts(run_on(server, ("good", "fine"), n=3, samples=1), top_logprobs=5)
+        run.go()
+        assert all(r.logprobs for r in run.answers("good"))
+        assert not any("it is asked without" in s for s in run.said)
+        with Store(run.store, readonly=True) as store:
+            found = store.rows("attempts", "SELECT endpoint, status FROM attempts")
+        assert found == [("good", 404)]
+
+
+def test_what_is_learned_is_said_and_check_does_not_undo_it(tmp_path: Path, write_campaign: Write) -> None:
+    """After a run, other requests would be other keys: everything answered would be paid again."""
+    refusing = refuses("top_p is not supported", lambda b: "top_p" in b)
+    with FaultServer({"good": [refusing], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=3, samples=1, endpoint={"params": {"top_p": 0.9}})
+        said: list[str] = []
+        for _ in range(2):
+            plan = prepare(path, {})
+            asyncio.run(collect_async(plan, World({}, plan.base, said.append), {}, asyncio.Event()))
+            server.script["good"] = ["ok"]
+            check_endpoints(plan, {}, offline=False)
+        assert [s for s in said if "good: refuses top_p" in s]
+        asked = sum(n for (model, body), n in server.seen.items() if model == "good" and b"capital of" not in body)
+        assert asked == 3 + 1
+
+
+def test_a_reply_that_nobody_asked_for_is_nobodys_answer(run_on: Any) -> None:
+    """A server sends a second reply on a kept connection: it must not become the answer to the next question."""
+
+    def twice(request: Request) -> Reply:
+        answer = ok(request)
+        extra = payloads.encode(payloads.chat("nobody asked"))
+        head = f"HTTP/1.1 200 X\r\nContent-Length: {len(extra)}\r\n\r\n".encode()
+        return replace(answer, stray=head + extra)
+
+    with FaultServer({"good": [twice], "fine": ["ok"]}) as server:
+        run = run_on(server, ("good", "fine"), n=5, samples=2, endpoint={"concurrency": 1, "rpm": 1200})
+        run.go()
+        texts = [r.text for r in run.answers("good")]
+    assert len(texts) == 10
+    assert "nobody asked" not in texts
+
+
+def test_nothing_of_the_environment_reaches_a_third_party(run_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "secret-of-another-place")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Mine: secret-of-another-place")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody is there: a call through it would fail
+    seen: list[Request] = []
+    with FaultServer({"good": [spy(seen)], "fine": ["ok"]}) as server:
+        run_on(server, ("good", "fine"), n=2).go()
+    assert len(seen) == 4
+    assert not any("secret-of-another-place" in v for r in seen for v in r.headers.values())
+
+
+def test_a_key_spelled_in_escapes_is_found(run_on: Any) -> None:
+    spelled = "".join(f"\\u{ord(c):04x}" for c in KEY)
+    error = f'{{"error": {{"message": "your key {spelled} is bad", "code": 400}}}}'.encode()
+    with FaultServer({"good": ["ok", lambda _: Reply(body=error)], "fine": ["ok"]}) as server:
+        run = run_on(server, ("good", "fine"), n=3, samples=1)
+        run.go()
+        assert run.failures() == [("good", "http", 2)]
+        assert KEY not in run.tallies["good"].last_error
+        assert KEY.encode() not in run.store.read_bytes()
+
+
+def test_a_ceiling_without_usage_holds_over_runs(run_on: Any) -> None:
+    silent = says({k: v for k, v in payloads.chat("word " * 100).items() if k != "usage"})
+    with FaultServer({"good": [silent], "fine": [silent]}) as server:
+        run = run_on(server, ("good", "fine"), n=30, endpoint={"concurrency": 1}, collect={"max_tokens": 1000})
+        for _ in range(3):
+            with pytest.raises(CeilingError):
+                run.go()
+        assert sum(server.asked.values()) < 1000 // 100 + 2 + 2 * 3

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fault_server import STEPS, FaultServer, Reply, Request, refuses
 from running import KEY
 
-from harness.errors import EndpointError
+from harness.collect.limits import Gate
+from harness.collect.world import World, pause
+from harness.errors import CallError, EndpointError
 
 
 @pytest.mark.parametrize(("fault", "says"), [("401", "check the key"), ("404", "check `base_url` and `model`")])
@@ -114,15 +119,52 @@ def test_what_a_late_endpoint_refuses_is_learned_and_planned(run_on: Any) -> Non
         assert sum("top_p" in json.loads(body) for model, body in server.seen.elements() if model == "shaky") == 1
 
 
-def test_a_family_that_is_refused_is_left_alone_and_the_others_are_asked(run_on: Any) -> None:
-    """A server that takes no short answers is not dead, and is not asked for a hundred of them."""
+def test_refused_requests_park_nobody_who_takes_others(run_on: Any) -> None:
+    """A server that takes no short answers is not dead: all its other questions are asked, in the first run."""
     short = refuses("max_tokens must be at least 16", lambda b: b["max_tokens"] < 16)
     with FaultServer({"good": [short], "shaky": ["ok"]}) as server:
         run = run_on(server, n=40, samples=1, endpoint={"concurrency": 1})
         longer = [replace(p, id=f"long-{p.id}", family="long", max_tokens=16) for p in run.load()[1]]
         run.go(more=longer)
         assert len(run.answers("good")) == 40
-        assert server.asked["good"] == 40 + 1 + 5
         assert run.tallies["good"].state == "done"
-        assert [s for s in run.said if s.startswith("good refuses prompts of tiny: 34 calls were not made")]
-        assert run.failures() == [("good", "http", 6)]
+        assert run.failures() == [("good", "http", 40)]
+
+
+def test_who_refuses_everything_is_parked_in_the_end(run_on: Any) -> None:
+    with FaultServer({"good": ["ok"], "shaky": ["400"]}) as server:
+        run = run_on(server, n=200, samples=1, endpoint={"concurrency": 1}, collect={"park_after": 2})
+        run.go()
+        assert run.tallies["shaky"].state == "parked"
+        assert server.asked["shaky"] <= 2 + 20 * 2
+
+
+def test_first_calls_that_are_paid_for_are_kept(run_on: Any) -> None:
+    """Another endpoint is found unusable while one is slow to answer: its answer is stored and not asked for again."""
+    with FaultServer({"good": [lambda r: replace(STEPS["ok"](r), after=0.6)], "shaky": ["401"]}) as server:
+        run = run_on(server, n=3, samples=1, collect={"first_calls": 0.2})
+        with pytest.raises(EndpointError, match="shaky"):
+            run.go()
+        assert len(run.answers("good")) == server.asked["good"] == 1
+
+
+def test_a_parked_endpoint_waits_for_nothing(tmp_path: Path) -> None:
+    async def main() -> float:
+        gate = Gate(1, 100.0, asyncio.sleep, time.monotonic)
+        sleep = pause(World({}, tmp_path), asyncio.Event(), gate.over)
+        asyncio.get_running_loop().call_later(0.05, gate.note, CallError("no", kind="auth", fatal=True))
+        began = time.monotonic()
+        await sleep(60.0)
+        return time.monotonic() - began
+
+    assert asyncio.run(main()) < 5
+
+
+@pytest.mark.parametrize("fault", ["503-seconds", "429-seconds"])
+def test_all_workers_keep_the_wish_to_wait(run_on: Any, fault: str) -> None:
+    with FaultServer({"good": ["ok"], "shaky": ["ok", fault, "ok"]}) as server:
+        run = run_on(server, n=60, samples=1, endpoint={"concurrency": 2})
+        run.go()
+        assert len(run.answers("shaky")) == 60
+        waits = [s for s in run.slept if s > 1.5]
+        assert len(waits) >= 2  # the one that was refused, and the other

@@ -132,12 +132,23 @@ def learn(limits: Limits, body: Mapping[str, Any], error: CallError) -> Limits |
 def _guess(limits: Limits, body: Mapping[str, Any]) -> Limits | None:
     """The next smallest set of parameters to leave out; None when all have been tried."""
     there = [name for name in _OPTIONAL if name in body or name in limits.guessed]
-    sets = [frozenset(c) for size in range(1, len(there) + 1) for c in itertools.combinations(there, size)]
+    # First the same once more: a router's 404 may be a passing one, and a channel of evidence would be lost for it.
+    sets = [frozenset(c) for size in range(len(there) + 1) for c in itertools.combinations(there, size)]
     if limits.guesses >= len(sets):
         return None
     left_out = sets[limits.guesses]
     refuses = limits.refuses - limits.guessed | left_out
     return replace(limits, refuses=refuses, guessed=left_out, guesses=limits.guesses + 1)
+
+
+def told(before: Limits, after: Limits) -> str:
+    """What was learned, in words."""
+    parts = sorted(after.refuses - before.refuses)
+    if after.max_tokens != before.max_tokens:
+        parts.append(f"{before.max_tokens} (it is {after.max_tokens} there)")
+    if after.top_logprobs != before.top_logprobs:
+        parts.append(f"more than {after.top_logprobs} alternatives a token" if after.top_logprobs else "logprobs")
+    return ", ".join(parts)
 
 
 def _has_system(body: Mapping[str, Any]) -> bool:

@@ -65,7 +65,9 @@ async def _of(endpoint: Remote, prompts: Sequence[Prompt], settings: Collect, wo
             except CallError as e:
                 better = learn(limits, body, e)
                 if better is None:
-                    return Capability(False, refused=_refused(limits), limits=limits, error=e.message, hint=e.hint)
+                    return Capability(
+                        False, refused=_refused(limits), limits=limits, error=wire.redact(e.message), hint=e.hint
+                    )
                 limits = better
     return Capability(False, limits=limits, error="refuses one parameter after the other")
 

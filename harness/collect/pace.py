@@ -34,8 +34,9 @@ class Pace:
             await self._sleep(left)
 
     def correct(self, estimated: float, used: float) -> None:
-        """The call used other than was taken: the next one waits longer or less."""
-        self._next_token += (used - estimated) * self._per_token
+        """The call used other than was taken: the next one waits longer or less, a minute at most, whatever is said."""
+        if self._per_token:
+            self._next_token += min((used - estimated) * self._per_token, 60.0)
 
 
 class Slots:

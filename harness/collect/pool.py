@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from harness.collect.budget import Budget, cost_of, price_of, tokens_in, tokens_used
 from harness.collect.kinds import KINDS, model_name, path_of
@@ -20,6 +20,7 @@ from harness.errors import CallError
 from harness.responses import Response
 
 __all__ = ["Pool", "Tally", "World"]
+SHORTEST = 0.1  # seconds in which there is no point in sending a request
 _TOO_BUSY = frozenset({429, 503, 529})
 
 
@@ -41,7 +42,6 @@ class Pool:
     ) -> None:
         self.endpoint = endpoint
         self.todo = todo
-        self.ended: Callable[[Job, CallError | None], None] = lambda _job, _error: None
         self._wire = wire
         self._gate = gate
         self._store = store
@@ -50,7 +50,7 @@ class Pool:
         self._settings = settings
         self._stop = stop
         self._budget = budget or Budget(settings, stop)
-        self._sleep = pause(world, stop)
+        self._sleep = pause(world, stop, gate.over)
         rates = (endpoint.rpm, endpoint.tpm) if isinstance(endpoint, Remote) else (None, None)
         self._pace = Pace(*rates, self._sleep, world.clock)
         self._slots = Slots(endpoint.concurrency, world.clock)
@@ -67,7 +67,11 @@ class Pool:
 
     def park(self) -> None:
         """Make no further calls: this endpoint cannot be used."""
-        self._gate.parked = True
+        self._gate.park()
+
+    def tell(self, text: str) -> None:
+        """A line for whoever watches the run."""
+        self._world.say(f"{self.endpoint.name}: {text}")
 
     def last(self) -> str:
         """What went wrong last."""
@@ -87,7 +91,6 @@ class Pool:
         """One job to its end: an answer or a recorded failure, which is returned."""
         tried: list[Attempt] = []
         error = await self.ask(job, attempts, tried)
-        self.ended(job, error)
         if error is not None and error.kind != "stopped":
             self.fail(job, error, tried)
         return error
@@ -116,10 +119,12 @@ class Pool:
             async with self._slots:
                 if self._over():
                     raise CallError("not asked any more", kind="stopped")
+                if tries and left() < SHORTEST:
+                    raise CallError("no time is left for another try", kind="timeout")
                 tries += 1
                 began = began if tries > 1 else self._world.clock()
                 self._tally.retries += tries > 1
-                seconds = max(0.001, min(left(), self._settings.call_timeout))
+                seconds = min(left(), self._settings.call_timeout)
                 return await self._attempt(job, tries, seconds, tried)
 
         self._tally.in_flight += 1

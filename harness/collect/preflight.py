@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from harness.collect.adapting import Limits, learn
-from harness.collect.failures import is_refusal
+from harness.collect.adapting import Limits, learn, told
 from harness.collect.kinds import model_name
 from harness.collect.plan import UNKNOWN, Job, Key, jobs, surface_for
 from harness.collect.pool import Pool
@@ -59,13 +57,7 @@ class Calls:
     answered: Callable[[Key], bool] = lambda _: False
     limits: Limits = UNKNOWN
     wanted: Callable[[Key], bool] = lambda _: True
-    patience: int = 5  # refused requests in a row after which a family's other prompts are not tried
     ended: set[Key] = field(default_factory=set)
-    refused: Counter[str] = field(default_factory=Counter)
-    _family: dict[str, str] = field(default_factory=dict)  # of each prompt
-
-    def __post_init__(self) -> None:
-        self._family = {p.id: p.family for p in self.prompts}
 
     def jobs(self) -> Iterator[Job]:
         """Every call of the plan."""
@@ -73,23 +65,7 @@ class Calls:
 
     def todo(self) -> Iterator[Job]:
         """What is still to be asked here, at the moment when it is asked for."""
-        return (j for j in self.jobs() if self._open(j.key) and self.refused[self._family[j.prompt]] < self.patience)
-
-    def note(self, job: Job, error: CallError | None) -> None:
-        """A call has ended: if the request was refused, others of its family may be as well."""
-        family = self._family[job.prompt]
-        if error is None:
-            self.refused[family] = 0
-        elif is_refusal(error):
-            self.refused[family] += 1
-            self.ended.add(job.key)
-
-    def spared(self) -> dict[str, int]:
-        """Calls that were not made because their family's prompts are refused, by family."""
-        over = {family for family, n in self.refused.items() if n >= self.patience}
-        if not over:
-            return {}
-        return dict(Counter(f for j in self.jobs() if (f := self._family[j.prompt]) in over and self._open(j.key)))
+        return (j for j in self.jobs() if self._open(j.key))
 
     def _open(self, key: Key) -> bool:
         return self.wanted(key) and key not in self.ended and not self.answered(key)
@@ -113,12 +89,12 @@ async def preflight(calls: Calls, pool: Pool, store: Store, attempts: int) -> Ca
     These calls are of the plan and their answers are kept. A parameter that is refused is left out of all requests
     from then on, and what is stored and hashed is the request that was really sent.
     """
-    lessons = 0
+    lessons, before = 0, calls.limits
+    failed: list[Attempt] = []
     tried: set[Shape] = set()
     probes = calls.probes()
     while (shape := next((s for s in probes if s not in tried), None)) is not None:
         job = probes[shape]
-        failed: list[Attempt] = []
         error = await pool.ask(job, attempts, failed)
         if error is not None and error.kind == "stopped":
             return None
@@ -130,10 +106,14 @@ async def preflight(calls: Calls, pool: Pool, store: Store, attempts: int) -> Ca
             continue
         calls.limits = calls.limits.settled(took=error is None)
         remember(store, calls.endpoint, calls.limits)
+        if calls.limits != before:
+            pool.tell(f"refuses {told(before, calls.limits)}; it is asked without from now on")
+        before, lessons = calls.limits, 0
         tried.add(shape)
         calls.ended.add(job.key)
         if error is not None:
             pool.fail(job, error, failed)
             if error.fatal or error.kind in _UNUSABLE:
                 return error
+        failed = []
     return None

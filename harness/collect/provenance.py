@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.collect.budget import CHARACTERS_PER_TOKEN
 from harness.collect.store import Store
 from harness.responses import Response
 
@@ -50,11 +51,17 @@ def reused(store: Store) -> list[tuple[str, str, int]]:
 
 
 def spent(store: Store) -> list[tuple[str, int, int]]:
-    """(endpoint, prompt tokens, completion tokens) paid for what is stored, as servers counted."""
+    """(endpoint, prompt tokens, completion tokens) paid for what is stored.
+
+    As servers counted; where one did not, characters by four, as in `harness.collect.budget`.
+    """
+    asked = f"COALESCE(r.prompt_tokens, LENGTH(q.body) / {CHARACTERS_PER_TOKEN}, 0)"
+    wrote = f"COALESCE(r.completion_tokens, (LENGTH(r.text) + LENGTH(r.reasoning)) / {CHARACTERS_PER_TOKEN}, 0)"
     return store.rows(
         "reused",
-        "SELECT r.endpoint, COALESCE(SUM(r.prompt_tokens), 0), COALESCE(SUM(r.completion_tokens), 0) "
-        "FROM responses r LEFT JOIN reused u USING (endpoint, prompt, sample, request_hash) "
+        f"SELECT r.endpoint, SUM({asked}), SUM({wrote}) FROM responses r "  # noqa: S608
+        "LEFT JOIN requests q ON q.hash = r.request_hash "
+        "LEFT JOIN reused u USING (endpoint, prompt, sample, request_hash) "
         "WHERE u.endpoint IS NULL GROUP BY r.endpoint",
     )
 

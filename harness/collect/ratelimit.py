@@ -20,7 +20,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return None
     with contextlib.suppress(ValueError):
         return max(0.0, float(value))
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
     return None
 
@@ -34,7 +34,7 @@ def until_reset(headers: Mapping[str, str], now: float) -> float:
     longest = 0.0
     for suffix in ("", "-requests", "-tokens"):
         with contextlib.suppress(KeyError, ValueError):
-            if float(headers[f"x-ratelimit-remaining{suffix}"]) <= 0:
+            if 0 <= float(headers[f"x-ratelimit-remaining{suffix}"]) < 1:
                 longest = max(longest, seconds(headers[f"x-ratelimit-reset{suffix}"], now))
     return longest
 

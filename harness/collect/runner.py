@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -57,15 +58,16 @@ async def collect(
     the rest is asked. They wait ``first_calls`` seconds for one another and no longer: whoever is found unusable later
     is parked. A failed call is recorded, and ``stop`` ends it after the calls in flight. `CeilingError` when a
     ceiling is reached. ``tallies`` is kept up to date by endpoint name; only ``wanted`` keys are asked. ``note_plan``
-    gets the keys of the plan, again when a refusal has changed them, and writes them down.
+    gets the keys of the plan when a refusal has changed them, and writes them down; with one of its own, a caller has
+    written the plan already.
     """
     called = [e for e in campaign.endpoints if isinstance(e, Called)]
     for endpoint in called:
         key_of(endpoint, world.environ)
-    patience = campaign.collect.park_after
-    plans = [Calls(e, prompts, store.answered, recall(store, e), wanted, patience) for e in called]
-    note_plan = note_plan or (lambda keys: store.set_plan(prompts, keys))
-    note_plan(_keys(plans))
+    plans = [Calls(e, prompts, store.answered, recall(store, e), wanted) for e in called]
+    if note_plan is None:
+        note_plan = functools.partial(store.set_plan, prompts)
+        note_plan(_keys(plans))
     tallies |= _tallies(called, store, wanted)
     waiting = [c for c in plans if tallies[c.endpoint.name].state == "waiting"]
     budget = Budget(campaign.collect, stop)
@@ -75,18 +77,16 @@ async def collect(
         stack.enter_context(_deadline(campaign.collect, world, budget))
         pools = await _pools(waiting, stack, store, tallies, world, campaign.collect, stop, budget)
         async with asyncio.TaskGroup() as group:
-            known = [c.limits for c in waiting]
-            first = [group.create_task(_first(c, p, store, campaign.collect)) for c, p in _zip(waiting, pools)]
+            replan = functools.partial(_replan, plans, note_plan)
+            first = [group.create_task(_first(c, p, store, campaign.collect, replan)) for c, p in _zip(waiting, pools)]
             unusable = await _unusable(waiting, first, campaign.collect)
-            if known != [c.limits for c in waiting]:
-                note_plan(_keys(plans))
-            known = [c.limits for c in waiting]
+            if unusable:
+                stop.set()  # what is in flight is paid for: it ends and is stored
             for (calls, pool), task in zip(_zip(waiting, pools), first, strict=True):
-                task.cancel() if unusable else group.create_task(_rest(calls, pool, task, world))
+                if not unusable:
+                    group.create_task(_rest(calls, pool, task))
         if unusable:
             raise EndpointError(unusable, "mend it, or take the endpoint out of the config; answers so far are kept")
-        if known != [c.limits for c in waiting]:  # one that was late to answer has refused something
-            note_plan(_keys(plans))
     if budget.reached and any(t.stored + t.failed < t.planned for t in tallies.values()):
         raise CeilingError(f"stopped at {budget.reached}", "raise it under `collect:` and run again; it resumes")
 
@@ -133,18 +133,28 @@ def _zip(waiting: Sequence[Calls], pools: Sequence[Pool]) -> Iterator[tuple[Call
     return zip(waiting, pools, strict=True)
 
 
-async def _first(calls: Calls, pool: Pool, store: Store, settings: Collect) -> CallError | None:
-    return await preflight(calls, pool, store, min(2, settings.attempts))
+def _replan(plans: Sequence[Calls], note_plan: Callable[[Iterable[Key]], None]) -> None:
+    """Write the plan down again: an endpoint takes other requests than were planned."""
+    note_plan(_keys(plans))
 
 
-async def _rest(calls: Calls, pool: Pool, first: asyncio.Task[CallError | None], world: World) -> None:
+async def _first(
+    calls: Calls, pool: Pool, store: Store, settings: Collect, replan: Callable[[], None]
+) -> CallError | None:
+    """The first calls to one endpoint. The plan is right before any other answer of it is stored."""
+    before = calls.limits
+    error = await preflight(calls, pool, store, min(2, settings.attempts))
+    if calls.limits != before:
+        replan()
+    return error
+
+
+async def _rest(calls: Calls, pool: Pool, first: asyncio.Task[CallError | None]) -> None:
     """All further calls to one endpoint, as soon as its own first ones are answered."""
     if await first is not None:
         pool.park()
-    pool.todo, pool.ended = calls.todo(), calls.note
+    pool.todo = calls.todo()
     await pool.rest()
-    for family, count in calls.spared().items():
-        world.say(f"{calls.endpoint.name} refuses prompts of {family}: {count} calls were not made ({pool.last()})")
 
 
 async def _unusable(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 import ssl
 import time
 import urllib.parse
@@ -16,12 +17,15 @@ import httpx2
 import msgspec
 from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 
+from harness.collect.connections import is_loopback, watch_connections
 from harness.collect.failures import failure, filtered, is_filtered, read_error
 from harness.collect.ratelimit import retry_after, until_reset
 from harness.errors import CallError
 
 _ERROR_BYTES = 65_536
 _SHORTEST_SECRET = 8  # local servers are given "EMPTY" or "x", which may well stand in an answer
+_KNOWN_HEADERS = re.compile(r"accept|content-type|user-agent|authorization|x-stainless-.*", re.IGNORECASE)
+_ESCAPED = re.compile(rb"(?<!\\)((?:\\\\)*)\\u00([2-7][0-9a-fA-F])")
 NO_KEY = "none"  # what servers without keys are sent; the client insists on one
 
 
@@ -54,25 +58,30 @@ class Wire:
         self._key = key or ""
         self._forms = _forms(self._key) if len(self._key) >= _SHORTEST_SECRET else ()
         self._timeout = timeout
-        self._headers = {
+        self._headers: dict[str, Any] = {
             "Content-Type": "application/json",
             "X-Stainless-Raw-Response": "stream",
             **_headers(key_header, key),
         }
         self._max_bytes = max_bytes
         self._clock = clock
+        http_client = DefaultAioHttpClient(
+            follow_redirects=False,
+            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+            timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
+            event_hooks={"response": [self._refuse]},
+            trust_env=not is_loopback(base_url),  # no proxy is asked for this machine
+        )
+        watch_connections(http_client)
         self._client = AsyncOpenAI(
             base_url=base_url,
             api_key=key or NO_KEY,
             max_retries=0,
             timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
-            http_client=DefaultAioHttpClient(
-                follow_redirects=False,
-                limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
-                timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
-                event_hooks={"response": [self._refuse]},
-            ),
+            http_client=http_client,
         )
+        # The client adds headers from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, whoever is asked.
+        self._headers |= {n: Omit() for n in self._client.default_headers if not _KNOWN_HEADERS.fullmatch(n)}
 
     async def close(self) -> None:
         """Give back the connections."""
@@ -126,7 +135,9 @@ class Wire:
         content, whole = await _read(response, self._max_bytes)
         if not whole:
             raise CallError(f"the reply is larger than {self._max_bytes:,} bytes", kind="too_large")
-        # A server may echo the header back: the key is cut out before anything is kept.
+        # A server may echo the header back: the key is cut out before anything is kept, spelled in escapes or not.
+        if self._forms and b"\\u00" in content:
+            content = _ESCAPED.sub(_spelled_out, content)
         for form in self._forms:
             content = content.replace(form.encode(), b"[key]")
         return Reply(content, until_reset(response.headers, self._clock()))
@@ -147,6 +158,12 @@ class Wire:
             raise filtered(status, text)
         wait = retry_after(response.headers, now)
         raise failure(status, code, text, wait if wait is not None else until_reset(response.headers, now) or None)
+
+
+def _spelled_out(escape: re.Match[bytes]) -> bytes:
+    """A JSON escape of a printable ASCII character as that character; quotes and backslashes stay escaped."""
+    character = bytes([int(escape[2], 16)])
+    return escape[0] if character in (b'"', b"\\", b"\x7f") else escape[1] + character
 
 
 def _headers(key_header: str, key: str | None) -> Mapping[str, Any]:

@@ -43,11 +43,11 @@ class World:
     rng: random.Random = field(default_factory=random.Random)
 
 
-def pause(world: World, stop: asyncio.Event) -> Callable[[float], Awaitable[None]]:
-    """A sleep that ends early when the run is told to stop."""
+def pause(world: World, *ends: asyncio.Event) -> Callable[[float], Awaitable[None]]:
+    """A sleep that ends early when the run is told to stop, or whatever else ends it."""
 
     async def sleep(seconds: float) -> None:
-        waits = [asyncio.ensure_future(world.sleep(seconds)), asyncio.ensure_future(stop.wait())]
+        waits = [asyncio.ensure_future(c) for c in (world.sleep(seconds), *(e.wait() for e in ends))]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
