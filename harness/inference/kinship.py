@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from harness.inference.combining import combine, mean_over_prompts, reliabilities
 from harness.inference.controls import Model, Pool, agreed_pool, pool_for, restrict
@@ -193,21 +194,39 @@ def _noise(residuals: Floats) -> float:
     return float(np.sqrt(np.nanmean(spread) * n / max(n - 1.0, 1.0)))
 
 
+def _negative_control(pool: Pool, similarities: Sequence[Similarity], settings: Settings) -> list[str]:
+    """Every control poses as the suspect once: how many are found to be kin, and whether those are too many.
+
+    Of K unrelated controls alpha * K are found by chance, so one is no failure; it is named. The check has failed when
+    so many would be found with a probability of alpha at most (binomial: the poses are not independent, which makes
+    this a rule of thumb). No control is drawn, so the verdict does not hang on a seed.
+    """
+    k = len(pool.controls)
+    if k <= 2 or smallest_p(k - 1) > settings.alpha:
+        return ["no negative control: too few control lineages to pose one of them as the suspect"]
+    names = [c.name for c in pool.controls]
+    found = []
+    for name in names:
+        order = [name, pool.candidate, *(n for n in names if n != name)]
+        matrix = combine([restrict(s, order) for s in similarities])
+        if max_null_p(matrix, matrix[0, 1]) <= settings.alpha:
+            found.append(name)
+    if not found:
+        return []
+    looks = "looks" if len(found) == 1 else "look"
+    said = (
+        f"of {k} controls posing as the suspect {len(found)} {looks} like kin of {pool.candidate}: {', '.join(found)}"
+    )
+    if binom.sf(len(found) - 1, k, settings.alpha) <= settings.alpha:
+        return [f"FAILED negative control: {said}"]
+    return [f"{said}; are they as unrelated as declared?"]
+
+
 def _self_checks(
     pool: Pool, similarities: Sequence[Similarity], twin: Sequence[Similarity], settings: Settings
 ) -> list[str]:
     """The positive and the negative control: what failed, or could not be done, in words."""
-    notes = []
-    posing = np.random.default_rng(settings.seed).permutation(len(pool.controls))
-    if len(pool.controls) > 2 and smallest_p(len(pool.controls) - 1) <= settings.alpha:
-        names = [pool.controls[posing[0]].name, pool.candidate, *(pool.controls[i].name for i in posing[1:])]
-        matrix = combine([restrict(s, names) for s in similarities])
-        if max_null_p(matrix, matrix[0, 1]) <= settings.alpha:
-            notes.append(
-                f"FAILED negative control: {names[0]}, known to be unrelated, looks like kin of {pool.candidate}"
-            )
-    else:
-        notes.append("no negative control: too few control lineages to pose one of them as the suspect")
+    notes = _negative_control(pool, similarities, settings)
     counted = [s.channel for s in similarities]
     usable = [s for s in twin if s.channel in counted and s.coverage[s.models.index(TWIN)] >= settings.min_coverage]
     if not usable:

@@ -32,7 +32,7 @@ def _judge_kinship(f: Finding, alpha: float) -> tuple[Verdict, str]:
     if failed := _failed(f):
         return "INCONCLUSIVE", f"Cannot tell: {failed[7:]}."
     if f.p_floor > alpha:
-        rank = "is the closest pair of all" if f.p_value <= f.p_floor + 1e-9 else "is not the closest pair"
+        rank = "is a pair than which none is closer" if f.p_value <= f.p_floor + 1e-9 else "is not the closest pair"
         return "INCONCLUSIVE", (
             f"Cannot tell: with {k} control lineages the smallest honest p is {f.p_floor:.2g}, so no similarity "
             f"could be called unusual at {alpha:g}; that takes {controls_needed(alpha)} control lineages "
@@ -62,7 +62,7 @@ def _judge_kinship(f: Finding, alpha: float) -> tuple[Verdict, str]:
 
 
 def _only_chat_differs(differ: list[str], same: list[str]) -> bool:
-    return all("(chat)" in c for c in differ) and any("(completion)" in c for c in same)
+    return all("(chat)" in c for c in differ) and bool(same) and all("(completion)" in c for c in same)
 
 
 def _lr_words(f: Finding) -> str:
