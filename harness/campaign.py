@@ -31,6 +31,7 @@ from harness.responses import Prompt
 from harness.versions import packages
 
 STORE = "responses.sqlite"
+SHORT_FORM = "short form"  # note in a store: most prompts of each set, empty for the whole campaign
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Plan:
     prompts: tuple[Prompt, ...]
     recorded: tuple[Recording, ...]
     prompt_hashes: Mapping[str, str]
+    limit: int | None = None  # of a short form: most prompts of each set
 
     @property
     def folder(self) -> Path:
@@ -82,7 +84,7 @@ def plan_of(
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
         raise ConfigError(f"{path}: prompt {twice!r} is in the campaign twice", "list every prompt set once")
-    return Plan(campaign, base, tuple(prompts), tuple(recordings), hashes)
+    return Plan(campaign, base, tuple(prompts), tuple(recordings), hashes, limit)
 
 
 def stored_plan(path: Path) -> Plan:
@@ -95,6 +97,12 @@ def stored_plan_of(campaign: Campaign, base: Path) -> Plan:
     load_channels(campaign.analysis.channels)
     with Store(base / campaign.results / campaign.campaign / STORE, readonly=True) as store:
         return Plan(campaign, base, tuple(store.prompts()), (), store.prompt_hashes())
+
+
+def anything_stored(plan: Plan) -> bool:
+    """Whether there is an answer to score."""
+    with Store(plan.folder / STORE, readonly=True) as store:
+        return any(answered for _, answered in store.plan_keys())
 
 
 def _judged(recordings: Sequence[Recording], prompts: Sequence[Prompt], path: str) -> list[Prompt]:
@@ -122,6 +130,7 @@ async def collect_async(
     require_keys(called, world.environ)  # a missing key is found before anything is written
     with Store(plan.folder / STORE) as store:
         store.set_plan(plan.prompts, planned(plan, learned(store, called)), plan.prompt_hashes)
+        store.set_note(SHORT_FORM, str(plan.limit or ""))
         began, versions = world.now().isoformat(timespec="milliseconds"), {"python": python_version(), **packages()}
         note_run(store, began, {"versions": versions})
         for recording in plan.recorded:

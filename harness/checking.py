@@ -74,6 +74,8 @@ def warnings(plan: Plan) -> list[str]:
     if loose := [e for e in loose if not e.upstream]:
         routers, names = ", ".join(sorted({str(e.provider) for e in loose})), ", ".join(e.name for e in loose)
         notes.append(f"{routers} may answer from several providers; `upstream:` pins one. Not pinned: {names}")
+    if examples := [e.name for e in plan.campaign.endpoints if isinstance(e, Remote) and "example.com" in e.base_url]:
+        notes.append(f"not filled in yet: `base_url` of {', '.join(examples)} is the example's")
     if any(isinstance(e, Recorded) for e in plan.campaign.endpoints) and "identity" in a.questions:
         samples = {p.samples for p in plan.prompts}
         if samples == {1}:

@@ -55,11 +55,13 @@ def watch(config: Path, against: Path | None, names: Sequence[str], stamp: str, 
     prompts = _drawn(prompts, {r.prompt for r in stored}, limit, campaign.seed)
     asked = _asked(planned_keys(again, prompts, known))
     before = {e.name: tuple(r for r in stored if r.endpoint == e.name and _key(r) in asked) for e in chosen}
+    drawn = {p.id for p in prompts}
     for name, answers in before.items():
-        if not answers:
+        there = sum(r.endpoint == name and r.prompt in drawn for r in stored)
+        if len(answers) < again.analysis.min_coverage * max(there, 1):
             raise ConfigError(
-                f"{config}: endpoint {name!r} is not asked what {source} has answers to",
-                "model, parameters and prompts must be those of the baseline",
+                f"{config}: endpoint {name!r} is asked {len(answers)} of {there} calls that {source} has answers to",
+                "model, system prompt, parameters and prompts must be those of the baseline",
             )
     kept = {r.prompt for answers in before.values() for r in answers}
     plan = Plan(again, base, tuple(p for p in prompts if p.id in kept), (), hashes)

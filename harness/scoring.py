@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import calibrating
-from harness.campaign import STORE, Plan
+from harness.campaign import SHORT_FORM, STORE, Plan
 from harness.channels import load_channels
 from harness.channels.habits import habit_counts
 from harness.channels.observed import Observation
@@ -113,16 +113,25 @@ def score(plan: Plan) -> Scores:
             findings.append(identity(suspect, candidate, pool, grams, settings, shares))
     attributions = _attributions(table, models, settings) if "attribution" in a.questions else ()
     shown = tuple(d for d in details if d is not None)
-    findings = _said_of_mixtures(decide(findings, settings), plan.folder / STORE)
+    findings = _said_of_answers(decide(findings, settings), plan.folder / STORE)
     return Scores(tuple(findings), similarities, table, attributions, shown, observations(table))
 
 
-def _said_of_mixtures(findings: Sequence[Finding], path: Path) -> list[Finding]:
-    """Findings with a limit where a party to them was not one model all the time."""
+def _said_of_answers(findings: Sequence[Finding], path: Path) -> list[Finding]:
+    """Findings with limits: calls without an answer, a short form, and parties that were not one model all the time."""
     with Store(path, readonly=True) as store:
-        mixed = mixtures(store)
+        mixed, short = mixtures(store), store.note(SHORT_FORM)
+        answered = [done for _, done in store.plan_keys()]
+    said = []
+    if missing := len(answered) - sum(answered):
+        said.append(f"{missing} of {len(answered)} planned calls have no answer yet; `harness run` asks them")
+    if short:
+        said.append(f"a short form of the campaign, with at most {short} prompts of each set")
     return [
-        replace(f, limits=(*f.limits, *(f"{n} answered as {mixed[n]}" for n in (f.suspect, f.candidate) if n in mixed)))
+        replace(
+            f,
+            limits=(*said, *f.limits, *(f"{n} answered as {mixed[n]}" for n in (f.suspect, f.candidate) if n in mixed)),
+        )
         for f in findings
     ]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import DEFAULT, Config, Json, Limit, Quiet, show, tell
+from harness.errors import EndpointError
 
 if TYPE_CHECKING:
     from harness.campaign import Plan
@@ -57,7 +58,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
-    from harness.campaign import prepare
+    from harness.campaign import anything_stored, prepare
     from harness.collect.joining import Shard
     from harness.report import terminal
 
@@ -72,6 +73,8 @@ def run(
     from harness.running import run_with_progress
 
     failed = run_with_progress(plan, os.environ, f"resume: harness run {config}", quiet=quiet, shard=part)
+    if failed and not anything_stored(plan):
+        raise EndpointError("no call got an answer", "the lines above say why; mend it and run the same command again")
     if part is None:
         _finish(plan, as_json, quiet=quiet)
     else:

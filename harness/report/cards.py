@@ -64,7 +64,7 @@ def _card(i: int, f: Finding, found: tuple[int, Detail] | None, alpha: float) ->
 
 def _place(d: Detail) -> str:
     above, pairs = d.place()
-    place = "the closest pair" if above == 1 else f"number {above}, counted from the closest"
+    place = "one of those than which none is closer" if above == 1 else f"number {above}, counted from the closest"
     return f"Among all {pairs} pairs of these {len(d.names)} models it is {place}."
 
 

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from harness.channels.observed import Observation
 from harness.channels.reading import first_answer
-from harness.inference.detail import Detail, overview
+from harness.inference.detail import ChannelDetail, Detail, overview
 from harness.inference.findings import NAN, Finding
 from harness.inference.likelihood import LikelihoodTable
 from harness.report import figures, words
@@ -178,9 +178,15 @@ def _telling(m: Material) -> list[tuple[Detail, list[Telling]]]:
     total = sum(len(c.telling) for d in m.details for c in d.channels)
     most = max(SHORTEST, min(LONGEST, BUDGET // max(2 * total, 1)))
     at = {p.id: i for i, p in enumerate(m.responses.prompts)}
+    # What one can see with one's own eyes comes first: wording shows in two answers, a distribution does not.
     return [
-        (d, [_one(m.responses, d, t, at[t.prompt], most) for c in d.channels for t in c.telling]) for d in m.details
+        (d, [_one(m.responses, d, t, at[t.prompt], most) for c in sorted(d.channels, key=_readable) for t in c.telling])
+        for d in m.details
     ]
+
+
+def _readable(c: ChannelDetail) -> tuple[int, str]:
+    return {"wording": 0, "mistakes": 1, "ratings": 2}.get(c.channel, 3), c.channel
 
 
 def _one(table: Responses, d: Detail, t: Any, at: int, most: int) -> Telling:
