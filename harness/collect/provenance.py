@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.collect.schema import NOTES
 from harness.collect.store import Store
 from harness.responses import Response
 
-_TABLES = {"endpoints": 3, "reused": 5, "failures": 8, "attempts": 9, "runs": 2}  # by number of columns
 _NAMED = 4  # values that a sentence names
 
 
@@ -61,11 +61,9 @@ def spent(store: Store) -> list[tuple[str, int, int]]:
 
 def copy_notes(target: Store, source: Store) -> None:
     """Take over whom names stood for, the runs, which answers were reused and which calls failed."""
-    for table, most in _TABLES.items():
-        order = ", ".join(map(str, range(1, most + 1)))
-        rows = source.rows(table, f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608
-        new = f"SELECT {', '.join('?' * most)} EXCEPT SELECT * FROM {table}"  # noqa: S608
-        target.insert(f"INSERT OR IGNORE INTO {table} {new}", rows)
+    for table, columns in NOTES.items():
+        rows = source.rows(table, f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608
+        target.add_missing(table, columns, rows)
 
 
 def mixtures(store: Store) -> dict[str, str]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import re
-import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from harness.collect.budget import cost_of
 from harness.collect.joining import content_digest
+from harness.collect.opening import for_reading
 from harness.collect.provenance import reused, runs, spent
 from harness.collect.schema import FORMAT
 from harness.collect.store import Store
@@ -100,7 +100,7 @@ def _public(value: Any, name: str = "") -> Any:
 
 def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, object]]]:
     """Per endpoint: models asked and answered, fingerprints, outcomes, tokens, times; and failures still open."""
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    db = for_reading(path)
     out: dict[str, dict[str, object]] = {}
     query = "SELECT DISTINCT endpoint, model_asked, model_answered, system_fingerprint, provider FROM responses"
     for endpoint, *found in db.execute(query):
