@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from fault_server import FaultServer, refuses
 from stored_plans import answered
 
 from harness.campaign import STORE, collect_async, merge_stores, planned, prepare
+from harness.collect.adapting import Limits
 from harness.collect.joining import Shard, identity
 from harness.collect.pool import World
 from harness.collect.provenance import endpoints, reused
@@ -94,6 +96,51 @@ def test_what_one_shard_was_refused_holds_for_all(tmp_path: Path, write_campaign
         assert sum(merge_stores(plan, folders).values()) == 4
         ask(path)
     assert sum(server.delivered.values()) == 4
+
+
+def test_what_the_campaigns_own_store_was_refused_holds_as_well(tmp_path: Path, write_campaign: Write) -> None:
+    refuses_top_p = refuses("top_p is not supported", lambda body: "top_p" in body)
+    with FaultServer({"good": [refuses_top_p], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=1, samples=1, endpoint={"params": {"top_p": 0.9}})
+        plan = prepare(path, {})
+        known = {"good": Limits(refuses=frozenset({"top_p"}))}
+        keys = [k for k in (*planned(plan), *planned(plan, known)) if k[0] == "good"]
+        shards = (Shard(i, n) for n in range(2, 50) for i in range(1, n + 1))
+        own = next(s for s in shards if all(s.holds(k) for k in keys))  # it asks with top_p, and without
+        other = Shard(own.index % own.count + 1, own.count)  # it asks `good` nothing
+        ask(path, own)
+        ask(change(path, results="other"), other)
+        merge_stores(plan, [tmp_path / "other" / "test"])
+        assert "good" in {r.endpoint for r in stored(plan.folder)}
+        ask(change(path, results="results"))
+        assert len(stored(plan.folder)) == 2
+    assert sum(server.delivered.values()) == 2
+
+
+@pytest.mark.parametrize("own_first", [False, True])
+def test_answers_with_and_without_a_parameter_are_not_joined(
+    tmp_path: Path, write_campaign: Write, own_first: bool
+) -> None:
+    """Whoever sits behind one address may change its mind; the message names endpoint, parameter and store."""
+    moods = [True]
+    refused = refuses("top_p is not supported", lambda body: moods[0] and "top_p" in body)
+    with FaultServer({"good": [refused], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=10, endpoint={"params": {"top_p": 0.9}})
+        ask(change(path, results="refused"), Shard(1, 2))
+        moods[0] = False
+        ask(change(path, results="took"), Shard(2, 2))
+        plan = prepare(change(path, results="took" if own_first else "whole"), {})
+        sources = [tmp_path / n / "test" for n in ("refused", "took")][: 1 if own_first else 2]
+        took = re.escape(str(tmp_path / "took" / "test" / STORE))
+        with pytest.raises(StoreError, match=rf"{took}: good gave \d+ answers to requests with `top_p`, which another"):
+            merge_stores(plan, sources)
+        plan = prepare(change(path, results="rest"), {})
+        kept = sum(merge_stores(plan, [tmp_path / "refused" / "test"]).values())  # what the message says to do
+        before = sum(server.delivered.values())
+        moods[0] = True
+        ask(path)
+    assert len(stored(plan.folder)) == 40
+    assert sum(server.delivered.values()) - before == 40 - kept
 
 
 def test_two_answers_to_one_key_are_refused_and_named(tmp_path: Path, write_campaign: Write) -> None:
