@@ -69,7 +69,16 @@ def foreign(path: Path) -> Iterator[Store]:
     """The store at ``path``, to read. `StoreError`, in one line, if anything in it is not what a run writes."""
     with Store(path, readonly=True) as store:
         check(store)
+        if forged := forged_requests(store):
+            said = f"{len(forged)} requests are not what their hashes say, such as {forged[0][:12]}"
+            raise StoreError(f"{store.path}: {said}", "it is damaged or forged; leave it out")
         yield store
+
+
+def forged_requests(store: Store) -> list[str]:
+    """Hashes of stored requests whose surface and body are not what was hashed."""
+    rows = store.each("SELECT hash, surface, body FROM requests ORDER BY hash")
+    return [found for found, surface, body in rows if request_hash(surface, body) != found]
 
 
 def check(store: Store) -> None:
@@ -96,8 +105,6 @@ def _check_rows(store: Store, table: str, columns: Mapping[str, Any]) -> None:
         msgspec.convert(values, row_type, builtin_types=(bytes,))
         if table == "meta":
             _check_note(values["key"], values["value"])
-        elif table == "requests" and request_hash(values["surface"], values["body"]) != values["hash"]:
-            raise ValueError(f"request {values['hash'][:12]} is not what its hash says")
         elif "json" in values:
             found = json.loads(values["json"])
             msgspec.convert(found, Prompt if table == "prompts" else dict[str, Any])

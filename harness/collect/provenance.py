@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -64,6 +65,17 @@ def copy_notes(target: Store, source: Store) -> None:
     for table, columns in NOTES.items():
         rows = source.rows(table, f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608
         target.add_missing(table, columns, rows)
+
+
+def notes_digest(store: Store) -> str:
+    """SHA-256 of all that `copy_notes` takes over, in an order of its own; rows that are there twice count once."""
+    digest = hashlib.sha256()
+    for table, columns in NOTES.items():
+        names = ", ".join(columns)
+        query = f"SELECT DISTINCT {names} FROM {table} ORDER BY {names}"  # noqa: S608
+        for row in store.rows(table, query):
+            digest.update(json.dumps([table, *row]).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def mixtures(store: Store) -> dict[str, str]:
