@@ -131,9 +131,9 @@ async def collect_async(
             tallies[recording.endpoint.name] = _take_over(recording, plan, store, holds)
         if not called:
             return
-        _know(plan, called, store, world)
+        identities = _know(plan, called, store, world)
         if plan.campaign.reuse:
-            taken = joining.reuse(store, _reused(plan), called, holds)
+            taken = joining.reuse(store, _reused(plan), identities, holds)
             world.say(f"reused {taken} answers of other campaigns")
 
         def note_plan(found: Iterable[Key]) -> None:
@@ -163,17 +163,21 @@ def _called(plan: Plan) -> list[Called]:
     return [e for e in plan.campaign.endpoints if isinstance(e, Called)]
 
 
-def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> None:
-    """Record whom each name stands for; say so if answers under that name are someone else's."""
+def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> dict[str, str]:
+    """Record whom each name stands for, and return it; say so if answers under that name are someone else's."""
     known = endpoints(store)
     before = {name: {f for n, f, _ in known if n == name} for name, *_ in known}
+    found = {}
     for endpoint in called:
-        fingerprint, told = joining.identity(endpoint)
+        fingerprint, told = joining.identity(endpoint, plan.base)
+        found[endpoint.name] = fingerprint
         if before.get(endpoint.name, set()) - {fingerprint}:
             world.say(
-                f"{endpoint.name}: answers stored under this name came from another address or model; see manifest"
+                f"{endpoint.name}: answers stored under this name came from another address, model, weights or "
+                "context; see `endpoints` in the store"
             )
         note_endpoint(store, endpoint.name, fingerprint, told)
+    return found
 
 
 def _reused(plan: Plan) -> list[tuple[str, Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections import Counter
 from dataclasses import replace
@@ -18,9 +19,10 @@ from harness.campaign import STORE, collect_async, merge_stores, planned, prepar
 from harness.collect.adapting import Limits
 from harness.collect.joining import Shard, identity
 from harness.collect.pool import World
-from harness.collect.provenance import endpoints, reused
+from harness.collect.provenance import endpoints as endpoints_of
+from harness.collect.provenance import reused
 from harness.collect.store import Store
-from harness.config import OpenAIChat
+from harness.config import Local, OpenAIChat
 from harness.errors import ConfigError, StoreError
 from harness.responses import Response
 
@@ -73,7 +75,7 @@ def test_shards_together_ask_everything_once_and_merge(tmp_path: Path, write_cam
         assert sorted(map(repr, stored(plan.folder))) == sorted(repr(r) for f in folders for r in stored(f))
         with Store(plan.folder / STORE, readonly=True) as store:
             assert all(store.request(r.request_hash) for r in store.responses())
-            assert [e[0] for e in endpoints(store)] == ["fine", "good"]
+            assert [e[0] for e in endpoints_of(store)] == ["fine", "good"]
         ask(path)
         assert sum(server.asked.values()) == 40
 
@@ -176,9 +178,46 @@ def test_identity_is_address_and_model_and_not_the_name() -> None:
         {"concurrency": 3},
     ]
     assert {identity(e.model_copy(update=u)) for u in same} == {identity(e)}
-    for u in ({"model": "n"}, {"base_url": "https://y.org/v1"}, {"base_url": "https://x.org/v2"}):
+    for u in (
+        {"model": "n"},
+        {"base_url": "https://y.org/v1"},
+        {"base_url": "https://x.org/v2"},
+        {"base_url": "https://x.org/v1?deployment=a"},
+    ):
         assert identity(e.model_copy(update=u))[0] != identity(e)[0]
     assert "secret" not in identity(e.model_copy(update={"base_url": "https://u:secret@x.org/v1?key=secret"}))[1]
+
+
+def test_identity_of_a_local_model_is_its_weights_and_context(tmp_path: Path) -> None:
+    def of(folder: str, **settings: object) -> str:
+        weights = settings.pop("weights", {"gguf": "m.gguf"})
+        given = {"kind": "local", "name": "m", "role": "control", "lineage": "m", "weights": weights, **settings}
+        return identity(Local.model_validate(given), tmp_path / folder)[0]
+
+    for folder, content in (("a", b"GGUF1"), ("b", b"GGUF2"), ("c", b"GGUF1")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.gguf").write_bytes(content)
+    assert of("a") == of("c") == of("b", weights={"gguf": str(tmp_path / "a" / "m.gguf")}) == of("a", threads=3)
+    digest = hashlib.sha256(b"GGUF1").hexdigest()
+    assert of("nowhere", weights={"gguf": "m.gguf", "sha256": digest}) == of("a")
+    different = [of("a"), of("b"), of("nowhere"), of("elsewhere"), of("a", context=256), of("a", context=512)]
+    assert len(set(different)) == len(different)
+
+
+def test_a_key_in_an_address_reaches_no_file(tmp_path: Path, write_campaign: Write) -> None:
+    """A config in memory is not read by `load_config`, which refuses such an address."""
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        plan = prepare(write_campaign(server.url, n=1), {})
+        url = server.url + "?deployment=a&api-key=hunter2"
+        endpoints = tuple(e.model_copy(update={"base_url": url}) for e in plan.campaign.endpoints)
+        plan = replace(plan, campaign=plan.campaign.model_copy(update={"endpoints": endpoints}))
+        asyncio.run(collect_async(plan, World({}, tmp_path), {}, asyncio.Event()))
+    with Store(plan.folder / STORE, readonly=True) as store:
+        told = [text for _, _, text in endpoints_of(store)]
+        assert all("?deployment=a&api-key=[key]" in text for text in (*told, store.note("learned/good") or ""))
+    content = b"".join(p.read_bytes() for p in plan.folder.iterdir())
+    assert b"hunter" not in content
+    assert len(told) == 2
 
 
 def test_answers_of_another_campaign_are_not_asked_again(tmp_path: Path, write_campaign: Write) -> None:

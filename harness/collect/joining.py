@@ -12,22 +12,24 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
+from harness.addresses import public_address
+from harness.collect.endpoints.local import weights_identity
 from harness.collect.foreign import foreign
 from harness.collect.plan import Key
 from harness.collect.provenance import copy_notes, note_reused
 from harness.collect.provenance import endpoints as told
 from harness.collect.store import Store
-from harness.config import Called
+from harness.config import Called, Local
 from harness.errors import ConfigError, StoreError
 from harness.responses import Prompt, Response
 
 BATCH = 1_000  # answers
 _NAMED = 5  # conflicts that a message names
-# Not who is asked but how: what of this changes an answer is in the request, whose hash is in the key.
+# Not who is asked but how: what of this changes an answer is in the request, whose hash is in the key. How much context
+# a local server keeps is in no request, so it stays.
 _NOT_IDENTITY = {
-    *("name", "role", "lineage", "api_key_env", "concurrency", "threads", "context", "surfaces", "template"),
+    *("name", "role", "lineage", "api_key_env", "concurrency", "threads", "surfaces", "template"),
     *("system_prompt", "params", "provider", "upstream", "rpm", "tpm", "price"),
 }
 
@@ -55,18 +57,26 @@ class Shard:
         return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
 
 
-def identity(endpoint: Called) -> tuple[str, str]:
-    """Fingerprint of who is asked (address, model, weights, ...; no key), and its description as JSON."""
+def identity(endpoint: Called, base: Path = Path()) -> tuple[str, str]:
+    """Fingerprint of who is asked (address, model, weights, ...; no key), and its description as JSON.
+
+    ``base`` is the folder that relative paths of weights start from. A file without a checksum is read for one.
+    """
     told = endpoint.model_dump(mode="json", exclude_none=True, exclude=_NOT_IDENTITY)
-    if "base_url" in told:
-        told["base_url"] = _public(told["base_url"])
+    if isinstance(endpoint, Local):
+        told["weights"] = weights_identity(endpoint.weights, base)
+    elif "base_url" in told:
+        told["base_url"] = _one_form(public_address(told["base_url"]))
     text = json.dumps(told, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest(), text
 
 
-def _public(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2].lower(), parts.path.rstrip("/"), "", ""))
+def _one_form(url: str) -> str:
+    """Of addresses that mean the same, one: host in lower case, no slash at the end of the path."""
+    address, mark, query = url.partition("?")
+    scheme, _, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.lower()}{slash}{path}".rstrip("/") + mark + query
 
 
 def merge(
@@ -134,15 +144,14 @@ def _add(target: Store, source: Store) -> int:
 
 
 def reuse(
-    target: Store, sources: Iterable[tuple[str, Path]], endpoints: Sequence[Called], wanted: Callable[[Key], bool]
+    target: Store, sources: Iterable[tuple[str, Path]], identities: Mapping[str, str], wanted: Callable[[Key], bool]
 ) -> int:
     """Take planned answers that are missing from other campaigns' stores; returns how many.
 
-    ``sources`` are (name to record, store). An answer counts only if its key is of the target's plan and ``wanted``,
-    and the source asked, under that endpoint's name, nobody but the very endpoint of this config: a name alone is no
-    identity.
+    ``sources`` are (name to record, store), ``identities`` fingerprints of this config's endpoints by name. An answer
+    counts only if its key is of the target's plan and ``wanted``, and the source asked, under that endpoint's name,
+    nobody but the very endpoint of this config: a name alone is no identity.
     """
-    identities = {e.name: identity(e)[0] for e in endpoints}
     taken = 0
     with ExitStack() as stack:
         for label, source in [(label, stack.enter_context(foreign(path))) for label, path in sources]:

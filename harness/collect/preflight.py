@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from harness.addresses import public_address
 from harness.collect.adapting import Limits, learn
 from harness.collect.failures import is_refusal
 from harness.collect.kinds import model_name
@@ -43,7 +44,7 @@ def remember(store: Store, endpoint: Called, limits: Limits) -> None:
 
 
 def _identity(endpoint: Called) -> list[str]:
-    address = endpoint.base_url if isinstance(endpoint, Remote) else ""
+    address = public_address(endpoint.base_url) if isinstance(endpoint, Remote) else ""
     return [endpoint.kind, address, model_name(endpoint)]
 
 
