@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from platform import python_version
 
@@ -14,6 +16,7 @@ from harness.collect import joining
 from harness.collect.adapting import Limits
 from harness.collect.endpoints import recorded
 from harness.collect.endpoints.recorded import Recording
+from harness.collect.foreign import foreign
 from harness.collect.joining import Shard
 from harness.collect.lag import lag_watched
 from harness.collect.plan import Key
@@ -22,7 +25,7 @@ from harness.collect.provenance import endpoints, note_endpoint, note_run
 from harness.collect.runner import Tally, World, collect, planned_keys
 from harness.collect.store import Store
 from harness.config import Called, Campaign, Recorded
-from harness.errors import ConfigError, StoreError
+from harness.errors import ConfigError
 from harness.keys import environment, open_to_others, require_keys
 from harness.loading import load_config
 from harness.presets import expand
@@ -137,9 +140,9 @@ async def collect_async(
             tallies[recording.endpoint.name] = _take_over(recording, plan, store, holds)
         if not called:
             return
-        _know(plan, called, store, world)
+        identities = _know(plan, called, store, world)
         if plan.campaign.reuse:
-            taken = joining.reuse(store, _reused(plan), called, holds)
+            taken = joining.reuse(store, _reused(plan), identities, holds)
             world.say(f"reused {taken} answers of other campaigns")
 
         def note_plan(found: Iterable[Key]) -> None:
@@ -169,17 +172,21 @@ def _called(plan: Plan) -> list[Called]:
     return [e for e in plan.campaign.endpoints if isinstance(e, Called)]
 
 
-def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> None:
-    """Record whom each name stands for; say so if answers under that name are someone else's."""
+def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> dict[str, str]:
+    """Record whom each name stands for, and return it; say so if answers under that name are someone else's."""
     known = endpoints(store)
     before = {name: {f for n, f, _ in known if n == name} for name, *_ in known}
+    found = {}
     for endpoint in called:
-        fingerprint, told = joining.identity(endpoint)
+        fingerprint, told = joining.identity(endpoint, plan.base)
+        found[endpoint.name] = fingerprint
         if before.get(endpoint.name, set()) - {fingerprint}:
             world.say(
-                f"{endpoint.name}: answers stored under this name came from another address or model; see manifest"
+                f"{endpoint.name}: answers stored under this name came from another address, model, weights or "
+                "context; see `endpoints` in the store"
             )
         note_endpoint(store, endpoint.name, fingerprint, told)
+    return found
 
 
 def _reused(plan: Plan) -> list[tuple[str, Path]]:
@@ -199,17 +206,29 @@ def planned(plan: Plan, known: Mapping[str, Limits] | None = None) -> Iterator[K
 
 def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
     """Join stores of shards into the campaign's own; returns how many answers each added."""
-    known: dict[str, Limits] = {}
-    for path in sources:  # a shard learns only what its own calls were refused
-        with Store(store_at(path), readonly=True) as source:
-            for name, limits in learned(source, _called(plan)).items():
-                known[name] = known[name].joined(limits) if name in known else limits
-    keys = set(planned(plan, known))
-    with Store(plan.folder / STORE) as target:
-        if any(answered and key not in keys for key, answered in target.plan_keys()):
-            raise StoreError(f"{target.path}: holds another plan than the config's", "give this campaign another name")
-        added = joining.merge(target, [store_at(p) for p in sources], plan.prompts, keys)
+    called = _called(plan)
+    with ExitStack() as stack:
+        read = [(store_at(p), stack.enter_context(foreign(store_at(p)))) for p in sources]
+        target = stack.enter_context(Store(plan.folder / STORE))
+        # A shard learns only what its own calls were refused; the campaign's own store may be one.
+        known = {path: learned(store, called) for path, store in [(target.path, target), *read]}
+        joined = {e.name: reduce(Limits.joined, [limits[e.name] for limits in known.values()]) for e in called}
+        unlike = {path: _taken(limits, joined) for path, limits in known.items()}
+        keys = set(planned(plan, joined))
+        added = joining.merge(target, read, plan.prompts, keys, unlike)
         target.set_plan(plan.prompts, keys, plan.prompt_hashes)
-        for endpoint in _called(plan):
-            remember(target, endpoint, known[endpoint.name])
+        for endpoint in called:
+            remember(target, endpoint, joined[endpoint.name])
         return added
+
+
+def _taken(limits: Mapping[str, Limits], joined: Mapping[str, Limits]) -> dict[str, str]:
+    """Which endpoints took parameters in one store that ``joined`` leaves out or changes, and which."""
+    out = {}
+    for name, all_stores in joined.items():
+        one = limits[name]
+        names = sorted(all_stores.refuses - one.refuses)
+        names += [f for f in ("max_tokens", "top_logprobs") if getattr(one, f) != getattr(all_stores, f)]
+        if names:
+            out[name] = ", ".join(f"`{n}`" for n in names)
+    return out

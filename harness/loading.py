@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from harness.addresses import hides_key
 from harness.config import Campaign
 from harness.errors import ConfigError
 from harness.keys import looks_like_key, may_be_variable
@@ -152,7 +153,8 @@ def _refuse_secrets(document: Document) -> None:
     for at, value in ((a, v) for a, v in _walk(document.values) if isinstance(v, str)):
         named = bool(at) and str(at[-1]).lower().replace("-", "_") in _SECRET_KEYS
         where = f"{document.path}:{document.line(at)}"
-        if named or looks_like_key(value):
+        hidden = bool(at) and at[-1] == "base_url" and hides_key(value)
+        if named or hidden or looks_like_key(value):
             raise ConfigError(
                 f"{where}: a key does not belong in this file",
                 "put it into an environment variable and write `api_key_env: ITS_NAME`; "

@@ -92,10 +92,13 @@ def _prompts(path: Path) -> str:
 
 
 def copy_store(source_path: Path, target_path: Path) -> Path:
-    """A new store of the plan's answers alone, its rows in the order of their keys: the same bytes every time."""
+    """A new store of all answers, its rows in the order of their keys: the same bytes every time.
+
+    Answers to earlier plans go with it: what the manifest says of endpoints and costs counts them.
+    """
     with Store(source_path, readonly=True) as source, Store(target_path) as target:
         target.set_plan(source.prompts(), (key for key, _ in source.plan_keys()), source.prompt_hashes())
-        for batch in batches(source.responses()):
+        for batch in batches(source.all_responses()):
             target.add_many(batch)
             target.copy_requests(source, {r.request_hash for r in batch})
         copy_notes(target, source)

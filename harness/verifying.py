@@ -5,17 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from harness.campaign import STORE
+from harness.collect.foreign import check, forged_requests
+from harness.collect.store import Store
+from harness.config import Campaign
 from harness.errors import StoreError
 from harness.loading import read_text
-from harness.report.manifest import config_hash, store_hashes
+from harness.report.manifest import config_hash, costs, of_store
 from harness.versions import packages
 
 MANIFEST = "manifest.json"
+_ADDED = ("notes_sha256",)  # not in manifests of earlier versions
+_LABELS = {
+    "config_sha256": "config",
+    "responses_sha256": "responses",
+    "stored_prompts_sha256": "prompts",
+    "prompts_sha256": "prompt sets",
+    "notes_sha256": "notes",
+}
+_WITHOUT_REQUEST = (
+    "SELECT endpoint, COUNT(*) FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "
+    "WHERE request_hash NOT IN (SELECT hash FROM requests) GROUP BY 1"
+)
 
 
 @dataclass(frozen=True)
@@ -47,23 +65,53 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def verify_folder(folder: Path) -> Verified:
-    """Recompute all hashes of a results folder."""
-    manifest = read_manifest(folder)
-    responses, prompts, reused = store_hashes(folder / STORE)
-    expected = {
-        "config": (manifest["config_sha256"], config_hash(manifest["config"])),
-        "responses": (manifest["responses_sha256"], responses),
-        "prompts": (manifest.get("stored_prompts_sha256"), prompts),
-        "reused": (manifest.get("reused"), reused),
-    }
+    """Work out again what a manifest says of config, store and files, and compare. `StoreError` if the store is none.
+
+    What cannot be worked out is not compared: when it was written, on which platform, and with which packages.
+    """
+    manifest, path = read_manifest(folder), folder / STORE
+    config, differs = manifest["config"], []
+    with Store(path, readonly=True) as store:
+        check(store)
+        hashes = store.prompt_hashes()
+        differs += [f"requests: {said}" for said in _requests(store, config)]
+    now: dict[str, Any] = {**of_store(path), "config_sha256": config_hash(config), "prompts_sha256": hashes}
+    now["campaign"] = config.get("campaign")
+    try:
+        now["costs"] = costs(Campaign.model_validate(config), path)
+    except ValidationError as e:
+        differs.append(f"config: {e.error_count()} mistakes in it, so that costs cannot be worked out")
+    unknown = [name for name in _ADDED if name not in manifest]
+    expected = {_LABELS.get(k, k): (manifest.get(k), _as_json(v)) for k, v in now.items() if k not in unknown}
     expected |= {name: (sha, _file_hash(folder / name)) for name, sha in sorted(manifest["files_sha256"].items())}
-    differs = [f"{name} is {_short(now)}, manifest.json says {_short(said)}" for name, (said, now) in expected.items()
-               if said != now]  # fmt: skip
-    return Verified(tuple(expected), tuple(differs), tuple(_versions(manifest)))
+    differs += [f"{name} is {_short(found)}, manifest.json says {_short(said)}"
+                for name, (said, found) in expected.items() if said != found]  # fmt: skip
+    notes = [f"this manifest is of an earlier version: it has no {name}" for name in unknown]
+    return Verified((*expected, "requests"), tuple(differs), (*notes, *_versions(manifest)))
+
+
+def _requests(store: Store, config: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the requests of the plan's answers. Endpoints of kind recorded have none."""
+    if forged := forged_requests(store):
+        yield f"{len(forged)} are not what their hashes say, such as {forged[0][:12]}"
+    listed = config.get("endpoints")
+    found = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
+    called = {str(e.get("name")) for e in found if e.get("kind") != "recorded"}
+    counts = dict(store.each(_WITHOUT_REQUEST))
+    if missing := sum(n for name, n in counts.items() if name in called):
+        yield f"{missing} answers have none"
+
+
+def _as_json(value: object) -> object:
+    """As it is after it was written and read."""
+    return json.loads(json.dumps(value))
 
 
 def _short(value: object) -> str:
-    return value[:12] if isinstance(value, str) else "missing" if value is None else "other"
+    if value is None:
+        return "missing"
+    text = value if isinstance(value, str) else hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return text[:12]
 
 
 def _file_hash(path: Path) -> str | None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from harness.campaign import STORE, Plan, prepare
+from harness.collect.kinds import model_name
+from harness.collect.plan import jobs
 from harness.collect.runner import planned_keys
 from harness.collect.store import Store
+from harness.config import Called
 from harness.responses import Response
 
 LOGPROBS = '{"content":[{"token":"a","logprob":-0.1,"top_logprobs":[{"token":"a","logprob":-0.1}]}]}'
@@ -21,7 +25,9 @@ def answered(config: Path, texts: Sequence[str], name: str = STORE, **fields: ob
     keys = list(planned_keys(plan.campaign, plan.prompts))
     with Store(plan.folder / name) as store:
         store.set_plan(plan.prompts, keys, plan.prompt_hashes)
-        store.add_many(answer(k, texts[i % len(texts)], **fields) for i, k in enumerate(keys))
+        called = [e for e in plan.campaign.endpoints if isinstance(e, Called)]
+        asked = chain.from_iterable(jobs(e, plan.prompts, model_name(e)) for e in called)
+        store.add_many((answer(k, texts[i % len(texts)], **fields) for i, k in enumerate(keys)), asked)
     return plan
 
 

@@ -21,8 +21,12 @@ from stored_plans import answered
 
 from harness import scoring
 from harness.campaign import STORE, Plan, stored_plan
+from harness.collect.joining import identity
+from harness.collect.plan import Job
+from harness.collect.provenance import note_endpoint, note_run
+from harness.collect.store import Attempt, Store
 from harness.config import OpenAIChat
-from harness.errors import StoreError
+from harness.errors import CallError, StoreError
 from harness.inference.likelihood import shipped_text
 from harness.packing import pack_folder
 from harness.report.manifest import public_config
@@ -74,6 +78,29 @@ def scored(tmp_path: Path, write_prompts: Write) -> Plan:
     return plan
 
 
+@pytest.fixture
+def priced(scored: Plan, tmp_path: Path) -> Plan:
+    """The scored campaign with prices, a run, a failed call, and tries, as a run leaves them; scored again."""
+    path = tmp_path / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    for endpoint in config["endpoints"]:
+        endpoint["price"] = {"input": 2.0, "output": 4.0}
+    path.write_text(yaml.safe_dump(config))
+    with Store(scored.folder / STORE) as store:
+        note_run(store, "2026-01-01T00:00:00.000+00:00", {"versions": {"python": "3.11.0"}})
+        for e in (e for e in scored.campaign.endpoints if isinstance(e, OpenAIChat)):
+            note_endpoint(store, e.name, *identity(e))
+        (key, _), *_ = store.plan_keys()
+        store.insert(
+            "DELETE FROM responses WHERE endpoint = ? AND prompt = ? AND sample = ? AND request_hash = ?", [key]
+        )
+        job = Job(*key[:3], "chat", b"", key[3])
+        store.add_failure(job, CallError("no", kind="timeout"), "now", [Attempt(key, 1, "timeout", None, None, "now")])
+    plan = stored_plan(path)
+    scoring.write(plan, scoring.score(plan))
+    return plan
+
+
 def differing(folder: Path) -> set[str]:
     return {line.partition(" is ")[0] for line in verify_folder(folder).differs}
 
@@ -109,7 +136,79 @@ def test_a_changed_or_missing_file_is_named(scored: Plan, name: str) -> None:
 def test_a_changed_answer_is_seen(scored: Plan, change: str) -> None:
     with sqlite3.connect(scored.folder / STORE) as db:
         db.execute(change)
-    assert differing(scored.folder) == {"responses"}
+    assert "responses" in differing(scored.folder) <= {"responses", "endpoints"}
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        ('UPDATE requests SET body = CAST(\'{"model": "forged"}\' AS BLOB)', "requests: 40 are not what their hashes"),
+        ("UPDATE requests SET surface = 'completion'", "requests: 40 are not what their hashes"),
+        ("DELETE FROM requests WHERE hash IN (SELECT hash FROM requests LIMIT 1)", "requests: 2 answers have none"),
+        ("UPDATE endpoints SET json = '{}'", "notes is "),
+        ("DELETE FROM endpoints", "notes is "),
+        ("DELETE FROM runs", "runs is "),
+        ("DELETE FROM attempts", "notes is "),
+        ("DELETE FROM failures", "failures is "),
+        ("UPDATE responses SET completion_tokens = 1", "costs is "),
+        ("UPDATE meta SET value = '{}' WHERE key = 'prompt_hashes'", "prompt sets is "),
+    ],
+)
+def test_forged_provenance_is_seen(priced: Plan, change: str, seen: str) -> None:
+    assert differing(priced.folder) == set()
+    with sqlite3.connect(priced.folder / STORE) as db:
+        db.execute(change)
+    assert any(line.startswith(seen) for line in verify_folder(priced.folder).differs)
+
+
+@pytest.mark.parametrize("name", ["costs", "endpoints", "failures", "runs", "reused", "prompts_sha256", "campaign"])
+def test_a_forged_manifest_is_seen(priced: Plan, name: str) -> None:
+    path = priced.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, name: ["forged"]}))
+    assert len(differing(priced.folder)) == 1
+
+
+def test_a_manifest_of_an_earlier_version_verifies_and_a_store_that_is_none_does_not(priced: Plan) -> None:
+    path = priced.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["notes_sha256"]
+    path.write_text(json.dumps(manifest))
+    found = verify_folder(priced.folder)
+    assert (found.differs, found.notes) == ((), ("this manifest is of an earlier version: it has no notes_sha256",))
+    with sqlite3.connect(priced.folder / STORE) as db:
+        db.execute("UPDATE responses SET text = x'00'")
+    with pytest.raises(StoreError, match="not as a run writes it: table responses"):
+        verify_folder(priced.folder)
+
+
+def test_a_pack_with_answers_to_an_earlier_plan_verifies(priced: Plan, tmp_path: Path) -> None:
+    """They were paid for, and the manifest counts them: the pack has all that it speaks of."""
+    with sqlite3.connect(priced.folder / STORE) as db:
+        db.execute("DELETE FROM plan WHERE sample = 1")
+        db.execute("INSERT INTO attempts SELECT * FROM attempts")
+    plan = stored_plan(tmp_path / "config.yaml")
+    scoring.write(plan, scoring.score(plan))
+    pack_folder(plan.folder, tmp_path / "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        archive.extractall(tmp_path / "elsewhere")
+    assert differing(tmp_path / "elsewhere" / "case" / "results" / "case") == set()
+
+
+def test_what_a_server_says_of_itself_at_any_length_can_be_verified_and_packed(
+    tmp_path: Path, write_campaign: Write
+) -> None:
+    path = write_campaign("http://127.0.0.1:9/v1", n=40)
+    plan = answered(path, ["one two", "three"], system_fingerprint="f" * 100_000)
+    with sqlite3.connect(plan.folder / STORE) as db:
+        db.execute("UPDATE responses SET system_fingerprint = rowid || system_fingerprint WHERE endpoint = 'good'")
+    scoring.write(stored_plan(path), scoring.score(stored_plan(path)))
+    assert differing(plan.folder) == set()
+    assert pack_folder(plan.folder, tmp_path / "out.zip")
+    told = json.loads((plan.folder / "manifest.json").read_text())["endpoints"]
+    assert told["fine"]["fingerprints"] == ["f" * 200]
+    assert len(told["good"]["fingerprints"]) == 51
+    assert told["good"]["fingerprints"][-1] == "and 30 more"
 
 
 def test_changed_prompts_and_config_are_seen(scored: Plan) -> None:

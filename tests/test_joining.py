@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +16,13 @@ from fault_server import FaultServer, refuses
 from stored_plans import answered
 
 from harness.campaign import STORE, collect_async, merge_stores, planned, prepare
+from harness.collect.adapting import Limits
 from harness.collect.joining import Shard, identity
 from harness.collect.pool import World
-from harness.collect.provenance import endpoints, reused
+from harness.collect.provenance import endpoints as endpoints_of
+from harness.collect.provenance import reused
 from harness.collect.store import Store
-from harness.config import OpenAIChat
+from harness.config import Local, OpenAIChat
 from harness.errors import ConfigError, StoreError
 from harness.responses import Response
 
@@ -71,7 +75,7 @@ def test_shards_together_ask_everything_once_and_merge(tmp_path: Path, write_cam
         assert sorted(map(repr, stored(plan.folder))) == sorted(repr(r) for f in folders for r in stored(f))
         with Store(plan.folder / STORE, readonly=True) as store:
             assert all(store.request(r.request_hash) for r in store.responses())
-            assert [e[0] for e in endpoints(store)] == ["fine", "good"]
+            assert [e[0] for e in endpoints_of(store)] == ["fine", "good"]
         ask(path)
         assert sum(server.asked.values()) == 40
 
@@ -94,6 +98,51 @@ def test_what_one_shard_was_refused_holds_for_all(tmp_path: Path, write_campaign
         assert sum(merge_stores(plan, folders).values()) == 4
         ask(path)
     assert sum(server.delivered.values()) == 4
+
+
+def test_what_the_campaigns_own_store_was_refused_holds_as_well(tmp_path: Path, write_campaign: Write) -> None:
+    refuses_top_p = refuses("top_p is not supported", lambda body: "top_p" in body)
+    with FaultServer({"good": [refuses_top_p], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=1, samples=1, endpoint={"params": {"top_p": 0.9}})
+        plan = prepare(path, {})
+        known = {"good": Limits(refuses=frozenset({"top_p"}))}
+        keys = [k for k in (*planned(plan), *planned(plan, known)) if k[0] == "good"]
+        shards = (Shard(i, n) for n in range(2, 50) for i in range(1, n + 1))
+        own = next(s for s in shards if all(s.holds(k) for k in keys))  # it asks with top_p, and without
+        other = Shard(own.index % own.count + 1, own.count)  # it asks `good` nothing
+        ask(path, own)
+        ask(change(path, results="other"), other)
+        merge_stores(plan, [tmp_path / "other" / "test"])
+        assert "good" in {r.endpoint for r in stored(plan.folder)}
+        ask(change(path, results="results"))
+        assert len(stored(plan.folder)) == 2
+    assert sum(server.delivered.values()) == 2
+
+
+@pytest.mark.parametrize("own_first", [False, True])
+def test_answers_with_and_without_a_parameter_are_not_joined(
+    tmp_path: Path, write_campaign: Write, own_first: bool
+) -> None:
+    """Whoever sits behind one address may change its mind; the message names endpoint, parameter and store."""
+    moods = [True]
+    refused = refuses("top_p is not supported", lambda body: moods[0] and "top_p" in body)
+    with FaultServer({"good": [refused], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=10, endpoint={"params": {"top_p": 0.9}})
+        ask(change(path, results="refused"), Shard(1, 2))
+        moods[0] = False
+        ask(change(path, results="took"), Shard(2, 2))
+        plan = prepare(change(path, results="took" if own_first else "whole"), {})
+        sources = [tmp_path / n / "test" for n in ("refused", "took")][: 1 if own_first else 2]
+        took = re.escape(str(tmp_path / "took" / "test" / STORE))
+        with pytest.raises(StoreError, match=rf"{took}: good gave \d+ answers to requests with `top_p`, which another"):
+            merge_stores(plan, sources)
+        plan = prepare(change(path, results="rest"), {})
+        kept = sum(merge_stores(plan, [tmp_path / "refused" / "test"]).values())  # what the message says to do
+        before = sum(server.delivered.values())
+        moods[0] = True
+        ask(path)
+    assert len(stored(plan.folder)) == 40
+    assert sum(server.delivered.values()) - before == 40 - kept
 
 
 def test_two_answers_to_one_key_are_refused_and_named(tmp_path: Path, write_campaign: Write) -> None:
@@ -129,9 +178,46 @@ def test_identity_is_address_and_model_and_not_the_name() -> None:
         {"concurrency": 3},
     ]
     assert {identity(e.model_copy(update=u)) for u in same} == {identity(e)}
-    for u in ({"model": "n"}, {"base_url": "https://y.org/v1"}, {"base_url": "https://x.org/v2"}):
+    for u in (
+        {"model": "n"},
+        {"base_url": "https://y.org/v1"},
+        {"base_url": "https://x.org/v2"},
+        {"base_url": "https://x.org/v1?deployment=a"},
+    ):
         assert identity(e.model_copy(update=u))[0] != identity(e)[0]
     assert "secret" not in identity(e.model_copy(update={"base_url": "https://u:secret@x.org/v1?key=secret"}))[1]
+
+
+def test_identity_of_a_local_model_is_its_weights_and_context(tmp_path: Path) -> None:
+    def of(folder: str, **settings: object) -> str:
+        weights = settings.pop("weights", {"gguf": "m.gguf"})
+        given = {"kind": "local", "name": "m", "role": "control", "lineage": "m", "weights": weights, **settings}
+        return identity(Local.model_validate(given), tmp_path / folder)[0]
+
+    for folder, content in (("a", b"GGUF1"), ("b", b"GGUF2"), ("c", b"GGUF1")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.gguf").write_bytes(content)
+    assert of("a") == of("c") == of("b", weights={"gguf": str(tmp_path / "a" / "m.gguf")}) == of("a", threads=3)
+    digest = hashlib.sha256(b"GGUF1").hexdigest()
+    assert of("nowhere", weights={"gguf": "m.gguf", "sha256": digest}) == of("a")
+    different = [of("a"), of("b"), of("nowhere"), of("elsewhere"), of("a", context=256), of("a", context=512)]
+    assert len(set(different)) == len(different)
+
+
+def test_a_key_in_an_address_reaches_no_file(tmp_path: Path, write_campaign: Write) -> None:
+    """A config in memory is not read by `load_config`, which refuses such an address."""
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        plan = prepare(write_campaign(server.url, n=1), {})
+        url = server.url + "?deployment=a&api-key=hunter2"
+        endpoints = tuple(e.model_copy(update={"base_url": url}) for e in plan.campaign.endpoints)
+        plan = replace(plan, campaign=plan.campaign.model_copy(update={"endpoints": endpoints}))
+        asyncio.run(collect_async(plan, World({}, tmp_path), {}, asyncio.Event()))
+    with Store(plan.folder / STORE, readonly=True) as store:
+        told = [text for _, _, text in endpoints_of(store)]
+        assert all("?deployment=a&api-key=[key]" in text for text in (*told, store.note("learned/good") or ""))
+    content = b"".join(p.read_bytes() for p in plan.folder.iterdir())
+    assert b"hunter" not in content
+    assert len(told) == 2
 
 
 def test_answers_of_another_campaign_are_not_asked_again(tmp_path: Path, write_campaign: Write) -> None:

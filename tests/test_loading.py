@@ -89,6 +89,10 @@ def test_duplicate_key_is_not_overwritten(tmp_path: Path) -> None:
         "    api-key: whatever",
         "    api_key_env: sk-abcdefghijklmnopqrstuvwx",
         "    base_url: https://user:hunter2@example.com/v1",
+        "    base_url: https://hunter2@example.com/v1",
+        "    base_url: https://example.com/v1?x=1&api-key=hunter2",
+        "    base_url: https://example.com/v1?apiKe%79=hunter2",
+        "    base_url: https://example.com/v1?sig=hunter2#x",
     ],
 )
 def test_a_key_in_the_file_is_refused_and_not_repeated(tmp_path: Path, line: str) -> None:
@@ -169,6 +173,15 @@ def test_bombs_and_recursion_end_soon(tmp_path: Path) -> None:
 )
 def test_broken_yaml_has_its_line(tmp_path: Path, text: str, line: int) -> None:
     assert f"config.yaml:{line}: " in refused(tmp_path, text).message
+
+
+@pytest.mark.parametrize(
+    "url", ["https://h/v1?design=a&max_tokens=3", "http://[::1]:80/v1?api-version=1", "https://h/a@b"]
+)
+def test_an_address_without_a_key_is_taken(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(GOOD.replace("    model: m\n", f"    model: m\n    base_url: '{url}'\n"))
+    assert load_config(path).endpoints[0].base_url == url  # type: ignore[union-attr]
 
 
 def test_merged_keys_can_be_overridden(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fault_server import FaultServer, Request, says
 
 from harness.campaign import STORE, collect_async, merge_stores, prepare
 from harness.collect.lag import lag_watched
-from harness.collect.provenance import mixtures, runs
+from harness.collect.provenance import copy_notes, mixtures, runs
 from harness.collect.store import Store
 from harness.collect.world import World
 from harness.scoring import score, write
@@ -109,3 +109,25 @@ def test_what_came_of_logprobs_is_counted(write_campaign: Write) -> None:
     told = json.loads((plan.folder / "manifest.json").read_text())["endpoints"]
     assert told["good"]["logprobs"] == {"asked": 30, "came": 30}
     assert told["fine"]["logprobs"] == {"asked": 30, "came": 0}
+
+
+def test_notes_are_copied_once_and_in_time_that_grows_with_their_number(tmp_path: Path) -> None:
+    def steps(n: int) -> int:
+        """Steps of the database, in hundreds: time would depend on what else this machine does."""
+        counted = [0]
+
+        def count() -> int:
+            counted[0] += 1
+            return 0
+
+        tries = [("e", f"p{i}", 0, "h" * 64, 1, "http", 500, None, "2026-01-01T00:00:00.000+00:00") for i in range(n)]
+        with Store(tmp_path / f"a{n}.sqlite") as source, Store(tmp_path / f"b{n}.sqlite") as target:
+            source.insert("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", tries)
+            target._db.set_progress_handler(count, 100)
+            copy_notes(target, source)
+            copy_notes(target, source)
+            target._db.set_progress_handler(None, 0)
+            assert target.rows("attempts", "SELECT * FROM attempts ORDER BY prompt") == sorted(tries)
+        return counted[0]
+
+    assert steps(2_000) < 6 * steps(500)  # four times as many, and a sort; sixteen times where every row reads all

@@ -9,7 +9,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +110,79 @@ def test_a_reader_cannot_write(tmp_path: Path) -> None:
     Store(tmp_path / "s.sqlite").close()
     with Store(tmp_path / "s.sqlite", readonly=True) as store, pytest.raises(StoreError):
         store.add(ANSWER)
+
+
+def test_a_reader_that_leaves_does_not_touch_the_log(tmp_path: Path) -> None:
+    """Folding it in takes the lock of the writer, whom that could end."""
+    log = tmp_path / "s.sqlite-wal"
+    with Store(tmp_path / "s.sqlite") as store:
+        store.add(ANSWER)
+        before = log.stat().st_size
+        assert before > 0
+        with Store(tmp_path / "s.sqlite", readonly=True) as reader:
+            assert len(reader.keys()) == 1  # what only the log has is read
+        assert log.stat().st_size == before
+    assert not log.exists() or log.stat().st_size == 0
+
+
+def test_a_writer_waits_for_who_holds_the_file(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        other = sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(1.6, lambda: other.execute("ROLLBACK"))
+        release.start()
+        store.add(ANSWER)
+        release.join()
+        assert len(store.keys()) == 1
+        other.close()
+
+
+@pytest.mark.parametrize("log", [None, b"", b"x" * 5000], ids=["none", "empty", "full"])
+def test_a_store_where_nothing_can_be_written(log: bytes | None) -> None:
+    with tempfile.TemporaryDirectory() as name:  # a folder of pytest's is closed to other users
+        folder = Path(name)
+        path = folder / "s.sqlite"
+        with Store(path) as store:
+            store.add(ANSWER)
+        (folder / ".s.sqlite.lock").unlink(missing_ok=True)
+        for suffix in ("-wal", "-shm"):
+            (folder / f"s.sqlite{suffix}").unlink(missing_ok=True)
+        if log is not None:
+            (folder / "s.sqlite-wal").write_bytes(log)
+        folder.chmod(0o555)
+        try:
+            said = as_nobody(lambda: count_keys(path))
+        finally:
+            folder.chmod(0o755)
+    # A log may hold answers: what cannot be read whole is not read.
+    assert said == "1" if not log else "unable to open" in said or said == "1"
+
+
+def count_keys(path: Path) -> str:
+    try:
+        with Store(path, readonly=True) as store:
+            return str(len(store.keys()))
+    except StoreError as e:
+        return str(e)
+
+
+def as_nobody(work: Callable[[], str]) -> str:
+    """What ``work`` returns in a process that may not write where root may."""
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            os.write(into, work().encode())
+        finally:
+            os._exit(0)
+    os.close(into)
+    os.waitpid(child, 0)
+    with os.fdopen(out) as said:
+        return said.read()
 
 
 def test_missing_foreign_and_newer_files(tmp_path: Path) -> None:

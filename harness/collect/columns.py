@@ -11,9 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.collect.opening import for_reading
 from harness.collect.store import Store
 from harness.responses import Prompt, Responses
 
+_HEADS = (  # texts are left where they are
+    "SELECT responses.rowid, endpoint, prompt, sample, outcome, prompt_tokens FROM plan "
+    "JOIN responses USING (endpoint, prompt, sample, request_hash)"
+)
 _KEPT = 64  # values: a channel reads the samples of one cell more than once
 
 
@@ -59,8 +64,7 @@ class StoredColumn(Sequence[Any]):
 
     def _read(self, row: int) -> Any:
         if self._db is None:
-            uri = f"{self._path.resolve().as_uri()}?mode=ro"
-            self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, cached_statements=4)
+            self._db = for_reading(self._path, shared=True)
         (value,) = self._db.execute(f"SELECT {self._column} FROM responses WHERE rowid = ?", (row,)).fetchone()  # noqa: S608
         return value
 
@@ -75,7 +79,7 @@ def stored_table(store: Store, models: Sequence[str], prompts: Sequence[Prompt],
     prompt_at = {p.id: i for i, p in enumerate(prompts)}
     names: dict[str, str] = {}
     cells, samples, rows, outcomes, tokens = [], [], [], [], []
-    for row, endpoint, prompt, sample, outcome, counted in store.heads():
+    for row, endpoint, prompt, sample, outcome, counted in store.each(_HEADS):
         if endpoint in model_at and prompt in prompt_at:
             cells.append(prompt_at[prompt] * len(models) + model_at[endpoint])
             samples.append(sample)

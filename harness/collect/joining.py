@@ -5,26 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
+from harness.addresses import public_address
+from harness.collect.endpoints.local import weights_identity
+from harness.collect.foreign import foreign
 from harness.collect.plan import Key
 from harness.collect.provenance import copy_notes, note_reused
 from harness.collect.provenance import endpoints as told
 from harness.collect.store import Store
-from harness.config import Called
+from harness.config import Called, Local
 from harness.errors import ConfigError, StoreError
 from harness.responses import Prompt, Response
 
 BATCH = 1_000  # answers
 _NAMED = 5  # conflicts that a message names
-# Not who is asked but how: what of this changes an answer is in the request, whose hash is in the key.
+# Not who is asked but how: what of this changes an answer is in the request, whose hash is in the key. How much context
+# a local server keeps is in no request, so it stays.
 _NOT_IDENTITY = {
-    *("name", "role", "lineage", "api_key_env", "concurrency", "threads", "context", "surfaces", "template"),
+    *("name", "role", "lineage", "api_key_env", "concurrency", "threads", "surfaces", "template"),
     *("system_prompt", "params", "provider", "upstream", "rpm", "tpm", "price"),
 }
 
@@ -52,58 +57,79 @@ class Shard:
         return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
 
 
-def identity(endpoint: Called) -> tuple[str, str]:
-    """Fingerprint of who is asked (address, model, weights, ...; no key), and its description as JSON."""
+def identity(endpoint: Called, base: Path = Path()) -> tuple[str, str]:
+    """Fingerprint of who is asked (address, model, weights, ...; no key), and its description as JSON.
+
+    ``base`` is the folder that relative paths of weights start from. A file without a checksum is read for one.
+    """
     told = endpoint.model_dump(mode="json", exclude_none=True, exclude=_NOT_IDENTITY)
-    if "base_url" in told:
-        told["base_url"] = _public(told["base_url"])
+    if isinstance(endpoint, Local):
+        told["weights"] = weights_identity(endpoint.weights, base)
+    elif "base_url" in told:
+        told["base_url"] = _one_form(public_address(told["base_url"]))
     text = json.dumps(told, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest(), text
 
 
-def _public(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2].lower(), parts.path.rstrip("/"), "", ""))
+def _one_form(url: str) -> str:
+    """Of addresses that mean the same, one: host in lower case, no slash at the end of the path."""
+    address, mark, query = url.partition("?")
+    scheme, _, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.lower()}{slash}{path}".rstrip("/") + mark + query
 
 
-def merge(target: Store, sources: Sequence[Path], prompts: Sequence[Prompt], keys: set[Key]) -> Mapping[Path, int]:
+def merge(
+    target: Store,
+    sources: Sequence[tuple[Path, Store]],
+    prompts: Sequence[Prompt],
+    keys: set[Key],
+    unlike: Mapping[Path, Mapping[str, str]] | None = None,
+) -> Mapping[Path, int]:
     """Add to ``target`` what the sources hold of the plan ``keys``; returns how many answers each added.
 
-    Raises `StoreError`, and adds nothing, if prompts differ, if a store has answers to other requests than those of the
-    plan, or if one key has two different answers. A shard may lack what it was not asked for.
+    ``unlike`` says of a store which endpoints took there what another store left out. Raises `StoreError`, and adds
+    nothing, if prompts differ, if a store has answers to other requests than those of the plan, or if one key has two
+    different answers. A shard may lack what it was not asked for.
     """
     conflicts: list[str] = []
-    read = [(path, Store(path, readonly=True)) for path in sources]
-    try:
-        for path, source in read:
-            _same_plan(path, source, prompts, keys)
-        seen: dict[Key, bytes] = {}
-        for path, source in [(target.path, target), *read]:
-            for r in source.responses():
-                digest = content_digest(r)
-                if seen.setdefault(key_of(r), digest) != digest:
-                    conflicts.append(f"{r.endpoint} / {r.prompt} / sample {r.sample} ({path})")
-        if conflicts:
-            more = f" and {len(conflicts) - _NAMED} more" if len(conflicts) > _NAMED else ""
+    unlike = unlike or {}
+    _refuse_strange(target, keys, unlike.get(target.path, {}))
+    for path, source in sources:
+        told, expected = (json.dumps([asdict(p) for p in ps], sort_keys=True) for ps in (source.prompts(), prompts))
+        if told != expected:
+            raise StoreError(f"{path}: other prompts than the config's", "merge stores of one config and one version")
+        _refuse_strange(source, keys, unlike.get(path, {}))
+    seen: dict[Key, bytes] = {}
+    for path, source in [(target.path, target), *sources]:
+        for r in source.responses():
+            digest = content_digest(r)
+            if seen.setdefault(key_of(r), digest) != digest:
+                conflicts.append(f"{r.endpoint} / {r.prompt} / sample {r.sample} ({path})")
+    if conflicts:
+        more = f" and {len(conflicts) - _NAMED} more" if len(conflicts) > _NAMED else ""
+        raise StoreError(
+            f"{len(conflicts)} keys have two different answers: {'; '.join(conflicts[:_NAMED])}{more}",
+            "nothing was merged; leave out the store that is wrong",
+        )
+    return {path: _add(target, source) for path, source in sources}
+
+
+def _refuse_strange(store: Store, keys: set[Key], unlike: Mapping[str, str]) -> None:
+    """An answer to a request with a parameter is not one to the request without it: they make no sample together."""
+    strange = Counter(key[0] for key, answered in store.plan_keys() if answered and key not in keys)
+    for endpoint, count in strange.items():
+        if endpoint in unlike:
             raise StoreError(
-                f"{len(conflicts)} keys have two different answers: {'; '.join(conflicts[:_NAMED])}{more}",
-                "nothing was merged; leave out the store that is wrong",
+                f"{store.path}: {endpoint} gave {count} answers to requests with {unlike[endpoint]}, which another of "
+                "these stores left out because the server refused it; answers with it and without it are not one plan",
+                "leave out one of the two, merge the rest, and `harness run` asks only what is missing",
             )
-        return {path: _add(target, source) for path, source in read}
-    finally:
-        for _, source in read:
-            source.close()
-
-
-def _same_plan(path: Path, source: Store, prompts: Sequence[Prompt], keys: set[Key]) -> None:
-    told, expected = (json.dumps([asdict(p) for p in ps], sort_keys=True) for ps in (source.prompts(), prompts))
-    if told != expected:
-        raise StoreError(f"{path}: other prompts than the config's", "merge stores of one config and one version")
-    strange = sum(answered and key not in keys for key, answered in source.plan_keys())
     if strange:
         raise StoreError(
-            f"{path}: another plan than the config's: {strange} answers to requests that it does not make",
-            "were endpoints, parameters or recorded files changed between the shards?",
+            f"{store.path}: another plan than the config's: {strange.total()} answers to requests that it does not "
+            "make",
+            "were endpoints, parameters or recorded files changed since? another name for the campaign keeps both",
         )
 
 
@@ -118,18 +144,17 @@ def _add(target: Store, source: Store) -> int:
 
 
 def reuse(
-    target: Store, sources: Iterable[tuple[str, Path]], endpoints: Sequence[Called], wanted: Callable[[Key], bool]
+    target: Store, sources: Iterable[tuple[str, Path]], identities: Mapping[str, str], wanted: Callable[[Key], bool]
 ) -> int:
     """Take planned answers that are missing from other campaigns' stores; returns how many.
 
-    ``sources`` are (name to record, store). An answer counts only if its key is of the target's plan and ``wanted``,
-    and the source asked, under that endpoint's name, nobody but the very endpoint of this config: a name alone is no
-    identity.
+    ``sources`` are (name to record, store), ``identities`` fingerprints of this config's endpoints by name. An answer
+    counts only if its key is of the target's plan and ``wanted``, and the source asked, under that endpoint's name,
+    nobody but the very endpoint of this config: a name alone is no identity.
     """
-    identities = {e.name: identity(e)[0] for e in endpoints}
     taken = 0
-    for label, path in sources:
-        with Store(path, readonly=True) as source:
+    with ExitStack() as stack:
+        for label, source in [(label, stack.enter_context(foreign(path))) for label, path in sources]:
             asked: dict[str, set[str]] = {}
             for name, fingerprint, _ in told(source):
                 asked.setdefault(name, set()).add(fingerprint)

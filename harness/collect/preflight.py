@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from harness.addresses import public_address
 from harness.collect.adapting import Limits, learn, told
 from harness.collect.kinds import model_name
 from harness.collect.plan import UNKNOWN, Job, Key, jobs, surface_for
@@ -41,7 +42,7 @@ def remember(store: Store, endpoint: Called, limits: Limits) -> None:
 
 
 def _identity(endpoint: Called) -> list[str]:
-    address = endpoint.base_url if isinstance(endpoint, Remote) else ""
+    address = public_address(endpoint.base_url) if isinstance(endpoint, Remote) else ""
     return [endpoint.kind, address, model_name(endpoint)]
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.collect.budget import CHARACTERS_PER_TOKEN
+from harness.collect.schema import NOTES
 from harness.collect.store import Store
 from harness.responses import Response
 
-_TABLES = {"endpoints": 3, "reused": 5, "failures": 8, "attempts": 9, "runs": 2}  # by number of columns
 _NAMED = 4  # values that a sentence names
 
 
@@ -68,11 +69,20 @@ def spent(store: Store) -> list[tuple[str, int, int]]:
 
 def copy_notes(target: Store, source: Store) -> None:
     """Take over whom names stood for, the runs, which answers were reused and which calls failed."""
-    for table, most in _TABLES.items():
-        order = ", ".join(map(str, range(1, most + 1)))
-        rows = source.rows(table, f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608
-        new = f"SELECT {', '.join('?' * most)} EXCEPT SELECT * FROM {table}"  # noqa: S608
-        target.insert(f"INSERT OR IGNORE INTO {table} {new}", rows)
+    for table, columns in NOTES.items():
+        rows = source.rows(table, f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608
+        target.add_missing(table, columns, rows)
+
+
+def notes_digest(store: Store) -> str:
+    """SHA-256 of all that `copy_notes` takes over, in an order of its own; rows that are there twice count once."""
+    digest = hashlib.sha256()
+    for table, columns in NOTES.items():
+        names = ", ".join(columns)
+        query = f"SELECT DISTINCT {names} FROM {table} ORDER BY {names}"  # noqa: S608
+        for row in store.rows(table, query):
+            digest.update(json.dumps([table, *row]).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def mixtures(store: Store) -> dict[str, str]:

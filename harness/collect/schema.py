@@ -8,6 +8,13 @@ from harness.responses import Response
 
 FORMAT = 1
 COLUMNS = tuple(f.name for f in fields(Response))
+NOTES = {  # tables of what happened, by name: what a copy of a store takes over
+    "endpoints": ("name", "fingerprint", "json"),
+    "reused": ("endpoint", "prompt", "sample", "request_hash", "source"),
+    "failures": ("endpoint", "prompt", "sample", "request_hash", "kind", "status", "message", "at"),
+    "attempts": ("endpoint", "prompt", "sample", "request_hash", "number", "kind", "status", "wait", "at"),
+    "runs": ("started_at", "json"),
+}
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS prompts (id TEXT PRIMARY KEY, position INTEGER NOT NULL, json TEXT NOT NULL);

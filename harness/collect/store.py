@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.collect.lock import lock_beside
+from harness.collect.opening import check_format, for_reading, for_writing
 from harness.collect.plan import Job, Key
-from harness.collect.schema import COLUMNS, FORMAT, SCHEMA
+from harness.collect.schema import COLUMNS
 from harness.errors import CallError, StoreError
 from harness.responses import Prompt, Response
 
@@ -53,23 +54,14 @@ class Store:
             if not readonly:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._lock = lock_beside(path)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
-            if readonly:
-                self._db.execute("PRAGMA query_only = ON")
-            else:
-                self._open_for_writing()
-            found = self._db.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+            self._db = for_reading(path) if readonly else for_writing(path)
         except (sqlite3.Error, OSError) as e:
             raise StoreError(f"{path}: {e}", "may you write there, and is there room on the disk?") from e
-        if found and int(found[0]) != FORMAT:
+        try:
+            check_format(path, self._db)
+        except StoreError:
             self.close()
-            raise StoreError(f"{path}: written in format {found[0]}, this is {FORMAT}", "use the version that wrote it")
-
-    def _open_for_writing(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(SCHEMA)
-        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(FORMAT),))
+            raise
 
     def __enter__(self) -> Store:
         return self
@@ -78,9 +70,11 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Fold the log into the file and let go of it."""
-        with contextlib.suppress(sqlite3.Error):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Let go of the file; who wrote folds the log into it, unless a reader is still there a second later."""
+        if self._lock is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("PRAGMA busy_timeout = 1000")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
         if self._lock is not None:
             self._lock.close()
@@ -146,10 +140,24 @@ class Store:
         there = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
         return list(self._db.execute(query)) if there else []
 
+    def each(self, query: str) -> Iterator[Any]:
+        """What ``query`` finds, one row in memory at a time. Raises `sqlite3.Error`."""
+        return iter(self._db.execute(query))
+
     def insert(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Write rows in one transaction."""
         with self._transaction():
             self._db.executemany(sql, rows)
+
+    def add_missing(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Write those rows that are not there yet; the table need not have a key. Sorted once, so linear in rows."""
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        with self._transaction():
+            self._db.execute(f"CREATE TEMP TABLE incoming AS SELECT {names} FROM {table} WHERE 0")  # noqa: S608
+            self._db.executemany(f"INSERT INTO incoming VALUES ({marks})", rows)  # noqa: S608
+            new = f"SELECT * FROM incoming EXCEPT SELECT {names} FROM {table}"  # noqa: S608
+            self._db.execute(f"INSERT OR IGNORE INTO {table} ({names}) {new}")
+            self._db.execute("DROP TABLE incoming")
 
     def answered(self, key: Key) -> bool:
         """Whether a key has its answer. Keys stay in the file: a plan of millions needs no memory."""
@@ -201,13 +209,6 @@ class Store:
         )
         for row in self._db.execute(query):
             yield Response(*row)
-
-    def heads(self) -> Iterator[tuple[int, str, str, int, str, int | None]]:
-        """(row, endpoint, prompt, sample, outcome, prompt tokens) of the plan's answers, texts left where they are."""
-        yield from self._db.execute(
-            "SELECT responses.rowid, endpoint, prompt, sample, outcome, prompt_tokens FROM plan "
-            "JOIN responses USING (endpoint, prompt, sample, request_hash)"
-        )
 
     def all_responses(self) -> Iterator[Response]:
         """All answers, also those to earlier plans, by key."""

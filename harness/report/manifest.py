@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import re
-import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 
 from harness.collect.budget import cost_of
 from harness.collect.joining import content_digest
-from harness.collect.provenance import reused, runs, spent
+from harness.collect.opening import for_reading
+from harness.collect.provenance import notes_digest, reused, runs, spent
 from harness.collect.schema import FORMAT
 from harness.collect.store import Store
 from harness.config import Campaign, Remote
@@ -22,6 +22,7 @@ from harness.prompts import content_hash
 from harness.versions import packages
 
 CALIBRATION = "calibration-used.json"
+_LONGEST, _NAMED = 200, 50  # characters of a name, and names, that are listed of what an endpoint said of itself
 _SECRET_NAME = re.compile(r"(x-)?(api[-_]?)?(key|token|secret|password)|(proxy-)?authorization", re.IGNORECASE)
 _IN_URL = re.compile(r"(://)[^/\s@]+(@)|([?&][^=&\s]*(?:key|token|secret|sig|password)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 
@@ -29,9 +30,6 @@ _IN_URL = re.compile(r"(://)[^/\s@]+(@)|([?&][^=&\s]*(?:key|token|secret|sig|pas
 def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path) -> dict[str, Any]:
     """All of the manifest but the files. The config holds no keys by construction, only names of variables."""
     config = public_config(campaign)
-    endpoints, failures = endpoint_summary(store)
-    money = costs(campaign, store)
-    responses, prompts, taken = store_hashes(store)
     return {
         "format": 1,
         "store_format": FORMAT,
@@ -40,13 +38,8 @@ def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path) -> 
         "config": config,
         "config_sha256": config_hash(config),
         "prompts_sha256": dict(prompt_hashes),
-        "stored_prompts_sha256": prompts,
-        "responses_sha256": responses,
-        "reused": taken,
-        "runs": _runs(store),
-        "endpoints": endpoints,
-        "failures": failures,
-        "costs": money,
+        **of_store(store),
+        "costs": costs(campaign, store),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "packages": packages(),
@@ -59,22 +52,27 @@ def manifest_json(known: Mapping[str, Any], files: Mapping[str, str]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def store_hashes(path: Path) -> tuple[str, str, list[dict[str, object]]]:
-    """SHA-256 of all answers of the plan in the order of their keys, that of its prompts, and what was reused.
+def of_store(path: Path) -> dict[str, Any]:
+    """What the manifest says that follows from the store alone, so that anybody can work it out again.
 
-    Of the rows, not of the file: SQLite may lay the same rows out in other ways.
+    ``responses_sha256`` is over all answers of the plan in the order of their keys; ``notes_sha256`` over whom names
+    stood for, the runs, and which calls were reused, failed or tried again. Both are of rows, not of the file: SQLite
+    may lay the same rows out in other ways.
     """
     digest = hashlib.sha256()
+    endpoints, failures = endpoint_summary(path)
     with Store(path, readonly=True) as store:
         for r in store.responses():
             digest.update(content_digest(r))
-        taken = [{"endpoint": e, "source": s, "answers": n} for e, s, n in reused(store)]
-        return digest.hexdigest(), content_hash(store.prompts()), taken
-
-
-def _runs(path: Path) -> list[dict[str, Any]]:
-    with Store(path, readonly=True) as store:
-        return runs(store)
+        return {
+            "stored_prompts_sha256": content_hash(store.prompts()),
+            "responses_sha256": digest.hexdigest(),
+            "notes_sha256": notes_digest(store),
+            "reused": [{"endpoint": e, "source": s, "answers": n} for e, s, n in reused(store)],
+            "runs": runs(store),
+            "endpoints": endpoints,
+            "failures": failures,
+        }
 
 
 def config_hash(config: Mapping[str, object]) -> str:
@@ -100,9 +98,11 @@ def _public(value: Any, name: str = "") -> Any:
 
 def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, object]]]:
     """Per endpoint: models asked and answered, fingerprints, outcomes, tokens, times; and failures still open."""
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    db = for_reading(path)
     out: dict[str, dict[str, object]] = {}
-    query = "SELECT DISTINCT endpoint, model_asked, model_answered, system_fingerprint, provider FROM responses"
+    said = ("model_asked", "model_answered", "system_fingerprint", "provider")
+    columns = ", ".join(f"substr({c}, 1, {_LONGEST})" for c in said)  # a server may say anything, at any length
+    query = f"SELECT DISTINCT endpoint, {columns} FROM responses"  # noqa: S608
     for endpoint, *found in db.execute(query):
         entry = out.setdefault(endpoint, {k: set() for k in ("asked", "answered", "fingerprints", "providers")})
         for names, value in zip(entry.values(), found, strict=True):
@@ -110,7 +110,7 @@ def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, obje
                 names.add(value)  # type: ignore[attr-defined]
     for endpoint, entry in out.items():
         for key, names in entry.items():
-            entry[key] = sorted(names)  # type: ignore[call-overload]
+            entry[key] = _first(names)  # type: ignore[arg-type]
         row = db.execute(
             "SELECT COUNT(*), SUM(prompt_tokens), SUM(completion_tokens), SUM(attempts), MIN(received_at), "
             "MAX(received_at) FROM responses WHERE endpoint = ?",
@@ -135,6 +135,11 @@ def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, obje
     with Store(path, readonly=True) as store:
         failures = [{"endpoint": e, "kind": k, "calls": n} for e, k, n in store.failures()]
     return dict(sorted(out.items())), failures
+
+
+def _first(names: set[str]) -> list[str]:
+    more = [f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return sorted(names)[:_NAMED] + more
 
 
 def costs(campaign: Campaign, path: Path) -> dict[str, object]:

