@@ -175,6 +175,7 @@ class Columns(Strict):
     prompt: str | None = "prompt"
     output: str = "output"
     sample: str | None = Field("sample", description="Number of the answer; if absent, they count as they stand.")
+    surface: str | None = Field("surface", description="`completion` where the prompt was raw text; else chat.")
     reasoning: str | None = "reasoning"
     refusal: str | None = "refusal"
     finish_reason: str | None = "finish_reason"

@@ -41,9 +41,9 @@ def export_answers(plan: Plan, fmt: str, out: Path | None, stdout: BinaryIO, *, 
         raise ConfigError(f"{fmt} needs a place", "add --out PATH")
     counter = itertools.count()
     with Store(plan.folder / STORE, readonly=True) as store:
-        texts = {p.id: (p.family, p.text) for p in store.prompts()}
+        texts = {p.id: (p.family, p.text, p.surface) for p in store.prompts()}
         rows = (_row(r, *texts[r.prompt], logprobs) for r, _ in zip(store.responses(), counter, strict=False))
-        columns = [*_row(_EMPTY, "", "", logprobs)]
+        columns = [*_row(_EMPTY, "", "", "", logprobs)]
         if out is None:
             _jsonl(stdout, _batches(rows), columns)
         else:
@@ -70,7 +70,7 @@ def _whole(out: Path, fmt: str, batches: Iterable[list[Row]], columns: list[str]
             shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
-def _row(response: Response, family: str, prompt: str, logprobs: bool) -> Row:
+def _row(response: Response, family: str, prompt: str, surface: str, logprobs: bool) -> Row:
     values = asdict(response)
     blob = values.pop("logprobs")
     row = {
@@ -78,6 +78,7 @@ def _row(response: Response, family: str, prompt: str, logprobs: bool) -> Row:
         "prompt_id": values.pop("prompt"),
         "dataset": family,
         "prompt": prompt,
+        "surface": surface,
         "output": values.pop("text"),
         **values,
     }

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from harness.collect.tables import ESCAPED, count
+from harness.collect.tables import ESCAPED, count, jsonl_rows
 from harness.errors import ConfigError
 
 GUESSES: Mapping[str, tuple[str, ...]] = {
@@ -23,6 +23,7 @@ GUESSES: Mapping[str, tuple[str, ...]] = {
     "prompt_id": ("prompt_id", "question_id", "qid", "session_id", "id"),
     "prompt": ("prompt", "question", "instruction", "input", "query"),
     "output": ("output", "response", "completion", "answer", "generation", "text"),
+    "surface": ("surface",),
     "sample": ("sample", "sample_id", "repeat"),
     "reasoning": ("reasoning", "reasoning_content", "thinking"),
     "refusal": ("refusal",),
@@ -125,7 +126,7 @@ def read_rows(source: str) -> Iterator[Row]:
             repo, _, split = source.removeprefix("hf:").partition(":")
             yield from load_dataset(repo, split=split or "train", streaming=True)
             return
-        reader = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}.get(Path(source).suffix)
+        reader = {".jsonl": jsonl_rows, ".csv": _csv, ".parquet": _parquet}.get(Path(source).suffix)
         if reader is None:
             raise ConfigError(f"{source}: not .jsonl, .csv or .parquet", "convert it, or write hf:NAME for the Hub")
         yield from reader(Path(source))
@@ -134,17 +135,6 @@ def read_rows(source: str) -> Iterator[Row]:
     except Exception as e:  # readers raise their own kinds; the reader of this needs one line
         said = (str(e) or type(e).__name__).splitlines()[0][:200]
         raise ConfigError(f"{source}: {said}", "is it readable?") from e
-
-
-def _jsonl(path: Path) -> Iterator[Row]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield msgspec.json.decode(line, type=dict[str, Any])
-            except msgspec.DecodeError as e:
-                raise ConfigError(f"{path}:{number}: {e}", "each line must be one JSON object") from e
 
 
 def _csv(path: Path) -> Iterator[Row]:

@@ -171,7 +171,7 @@ def _coverage(table: Responses, a: str, b: str) -> dict[str, float]:
     return {
         f"{channel} ({surface})": share
         for surface, part in _by_surface(table).items()
-        for channel, share in coverage(part, i, j).items()
+        for channel, share in coverage(part, i, j, recorded.FAMILY).items()
     }
 
 

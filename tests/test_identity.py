@@ -133,3 +133,15 @@ def test_coverage_counts_what_was_asked_of_both() -> None:
     found = coverage(Responses.of(("x", "y"), prompts, rows), 0, 1)
     assert found == {"text": 4 / 8, "logprobs": 0.0}  # y: 2 usable of 4 to a, 2 of 4 to b
     assert np.isnan(coverage(Responses.of(("x", "y"), prompts[:2], rows), 0, 1)["text"])
+
+
+def test_recorded_answers_are_covered_by_what_the_two_answered() -> None:
+    """Nobody knows how often recorded models were asked: a control with more samples is no gap of theirs."""
+    prompts = [Prompt(f"p{i}", "recorded", "?", samples=8) for i in range(3)]
+    rows = [
+        Response(m, p.id, i, f"{p.id}{i}", "ok", "text")
+        for m, n in (("x", 5), ("y", 4), ("c", 8)) for p in prompts for i in range(n)
+    ]  # fmt: skip
+    table = Responses.of(("x", "y", "c"), prompts, rows)
+    assert coverage(table, 0, 1, "recorded")["text"] == 4 / 5
+    assert coverage(table, 0, 1)["text"] == 4 / 8

@@ -175,3 +175,25 @@ def test_export_says_what_is_wrong(stored: Any, tmp_path: Path) -> None:
     (stored.folder / "responses.sqlite").unlink()
     with (tmp_path / "stdout").open("wb") as stdout, pytest.raises(HarnessError, match="no answers"):
         export_answers(stored, "jsonl", None, stdout)
+
+
+def test_numbers_and_dates_are_answers_too(tmp_path: Path) -> None:
+    outputs = [4, "2024-01-01", True, 7.5, None, "NaN", {"a": 1}]
+    rows = [{"model": "a", "prompt_id": f"p{i}", "output": o} for i, o in enumerate(outputs)]
+    _, found = answers(tmp_path, endpoint(save(tmp_path, ".jsonl", rows)))
+    assert [r.text for r in found] == ["4", "2024-01-01", "true", "7.5", "", "NaN", '{"a":1}']
+    assert [r.outcome for r in found] == ["ok", "ok", "ok", "ok", "empty", "ok", "ok"]
+    numbers = [{"model": "a", "prompt_id": i, "output": i} for i in range(3)]
+    _, found = answers(tmp_path, endpoint(save(tmp_path, ".parquet", numbers)))
+    assert [(r.prompt, r.text) for r in found] == [("0", "0"), ("1", "1"), ("2", "2")]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_raw_completions_stay_apart_from_answers(tmp_path: Path, suffix: str) -> None:
+    rows = [
+        {"model": "a", "prompt_id": p, "prompt": p, "surface": s, "output": "text"}
+        for p, s in (("chat-1", "chat"), ("stub-1", "completion"), ("other", ""))
+    ]
+    prompts, _ = answers(tmp_path, endpoint(save(tmp_path, suffix, rows)))
+    assert [p.surface for p in prompts] == ["chat", "completion", "chat"]
+    assert ["wording" in p.channels for p in prompts] == [True, False, True]

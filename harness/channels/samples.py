@@ -44,17 +44,20 @@ def logprob_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, 
     return out
 
 
-def coverage(responses: Responses, a: int, b: int) -> dict[str, float]:
+def coverage(responses: Responses, a: int, b: int, open_ended: str = "") -> dict[str, float]:
     """How much of what was asked of both can be compared, by channel; NaN if nothing was.
 
     ``text``: the share of the samples at a temperature above 0 that are usable answers, of the worse of the two.
     ``logprobs``: the share of the prompts with logprobs where both have two samples of them. There a sample is lost
-    where a server prints several tokens as one, and each of the others stands for the same distribution.
+    where a server prints several tokens as one, and each of the others stands for the same distribution. Of the
+    family ``open_ended`` nobody knows how often it was asked: as often as the one answered that answered more.
     """
     sampled = [i for i, p in enumerate(responses.prompts) if p.samples >= 2 and responses.asked[i, [a, b]].all()]
     drawn = [i for i in sampled if responses.prompts[i].temperature != 0]
-    asked = sum(responses.prompts[i].samples for i in drawn)
-    usable = [sum(min(len(responses.usable(i, m)), responses.prompts[i].samples) for i in drawn) for m in (a, b)]
+    most = {i: responses.prompts[i].samples if responses.prompts[i].family != open_ended
+            else max(len(responses.rows(i, m)) for m in (a, b)) for i in drawn}  # fmt: skip
+    asked = sum(most.values())
+    usable = [sum(min(len(responses.usable(i, m)), most[i]) for i in drawn) for m in (a, b)]
     told = [min(len(first_tokens(responses, i, m)) for m in (a, b)) >= 2
             for i in sampled if responses.prompts[i].top_logprobs]  # fmt: skip
     return {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,11 +52,11 @@ def open_table(name: str, where: str, base: Path, environ: Mapping[str, str]) ->
     disable_progress_bar()
     where = expand(where, environ, name)
     try:
-        digest, rows = _hub(where) if where.startswith("hf:") else _file(name, base / Path(where).expanduser())
+        digest, rows = _hub(where) if where.startswith("hf:") else _file(base / Path(where).expanduser())
     except OSError as e:
         raise ConfigError(f"endpoint {name!r}: {where}: {e.strerror or e}", f"a relative path starts at {base}") from e
-    except ConfigError:
-        raise
+    except ConfigError as e:
+        raise ConfigError(f"endpoint {name!r}: {e.message}", e.hint) from e
     except Exception as e:  # readers raise their own kinds; the reader of this needs one line
         said = (str(e) or type(e).__name__).splitlines()[0][:200]
         raise ConfigError(f"endpoint {name!r}: {where}: {said}", "is it readable?") from e
@@ -79,16 +81,51 @@ def _hub(where: str) -> tuple[str, Any]:
     return hashlib.sha256(f"{where}:{rows._fingerprint}".encode()).hexdigest(), rows
 
 
-def _file(name: str, path: Path) -> tuple[str, Any]:
+def _file(path: Path) -> tuple[str, Any]:
     from datasets import Dataset, load_dataset
 
     if path.suffix not in _FORMATS:
-        raise ConfigError(f"endpoint {name!r}: {path.name} is not .jsonl, .csv or .parquet", "convert it")
+        raise ConfigError(f"{path.name} is not .jsonl, .csv or .parquet", "convert it")
     with path.open("rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest()
     if path.suffix == ".csv":
         return digest, Dataset.from_pandas(_read_csv(path), preserve_index=False)
+    if path.suffix == ".jsonl":
+        return digest, Dataset(_read_jsonl(path))
     return digest, load_dataset(_FORMATS[path.suffix], data_files=str(path), split="train")
+
+
+def _read_jsonl(path: Path) -> Any:
+    """JSON lines with every value as text, for the reader of the library makes dates and numbers of answers."""
+    import pyarrow as pa
+
+    batches, rows = [], jsonl_rows(path)
+    while batch := [{k: _as_text(v) for k, v in row.items()} for row in itertools.islice(rows, 10 * BATCH)]:
+        names = dict.fromkeys(k for row in batch for k in row)
+        batches.append(
+            pa.Table.from_pydict({n: pa.array([row.get(n) for row in batch], pa.large_string()) for n in names})
+        )
+    if not batches:
+        raise ConfigError(f"{path}: no rows", "is this the right file?")
+    return pa.concat_tables(batches, promote_options="default")
+
+
+def _as_text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value if value is None else value.encode("utf-8", "replace").decode()
+    return msgspec.json.encode(value).decode()
+
+
+def jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Objects of a file of JSON lines; `ConfigError` names the line that is none."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield msgspec.json.decode(line, type=dict[str, Any])
+            except (msgspec.DecodeError, UnicodeDecodeError) as e:
+                raise ConfigError(f"{path}:{number}: {e}", "each line must be one JSON object") from e
 
 
 def _read_csv(path: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import zlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +18,10 @@ from harness.collect.plan import Key
 from harness.collect.tables import Row, Table, count, open_table
 from harness.config import Recorded
 from harness.errors import ConfigError
-from harness.responses import Prompt, Response
+from harness.responses import Prompt, Response, Surface
 
 FAMILY = "recorded"
+_RAW = ("verbatim", "continuations")  # what goes on a text is no answer, and is not compared as one
 _CHANNELS = ("wording", "verbatim", "style", "traces")
 
 
@@ -99,7 +101,7 @@ def _recording(
     ids: list[str] = []
     samples: list[int] = []
     taken: dict[str, set[int]] = {}
-    wanted = [c for c in (columns.prompt_id, columns.prompt, columns.sample) if c]
+    wanted = [c for c in (columns.prompt_id, columns.prompt, columns.sample, columns.surface) if c]
     for row in table.read(wanted, rows):
         prompt = prompts.get(str(row[columns.prompt_id])) or _prompt(endpoint, row)
         seen = taken.setdefault(prompt.id, set())
@@ -128,7 +130,9 @@ def _has_columns(endpoint: Recorded, table: Table) -> None:
 
 def _prompt(endpoint: Recorded, row: Row) -> Prompt:
     columns = endpoint.columns
-    return Prompt(str(row[columns.prompt_id]), FAMILY, _text(row.get(columns.prompt)), channels=_CHANNELS)
+    surface: Surface = "completion" if row.get(columns.surface) == "completion" else "chat"
+    text, channels = _text(row.get(columns.prompt)), _CHANNELS if surface == "chat" else _RAW
+    return Prompt(str(row[columns.prompt_id]), FAMILY, text, surface=surface, channels=channels)
 
 
 def _answer(endpoint: Recorded, request_hash: str, prompt: str, sample: int, row: Row) -> Response:
@@ -155,7 +159,10 @@ def _answer(endpoint: Recorded, request_hash: str, prompt: str, sample: int, row
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    """A cell as text: an answer may be a number, and a table may have typed it."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return value if isinstance(value, str) else str(value)
 
 
 def _sample(endpoint: Recorded, prompt_id: str, value: object) -> int:
