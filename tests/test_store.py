@@ -264,3 +264,11 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_stored(tmp_path: Path) -> No
     with Store(path) as store:
         assert len(store.keys()) == int(done) > 10
         store.add(replace(ANSWER, sample=10_000))
+
+
+def test_a_store_that_is_removed_is_noticed_at_once(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        store.add(ANSWER, JOB)
+        (tmp_path / "s.sqlite").unlink()
+        with pytest.raises(StoreError, match="was removed during the run"):
+            store.add(replace(ANSWER, sample=1), JOB)

@@ -6,27 +6,28 @@ import asyncio
 import contextlib
 import functools
 import gc
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
 from harness.collect.adapting import Limits
 from harness.collect.budget import Budget, CeilingError
-from harness.collect.endpoints import local
 from harness.collect.kinds import model_name, provider_of
 from harness.collect.limits import Gate
 from harness.collect.plan import UNKNOWN, Key, jobs
 from harness.collect.pool import Pool
 from harness.collect.preflight import Calls, preflight, recall
 from harness.collect.provenance import spent
+from harness.collect.serving import addresses, unless
 from harness.collect.store import Store
-from harness.collect.weights import cache_folder, fetch
 from harness.collect.wire import Wire
 from harness.collect.world import Tally, World, pause
-from harness.config import Called, Campaign, Collect, Local
+from harness.config import Called, Campaign, Collect
 from harness.errors import CallError, EndpointError
 from harness.keys import key_of
 from harness.responses import Prompt
 
 __all__ = ["Tally", "World", "collect", "model_name", "open_wire", "planned_keys"]
+
+First = tuple[Pool | None, CallError | None]  # who asks on, None if nobody could be reached; why not
 
 
 @contextlib.contextmanager
@@ -75,16 +76,29 @@ async def collect(
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(tuned_memory())
         stack.enter_context(_deadline(campaign.collect, world, budget))
-        pools = await _pools(waiting, stack, store, tallies, world, campaign.collect, stop, budget)
-        async with asyncio.TaskGroup() as group:
-            replan = functools.partial(_replan, plans, note_plan)
-            first = [group.create_task(_first(c, p, store, campaign.collect, replan)) for c, p in _zip(waiting, pools)]
-            unusable = await _unusable(waiting, first, campaign.collect)
-            if unusable:
-                stop.set()  # what is in flight is paid for: it ends and is stored
-            for (calls, pool), task in zip(_zip(waiting, pools), first, strict=True):
-                if not unusable:
-                    group.create_task(_rest(calls, pool, task))
+        where = addresses([c.endpoint for c in waiting], stack, world)
+
+        async def open_pool(e: Called) -> Pool | None:
+            address = await unless(stop, where[e.name])
+            if address is None:
+                return None
+            wire = await stack.enter_async_context(open_wire(e, address, campaign.collect, world))
+            gate = Gate(campaign.collect.park_after, campaign.collect.max_wait, pause(world, stop), world.clock)
+            return Pool(e, iter(()), wire, gate, store, tallies[e.name], world, campaign.collect, stop, budget)
+
+        replan = functools.partial(_replan, plans, note_plan)
+        attempts = min(2, campaign.collect.attempts)
+        try:
+            async with asyncio.TaskGroup() as group:
+                first = [group.create_task(_first(c, open_pool, store, attempts, replan)) for c in waiting]
+                unusable = await _unusable(waiting, first, campaign.collect)
+                if unusable:
+                    stop.set()  # what is in flight is paid for: it ends and is stored
+                for calls, task in zip(waiting, first, strict=True):
+                    if not unusable:
+                        group.create_task(_rest(calls, task, tallies[calls.endpoint.name], world))
+        finally:
+            await _given_up(where.values())
         if unusable:
             raise EndpointError(unusable, "mend it, or take the endpoint out of the config; answers so far are kept")
     if budget.reached and any(t.stored + t.failed < t.planned for t in tallies.values()):
@@ -107,30 +121,11 @@ def _tallies(called: Sequence[Called], store: Store, wanted: Callable[[Key], boo
     return out
 
 
-async def _pools(
-    waiting: Sequence[Calls],
-    stack: contextlib.AsyncExitStack,
-    store: Store,
-    tallies: Mapping[str, Tally],
-    world: World,
-    settings: Collect,
-    stop: asyncio.Event,
-    budget: Budget,
-) -> list[Pool]:
-    """Start what must be started, connect, and give each endpoint its workers."""
-    addresses = await _addresses([c.endpoint for c in waiting], stack, world, settings)
-    pools = []
-    for calls in waiting:
-        e = calls.endpoint
-        wire = await stack.enter_async_context(open_wire(e, addresses[e.name], settings, world))
-        gate = Gate(settings.park_after, settings.max_wait, pause(world, stop), world.clock)
-        tally = tallies[e.name]
-        pools.append(Pool(e, iter(()), wire, gate, store, tally, world, settings, stop, budget))
-    return pools
-
-
-def _zip(waiting: Sequence[Calls], pools: Sequence[Pool]) -> Iterator[tuple[Calls, Pool]]:
-    return zip(waiting, pools, strict=True)
+async def _given_up(servers: Iterable[asyncio.Future[str]]) -> None:
+    """Servers that are still on their way are not waited for."""
+    for server in servers:
+        server.cancel()
+    await asyncio.gather(*servers, return_exceptions=True)
 
 
 def _replan(plans: Sequence[Calls], note_plan: Callable[[Iterable[Key]], None]) -> None:
@@ -139,31 +134,43 @@ def _replan(plans: Sequence[Calls], note_plan: Callable[[Iterable[Key]], None]) 
 
 
 async def _first(
-    calls: Calls, pool: Pool, store: Store, settings: Collect, replan: Callable[[], None]
-) -> CallError | None:
+    calls: Calls, open_pool: Callable[[Called], Awaitable[Pool | None]], store: Store, attempts: int,
+    replan: Callable[[], None],
+) -> First:  # fmt: skip
     """The first calls to one endpoint. The plan is right before any other answer of it is stored."""
+    try:
+        pool = await open_pool(calls.endpoint)
+    except EndpointError as e:
+        return None, CallError(e.message, e.hint, kind="connection", fatal=True)
+    if pool is None:
+        return None, None
     before = calls.limits
-    error = await preflight(calls, pool, store, min(2, settings.attempts))
+    error = await preflight(calls, pool, store, attempts)
     if calls.limits != before:
         replan()
-    return error
+    return pool, error
 
 
-async def _rest(calls: Calls, pool: Pool, first: asyncio.Task[CallError | None]) -> None:
+async def _rest(calls: Calls, first: asyncio.Task[First], tally: Tally, world: World) -> None:
     """All further calls to one endpoint, as soon as its own first ones are answered."""
-    if await first is not None:
+    pool, error = await first
+    if pool is None:
+        tally.state = "stopped" if error is None else "parked"
+        if error is not None:
+            tally.last_error = str(error)
+            world.say(f"{calls.endpoint.name} cannot be asked: {error}")
+        return
+    if error is not None:
         pool.park()
     pool.todo = calls.todo()
     await pool.rest()
 
 
-async def _unusable(
-    waiting: Sequence[Calls], first: Sequence[asyncio.Task[CallError | None]], settings: Collect
-) -> str:
+async def _unusable(waiting: Sequence[Calls], first: Sequence[asyncio.Task[First]], settings: Collect) -> str:
     """Wait for the first calls, but not for ever, and name the endpoints that are known by then not to be usable."""
     if first:
         await asyncio.wait(first, timeout=settings.first_calls)
-    found = [(c.endpoint.name, t.result()) for c, t in zip(waiting, first, strict=True) if t.done()]
+    found = [(c.endpoint.name, t.result()[1]) for c, t in zip(waiting, first, strict=True) if t.done()]
     return "; ".join(f"{name}: {error}" for name, error in found if error is not None)
 
 
@@ -190,23 +197,6 @@ def planned_keys(
     called = [e for e in campaign.endpoints if isinstance(e, Called)]
     known = learned or {}
     return (j.key for e in called for j in jobs(e, prompts, model_name(e), known.get(e.name, UNKNOWN)))
-
-
-async def _addresses(
-    endpoints: Sequence[Called], stack: contextlib.AsyncExitStack, world: World, settings: Collect
-) -> dict[str, str]:
-    """Base URL by endpoint name; local servers are started, one for all endpoints with the same weights."""
-    out = {e.name: e.base_url for e in endpoints if not isinstance(e, Local)}
-    groups: dict[tuple[object, ...], list[Local]] = {}
-    for e in endpoints:
-        if isinstance(e, Local):
-            groups.setdefault((e.weights, e.context, e.threads, e.concurrency), []).append(e)
-    cache = cache_folder(world.environ)
-    for members in groups.values():
-        gguf = await asyncio.to_thread(fetch, members[0].weights, world.base, cache, world.say)
-        address = await stack.enter_async_context(local.serve(members[0], gguf))
-        out |= {e.name: address for e in members}
-    return out
 
 
 @contextlib.asynccontextmanager

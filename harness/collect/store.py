@@ -97,6 +97,8 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        if not self.path.exists():  # SQLite writes on into a file that nobody can reach any more
+            raise StoreError(f"{self.path}: was removed during the run", "its answers are lost; run again")
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
