@@ -12,6 +12,7 @@ from harness.inference.pair_rank import (
     additive_residuals,
     controls_needed,
     excess,
+    known_mean,
     max_null_p,
     row_p,
     smallest_p,
@@ -113,3 +114,12 @@ def test_a_pair_that_could_not_be_compared_counts_against_the_accusation() -> No
     gap[1, 2] = gap[2, 1] = np.nan
     assert row_p(full) == pytest.approx(1 / 3)
     assert row_p(gap) == pytest.approx(2 / 3)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_models_that_share_no_prompt_are_no_warning_of_numpy() -> None:
+    """A short form of a campaign can leave pairs without a prompt in common."""
+    nothing = np.full((3, 5, 5), np.nan)
+    assert np.isnan(excess(nothing)).all()
+    assert np.isnan(known_mean(nothing))
+    assert known_mean(np.array([1.0, np.nan, 3.0])) == 2.0

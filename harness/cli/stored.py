@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DEFAULT, Config, Json, show, tell
+from harness.cli.options import DEFAULT, Config, Json, Limit, show, tell
 
 app = typer.Typer()
 
@@ -65,11 +65,12 @@ def import_(
 def merge(
     config: Config,
     stores: Annotated[list[Path], typer.Argument(help="Stores of the shards, or their campaign folders.")],
+    limit: Limit = None,
 ) -> None:
     """Join the stores of shards into the campaign's own; a key with two different answers is refused."""
     from harness.campaign import merge_stores, prepare
 
-    for path, count in merge_stores(prepare(config, os.environ), stores).items():
+    for path, count in merge_stores(prepare(config, os.environ, limit), stores).items():
         tell(f"{count} answers from {path}")
     tell(f"next: harness score {config}")
 

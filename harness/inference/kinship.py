@@ -14,7 +14,7 @@ from harness.inference.controls import Model, Pool, agreed_pool, pool_for, restr
 from harness.inference.faults import candidate_null, foreign
 from harness.inference.findings import NAN, ChannelEvidence, Finding, Settings, blank_finding
 from harness.inference.likelihood import LikelihoodTable, verbal
-from harness.inference.pair_rank import TINY, additive_residuals, excess, max_null_p, row_p, smallest_p
+from harness.inference.pair_rank import TINY, additive_residuals, excess, known_mean, max_null_p, row_p, smallest_p
 from harness.similarity import Similarity
 
 Floats = NDArray[np.float64]
@@ -191,7 +191,7 @@ def _noise(residuals: Floats) -> float:
     """Spread of residuals from prompt to prompt, one number for the pool."""
     n = np.isfinite(residuals).sum(0).mean()
     spread = mean_over_prompts(residuals**2) - mean_over_prompts(residuals) ** 2
-    return float(np.sqrt(np.nanmean(spread) * n / max(n - 1.0, 1.0)))
+    return float(np.sqrt(known_mean(spread) * n / max(n - 1.0, 1.0)))
 
 
 def _negative_control(pool: Pool, similarities: Sequence[Similarity], settings: Settings) -> list[str]:

@@ -55,6 +55,11 @@ def excess(values: NDArray[np.floating]) -> Floats:
     return excess_of(additive_residuals(values))
 
 
+def known_mean(values: Floats) -> float:
+    """Mean of what is not NaN; NaN where nothing is left, as of models that share no prompt."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
 def excess_of(residuals: Floats) -> Floats:
     """As `excess`, of scaled residuals (p, m, m): those of a prompt do not depend on the other prompts."""
     usable = np.isfinite(residuals)
@@ -62,7 +67,7 @@ def excess_of(residuals: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(usable, residuals, 0.0).sum(0) / n
         spread = np.where(usable, residuals**2, 0.0).sum(0) / n - mean**2
-        noise = np.sqrt(np.nanmean(spread) * np.nanmean(n) / max(float(np.nanmean(n)) - 1.0, 1.0))
+        noise = np.sqrt(known_mean(spread) * np.nanmean(n) / max(float(np.nanmean(n)) - 1.0, 1.0))
     fit = additive_residuals(mean, scale=False)
     return fit / noise if noise > TINY else np.where(np.isfinite(fit), 0.0, np.nan)
 
