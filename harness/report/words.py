@@ -129,7 +129,8 @@ def _times(f: Finding) -> str:
     bound = min(abs(f.log10_lr - f.log10_lr_least), abs(f.log10_lr - f.log10_lr_most)) < 1e-9
     return (
         f"Wording like theirs is about {shown} times as likely between {more} as between {less}: {f.lr_words}"
-        f"{'; the calibration supports no stronger ratio' if bound else ''}."
+        f"{'; the calibration supports no stronger ratio' if bound else ''}. It weighs kin against strangers only: "
+        "a pupil, or one trained on the same data, can write as kin do."
     )
 
 
