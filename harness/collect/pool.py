@@ -63,7 +63,7 @@ class Pool:
                 group.create_task(self._worker())
         self._tally.state = "parked" if self._gate.parked else "stopped" if self._stop.is_set() else "done"
         if self._gate.parked:
-            self._world.say(f"{self.endpoint.name} is parked, its other calls wait for the next run: {self.last()}")
+            self._world.say(f"{self.endpoint.name} is parked, its other calls wait for the next run: {self._last()}")
 
     def park(self) -> None:
         """Make no further calls: this endpoint cannot be used."""
@@ -73,8 +73,7 @@ class Pool:
         """A line for whoever watches the run."""
         self._world.say(f"{self.endpoint.name}: {text}")
 
-    def last(self) -> str:
-        """What went wrong last."""
+    def _last(self) -> str:
         return self._tally.last_error or "too many calls failed"
 
     def _over(self) -> bool:
