@@ -13,9 +13,9 @@ from pathlib import Path
 
 from benchmarks.recorded import read
 from benchmarks.relations import CLOSE
-from harness.calibrating import Pairs, fit_table, summary_text
+from harness.calibrate import Pairs, fit_table, summary_text
 from harness.channels import load_channels
-from harness.channels.stage import compare
+from harness.channels.parallel import compare
 from harness.inference.calibration import channel_of
 from harness.inference.likelihood import LikelihoodTable
 

@@ -25,10 +25,9 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.recorded import Collection, read
 from harness.channels import load_channels
-from harness.collect.store import Store
-from harness.inference.pair_rank import excess
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.inference.excess import excess
+from harness.records import Responses, Similarity
+from harness.store.store import Store
 
 Floats = NDArray[np.float64]
 RELATIONS: Mapping[str, tuple[str, ...]] = {

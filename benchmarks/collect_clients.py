@@ -12,14 +12,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from harness.collect.limits import Gate
-from harness.collect.plan import Job, jobs
-from harness.collect.pool import Pool, Tally, World
+from harness.collect.context import Tally, World
 from harness.collect.runner import tuned_memory
-from harness.collect.store import Store
-from harness.collect.wire import Wire
-from harness.config import Collect, OpenAIChat
-from harness.responses import Prompt
+from harness.collect.throttle import Gate
+from harness.collect.worker import Pool
+from harness.config.schema import Collect, OpenAIChat
+from harness.endpoints.client import Wire
+from harness.endpoints.requests import jobs
+from harness.records import Job, Prompt
+from harness.store.store import Store
 
 PROMPTS = [Prompt(f"p{i}", "bench", f"Question number {i}?", max_tokens=200, samples=1000) for i in range(1000)]
 Client = Callable[[str, str, int, float], Awaitable[int]]

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recorded import Collection, Unusable, read
-from harness.channels.reading import answers
-from harness.channels.samples import spectrum
-from harness.inference.two_sample import two_sample
+from harness.channels.base import answers
+from harness.channels.kernels import spectrum
+from harness.inference.identity import two_sample
 
 PROMPTS, SAMPLES, MIXED = 25, 10, 8
 LENGTH = 200  # characters of an answer that either test sees; the package's time grows with it

@@ -22,8 +22,8 @@ from benchmarks.recorded import Collection, read
 from benchmarks.relations import CLOSE, SAME_ROOT
 from benchmarks.wider import attribution_stage, origin_stage, teaching_stage
 from harness.channels import load_channels
-from harness.inference.combining import combine
-from harness.similarity import Similarity
+from harness.inference.excess import combine
+from harness.records import Similarity
 
 RELATIONS = {
     "close": CLOSE,

@@ -18,10 +18,9 @@ from typing import Any
 
 import yaml
 
-from harness.collect.endpoints.local import serve
-from harness.collect.weights import cache_folder, fetch
-from harness.config import Local
-from harness.loading import load_config
+from harness.config.schema import Local
+from harness.config.yaml import load_config
+from harness.endpoints.local import cache_folder, fetch, serve
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPTS = [{"set": "choices", "limit": 12, "max_tokens": 4, "samples": 5}]

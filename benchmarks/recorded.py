@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.relations import NEVER, SHARES_WEIGHTS, Lineage, Row
-from harness.inference.trials import Known
-from harness.responses import Prompt, Response, Responses
+from harness.inference.calibration import Known
+from harness.records import Prompt, Response, Responses
 
 NEEDED = ("model", "prompt_id", "output")
 CHANNELS = ("wording", "verbatim", "style", "traces", "refusals", "ratings")

@@ -20,9 +20,9 @@ import psutil
 
 from benchmarks.recorded import read
 from harness.channels import Channel, load_channels
-from harness.channels.stage import compare
-from harness.inference.pair_rank import excess
-from harness.responses import Responses
+from harness.channels.parallel import compare
+from harness.inference.excess import excess
+from harness.records import Responses
 
 GIB = 2**30
 HEAD = ("channel", "seconds: features and similarities", "CPU seconds", "seconds: all pairs", "peak GiB")

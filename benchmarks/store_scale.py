@@ -19,10 +19,10 @@ from pathlib import Path
 
 import yaml
 
-from harness.campaign import STORE, prepare
-from harness.collect.runner import planned_keys
-from harness.collect.store import Key, Store
-from harness.responses import Response
+from harness.endpoints.requests import planned_keys
+from harness.plan import STORE, prepare
+from harness.records import Key, Response
+from harness.store.store import Store
 
 MODELS, SAMPLES, WORDS = 20, 10, 80
 CARD = {

@@ -103,8 +103,8 @@ def write_config(folder: Path, url: str, prompts: int, samples: int, in_flight: 
 
 def collect(config: str, report: Any = None) -> None:
     """In a process of its own: collect what is missing, and say how much memory that took."""
-    from harness.campaign import prepare
-    from harness.running import run_with_progress
+    from harness.cli.progress import run_with_progress
+    from harness.plan import prepare
 
     environ = {**os.environ, "STORM_KEY": KEY}
     plan = prepare(Path(config), environ)
@@ -116,7 +116,7 @@ def collect(config: str, report: Any = None) -> None:
 def context() -> Any:
     """Processes that start fast: what they need is imported once, before."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["harness.campaign", "harness.running"])
+    found.set_forkserver_preload(["harness.campaign", "harness.cli.progress"])
     return found
 
 

@@ -6,7 +6,8 @@
 # %%
 from pathlib import Path
 
-from harness import load_config, run_campaign, score, write
+from harness.api import run_campaign, score, write
+from harness.config.yaml import load_config
 
 HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("examples")
 

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.api import run_campaign, score, write
-    from harness.config import Campaign
+    from harness.campaign import Scores
+    from harness.config.schema import Campaign
+    from harness.config.yaml import load_config
     from harness.errors import HarnessError
     from harness.inference.findings import Finding
-    from harness.loading import load_config
-    from harness.scoring import Scores
+
 
 __version__ = "0.1.0"
 __all__ = ["Campaign", "Finding", "HarnessError", "Scores", "load_config", "run_campaign", "score", "write"]
 _HOME = {
-    "Campaign": "harness.config",
+    "Campaign": "harness.config.schema",
     "Finding": "harness.inference.findings",
     "HarnessError": "harness.errors",
-    "Scores": "harness.scoring",
-    "load_config": "harness.loading",
+    "Scores": "harness.campaign",
+    "load_config": "harness.config.yaml",
     "run_campaign": "harness.api",
     "score": "harness.api",
     "write": "harness.api",

@@ -9,11 +9,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from harness import scoring
-from harness.campaign import Plan, collect_async, plan_of, prepare, stored_plan, stored_plan_of
-from harness.collect.world import Tally, World
-from harness.config import Campaign
-from harness.scoring import Scores
+from harness import campaign as scoring
+from harness.campaign import Scores, collect_async
+from harness.collect.context import Tally, World
+from harness.config.schema import Campaign
+from harness.plan import Plan, plan_of, prepare, stored_plan, stored_plan_of
 
 _LOG = logging.getLogger("harness")
 

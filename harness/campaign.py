@@ -4,117 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from platform import python_version
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from harness import calibrate as calibrating
 from harness.channels import load_channels
-from harness.collect import joining
-from harness.collect.adapting import Limits
-from harness.collect.endpoints import recorded
-from harness.collect.endpoints.recorded import Recording
-from harness.collect.foreign import foreign
-from harness.collect.joining import Shard
-from harness.collect.lag import lag_watched
-from harness.collect.plan import Key
+from harness.channels.base import answers
+from harness.channels.kernels import coverage, logprob_kernels, text_kernels
+from harness.channels.observations import observations
+from harness.channels.parallel import compare
+from harness.channels.stylometry import habit_counts
+from harness.collect.context import Tally, World, lag_watched
 from harness.collect.preflight import learned, remember
-from harness.collect.provenance import endpoints, note_endpoint, note_run
-from harness.collect.runner import Tally, World, collect, planned_keys
-from harness.collect.store import Store
-from harness.config import Called, Campaign, Recorded
-from harness.errors import ConfigError
-from harness.keys import environment, open_to_others, require_keys
-from harness.loading import load_config
-from harness.presets import expand
-from harness.prompts import content_hash, draw, load_set
-from harness.responses import Prompt
-from harness.versions import packages
+from harness.collect.runner import collect
+from harness.config.schema import Called, Recorded
+from harness.config.secrets import environment, open_to_others, require_keys
+from harness.config.yaml import read_text
+from harness.endpoints import recorded
+from harness.endpoints.local import endpoint_identity
+from harness.endpoints.quirks import Limits
+from harness.endpoints.recorded import Recording
+from harness.errors import StoreError
+from harness.inference.breakdown import Detail, detail
+from harness.inference.calibration import Validation
+from harness.inference.control_match import observed
+from harness.inference.findings import Finding, Settings
+from harness.inference.identity import Grams, identity
+from harness.inference.kinship import TWIN, kinship
+from harness.inference.likelihood import LikelihoodTable, shipped_text
+from harness.inference.pool import Model, pool_for, without_copies
+from harness.inference.teaching import teaching
+from harness.inference.verdicts import decide
+from harness.plan import SHORT_FORM, STORE, Plan, _called, _recorded_keys, planned, store_at
+from harness.records import Key, Observation, Responses, Similarity
+from harness.report.html import Material, report_html
+from harness.report.manifest import CALIBRATION, facts, manifest_json
+from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
+from harness.store import merging as joining
+from harness.store.merging import Shard
+from harness.store.provenance import endpoints, mixtures, note_endpoint, note_run, packages
+from harness.store.store import Store, batches, key_of
+from harness.store.table import stored_table
+from harness.store.validation import foreign
 
-STORE = "responses.sqlite"
-SHORT_FORM = "short form"  # note in a store: most prompts of each set, empty for the whole campaign
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A campaign with its prompts drawn and its recorded answers found: all that is known before a call is made."""
-
-    campaign: Campaign
-    base: Path
-    prompts: tuple[Prompt, ...]
-    recorded: tuple[Recording, ...]
-    prompt_hashes: Mapping[str, str]
-    limit: int | None = None  # of a short form: most prompts of each set
-
-    @property
-    def folder(self) -> Path:
-        """Where this campaign's files go."""
-        return self.base / self.campaign.results / self.campaign.campaign
-
-
-def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) -> Plan:
-    """Read config and prompt sets, and find recorded answers. Nothing is called or written.
-
-    ``limit`` caps the prompts of every set, for a short form of the campaign.
-    """
-    return plan_of(load_config(path), path.resolve().parent, environ, limit, str(path))
-
-
-def plan_of(
-    campaign: Campaign, base: Path, environ: Mapping[str, str], limit: int | None = None, path: str = "campaign"
-) -> Plan:
-    """As `prepare`, of a config in memory: ``base`` is the folder its paths are relative to, ``path`` its name."""
-    load_channels(campaign.analysis.channels)
-    endpoints = [e for e in campaign.endpoints if isinstance(e, Recorded)]
-    recorded_prompts, recordings = recorded.read(endpoints, base, environ) if endpoints else ([], [])
-    prompts: list[Prompt] = []
-    hashes: dict[str, str] = {}
-    for use in expand(campaign.prompts, base / "prompts"):
-        if limit is not None:
-            use = use.model_copy(update={"limit": min(limit, use.limit or limit)})
-        if use.set == "recorded":
-            if not endpoints:
-                raise ConfigError(f"{path}: prompts: set `recorded` needs endpoints of kind recorded", "add one")
-            found: Sequence[Prompt] = _judged(recordings, recorded_prompts, path)
-            hashes[use.set] = content_hash(found)
-        else:
-            loaded = load_set(use.set, base / "prompts")
-            found, hashes[use.set] = loaded.prompts, loaded.sha256
-        prompts += draw(use, found, campaign.seed, campaign.hold_back)
-    ids = [p.id for p in prompts]
-    if len(set(ids)) < len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
-        raise ConfigError(f"{path}: prompt {twice!r} is in the campaign twice", "list every prompt set once")
-    return Plan(campaign, base, tuple(prompts), tuple(recordings), hashes, limit)
-
-
-def stored_plan(path: Path) -> Plan:
-    """The plan as its store holds it: what is scored needs no prompt file and no recorded answers beside it."""
-    return stored_plan_of(load_config(path), path.resolve().parent)
-
-
-def stored_plan_of(campaign: Campaign, base: Path) -> Plan:
-    """As `stored_plan`, of a config in memory."""
-    load_channels(campaign.analysis.channels)
-    with Store(base / campaign.results / campaign.campaign / STORE, readonly=True) as store:
-        return Plan(campaign, base, tuple(store.prompts()), (), store.prompt_hashes())
-
-
-def anything_stored(plan: Plan) -> bool:
-    """Whether there is an answer to score."""
-    with Store(plan.folder / STORE, readonly=True) as store:
-        return any(answered for _, answered in store.plan_keys())
-
-
-def _judged(recordings: Sequence[Recording], prompts: Sequence[Prompt], path: str) -> list[Prompt]:
-    """Recorded prompts that every recorded suspect and candidate answered: on others nothing can be compared."""
-    answered = {r.endpoint.name: set(r.prompts) for r in recordings if r.endpoint.role != "control"}
-    shared = [p for p in prompts if all(p.id in ids for ids in answered.values())]
-    if not shared:
-        raise ConfigError(f"{path}: no prompt was answered by all of {', '.join(sorted(answered))}", "check `path:`")
-    return shared
+if TYPE_CHECKING:
+    from harness.inference.attribution import Attribution
 
 
 def run(plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event) -> None:
@@ -156,20 +97,11 @@ async def collect_async(
 def _take_over(recording: Recording, plan: Plan, store: Store, holds: Callable[[Key], bool]) -> Tally:
     """Store what a recorded endpoint answered and the store does not have yet."""
     chosen = {p.id for p in plan.prompts}
-    found = (r for r in recording.answers(chosen) if holds(k := joining.key_of(r)) and not store.answered(k))
-    for batch in joining.batches(found):
+    found = (r for r in recording.answers(chosen) if holds(k := key_of(r)) and not store.answered(k))
+    for batch in batches(found):
         store.add_many(batch)
     count = sum(map(holds, recording.keys(chosen)))
     return Tally(planned=count, stored=count, state="done")
-
-
-def _recorded_keys(plan: Plan) -> Iterator[Key]:
-    chosen = {p.id for p in plan.prompts}
-    return itertools.chain.from_iterable(r.keys(chosen) for r in plan.recorded)
-
-
-def _called(plan: Plan) -> list[Called]:
-    return [e for e in plan.campaign.endpoints if isinstance(e, Called)]
 
 
 def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> dict[str, str]:
@@ -178,7 +110,7 @@ def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> d
     before = {name: {f for n, f, _ in known if n == name} for name, *_ in known}
     found = {}
     for endpoint in called:
-        fingerprint, told = joining.identity(endpoint, plan.base)
+        fingerprint, told = endpoint_identity(endpoint, plan.base)
         found[endpoint.name] = fingerprint
         if before.get(endpoint.name, set()) - {fingerprint}:
             world.say(
@@ -192,16 +124,6 @@ def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> d
 def _reused(plan: Plan) -> list[tuple[str, Path]]:
     """What `reuse:` names, as written and as the store it means."""
     return [(str(p), store_at(plan.base / p.expanduser())) for p in plan.campaign.reuse]
-
-
-def store_at(path: Path) -> Path:
-    """A store, named by its file or its campaign's folder."""
-    return path / STORE if path.is_dir() else path
-
-
-def planned(plan: Plan, known: Mapping[str, Limits] | None = None) -> Iterator[Key]:
-    """Keys of all answers that a plan asks for, as far as it is known what endpoints refuse."""
-    return itertools.chain(planned_keys(plan.campaign, plan.prompts, known), _recorded_keys(plan))
 
 
 def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
@@ -232,3 +154,196 @@ def _taken(limits: Mapping[str, Limits], joined: Mapping[str, Limits]) -> dict[s
         if names:
             out[name] = ", ".join(f"`{n}`" for n in names)
     return out
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All that was computed of a campaign's answers."""
+
+    findings: tuple[Finding, ...]
+    similarities: tuple[Similarity, ...]
+    responses: Responses
+    attributions: tuple[Attribution, ...] = ()
+    details: tuple[Detail, ...] = ()
+    observations: tuple[Observation, ...] = ()
+
+
+def read_responses(plan: Plan) -> Responses:
+    """The stored answers of a plan as a table."""
+    with Store(plan.folder / STORE, readonly=True) as store:
+        prompts = store.prompts()
+        names = [e.name for e in plan.campaign.endpoints]
+        model_at = {n: i for i, n in enumerate(names)}
+        prompt_at = {p.id: i for i, p in enumerate(prompts)}
+        asked = np.zeros((len(prompts), len(names)), dtype=bool)
+        for endpoint, prompt in store.asked():
+            if endpoint in model_at:
+                asked[prompt_at[prompt], model_at[endpoint]] = True
+        for e in plan.campaign.endpoints:
+            if isinstance(e, Recorded):  # nobody knows what was put to it: a gap counts as not answered
+                asked[[p.family == recorded.FAMILY for p in prompts], model_at[e.name]] = True
+        table = stored_table(store, names, prompts, asked)
+    if not len(table.text):
+        raise StoreError(f"{plan.folder}: no answers are stored here", "run `harness run` first")
+    return table
+
+
+def score(plan: Plan) -> Scores:
+    """Compare and decide; pure but for reading the store."""
+    campaign, table = plan.campaign, read_responses(plan)
+    channels = load_channels(campaign.analysis.channels)
+    similarities = compare(channels, table, campaign.analysis.executor)
+    models = [Model(e.name, e.role, e.lineage) for e in campaign.endpoints]
+    a = campaign.analysis
+    settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed)
+    lr_table = LikelihoodTable.from_json(_calibration(plan))
+    habits = habit_counts(table) if "teaching" in a.questions else None
+    findings, details = [], []
+    for suspect, candidate in itertools.product(_by(models, "suspect"), _by(models, "candidate")):
+        kin = None
+        if "kinship" in a.questions:
+            doubled = table.with_twin(candidate.name, TWIN)
+            twin = [s for c in channels.values() if (s := c(doubled)) is not None]
+            judged, copied = without_copies(similarities, suspect.name, candidate.name)
+            kin = kinship(suspect, candidate, models, judged, twin, lr_table, settings)
+            kin = replace(kin, limits=(*kin.limits, *copied))
+            names = [m.name for m in models if m.role == "control"]
+            kin = replace(kin, limits=(*kin.limits, *observed(table, candidate.name, names)))
+            findings.append(kin)
+            details.append(detail(suspect, candidate, models, judged, settings.min_coverage))
+        if habits is not None:
+            taught = teaching(suspect, candidate, models, habits, table.models, similarities, kin, settings)
+            findings.append(taught)
+        if "identity" in a.questions:
+            pool = pool_for(suspect, candidate, models, [], 0.0)
+            others = [suspect.name, *(m.name for m in models if m.role == "control")]
+            grams = {(o, candidate.name): _grams(table, o, candidate.name) for o in others}
+            shares = _coverage(table, suspect.name, candidate.name)
+            findings.append(identity(suspect, candidate, pool, grams, settings, shares))
+    attributions = _attributions(table, models, settings) if "attribution" in a.questions else ()
+    shown = tuple(d for d in details if d is not None)
+    findings = _said_of_answers(decide(findings, settings), plan.folder / STORE)
+    return Scores(tuple(findings), similarities, table, attributions, shown, observations(table))
+
+
+def _said_of_answers(findings: Sequence[Finding], path: Path) -> list[Finding]:
+    """Findings with limits: calls without an answer, a short form, and parties that were not one model all the time."""
+    with Store(path, readonly=True) as store:
+        mixed, short = mixtures(store), store.note(SHORT_FORM)
+        answered = [done for _, done in store.plan_keys()]
+    said = []
+    if missing := len(answered) - sum(answered):
+        said.append(f"{missing} of {len(answered)} planned calls have no answer yet; `harness run` asks them")
+    if short:
+        said.append(f"a short form of the campaign, with at most {short} prompts of each set")
+    return [
+        replace(
+            f,
+            limits=(*said, *f.limits, *(f"{n} answered as {mixed[n]}" for n in (f.suspect, f.candidate) if n in mixed)),
+        )
+        for f in findings
+    ]
+
+
+def _calibration(plan: Plan) -> str:
+    """The calibration in use, as its file has it."""
+    path = plan.campaign.analysis.calibration
+    return shipped_text() if path is None else read_text(plan.base / path)
+
+
+def _attributions(table: Responses, models: Sequence[Model], settings: Settings) -> tuple[Attribution, ...]:
+    from harness.inference.attribution import attribute
+
+    texts = answers(table, table.where("wording"))
+    suspects = [m.name for m in _by(models, "suspect")]
+    lineages = [m.lineage for m in models]
+    return tuple(attribute(texts, table.models, lineages, suspects, settings.alpha, settings.seed))
+
+
+def _by(models: Sequence[Model], role: str) -> list[Model]:
+    return [m for m in models if m.role == role]
+
+
+def _grams(table: Responses, a: str, b: str) -> dict[str, Grams]:
+    """Kernels between samples of two models, by channel and by how the prompts were put."""
+    i, j = table.models.index(a), table.models.index(b)
+    out: dict[str, Grams] = {}
+    for surface, part in _by_surface(table).items():
+        out[f"text ({surface})"] = text_kernels(part, i, j)
+        out[f"logprobs ({surface})"] = logprob_kernels(part, i, j)
+    return out
+
+
+def _coverage(table: Responses, a: str, b: str) -> dict[str, float]:
+    """Share of samples that these kernels are made of, by the same names."""
+    i, j = table.models.index(a), table.models.index(b)
+    return {
+        f"{channel} ({surface})": share
+        for surface, part in _by_surface(table).items()
+        for channel, share in coverage(part, i, j, recorded.FAMILY).items()
+    }
+
+
+def _by_surface(table: Responses) -> dict[str, Responses]:
+    """The table in two, by how prompts were put."""
+    surfaces = ("chat", "completion")
+    return {s: table.only([k for k, p in enumerate(table.prompts) if p.surface == s]) for s in surfaces}
+
+
+def calibrate_campaign(plan: Plan, pairs: Path, channel: str, out: Path | None) -> tuple[list[Path], list[Validation]]:
+    """Fit a calibration on the stored answers and write it, with the Tippett plot as SVG and CSV beside it."""
+    a, target = plan.campaign.analysis, out or plan.folder / "calibration.json"
+    table, checks = calibrating.calibrate_table(
+        read_responses(plan), pairs, channel, a.alpha, plan.campaign.seed, a.executor, plan.campaign.campaign
+    )
+    shown = calibrating.best_described(checks)
+    files = {
+        target: table.to_json(),
+        target.with_suffix(".tippett.svg"): calibrating.tippett_svg(shown),
+        target.with_suffix(".tippett.csv"): calibrating.tippett_csv(shown),
+    }
+    return [_replace(path, text) for path, text in files.items()], checks
+
+
+def _material(plan: Plan, scores: Scores, known: Mapping[str, Any]) -> Material:
+    return Material(
+        campaign=plan.campaign.campaign,
+        alpha=plan.campaign.analysis.alpha,
+        roles={e.name: (e.role, e.lineage or "") for e in plan.campaign.endpoints},
+        findings=scores.findings,
+        similarities=scores.similarities,
+        responses=scores.responses,
+        details=scores.details,
+        observations=scores.observations,
+        attributions=scores.attributions,
+        calibration=LikelihoodTable.from_json(_calibration(plan)),
+        facts=known,
+    )
+
+
+def write(plan: Plan, scores: Scores, outputs: Mapping[str, str] | None = None) -> list[Path]:
+    """Write the campaign's files, whole or not at all; returns their paths."""
+    files = {"summary.csv": summary_csv(scores.findings), "evidence.csv": evidence_csv(scores.findings)}
+    files["prompts.csv"] = prompts_csv(scores.details, scores.responses)
+    files["observations.csv"] = observations_csv(scores.observations)
+    if scores.attributions:
+        files["attribution.csv"] = attribution_csv(scores.attributions)
+    files |= outputs or {}
+    files[CALIBRATION] = _calibration(plan)
+    known = facts(plan.campaign, plan.prompt_hashes, plan.folder / STORE)
+    files = {"report.html": report_html(_material(plan, scores, known)), **files}
+    files["manifest.json"] = manifest_json(known, files)
+    paths = []
+    for name, text in files.items():
+        paths.append(_replace(plan.folder / name, text))
+    return paths
+
+
+def _replace(path: Path, text: str) -> Path:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(text.encode("utf-8", "replace"))
+        part.replace(path)
+    except OSError as e:
+        raise StoreError(f"{path}: {e.strerror or e}", "is the folder there, and the disk not full?") from e
+    return path

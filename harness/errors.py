@@ -69,3 +69,15 @@ def meant(given: str, known: Collection[str]) -> str:
     """A hint for a name that nobody has: the closest of those that there are, else all of them."""
     near = difflib.get_close_matches(given, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+
+
+class InterruptedRunError(HarnessError):
+    """The run was stopped by the user; what was answered is stored."""
+
+    exit_code = 130
+
+
+class CeilingError(HarnessError):
+    """A ceiling of the campaign was reached; what was answered is stored."""
+
+    exit_code = 4

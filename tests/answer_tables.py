@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from harness.channels import load_channels
-from harness.responses import Prompt, Response, Responses
-from harness.similarity import Similarity
+from harness.records import Prompt, Response, Responses, Similarity
 
 MODELS = ("mother", "child", "red", "green", "blue")
 Row = Mapping[str, Sequence[str]]

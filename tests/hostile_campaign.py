@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from harness import scoring
-from harness.campaign import prepare, run
-from harness.collect.runner import World
+from harness import campaign as scoring
+from harness.campaign import run
+from harness.collect.context import World
+from harness.plan import prepare
 
 HOSTILE = (
     "<script>window.pwned = 1</script>",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.collect.endpoints.recorded import read
-from harness.collect.joining import key_of
-from harness.config import Recorded
-from harness.responses import Prompt, Response
+from harness.config.schema import Recorded
+from harness.endpoints.recorded import read
+from harness.records import Prompt, Response
+from harness.store.store import key_of
 
 
 def everything(

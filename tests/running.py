@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.collect.pool import Tally, World
+from harness.collect.context import Tally, World
 from harness.collect.runner import collect
-from harness.collect.store import Store
-from harness.config import Campaign
-from harness.loading import load_config
-from harness.prompts import draw, load_set
-from harness.responses import Prompt, Response
+from harness.config.prompts import draw, load_set
+from harness.config.schema import Campaign
+from harness.config.yaml import load_config
+from harness.records import Prompt, Response
+from harness.store.store import Store
 
 Beside = Callable[[], Coroutine[Any, Any, None]]
 KEY = "test-key-0123456789abcdef"

@@ -8,13 +8,12 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from harness.campaign import STORE, Plan, prepare
-from harness.collect.kinds import model_name
-from harness.collect.plan import jobs
-from harness.collect.runner import planned_keys
-from harness.collect.store import Store
-from harness.config import Called
-from harness.responses import Response
+from harness.config.schema import Called
+from harness.endpoints.apis import model_name
+from harness.endpoints.requests import jobs, planned_keys
+from harness.plan import STORE, Plan, prepare
+from harness.records import Response
+from harness.store.store import Store
 
 LOGPROBS = '{"content":[{"token":"a","logprob":-0.1,"top_logprobs":[{"token":"a","logprob":-0.1}]}]}'
 

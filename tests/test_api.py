@@ -13,7 +13,9 @@ from conftest import ROOT, Write
 from fault_server import FaultServer
 
 import harness
-from harness import HarnessError, load_config, run_campaign, score, write
+from harness.api import run_campaign, score, write
+from harness.config.yaml import load_config
+from harness.errors import HarnessError
 
 
 def test_few_names_and_none_is_imported_before_it_is_used() -> None:

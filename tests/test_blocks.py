@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from harness.blocks import endpoint_blocks, rewritten, without_comments
+from harness.cli.templates import endpoint_blocks, rewritten, without_comments
 from harness.errors import ConfigError
 
 CONTROLS = {"b": {"role": "control", "model": "b"}, "c": {"role": "control", "model": "c"}}

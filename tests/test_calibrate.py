@@ -12,12 +12,23 @@ import numpy as np
 import pytest
 import yaml
 
-from harness.calibrating import read_pairs
+from harness.calibrate import read_pairs
 from harness.errors import ConfigError
-from harness.inference.calibration import MOST_POINTS, Validation, calibrate, crossfit, tippett, tippett_points
+from harness.inference.calibration import (
+    MOST_POINTS,
+    Known,
+    Validation,
+    calibrate,
+    crossfit,
+    draw_trials,
+    lineage_weights,
+    pair_p,
+    pool_matrices,
+    tippett,
+    tippett_points,
+)
 from harness.inference.likelihood import LikelihoodTable
-from harness.inference.trials import Known, draw_trials, lineage_weights, pair_p, pool_matrices
-from harness.similarity import Similarity
+from harness.records import Similarity
 
 LINEAGES = 14
 HEADER = "model_a,model_b,relation,lineage_a,lineage_b\n"

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from harness.channels import load_channels
-from harness.responses import Prompt, Response, Responses
+from harness.records import Prompt, Response, Responses
 
 CHANNELS = load_channels()
 SERVED = tuple(CHANNELS)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import pytest
 
+from harness.channels.base import split_reasoning
 from harness.channels.choices import normalised
-from harness.channels.mistakes import RIGHT, final, wrong_answer
 from harness.channels.ratings import parse_ratings
-from harness.channels.reading import split_reasoning
 from harness.channels.refusals import COMPLIES, DECLINES, HEDGES, kind_of
-from harness.responses import Prompt
+from harness.channels.wrong_answers import RIGHT, final, wrong_answer
+from harness.records import Prompt
 
 SCALES = ("angry", "at ease", "proud")
 

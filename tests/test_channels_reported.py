@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from answer_tables import MODELS, ask, fires, read, table
 
-from harness.channels.identity import claims, concedes
 from harness.channels.refusals import ladder
+from harness.channels.self_report import claims, concedes
 from harness.channels.tokenizer import families, reference
-from harness.responses import Prompt, Response, Responses
+from harness.records import Prompt, Response, Responses
 
 LONG = (
     "the river had risen overnight and by seven the miller stood on his roof "

@@ -22,8 +22,8 @@ from fault_server import FaultServer
 from pydantic import TypeAdapter
 
 from harness.cli import app
-from harness.config import Endpoint
-from harness.providers import Provider
+from harness.config.providers import Provider
+from harness.config.schema import Endpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))

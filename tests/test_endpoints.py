@@ -15,16 +15,16 @@ from conftest import ROOT, Write
 from fault_server import FaultServer, Reply, Request, Step, ok, refuses, says
 from running import KEY, Run
 
-from harness.availability import check_endpoints
-from harness.campaign import collect_async, prepare
-from harness.collect.budget import CeilingError
-from harness.collect.store import Store
-from harness.collect.world import World
-from harness.config import Remote
-from harness.errors import ConfigError, EndpointError
-from harness.loading import load_config
-from harness.logprobs import decode_logprobs
-from harness.providers import providers
+from harness.campaign import collect_async
+from harness.check import check_endpoints
+from harness.collect.context import World
+from harness.config.providers import providers
+from harness.config.schema import Remote
+from harness.config.yaml import load_config
+from harness.errors import CeilingError, ConfigError, EndpointError
+from harness.plan import prepare
+from harness.store.store import Store
+from harness.token_logprobs import decode_logprobs
 
 
 def spy(seen: list[Request]) -> Step:
@@ -278,9 +278,8 @@ def test_a_filter_before_the_model_is_an_outcome(run_on: Any, fault: str) -> Non
 
 
 def test_check_notes_refusals_for_the_run(tmp_path: Path, write_campaign: Write) -> None:
-    from harness.availability import check_endpoints
-    from harness.campaign import prepare
-    from harness.checking import dry_run_rows
+    from harness.check import check_endpoints, dry_run_rows
+    from harness.plan import prepare
 
     def step(request: Request) -> Any:
         body = json.loads(request.body)
@@ -301,8 +300,8 @@ def test_check_notes_refusals_for_the_run(tmp_path: Path, write_campaign: Write)
 
 
 def test_a_dead_endpoint_is_said_by_check(write_campaign: Write) -> None:
-    from harness.availability import check_endpoints, raise_unusable
-    from harness.campaign import prepare
+    from harness.check import check_endpoints, raise_unusable
+    from harness.plan import prepare
 
     rows = check_endpoints(prepare(write_campaign("http://127.0.0.1:9/v1"), {}), {}, offline=False)
     assert [r["state"] for r in rows] == ["does not answer"] * 2

@@ -19,18 +19,17 @@ from conftest import ROOT, Write
 from running import KEY
 from stored_plans import answered
 
-from harness import scoring
-from harness.campaign import STORE, Plan, stored_plan
-from harness.collect.joining import identity
-from harness.collect.plan import Job
-from harness.collect.provenance import note_endpoint, note_run
-from harness.collect.store import Attempt, Store
-from harness.config import OpenAIChat
+from harness import campaign as scoring
+from harness.config.schema import OpenAIChat
+from harness.endpoints.local import endpoint_identity as identity
 from harness.errors import CallError, StoreError
+from harness.evidence import pack_folder, verify_folder
 from harness.inference.likelihood import shipped_text
-from harness.packing import pack_folder
+from harness.plan import STORE, Plan, stored_plan
+from harness.records import Job
 from harness.report.manifest import public_config
-from harness.verifying import verify_folder
+from harness.store.provenance import note_endpoint, note_run
+from harness.store.store import Attempt, Store
 
 MODELS = ("nova", "mother", "red", "green", "blue")
 WORDS = [

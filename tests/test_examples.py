@@ -12,9 +12,9 @@ from types import ModuleType
 
 import pytest
 
-from harness.config import Campaign, Remote
-from harness.inference.controls import Model, pool_for
-from harness.loading import load_config
+from harness.config.schema import Campaign, Remote
+from harness.config.yaml import load_config
+from harness.inference.pool import Model, pool_for
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"

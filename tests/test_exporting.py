@@ -15,13 +15,12 @@ from conftest import Write
 from recordings import everything
 from stored_plans import LOGPROBS, answered
 
-from harness.campaign import STORE, Plan, stored_plan
-from harness.collect.store import Store
-from harness.config import Recorded
+from harness.config.schema import Recorded
 from harness.errors import ConfigError
-from harness.exporting import FORMATS, export_answers
-from harness.importing import import_outputs, read_rows, yaml_blocks
-from harness.responses import Response
+from harness.plan import STORE, Plan, stored_plan
+from harness.records import Response
+from harness.store.store import Store
+from harness.transfer import FORMATS, export_answers, import_outputs, read_rows, yaml_blocks
 
 TEXTS = [
     *("=1+1", "  =HYPERLINK(1)", "'=quoted", "null", "NA", "007", "two\nlines", 'quote " and , comma', "", "  "),
@@ -46,7 +45,7 @@ def again(folder: Path, file: str) -> list[Response]:
 
 
 def kept(r: Response) -> tuple[Any, ...]:
-    from harness.logprobs import unpack
+    from harness.token_logprobs import unpack
 
     logprobs = unpack(r.logprobs) if r.logprobs else b""
     return r.endpoint, r.prompt, r.sample, r.text, r.outcome, r.reasoning, r.finish_reason, r.prompt_tokens, logprobs

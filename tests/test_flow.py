@@ -13,10 +13,11 @@ import yaml
 from fault_server import FaultServer, Request, ok, says
 from test_retry_limits import Clock
 
-from harness.collect.budget import Budget, CeilingError
-from harness.collect.pace import Pace, Slots
-from harness.collect.ratelimit import seconds, until_reset
-from harness.config import Collect
+from harness.collect.budget import Budget
+from harness.collect.throttle import Pace, Slots
+from harness.config.schema import Collect
+from harness.endpoints.client import seconds, until_reset
+from harness.errors import CeilingError
 
 NOW = 1_700_000_000.0
 
@@ -209,8 +210,8 @@ def test_a_parked_endpoint_is_told(run_on: Any) -> None:
 
 
 def test_prices_make_a_cost_in_the_dry_run(write_campaign: Any) -> None:
-    from harness.campaign import prepare
-    from harness.checking import dry_run_rows
+    from harness.check import dry_run_rows
+    from harness.plan import prepare
     from harness.report.terminal import dry_run_text
 
     endpoint = {"price": {"input": 2.0, "output": 10.0}}
@@ -223,8 +224,8 @@ def test_prices_make_a_cost_in_the_dry_run(write_campaign: Any) -> None:
 
 
 def test_a_cost_ceiling_needs_prices(write_campaign: Any) -> None:
+    from harness.config.yaml import load_config
     from harness.errors import ConfigError
-    from harness.loading import load_config
 
     path = write_campaign("http://localhost:1/v1", collect={"max_cost": 1.0})
     with pytest.raises(ConfigError, match="'good' has no `price:`"):

@@ -12,14 +12,15 @@ import yaml
 from conftest import Write
 from stored_plans import answered
 
-from harness.campaign import STORE, collect_async, merge_stores, prepare, stored_plan
-from harness.collect.foreign import foreign
-from harness.collect.joining import identity
-from harness.collect.provenance import note_endpoint, note_run
-from harness.collect.store import Store
-from harness.collect.world import World
-from harness.config import Called
+from harness.campaign import collect_async, merge_stores
+from harness.collect.context import World
+from harness.config.schema import Called
+from harness.endpoints.local import endpoint_identity as identity
 from harness.errors import StoreError
+from harness.plan import STORE, prepare, stored_plan
+from harness.store.provenance import note_endpoint, note_run
+from harness.store.store import Store
+from harness.store.validation import foreign
 
 HOSTILE = [
     "UPDATE meta SET value = 'abc' WHERE key = 'format'",

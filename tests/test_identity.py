@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.channels.samples import coverage, spectrum
-from harness.inference.controls import Model, Pool
+from harness.channels.kernels import coverage, spectrum
 from harness.inference.findings import Finding, Settings
-from harness.inference.identity import Grams, identity
-from harness.inference.two_sample import two_sample
+from harness.inference.identity import Grams, identity, two_sample
+from harness.inference.pool import Model, Pool
 from harness.inference.verdicts import decide
-from harness.responses import Prompt, Response, Responses
+from harness.records import Prompt, Response, Responses
 
 SETTINGS = Settings(alpha=0.05, min_coverage=0.9, permutations=400, bootstrap=200, seed=1)
 WORDS = ("red", "green", "blue", "black", "white")

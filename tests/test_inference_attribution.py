@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.inference.attribution import UNKNOWN, attribute, held_out_scores, prompt_centred
-from harness.inference.softmax import Softmax
+from harness.inference.attribution import UNKNOWN, Softmax, attribute, held_out_scores, prompt_centred
 
 Texts = list[list[str | None]]
 

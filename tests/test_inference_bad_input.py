@@ -11,15 +11,13 @@ from pydantic import ValidationError
 
 from harness.channels.ratings import ratings
 from harness.channels.wording import wording
-from harness.config import Campaign
-from harness.inference.controls import Model
+from harness.config.schema import Campaign
 from harness.inference.findings import ChannelEvidence, Finding, Settings
 from harness.inference.kinship import kinship
 from harness.inference.likelihood import LikelihoodTable
-from harness.inference.origin import origin
-from harness.inference.verdicts import decide
-from harness.responses import Prompt, Response, Responses
-from harness.similarity import Similarity
+from harness.inference.pool import Model
+from harness.inference.verdicts import decide, origin
+from harness.records import Prompt, Response, Responses, Similarity
 
 SETTINGS = Settings(alpha=0.05, min_coverage=0.9, permutations=200, bootstrap=100, seed=1)
 Say = Callable[[int, int], str]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.inference.copies import ENOUGH, without_copies
-from harness.similarity import Similarity
+from harness.inference.pool import ENOUGH, without_copies
+from harness.records import Similarity
 
 MODELS = ("suspect", "candidate", "red", "green")
 

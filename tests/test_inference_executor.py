@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.channels import load_channels, stage
+from harness.channels import load_channels
+from harness.channels import parallel as stage
 from harness.errors import ConfigError
-from harness.responses import Prompt, Response, Responses
+from harness.records import Prompt, Response, Responses
 
 CHANNELS = ("wording", "ratings", "verbatim")
 

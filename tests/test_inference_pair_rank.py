@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.inference.combining import combine
-from harness.inference.pair_rank import (
+from harness.inference.excess import (
     additive_residuals,
+    combine,
     controls_needed,
     excess,
     known_mean,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.channels.habits import habit_counts
-from harness.inference.controls import Model
+from harness.channels.stylometry import habit_counts
+from harness.inference.excess import max_null_p
 from harness.inference.findings import ChannelEvidence, Finding, Settings
-from harness.inference.origin import origin
-from harness.inference.pair_rank import max_null_p
+from harness.inference.pool import Model
 from harness.inference.teaching import habit_similarity, lean, teaching
-from harness.inference.verdicts import decide
-from harness.responses import Prompt, Response, Responses
+from harness.inference.verdicts import decide, origin
+from harness.records import Prompt, Response, Responses
 
 SETTINGS = Settings(0.05, 0.9, 199, 100, 0)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.channels.samples import spectrum
-from harness.inference.two_sample import halves, two_sample
+from harness.channels.kernels import spectrum
+from harness.inference.identity import halves, two_sample
 
 WORDS = ("yes", "no", "maybe so", "certainly not")
 

@@ -15,16 +15,18 @@ from conftest import Write
 from fault_server import FaultServer, refuses
 from stored_plans import answered
 
-from harness.campaign import STORE, collect_async, merge_stores, planned, prepare
-from harness.collect.adapting import Limits
-from harness.collect.joining import Shard, identity
-from harness.collect.pool import World
-from harness.collect.provenance import endpoints as endpoints_of
-from harness.collect.provenance import reused
-from harness.collect.store import Store
-from harness.config import Local, OpenAIChat
+from harness.campaign import collect_async, merge_stores
+from harness.collect.context import World
+from harness.config.schema import Local, OpenAIChat
+from harness.endpoints.local import endpoint_identity as identity
+from harness.endpoints.quirks import Limits
 from harness.errors import ConfigError, StoreError
-from harness.responses import Response
+from harness.plan import STORE, planned, prepare
+from harness.records import Response
+from harness.store.merging import Shard
+from harness.store.provenance import endpoints as endpoints_of
+from harness.store.provenance import reused
+from harness.store.store import Store
 
 
 def change(path: Path, **settings: object) -> Path:
@@ -249,7 +251,7 @@ def test_a_reuse_that_is_not_there_is_said(write_campaign: Write) -> None:
 
 
 def test_the_digest_sees_every_field() -> None:
-    from harness.collect.joining import content_digest
+    from harness.store.store import content_digest
 
     r = Response("e", "p", 0, "h", "ok", "text", logprobs=b"\x00")
     changes = [{"text": "Text"}, {"reasoning": "x"}, {"logprobs": b"\x01"}, {"seconds": 1.0}, {"prompt_tokens": 1}]

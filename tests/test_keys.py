@@ -13,10 +13,10 @@ import pytest
 from conftest import Write
 from fault_server import FaultServer, Reply, Request
 
-from harness.campaign import prepare
-from harness.checking import warnings
+from harness.check import warnings
+from harness.config.secrets import environment, read_secrets
 from harness.errors import ConfigError
-from harness.keys import environment, read_secrets
+from harness.plan import prepare
 
 SECRET = "test/key+0123456789=abcdef"
 

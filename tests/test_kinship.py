@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.inference.controls import Model, pool_for
 from harness.inference.findings import Finding, Settings, holm
 from harness.inference.kinship import TWIN, kinship
 from harness.inference.likelihood import LikelihoodTable
+from harness.inference.pool import Model, pool_for
 from harness.inference.verdicts import decide
-from harness.similarity import Similarity
+from harness.records import Similarity
 
 SETTINGS = Settings(alpha=0.05, min_coverage=0.9, permutations=200, bootstrap=200, seed=1)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.yaml import load_config, read_yaml
 from harness.errors import ConfigError
-from harness.loading import load_config, read_yaml
 
 GOOD = """\
 campaign: test

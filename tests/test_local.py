@@ -17,13 +17,12 @@ import yaml
 from conftest import ROOT, Write
 from running import Run
 
-from harness.collect.endpoints.local import serve
-from harness.collect.weights import cache_folder, fetch
-from harness.collect.wire import Wire
-from harness.config import Local, Weights
+from harness.config.schema import Local, Weights
+from harness.config.yaml import load_config
+from harness.endpoints.client import Wire
+from harness.endpoints.local import cache_folder, fetch, serve
 from harness.errors import EndpointError
-from harness.loading import load_config
-from harness.logprobs import decode_logprobs
+from harness.token_logprobs import decode_logprobs
 
 pytest.importorskip("xllamacpp", reason="kind `local` needs the extra [local]")
 
@@ -62,7 +61,7 @@ def servers_of(path: Path) -> list[int]:
             arguments = entry.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"harness.collect.endpoints.local_server" in arguments and str(path).encode() in arguments:
+        if b"harness.endpoints.local_server" in arguments and str(path).encode() in arguments:
             found.append(int(entry.parent.name))
     return [p for p in found if alive(p)]
 

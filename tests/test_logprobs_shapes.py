@@ -10,8 +10,8 @@ import numpy as np
 import payloads
 import pytest
 
-from harness.collect.parse import parse
-from harness.logprobs import Logprobs, decode_logprobs
+from harness.endpoints.replies import parse
+from harness.token_logprobs import Logprobs, decode_logprobs
 
 
 def decode(logprobs: Any, reply: dict[str, Any] | None = None) -> Logprobs | None:

@@ -14,9 +14,9 @@ from fault_server import FaultServer, Reply, Request, Step
 from payloads import chat, encode
 from test_cli import harness, one_line
 
-from harness import run_campaign
-from harness.channels.samples import spectrum
-from harness.inference.change import Change, drift, judge_changes
+from harness.api import run_campaign
+from harness.channels.kernels import spectrum
+from harness.inference.drift import Change, drift, judge_changes
 
 WORDS = ("red", "green", "blue", "black", "white")
 EVEN = (0.2, 0.2, 0.2, 0.2, 0.2)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.collect.parse import Answer, parse
+from harness.endpoints.replies import Answer, parse
 from harness.errors import CallError
-from harness.logprobs import decode_logprobs
+from harness.token_logprobs import decode_logprobs
 
 
 def read(value: Any) -> Answer:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.collect.preflight import Calls
-from harness.collect.runner import planned_keys
-from harness.collect.store import Store
-from harness.config import Campaign, OpenAIChat
-from harness.responses import Prompt
+from harness.config.schema import Campaign, OpenAIChat
+from harness.endpoints.requests import planned_keys
+from harness.records import Prompt
+from harness.store.store import Store
 
 PROMPTS = [Prompt(f"p{i}", "tiny", f"Question number {i}? " * 40, samples=100) for i in range(50)]
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import PromptUse
+from harness.config.prompts import available_presets, draw, expand, load_set, shipped_folder
+from harness.config.schema import PromptUse
 from harness.errors import ConfigError
-from harness.presets import available_presets, expand
-from harness.prompts import draw, load_set, shipped_folder
 
 FOLDER = shipped_folder()
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from terminals import Terminal
 from test_cli import command, harness
 
-from harness.collect.world import Tally
-from harness.progress import WINDOW, History, duration, errors, fact, line, speed, spent, table
+from harness.cli.progress import WINDOW, History, duration, errors, fact, line, speed, spent, table
+from harness.collect.context import Tally
 
 
 def tally(**values: object) -> Tally:

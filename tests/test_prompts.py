@@ -10,9 +10,9 @@ import pytest
 import yaml
 from conftest import CARD
 
-from harness.config import PromptUse
+from harness.config.prompts import available, draw, load_set, shipped_folder
+from harness.config.schema import PromptUse
 from harness.errors import ConfigError
-from harness.prompts import available, draw, load_set, shipped_folder
 
 CARD_TEXT = yaml.safe_dump({"card": {**CARD, "queries": 2}}, sort_keys=False)
 LINES = CARD_TEXT.count("\n")

@@ -12,12 +12,11 @@ import payloads
 from conftest import Write
 from fault_server import FaultServer, Request, says
 
-from harness.campaign import STORE, collect_async, merge_stores, prepare
-from harness.collect.lag import lag_watched
-from harness.collect.provenance import copy_notes, mixtures, runs
-from harness.collect.store import Store
-from harness.collect.world import World
-from harness.scoring import score, write
+from harness.campaign import collect_async, merge_stores, score, write
+from harness.collect.context import World, lag_watched
+from harness.plan import STORE, prepare
+from harness.store.provenance import copy_notes, mixtures, runs
+from harness.store.store import Store
 
 ATTEMPTS = "SELECT endpoint, prompt, sample, number, kind, status, wait FROM attempts ORDER BY endpoint, number"
 

@@ -12,11 +12,11 @@ from conftest import Write
 from recordings import everything
 from running import Run
 
-from harness.collect.store import Store
-from harness.config import Recorded
+from harness.config.schema import Recorded
 from harness.errors import ConfigError, HarnessError
-from harness.exporting import export_answers
-from harness.responses import Prompt, Response
+from harness.records import Prompt, Response
+from harness.store.store import Store
+from harness.transfer import export_answers
 
 ROWS = [
     {"model": m, "prompt_id": p, "prompt": f"{p}?", "output": f"{m} says {p}\u2028=1+1"}
@@ -133,12 +133,12 @@ def _two_models(folder: Path) -> list[str]:
 @pytest.fixture
 def stored(write_campaign: Write) -> Any:
     """A plan whose store holds answers with hostile text."""
-    from harness.campaign import STORE, prepare
+    from harness.plan import STORE, prepare
 
     plan = prepare(write_campaign("http://127.0.0.1:9/v1", n=2, samples=2), {})
     run = Run(write_campaign("http://127.0.0.1:9/v1", n=2, samples=2), {}, [])
     campaign, prompts = run.load()
-    from harness.collect.runner import planned_keys
+    from harness.endpoints.requests import planned_keys
 
     keys = list(planned_keys(campaign, prompts))
     texts = ["=1+1", "two\nlines", 'quote " and , comma', "\u2028\u0085 \U0001f600", "", "  ", "-3", "@x"]

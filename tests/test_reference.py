@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.config import Analysis, Campaign
-from harness.reference import reference
+from harness.config.reference import reference
+from harness.config.schema import Analysis, Campaign
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 

@@ -10,8 +10,8 @@ import yaml
 from conftest import Write
 from stored_plans import answered
 
-from harness import scoring
-from harness.campaign import STORE, Plan, stored_plan
+from harness import campaign as scoring
+from harness.plan import STORE, Plan, stored_plan
 from harness.report.manifest import costs
 
 PRICE = {"input": 2.0, "output": 4.0}

@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 
-from harness.inference.controls import Model, Pool
 from harness.inference.findings import Finding, Verdict, blank_finding
+from harness.inference.pool import Model, Pool
 from harness.report.words import error_rate, headline, innocent, sure
 
 POOL = Pool("nova", "mother", (Model("c", "control", "root"),))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.config import Campaign
-from harness.resembling import described, observed
-from harness.responses import Prompt, Response, Responses
+from harness.config.schema import Campaign
+from harness.inference.control_match import described, observed
+from harness.records import Prompt, Response, Responses
 
 
 def campaign(candidate: dict[str, Any], *controls: dict[str, Any]) -> Campaign:

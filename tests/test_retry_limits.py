@@ -10,10 +10,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from harness.collect.failures import failure
-from harness.collect.limits import Gate
-from harness.collect.ratelimit import retry_after
-from harness.collect.retry import policy
+from harness.collect.throttle import Gate, policy
+from harness.endpoints.client import retry_after
+from harness.endpoints.failures import failure
 from harness.errors import CallError
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,8 +13,8 @@ import pytest
 from fault_server import STEPS, FaultServer, Reply, Request, refuses
 from running import KEY
 
-from harness.collect.limits import Gate
-from harness.collect.world import World, pause
+from harness.collect.context import World, pause
+from harness.collect.throttle import Gate
 from harness.errors import CallError, EndpointError
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.store_scale import make, measured, steps
-from harness.campaign import STORE, stored_plan
-from harness.collect.store import Store
-from harness.responses import Responses
-from harness.scoring import read_responses
+from harness.campaign import read_responses
+from harness.plan import STORE, stored_plan
+from harness.records import Responses
+from harness.store.store import Store
 
 ANSWERS, FEW = 20_000, 2_000
 # Kept for every answer: a place and a few numbers. Its text alone takes about 400 bytes, its row more than 700.

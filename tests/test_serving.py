@@ -14,10 +14,11 @@ import yaml
 from conftest import Write
 from fault_server import FaultServer
 
-from harness.campaign import collect_async, prepare
-from harness.collect.serving import in_thread, unless
-from harness.collect.world import Tally, World
+from harness.campaign import collect_async
+from harness.collect.context import Tally, World
+from harness.endpoints.local import in_thread, unless
 from harness.errors import EndpointError
+from harness.plan import prepare
 
 
 def test_a_thread_that_hangs_holds_nobody() -> None:
@@ -54,7 +55,7 @@ def test_what_a_thread_does_comes_back() -> None:
 @pytest.fixture
 def slow_weights(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """A download that takes as long as we like: the fault is injected where the file would come from."""
-    from harness.collect import serving
+    from harness.endpoints import local as serving
 
     let_go = threading.Event()
 

@@ -11,9 +11,9 @@ from fault_server import FaultServer
 from terminals import Terminal
 from test_cli import command, harness, one_line
 
-from harness.inference.pair_rank import smallest_p
-from harness.loading import load_config
-from harness.starting import lineage_of, preset_text, presets, shipped
+from harness.cli.templates import lineage_of, preset_text, presets, shipped
+from harness.config.yaml import load_config
+from harness.inference.excess import smallest_p
 
 PASTED = "sk-or-v1-0123456789abcdef0123456789abcdef"
 OTHER = "a3f9c1d27b6e4f0c9d8e7a6b5c4d3e2f"  # no prefix that gives it away

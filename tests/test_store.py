@@ -18,10 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.collect.plan import Job
-from harness.collect.store import Store
 from harness.errors import CallError, StoreError
-from harness.responses import Prompt, Response
+from harness.records import Job, Prompt, Response
+from harness.store.store import Store
 
 ANSWER = Response("e", "p", 0, "h", "ok", "text", logprobs=b"\x00\xff", seconds=0.5)
 JOB = Job("e", "p", 0, "chat", b'{"model":"m"}', "h")
@@ -207,8 +206,8 @@ _WRITER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from harness.collect.store import Store
-from harness.responses import Response
+from harness.store.store import Store
+from harness.records import Response
 answer = Response("e", "p", 0, "h", "ok", "x" * 3000)
 with Store(Path(sys.argv[1])) as store:
     start = len(store.keys())

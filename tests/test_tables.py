@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.inference.controls import Model, Pool
-from harness.inference.detail import telling
+from harness.inference.breakdown import telling
+from harness.inference.excess import additive_residuals, excess
 from harness.inference.findings import NAN, ChannelEvidence, Finding, blank_finding
-from harness.inference.pair_rank import additive_residuals, excess
-from harness.report.columns import EVIDENCE, FILES, SUMMARY, dictionary
-from harness.report.passages import Piece, excerpt, harmless, shared_runs, window
-from harness.report.tables import cell, evidence_csv, summary_csv
-from harness.report.terminal import findings_json, plain, print_findings
-from harness.similarity import Similarity
+from harness.inference.pool import Model, Pool
+from harness.records import Similarity
+from harness.report.tables import EVIDENCE, FILES, SUMMARY, cell, dictionary, evidence_csv, summary_csv
+from harness.report.terminal import findings_json, print_findings
+from harness.report.text import Piece, excerpt, harmless, plain, shared_runs, window
 
 
 def finding() -> Finding:

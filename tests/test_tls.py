@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from harness.collect.wire import Reply, Wire
+from harness.endpoints.client import Reply, Wire
 from harness.errors import CallError
 
 KEY = "tls-key-0123456789abcdef"

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.comparing import by_prompt, similarity
-from harness.channels.reading import first_answer, words
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.channels.base import by_prompt, first_answer, similarity, words
+from harness.records import Responses, Similarity
 
 PER_PROMPT = True  # each prompt is treated by itself, so prompts may be spread over processes
 

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 
 from harness.errors import ConfigError, meant
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.records import Responses, Similarity
 
 Channel = Callable[[Responses], Similarity | None]
 

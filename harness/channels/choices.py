@@ -15,10 +15,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.comparing import by_prompt, similarity
-from harness.channels.reading import all_answers, words
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.channels.base import all_answers, by_prompt, cosines, similarity, words
+from harness.records import Responses, Similarity
 
 Floats = NDArray[np.float64]
 
@@ -91,3 +89,20 @@ def overlap(table: Floats) -> Floats:
         mixed = plogp((table[a] + table) / 2)
         out[a] = 1.0 - ((own[a] + own) / 2 - mixed)
     return out
+
+
+def continuations(responses: Responses) -> Similarity | None:
+    """Nei similarity of the distributions of first characters and first words, (p, m, m) in [0, 1]."""
+    prompts = responses.where("continuations")
+    values, usable = by_prompt(responses, prompts, lambda p, m: chosen(responses, p, m), nei)
+    return similarity(responses, prompts, values, usable, channel="continuations", unit="Nei", sees="weights")
+
+
+def first_word(answer: str) -> list[str]:
+    """View: the first word, as one allele."""
+    return answer.split(" ")[:1]
+
+
+def nei(samples: Sequence[Sequence[str]]) -> Floats:
+    """Sum of p q over the root of the sums of p squared and q squared, (k, k); mean of two kinds of allele."""
+    return (cosines(frequencies(samples, start_chars)) + cosines(frequencies(samples, first_word))) / 2

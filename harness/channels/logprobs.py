@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.reading import coverage
-from harness.logprobs import Logprobs, decode_logprobs
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.channels.base import coverage
+from harness.records import Responses, Similarity
+from harness.token_logprobs import Logprobs, decode_logprobs
 
 Floats = NDArray[np.float64]
 

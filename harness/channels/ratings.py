@@ -14,10 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.comparing import similarity
-from harness.channels.reading import split_reasoning
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.channels.base import similarity, split_reasoning
+from harness.records import Responses, Similarity
 
 Floats = NDArray[np.float64]
 

@@ -15,12 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.comparing import by_prompt, similarity
-from harness.channels.observed import Observation
-from harness.channels.reading import split_reasoning
+from harness.channels.base import by_prompt, similarity, split_reasoning
 from harness.channels.wording import prompt_similarity
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.records import Observation, Responses, Similarity
 
 Floats = NDArray[np.float64]
 

@@ -15,11 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array
 
-from harness.channels.comparing import similarity
-from harness.channels.habit_features import Kind, bigrams, edges, layout, overused, read_tokens, templates
-from harness.channels.reading import answers
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.channels.base import answers, similarity
+from harness.channels.stylometry import Kind, bigrams, edges, layout, overused, read_tokens, templates
+from harness.records import Responses, Similarity
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

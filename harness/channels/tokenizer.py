@@ -16,10 +16,8 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.comparing import similarity
-from harness.channels.observed import Observation
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.channels.base import similarity
+from harness.records import Observation, Responses, Similarity
 
 Floats = NDArray[np.float64]
 

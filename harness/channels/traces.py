@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import re
 
-from harness.channels.comparing import similarity
-from harness.channels.habit_features import edges, layout, marks, templates
-from harness.channels.reading import split_reasoning
+from harness.channels.base import similarity, split_reasoning
 from harness.channels.style import habits
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.channels.stylometry import edges, layout, marks, templates
+from harness.records import Responses, Similarity
 
 _CHECKS = re.compile(
     r"\b(?:wait|hmm+|actually|alternatively|let me (?:re)?(?:check|verify|think|see|consider)|double[- ]check|hold on"

@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from harness.channels.comparing import by_prompt, similarity
-from harness.channels.reading import first_answer, words
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.channels.base import by_prompt, first_answer, similarity, words
+from harness.records import Responses, Similarity
 
 PER_PROMPT = True  # see `harness.channels.stage`
 SHINGLE = 16  # words; unrelated answers share runs of up to about ten, mostly the question's own words

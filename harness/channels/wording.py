@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from harness.channels.reading import answers, coverage, words
-from harness.responses import Responses
-from harness.similarity import Similarity
+from harness.channels.base import answers, coverage, words
+from harness.records import Responses, Similarity
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

@@ -54,7 +54,7 @@ def main() -> None:
             raise SystemExit(0) from None
         raise
     except HarnessError as e:
-        from harness.report.terminal import plain
+        from harness.report.text import plain
 
         print(f"error: {plain(e.message)}", file=sys.stderr)  # noqa: T201
         if e.hint:

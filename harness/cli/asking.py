@@ -13,16 +13,11 @@ import typer
 import yaml
 from pydantic import ValidationError
 
-from harness.blocks import endpoint_blocks
 from harness.cli.options import tell
-from harness.config import OpenAIChat
-from harness.errors import ConfigError
-from harness.keys import looks_like_key, may_be_variable
-from harness.loading import read_text
-from harness.providers import providers
-from harness.starting import (
+from harness.cli.templates import (
     DEMO,
     RECORDED,
+    endpoint_blocks,
     lineage_of,
     parties,
     preset,
@@ -31,6 +26,11 @@ from harness.starting import (
     recorded_text,
     shipped,
 )
+from harness.config.providers import providers
+from harness.config.schema import OpenAIChat
+from harness.config.secrets import looks_like_key, may_be_variable
+from harness.config.yaml import read_text
+from harness.errors import ConfigError
 
 Check = Callable[[str], str]
 _PLACEHOLDER = "api.example.com"
@@ -168,7 +168,7 @@ def _variable(environ: Mapping[str, str], usual: str | None) -> str | None:
 
 def _recorded(folder: Path) -> str:
     """A config on a file of answers, which must have the columns that `recorded` endpoints read."""
-    from harness.importing import models_in, yaml_blocks
+    from harness.transfer import models_in, yaml_blocks
 
     found: dict[str, int] = {}
 

@@ -14,7 +14,8 @@ from harness.cli.options import DEFAULT, Config, Json, Limit, Quiet, show, tell
 from harness.errors import EndpointError
 
 if TYPE_CHECKING:
-    from harness.campaign import Plan
+    from harness.plan import Plan
+
 
 app = typer.Typer()
 
@@ -26,10 +27,9 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check config, prompts and keys, and find out with a call or two what each endpoint can do."""
-    from harness.availability import check_endpoints, raise_unusable, table
-    from harness.campaign import prepare
-    from harness.checking import warnings
-    from harness.config import Remote
+    from harness.check import check_endpoints, raise_unusable, table, warnings
+    from harness.config.schema import Remote
+    from harness.plan import prepare
 
     plan = prepare(config, os.environ)
     called = sum(isinstance(e, Remote) for e in plan.campaign.endpoints)
@@ -58,19 +58,19 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
-    from harness.campaign import anything_stored, prepare
-    from harness.collect.joining import Shard
+    from harness.plan import anything_stored, prepare
     from harness.report import terminal
+    from harness.store.merging import Shard
 
     plan = prepare(config, os.environ, limit)
     part = None if shard is None else Shard.parse(shard)
     if dry_run:
-        from harness.checking import dry_run_rows
+        from harness.check import dry_run_rows
 
         rows = dry_run_rows(plan)
         show(json.dumps(rows, indent=2) if as_json else terminal.dry_run_text(rows))
         return
-    from harness.running import run_with_progress
+    from harness.cli.progress import run_with_progress
 
     failed = run_with_progress(plan, os.environ, f"resume: harness run {config}", quiet=quiet, shard=part)
     if failed and not anything_stored(plan):
@@ -87,13 +87,13 @@ def run(
 @app.command(epilog="Example: harness score config.yaml --json")
 def score(config: Config = DEFAULT, as_json: Json = False, quiet: Quiet = False) -> None:
     """Compare and decide again from the stored answers; nobody is asked, and only config and store are needed."""
-    from harness.campaign import stored_plan
+    from harness.plan import stored_plan
 
     _finish(stored_plan(config), as_json, quiet=quiet)
 
 
 def _finish(plan: Plan, as_json: bool, *, quiet: bool = False) -> None:
-    from harness import scoring
+    from harness import campaign as scoring
     from harness.report import terminal
 
     scores = scoring.score(plan)
@@ -117,9 +117,9 @@ def calibrate(
     channel: Annotated[str, typer.Option(help="Channel whose similarity becomes a likelihood ratio.")] = "wording",
 ) -> None:
     """Fit likelihood ratios on stored answers of models of known relation, and say how well they do."""
-    from harness import calibrating
-    from harness.campaign import stored_plan
-    from harness.scoring import calibrate_campaign
+    from harness import calibrate as calibrating
+    from harness.campaign import calibrate_campaign
+    from harness.plan import stored_plan
 
     plan = stored_plan(config)
     written, checks = calibrate_campaign(plan, pairs, channel, out)

@@ -12,13 +12,14 @@ import typer
 from harness.cli.options import tell
 
 if TYPE_CHECKING:
-    from harness.config import Campaign
+    from harness.config.schema import Campaign
+
 
 app = typer.Typer()
 
 
 def _names() -> list[str]:
-    from harness.starting import presets
+    from harness.cli.templates import presets
 
     return list(presets())
 
@@ -40,7 +41,7 @@ def init(
 
     The demo asks small models that run on this machine, no key needed.
     """
-    from harness.starting import DEMO, ignore_results, preset_text, refuse_target, write_config
+    from harness.cli.templates import DEMO, ignore_results, preset_text, refuse_target, write_config
 
     target = folder / "config.yaml"
     refuse_target(target, force=force)
@@ -66,8 +67,8 @@ def _asked(folder: Path, seed: int) -> str:
 
 def _next(target: Path, text: str, campaign: Campaign) -> None:
     """What is missing, and the next command."""
-    from harness.config import Local
-    from harness.starting import variables
+    from harness.cli.templates import variables
+    from harness.config.schema import Local
 
     controls = len({e.lineage for e in campaign.endpoints if e.role == "control"})
     tell(f"{len(campaign.endpoints)} endpoints, {controls} control lineages")

@@ -25,8 +25,8 @@ def export(
     logprobs: Annotated[bool, typer.Option("--logprobs", help="Add the logprobs, as JSON text.")] = False,
 ) -> None:
     """Write the stored answers as a table that a `recorded` endpoint, or anything else, can read."""
-    from harness.campaign import stored_plan
-    from harness.exporting import export_answers
+    from harness.plan import stored_plan
+    from harness.transfer import export_answers
 
     count = export_answers(stored_plan(config), fmt, out, sys.stdout.buffer, logprobs=logprobs)
     tell(f"{count} answers{f' -> {out}' if out else ''}")
@@ -49,7 +49,7 @@ def import_(
     reasoning_column: Annotated[str | None, _column("reasoning")] = None,
 ) -> None:
     """Turn recorded outputs into a file that `recorded` endpoints read, and print the YAML of each model in it."""
-    from harness.importing import import_outputs, yaml_blocks
+    from harness.transfer import import_outputs, yaml_blocks
 
     given = {
         "model": model_column, "prompt_id": prompt_id_column, "prompt": prompt_column, "output": output_column,
@@ -68,7 +68,8 @@ def merge(
     limit: Limit = None,
 ) -> None:
     """Join the stores of shards into the campaign's own; a key with two different answers is refused."""
-    from harness.campaign import merge_stores, prepare
+    from harness.campaign import merge_stores
+    from harness.plan import prepare
 
     for path, count in merge_stores(prepare(config, os.environ, limit), stores).items():
         tell(f"{count} answers from {path}")
@@ -78,7 +79,7 @@ def merge(
 @app.command(epilog="Example: harness verify results/nova")
 def verify(folder: Annotated[Path, typer.Argument(help="A campaign's results.")], as_json: Json = False) -> None:
     """Recompute every hash of manifest.json and name what differs; exit code 2 if anything does."""
-    from harness.verifying import verify_folder
+    from harness.evidence import verify_folder
 
     found = verify_folder(folder)
     if as_json:
@@ -98,7 +99,7 @@ def pack(
     out: Annotated[Path, typer.Option(help="Zip file to write.")],
 ) -> None:
     """Put answers, config and results into one file with which anybody can score again, offline and without keys."""
-    from harness.packing import pack_folder
+    from harness.evidence import pack_folder
 
     for name in pack_folder(folder, out):
         tell(name)

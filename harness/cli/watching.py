@@ -13,7 +13,8 @@ import typer
 from harness.cli.options import DEFAULT, Config, Json, Limit, Quiet, show, tell
 
 if TYPE_CHECKING:
-    from harness.inference.change import Change
+    from harness.inference.drift import Change
+
 
 app = typer.Typer()
 DIFFERS, CANNOT_TELL = 10, 11
@@ -37,8 +38,8 @@ def monitor(
 
     One line an endpoint. Exit code 0: cannot be told from the baseline; 10: differs; 11: cannot tell.
     """
-    from harness.monitoring import carry_over, judge, watch
-    from harness.running import run_with_progress
+    from harness.cli.progress import run_with_progress
+    from harness.monitor import carry_over, judge, watch
 
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     watched = watch(config, against, endpoint or [], stamp, limit)
@@ -55,7 +56,7 @@ def monitor(
 
 
 def _line(change: Change) -> str:
-    from harness.report.terminal import plain
+    from harness.report.text import plain
 
     numbers = f"p = {change.p_value:.2g}, alpha {change.alpha:g}" if change.p_value == change.p_value else "no p-value"
     tests = "; ".join(

@@ -6,17 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from harness.config import Called, Collect, Price, Remote
-from harness.errors import HarnessError
-from harness.responses import Response
-
-CHARACTERS_PER_TOKEN = 4  # a rule of thumb for English; where a server counts, its count is used
-
-
-class CeilingError(HarnessError):
-    """A ceiling of the campaign was reached; what was answered is stored."""
-
-    exit_code = 4
+from harness.config.schema import Called, Collect, Price, Remote
+from harness.records import CHARACTERS_PER_TOKEN, Response
 
 
 @dataclass

@@ -6,24 +6,23 @@ import asyncio
 import contextlib
 import functools
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-from harness.collect.adapting import Limits
-from harness.collect.budget import Budget, CeilingError
-from harness.collect.kinds import model_name, provider_of
-from harness.collect.limits import Gate
-from harness.collect.plan import UNKNOWN, Key, jobs
-from harness.collect.pool import Pool
+from harness.collect.budget import Budget
+from harness.collect.context import Tally, World, pause
 from harness.collect.preflight import Calls, preflight, recall
-from harness.collect.provenance import spent
-from harness.collect.serving import addresses, unless
-from harness.collect.store import Store
-from harness.collect.wire import Wire
-from harness.collect.world import Tally, World, pause
-from harness.config import Called, Campaign, Collect
-from harness.errors import CallError, EndpointError
-from harness.keys import key_of
-from harness.responses import Prompt
+from harness.collect.throttle import Gate
+from harness.collect.worker import Pool
+from harness.config.schema import Called, Campaign, Collect
+from harness.config.secrets import key_of
+from harness.endpoints.apis import model_name
+from harness.endpoints.client import open_wire
+from harness.endpoints.local import addresses, unless
+from harness.endpoints.requests import planned_keys
+from harness.errors import CallError, CeilingError, EndpointError
+from harness.records import Key, Prompt
+from harness.store.provenance import spent
+from harness.store.store import Store
 
 __all__ = ["Tally", "World", "collect", "model_name", "open_wire", "planned_keys"]
 
@@ -188,29 +187,3 @@ def _deadline(settings: Collect, world: World, budget: Budget) -> Iterator[None]
     finally:
         if timer:
             timer.cancel()
-
-
-def planned_keys(
-    campaign: Campaign, prompts: Sequence[Prompt], learned: Mapping[str, Limits] | None = None
-) -> Iterator[Key]:
-    """Keys of all calls of a campaign, as far as it is known by endpoint name what is refused."""
-    called = [e for e in campaign.endpoints if isinstance(e, Called)]
-    known = learned or {}
-    return (j.key for e in called for j in jobs(e, prompts, model_name(e), known.get(e.name, UNKNOWN)))
-
-
-@contextlib.asynccontextmanager
-async def open_wire(endpoint: Called, address: str, settings: Collect, world: World) -> AsyncIterator[Wire]:
-    """The connection to one endpoint, with its key where its provider wants it."""
-    wire = Wire(
-        address,
-        key_of(endpoint, world.environ),
-        timeout=settings.call_timeout,
-        max_bytes=int(settings.max_body_mb * 1e6),
-        connections=endpoint.concurrency,
-        key_header=provider_of(endpoint).key_header,
-    )
-    try:
-        yield wire
-    finally:
-        await wire.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.inference.controls import Pool
+from harness.inference.pool import Pool
 
 Verdict = Literal[
     "SAME-LIKE",

@@ -12,11 +12,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.inference.controls import Model, pool_for
-from harness.inference.findings import ChannelEvidence, Finding, Settings, Verdict, blank_finding
-from harness.inference.origin import origin
-from harness.inference.pair_rank import additive_residuals, controls_needed, max_null_p, row_p, smallest_p
-from harness.similarity import Similarity
+from harness.inference.excess import additive_residuals, max_null_p, row_p, smallest_p
+from harness.inference.findings import ChannelEvidence, Finding, Settings, blank_finding
+from harness.inference.pool import Model, pool_for
+from harness.records import Similarity
 
 Floats = NDArray[np.float64]
 ROUNDS = 200  # bootstrap rounds; each is a profile of the whole pool
@@ -122,32 +121,3 @@ def _interval(counts: NDArray[np.floating], seed: int) -> tuple[float, float]:
     leans = [lean(habit_similarity(np.tensordot(w.astype(np.float32), counts, 1)[None]))[0, 1] for w in draws]
     low, high = np.nanquantile(leans, [0.025, 0.975])
     return float(low), float(high)
-
-
-def judge_teaching(f: Finding, alpha: float) -> tuple[Verdict, str]:
-    """Verdict and sentence of a teaching finding whose p-value has been adjusted."""
-    k = len(f.control_lineages)
-    if f.p_floor > alpha:
-        return "INCONCLUSIVE", (
-            f"Cannot tell: with {k} control lineages the smallest honest p is {f.p_floor:.2g}; a verdict at {alpha:g} "
-            f"takes {controls_needed(alpha)}."
-        )
-    verdict = origin(f.p_adjusted, f.evidence[1:], alpha)
-    shared = f"{f.suspect} shares habits of wording with {f.candidate} beyond chance (p = {f.p_value:.2g})"
-    if f.p_adjusted > alpha:
-        return "INCONCLUSIVE", (
-            f"No sign that {f.suspect} was trained on outputs of {f.candidate} (p = {f.p_value:.2g}, {k} control "
-            "lineages); most teaching leaves none, so this speaks neither for nor against it."
-        )
-    spoken = ", ".join(e.channel for e in f.evidence[1:])
-    if verdict == "KIN-LIKE":
-        return verdict, f"{shared}, and {spoken} sees shared weights: kinship explains it without teaching."
-    if verdict == "TAUGHT-LIKE":
-        return verdict, (
-            f"{shared}, and {spoken} sees no shared weights: like a model trained on its outputs, on a shared "
-            f"teacher's, or on the same public data. Of unrelated pairs at most {alpha:.0%} would be called so."
-        )
-    return "KIN-OR-TAUGHT", (
-        f"{shared}: so do kin, pupils, pupils of one teacher, and models of shared data; no channel that sees weights "
-        "tells which."
-    )

@@ -5,9 +5,58 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.inference.findings import GAPS, Finding, Settings, Verdict, holm
-from harness.inference.pair_rank import controls_needed
-from harness.inference.teaching import judge_teaching
+from harness.inference.excess import controls_needed
+from harness.inference.findings import GAPS, ChannelEvidence, Finding, Settings, Verdict, holm
+
+SILENT = 0.5
+"""p at or above which a channel that sees weights counts as silent. Measured on 86 models with EQ-Bench ratings
+(`python -m benchmarks.lineage`, stage origin): see benchmarks/README.md for how often close kin are that silent."""
+
+
+def origin(text_p: float, evidence: Sequence[ChannelEvidence], alpha: float) -> Verdict:
+    """Verdict on a suspect whose text was compared with the candidate's.
+
+    Parameters
+    ----------
+    text_p : p-value of what the text says, NaN without.
+    evidence : of all channels; those that see "weights" are looked at, with ``alpha`` shared among them (Bonferroni:
+        they are dependent).
+    """
+    weights = [e.p for e in evidence if e.sees == "weights" and e.p == e.p]
+    if weights and min(weights) * len(weights) <= alpha:
+        return "KIN-LIKE"
+    if not text_p <= alpha:
+        return "INCONCLUSIVE"
+    return "TAUGHT-LIKE" if weights and min(weights) >= SILENT else "KIN-OR-TAUGHT"
+
+
+def judge_teaching(f: Finding, alpha: float) -> tuple[Verdict, str]:
+    """Verdict and sentence of a teaching finding whose p-value has been adjusted."""
+    k = len(f.control_lineages)
+    if f.p_floor > alpha:
+        return "INCONCLUSIVE", (
+            f"Cannot tell: with {k} control lineages the smallest honest p is {f.p_floor:.2g}; a verdict at {alpha:g} "
+            f"takes {controls_needed(alpha)}."
+        )
+    verdict = origin(f.p_adjusted, f.evidence[1:], alpha)
+    shared = f"{f.suspect} shares habits of wording with {f.candidate} beyond chance (p = {f.p_value:.2g})"
+    if f.p_adjusted > alpha:
+        return "INCONCLUSIVE", (
+            f"No sign that {f.suspect} was trained on outputs of {f.candidate} (p = {f.p_value:.2g}, {k} control "
+            "lineages); most teaching leaves none, so this speaks neither for nor against it."
+        )
+    spoken = ", ".join(e.channel for e in f.evidence[1:])
+    if verdict == "KIN-LIKE":
+        return verdict, f"{shared}, and {spoken} sees shared weights: kinship explains it without teaching."
+    if verdict == "TAUGHT-LIKE":
+        return verdict, (
+            f"{shared}, and {spoken} sees no shared weights: like a model trained on its outputs, on a shared "
+            f"teacher's, or on the same public data. Of unrelated pairs at most {alpha:.0%} would be called so."
+        )
+    return "KIN-OR-TAUGHT", (
+        f"{shared}: so do kin, pupils, pupils of one teacher, and models of shared data; no channel that sees weights "
+        "tells which."
+    )
 
 
 def decide(findings: Sequence[Finding], settings: Settings) -> list[Finding]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
-from harness.inference.detail import Detail, Overview
+from harness.inference.breakdown import Detail, Overview
 from harness.inference.findings import Finding
 from harness.inference.likelihood import ScoreLine
 

@@ -5,26 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from harness.collect.budget import cost_of
-from harness.collect.joining import content_digest
-from harness.collect.opening import for_reading
-from harness.collect.provenance import notes_digest, reused, runs, spent
-from harness.collect.schema import FORMAT
-from harness.collect.store import Store
-from harness.config import Campaign, Remote
-from harness.prompts import content_hash
-from harness.versions import packages
+from harness.config.prompts import content_hash
+from harness.config.schema import Campaign, Remote
+from harness.config.secrets import _public
+from harness.store.provenance import endpoint_summary, notes_digest, packages, reused, runs, spent
+from harness.store.store import FORMAT, Store, content_digest
 
 CALIBRATION = "calibration-used.json"
-_LONGEST, _NAMED = 200, 50  # characters of a name, and names, that are listed of what an endpoint said of itself
-_SECRET_NAME = re.compile(r"(x-)?(api[-_]?)?(key|token|secret|password)|(proxy-)?authorization", re.IGNORECASE)
-_IN_URL = re.compile(r"(://)[^/\s@]+(@)|([?&][^=&\s]*(?:key|token|secret|sig|password)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 
 
 def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path) -> dict[str, Any]:
@@ -84,62 +77,6 @@ def public_config(campaign: Campaign) -> dict[str, object]:
     """The config as others may see it: names of variables stay, whatever looks like a key itself goes."""
     public: dict[str, object] = _public(campaign.model_dump(mode="json"))
     return public
-
-
-def _public(value: Any, name: str = "") -> Any:
-    if isinstance(value, dict):
-        return {k: _public(v, str(k)) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_public(v, name) for v in value]
-    if not isinstance(value, str):
-        return value
-    return "[key]" if _SECRET_NAME.fullmatch(name) else _IN_URL.sub(lambda m: f"{m[1] or m[3]}[key]{m[2] or ''}", value)
-
-
-def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, object]]]:
-    """Per endpoint: models asked and answered, fingerprints, outcomes, tokens, times; and failures still open."""
-    db = for_reading(path)
-    out: dict[str, dict[str, object]] = {}
-    said = ("model_asked", "model_answered", "system_fingerprint", "provider")
-    columns = ", ".join(f"substr({c}, 1, {_LONGEST})" for c in said)  # a server may say anything, at any length
-    query = f"SELECT DISTINCT endpoint, {columns} FROM responses"  # noqa: S608
-    for endpoint, *found in db.execute(query):
-        entry = out.setdefault(endpoint, {k: set() for k in ("asked", "answered", "fingerprints", "providers")})
-        for names, value in zip(entry.values(), found, strict=True):
-            if value:
-                names.add(value)  # type: ignore[attr-defined]
-    for endpoint, entry in out.items():
-        for key, names in entry.items():
-            entry[key] = _first(names)  # type: ignore[arg-type]
-        row = db.execute(
-            "SELECT COUNT(*), SUM(prompt_tokens), SUM(completion_tokens), SUM(attempts), MIN(received_at), "
-            "MAX(received_at) FROM responses WHERE endpoint = ?",
-            (endpoint,),
-        ).fetchone()
-        entry |= dict(
-            zip(
-                ("answers", "prompt_tokens", "completion_tokens", "attempts", "first", "last"),
-                row,
-                strict=True,
-            )
-        )
-        counts = db.execute(
-            "SELECT outcome, COUNT(*) FROM responses WHERE endpoint = ? GROUP BY 1 ORDER BY 1", (endpoint,)
-        )
-        entry["outcomes"] = dict(counts)
-        # Servers take the parameter and leave it out of the answer: what was asked for and what came are two things.
-        asked = "SELECT COUNT(*), COUNT(r.logprobs) FROM responses r JOIN requests q ON q.hash = r.request_hash "
-        found = db.execute(f"{asked} WHERE r.endpoint = ? AND instr(q.body, ?)", (endpoint, b'"logprobs":'))
-        entry["logprobs"] = dict(zip(("asked", "came"), found.fetchone(), strict=True))
-    db.close()
-    with Store(path, readonly=True) as store:
-        failures = [{"endpoint": e, "kind": k, "calls": n} for e, k, n in store.failures()]
-    return dict(sorted(out.items())), failures
-
-
-def _first(names: set[str]) -> list[str]:
-    more = [f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else []
-    return sorted(names)[:_NAMED] + more
 
 
 def costs(campaign: Campaign, path: Path) -> dict[str, object]:

@@ -5,25 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.inference.findings import ChannelEvidence, Finding
+from harness.report.text import plain
 
 if TYPE_CHECKING:
     from harness.inference.attribution import Attribution
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
 NARROW = 80  # columns of a terminal
-
-
-def plain(text: str) -> str:
-    """``text`` without control characters, escape sequences or marks that turn the writing direction."""
-    return _CONTROL.sub("�", text)
 
 
 def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
 from numpy.typing import NDArray
 
-from harness.collect.weights import cache_folder, fetch
-from harness.config import Weights
+from harness.config.schema import Weights
+from harness.endpoints.local import cache_folder, fetch
 
 Floats = NDArray[np.float32]
 HERE = Path(__file__).resolve().parent

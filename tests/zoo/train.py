@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from harness.channels.reading import answers
-from harness.collect.weights import cache_folder, fetch
+from harness.channels.base import answers
+from harness.endpoints.local import cache_folder, fetch
 from tests.zoo.build import BLOCKS, HERE, PARENT, Relative, build, make
 
 Floats = NDArray[np.float32]

@@ -1,0 +1,169 @@
+"""`harness calibrate`: a campaign's answers and a CSV of pairs of known relation -> a calibration file.
+
+The CSV has a row a pair: ``model_a, model_b, relation, lineage_a, lineage_b`` and, if models of several lineages may be
+related after all, ``family_a, family_b``: families are what fit and test never share (default: the lineage). Relation
+is ``kin`` (same weights, parent and child, siblings), ``unrelated`` (shares no weights) or anything else: left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.channels import load_channels
+from harness.channels.parallel import compare
+from harness.config.yaml import read_text
+from harness.errors import ConfigError
+from harness.inference.calibration import Known, Validation, calibrate, channel_of, tippett, tippett_points
+from harness.inference.likelihood import LikelihoodTable
+from harness.records import Responses, Similarity
+
+COLUMNS = ("model_a", "model_b", "relation", "lineage_a", "lineage_b")
+KIN, UNRELATED = "kin", "unrelated"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A CSV of pairs: what is known of the models, and which pairs are kin and which unrelated, int (q, 2)."""
+
+    known: Known
+    kin: NDArray[np.int64]
+    unrelated: NDArray[np.int64]
+
+
+def read_pairs(path: Path, models: Sequence[str]) -> Pairs:
+    """Read pairs of ``models``; rows that name others are an error, with file and line."""
+    text = read_text(path)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    missing = [c for c in COLUMNS if not rows or c not in rows[0]]
+    if missing:
+        raise ConfigError(f"{path}:1: no column {', '.join(missing)}", f"the columns are {', '.join(COLUMNS)}")
+    at = {m: i for i, m in enumerate(models)}
+    lineage: dict[str, str] = {}
+    family: dict[str, str] = {}
+    apart = np.zeros((len(models), len(models)), dtype=bool)
+    chosen: dict[str, list[tuple[int, int]]] = {KIN: [], UNRELATED: []}
+    for line, row in enumerate(rows, start=2):
+        for side in ("a", "b"):
+            _note_model(path, line, row, side, at, lineage, family)
+        pair = at[row["model_a"]], at[row["model_b"]]
+        if pair[0] == pair[1]:
+            raise ConfigError(f"{path}:{line}: {row['model_a']!r} is paired with itself", "remove the row")
+        if row["relation"] in chosen:
+            chosen[row["relation"]].append(pair)
+        if row["relation"] == UNRELATED:
+            apart[pair] = apart[pair[::-1]] = True
+    known = Known(
+        tuple(models),
+        np.array([lineage.get(m, m) for m in models]),
+        np.array([family.get(m, lineage.get(m, m)) for m in models]),
+        apart,
+    )
+    kin, unrelated = (np.array(chosen[r], dtype=np.int64).reshape(-1, 2) for r in (KIN, UNRELATED))
+    return Pairs(known, kin, unrelated)
+
+
+def _note_model(
+    path: Path, line: int, row: Mapping[str, str], side: str, at: Mapping[str, int], lineage: dict[str, str],
+    family: dict[str, str],
+) -> None:  # fmt: skip
+    name, root = row[f"model_{side}"], (row[f"lineage_{side}"] or "").strip()
+    if name not in at:
+        raise ConfigError(
+            f"{path}:{line}: {name!r} is no endpoint of the campaign", f"it has {', '.join(list(at)[:8])}"
+        )
+    if not root:
+        raise ConfigError(f"{path}:{line}: {name!r} has no lineage", f"fill in lineage_{side}")
+    if lineage.setdefault(name, root) != root:
+        raise ConfigError(f"{path}:{line}: {name!r} is of lineage {lineage[name]!r} and {root!r}", "make them agree")
+    family.setdefault(name, (row.get(f"family_{side}") or "").strip() or root)
+
+
+def best_described(checks: Sequence[Validation]) -> Validation:
+    """The check that stands for the rest: 16 controls and 100 prompts, or the nearest below."""
+    fitting = [c for c in checks if c.controls <= 16 and c.prompts <= 100] or list(checks)
+    if not fitting:
+        raise ConfigError(
+            "the calibration cannot be validated: fit and test would share families",
+            "add kin pairs of at least two other families",
+        )
+    return max(fitting, key=lambda c: (c.controls, c.prompts))
+
+
+def tippett_csv(check: Validation) -> str:
+    """Tippett plot as a table: threshold, share of kin and of unrelated pairs at or above it."""
+    rows = zip(*tippett(check.log10_lr, check.kin), strict=True)
+    return "log10_lr,kin,unrelated\n" + "".join(f"{t:.4f},{a:.4f},{b:.4f}\n" for t, a, b in rows)
+
+
+def tippett_svg(check: Validation) -> str:
+    """Tippett plot as SVG: for each log10 LR, the share of kin and of unrelated pairs that reach it."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    at, kin, unrelated = tippett(check.log10_lr, check.kin)
+    with mpl.rc_context({"svg.hashsalt": "tippett", "svg.fonttype": "none"}):
+        figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+        axes.step(at, kin, where="pre", color="#0072B2", label="kin")
+        axes.step(at, unrelated, where="pre", color="#D55E00", linestyle="--", label="unrelated")
+        axes.axvline(0.0, color="0.6", linewidth=0.8)
+        axes.set(xlabel="log10 likelihood ratio", ylabel="share of pairs at or above", ylim=(0, 1.02))
+        axes.set_title(
+            f"Tippett plot, families held out: {check.controls} controls, {check.prompts} prompts, "
+            f"Cllr {check.cllr:.2f}", fontsize=10,
+        )  # fmt: skip
+        axes.legend(frameon=False)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+        plt.close(figure)
+    return out.getvalue()
+
+
+def summary_text(checks: Sequence[Validation], alpha: float) -> str:
+    """What `harness calibrate` prints: one line for each number of controls and prompts."""
+    lines = [
+        f"{'controls':>8} {'prompts':>7} {'Cllr':>6} {'[95 %]':>14} {'Cllr_min':>8} {'false alarms':>22} {'power':>6}"
+    ]
+    for c in checks:
+        alarms = f"{c.false_alarms:.3f} [{c.false_alarms_low:.3f}, {c.false_alarms_high:.3f}]"
+        lines.append(
+            f"{c.controls:8} {c.prompts:7} {c.cllr:6.3f} [{c.cllr_low:5.3f}, {c.cllr_high:5.3f}] {c.cllr_min:8.3f} "
+            f"{alarms:>22} {c.power:6.2f}"
+        )
+    lines.append(f"false alarms and power: share of unrelated and of kin pairs with p <= {alpha:g}, one candidate")
+    return "\n".join(lines)
+
+
+def fit_table(
+    similarity: Similarity, pairs: Pairs, source: str, alpha: float, seed: int
+) -> tuple[LikelihoodTable, list[Validation]]:
+    """Fit, check, and let the table say on what it was fitted and how well it did: figures and names, nobody's text."""
+    fitted, checks = calibrate(similarity, pairs.known, pairs.kin, pairs.unrelated, alpha, seed)
+    about: dict[str, object] = {
+        "source": source,
+        "fitted_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "models": len(pairs.known.models),
+        "lineages": len(set(pairs.known.lineage.tolist())),
+        "families": len(set(pairs.known.family.tolist())),
+        "seed": seed,
+    }
+    about |= dict(fitted.about) | {"tippett": tippett_points(best_described(checks))}
+    return replace(fitted, about=about), checks
+
+
+def calibrate_table(
+    table: Responses, pairs_file: Path, channel: str, alpha: float, seed: int, executor: str, source: str
+) -> tuple[LikelihoodTable, list[Validation]]:
+    """Fit and check on a table of answers."""
+    pairs = read_pairs(pairs_file, table.models)
+    similarity = channel_of(compare(load_channels((channel,)), table, executor), channel)
+    return fit_table(similarity, pairs, source, alpha, seed)

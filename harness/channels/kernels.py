@@ -1,0 +1,90 @@
+"""Kernels between single samples, for the question of identity: do two endpoints answer from one distribution?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.channels.logprobs import agreement, first_tokens
+from harness.records import Responses
+
+Floats = NDArray[np.float64]
+SPECTRUM = 4  # longest run of characters counted by the text kernel
+RARITY_FLOOR = 0.1  # weight left to a run that every sample holds
+
+
+def text_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, int]]:
+    """Per prompt with two or more samples on both sides: Gram matrix (n_a + n_b,) squared, and n_a.
+
+    Kernel: Gaussian on character 1- to 4-gram counts (spectrum kernel, Leslie et al. 2002), defined for texts of any
+    length and language.
+    """
+    out = []
+    for p in range(len(responses.prompts)):
+        if responses.prompts[p].temperature == 0:
+            continue  # samples of a greedy answer are copies of one
+        texts = [[responses.text[r] for r in responses.usable(p, m)] for m in (a, b)]
+        if min(map(len, texts)) >= 2:
+            out.append((spectrum(texts[0] + texts[1]), len(texts[0])))
+    return out
+
+
+def logprob_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, int]]:
+    """As `text_kernels`, of first-token distributions: 1 - Jensen-Shannon divergence."""
+    out = []
+    for p in range(len(responses.prompts)):
+        tops = [first_tokens(responses, p, m) for m in (a, b)]
+        if min(map(len, tops)) >= 2:
+            gram = agreement(tops[0] + tops[1])
+            np.fill_diagonal(gram, 1.0)
+            out.append((gram, len(tops[0])))
+    return out
+
+
+def coverage(responses: Responses, a: int, b: int, open_ended: str = "") -> dict[str, float]:
+    """How much of what was asked of both can be compared, by channel; NaN if nothing was.
+
+    ``text``: the share of the samples at a temperature above 0 that are usable answers, of the worse of the two.
+    ``logprobs``: the share of the prompts with logprobs where both have two samples of them. There a sample is lost
+    where a server prints several tokens as one, and each of the others stands for the same distribution. Of the
+    family ``open_ended`` nobody knows how often it was asked: as often as the one answered that answered more.
+    """
+    sampled = [i for i, p in enumerate(responses.prompts) if p.samples >= 2 and responses.asked[i, [a, b]].all()]
+    drawn = [i for i in sampled if responses.prompts[i].temperature != 0]
+    most = {i: responses.prompts[i].samples if responses.prompts[i].family != open_ended
+            else max(len(responses.rows(i, m)) for m in (a, b)) for i in drawn}  # fmt: skip
+    asked = sum(most.values())
+    usable = [sum(min(len(responses.usable(i, m)), most[i]) for i in drawn) for m in (a, b)]
+    told = [min(len(first_tokens(responses, i, m)) for m in (a, b)) >= 2
+            for i in sampled if responses.prompts[i].top_logprobs]  # fmt: skip
+    return {
+        "text": min(usable) / asked if asked else float("nan"),
+        "logprobs": float(np.mean(told)) if told else float("nan"),
+    }
+
+
+def spectrum(texts: Sequence[str]) -> Floats:
+    """Gaussian kernel on character n-grams weighted by rarity, (n, n) with ones on the diagonal.
+
+    Logarithmic counts, rarity among these very texts, width the median distance (Gretton et al. 2012): all of it blind
+    to which endpoint a text is from. Plain counts are much alike for any two texts of one language.
+    """
+    counts = [Counter(t[i : i + k] for k in range(1, SPECTRUM + 1) for i in range(len(t) - k + 1)) for t in texts]
+    vocabulary = {g: i for i, g in enumerate(dict.fromkeys(g for c in counts for g in c))}
+    # In single precision the sums of BLAS differ in the sixth digit from run to run, which a CSV would show.
+    dense = np.zeros((len(texts), len(vocabulary)), dtype=np.float64)
+    for row, count in enumerate(counts):
+        dense[row, [vocabulary[g] for g in count]] = np.fromiter(count.values(), dtype=np.float64, count=len(count))
+    rarity = np.log((1.0 + len(texts)) / (1.0 + (dense > 0).sum(0))) + RARITY_FLOOR
+    dense = np.log1p(dense) * rarity
+    norms = np.linalg.norm(dense, axis=1, keepdims=True)
+    dense = dense / np.maximum(norms, 1e-12)
+    apart = np.maximum(2.0 - 2.0 * (dense @ dense.T), 0.0)
+    np.fill_diagonal(apart, 0.0)
+    distances = apart[np.triu_indices(len(texts), 1)]
+    width = float(np.median(distances[distances > 1e-6])) if (distances > 1e-6).any() else 1.0
+    kernel: Floats = np.exp(-apart / width)
+    return kernel

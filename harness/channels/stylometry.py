@@ -1,0 +1,214 @@
+"""Answers -> habits: token ids, then sparse tables of rates, (answers, features), one for each kind of habit.
+
+Sources: part-of-speech templates (Wadhwa et al. 2025), here of the pool's own most common words, so that no tagger
+and no language is needed; word bigrams and over-used words (slop-forensics, Paech 2025). An n-gram is a number made of
+its words' ids, so that a table costs a few sorts; ids are alphabetical, so that the order of models does not matter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, hstack
+
+from harness.channels.base import answers, words
+from harness.records import Responses
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Cells = tuple[Ints, Ints, Floats]  # answer, feature and rate of each distinct feature of an answer
+
+MAX_TOKENS = 256  # answers are cut here: counts grow with length
+COMMON = 150  # words that keep their name in a template; all others become one mark
+FEATURES = 4000  # most widespread features kept of each kind
+_TOKEN = re.compile(r"\n+|\w+|[^\w\s]")
+_EDGE = 3  # words in an opener or closer
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of n answers in a row; answer i is ``ids[start[i] : start[i + 1]]``. ``words`` are sorted."""
+
+    ids: Ints
+    start: Ints
+    words: tuple[str, ...]
+
+    @property
+    def lengths(self) -> Ints:
+        """Tokens of each answer, (n,)."""
+        return np.diff(self.start)
+
+    @property
+    def owner(self) -> Ints:
+        """Answer of each token."""
+        return np.repeat(np.arange(len(self.start) - 1), self.lengths)
+
+    def text(self, answer: int) -> str:
+        """The tokens of one answer, a space between."""
+        return " ".join(self.words[i] for i in self.ids[self.start[answer] : self.start[answer + 1]])
+
+
+Kind = Callable[[Tokens], csr_matrix]
+
+
+def tokenize(text: str) -> list[str]:
+    """Words, single punctuation marks and line breaks of a text's beginning, lower case."""
+    return _TOKEN.findall(text[: 12 * MAX_TOKENS].lower())[:MAX_TOKENS]
+
+
+def read_tokens(texts: Iterable[str | None]) -> Tokens:
+    """Tokens of every answer; None and empty texts have none."""
+    seen: dict[str, int] = {}
+    found = [np.array([seen.setdefault(w, len(seen)) for w in tokenize(t)] if t else [], np.int32) for t in texts]
+    words = sorted(seen)
+    rank = np.zeros(len(words), dtype=np.int64)
+    rank[[seen[w] for w in words]] = np.arange(len(words))
+    start = np.concatenate([[0], np.cumsum([len(f) for f in found])]).astype(np.int64)
+    return Tokens(rank[np.concatenate(found)] if len(words) else np.zeros(0, np.int64), start, tuple(words))
+
+
+def templates(t: Tokens) -> csr_matrix:
+    """Runs of three in which only common words and marks keep their name."""
+    _, words, _ = _cells(t.owner, t.ids, np.ones(len(t.lengths)))
+    df = np.bincount(words, minlength=len(t.words))
+    common = np.lexsort((np.arange(len(df)), -df))[:COMMON]
+    name = np.full(len(df), len(common), dtype=np.int64)
+    name[common] = np.arange(len(common))
+    return _table([_runs(t, name[t.ids], len(common) + 1, 3)], len(t.lengths))
+
+
+def bigrams(t: Tokens) -> csr_matrix:
+    """Pairs of neighbouring words."""
+    return _table([_runs(t, t.ids, len(t.words), 2)], len(t.lengths))
+
+
+def overused(t: Tokens) -> csr_matrix:
+    """Single words; scaling by spread over the pool turns their rates into over- and under-use."""
+    return _table([_runs(t, t.ids, len(t.words), 1)], len(t.lengths))
+
+
+def edges(t: Tokens) -> csr_matrix:
+    """First and last words, shorter ones as well; and what lines begin with."""
+    said = np.flatnonzero(t.lengths)
+    breaks = np.array([w.startswith("\n") for w in t.words], dtype=bool)
+    begins = np.zeros(len(t.ids), dtype=bool)
+    begins[t.start[said]] = True
+    begins[1:] |= breaks[t.ids[:-1]] & (t.owner[1:] == t.owner[:-1])
+    found = [_shares(t.owner[begins], t.ids[begins], len(t.lengths))]
+    for first, step in ((t.start[said], 1), (t.start[said + 1] - 1, -1)):
+        code = np.zeros(len(said), dtype=np.int64)
+        for n in range(_EDGE):  # an answer that ends before has one code more, "nothing"
+            inside = n < t.lengths[said]
+            word = np.where(inside, t.ids[np.where(inside, first + step * n, 0)], len(t.words))
+            code = np.unique(code * (len(t.words) + 1) + word, return_inverse=True)[1]
+            found.append((said, code, np.ones(len(said))))
+    return _table(found, len(t.lengths))
+
+
+def layout(t: Tokens) -> csr_matrix:
+    """Punctuation, markdown, blank lines, length (log tokens), mean word length."""
+    is_word = np.array([w[0].isalnum() for w in t.words], dtype=bool)
+    letters = np.array([len(w) for w in t.words], dtype=np.float64)
+    n, of_word = len(t.lengths), is_word[t.ids]
+    owner, per = t.owner, 1.0 / np.maximum(t.lengths, 1)
+    words = np.bincount(owner[of_word], minlength=n)
+    mean = np.bincount(owner[of_word], letters[t.ids[of_word]], minlength=n) / np.maximum(words, 1)
+    marks = _table([_cells(owner[~of_word], t.ids[~of_word], per)], n)
+    return csr_matrix(hstack([marks, csr_matrix(np.column_stack([np.log1p(t.lengths), mean]))]))
+
+
+def marks(pattern: re.Pattern[str]) -> Kind:
+    """A kind: how often each match of a pattern occurs, by token."""
+
+    def rates(t: Tokens) -> csr_matrix:
+        found = [[m.strip() for m in pattern.findall(t.text(i))] for i in range(len(t.lengths))]
+        at = {mark: i for i, mark in enumerate(sorted({m for row in found for m in row}))}
+        owner = np.repeat(np.arange(len(found)), [len(row) for row in found])
+        code = np.array([at[m] for row in found for m in row], dtype=np.int64)
+        return _table([_cells(owner, code, 1.0 / np.maximum(t.lengths, 1))], len(found))
+
+    return rates
+
+
+def _runs(t: Tokens, names: Ints, size: int, n: int) -> Cells:
+    """Rates of the runs of n names within answers; a name is under ``size``."""
+    owner = t.owner
+    last = max(len(names) - n + 1, 0)
+    code = np.zeros(last, dtype=np.int64)
+    for k in range(n):
+        code = code * size + names[k : k + last]
+    inside = owner[:last] == owner[len(names) - last :]
+    return _shares(owner[:last][inside], code[inside], len(t.lengths))
+
+
+def _shares(owner: Ints, code: Ints, answers: int) -> Cells:
+    return _cells(owner, code, 1.0 / np.maximum(np.bincount(owner, minlength=answers), 1))
+
+
+def _cells(owner: Ints, code: Ints, per: Floats) -> Cells:
+    """Each distinct code of each answer once, with ``per`` of its answer times how often it occurs."""
+    size = int(code.max(initial=0)) + 1
+    if size > 2**62 // max(len(per), 1):
+        code = np.unique(code, return_inverse=True)[1]
+        size = int(code.max(initial=0)) + 1
+    keys, count = np.unique(owner * size + code, return_counts=True)
+    owner = keys // size
+    return owner, keys - owner * size, count * per[owner]
+
+
+def _table(found: Sequence[Cells], answers: int) -> csr_matrix:
+    """(answers, features) rates of the most widespread features of some lists of cells, which share none."""
+    offsets = np.cumsum([0, *(int(code.max(initial=0)) + 1 for _, code, _ in found)])
+    owner = np.concatenate([o for o, _, _ in found])
+    code = np.concatenate([c + at for (_, c, _), at in zip(found, offsets, strict=False)])
+    rate = np.concatenate([r for _, _, r in found])
+    features, df = np.unique(code, return_counts=True)
+    features, df = features[df > 1], df[df > 1]
+    kept = np.sort(features[np.lexsort((features, -df))[:FEATURES]])
+    if not len(kept):
+        return csr_matrix((answers, 0))
+    column = np.minimum(np.searchsorted(kept, code), len(kept) - 1)
+    hit = kept[column] == code
+    return csr_matrix((rate[hit], (owner[hit], column[hit])), shape=(answers, len(kept)))
+
+
+MAX_WORDS = 256
+BIGRAMS = 10_000
+BLOCKS = 20  # groups of prompts that the bootstrap draws
+
+
+def habit_counts(responses: Responses, blocks: int = BLOCKS) -> NDArray[np.float32]:
+    """Counts of the 10,000 commonest word bigrams, (blocks, m, features); prompts are dealt to blocks in turn."""
+    prompts = responses.where("wording")
+    blocks = max(1, min(blocks, len(prompts)))
+    vocabulary: dict[str, int] = {}
+    cells: list[list[list[NDArray[np.int64]]]] = [[[] for _ in responses.models] for _ in range(blocks)]
+    for i, row in enumerate(answers(responses, prompts)):
+        for cell, text in zip(cells[i % blocks], row, strict=True):
+            ids = [vocabulary.setdefault(w, len(vocabulary)) for w in words(text, MAX_WORDS)] if text else []
+            cell.append(np.array(ids, dtype=np.int64))
+    counted = [[_bigrams(cell) for cell in block] for block in cells]
+    codes = np.concatenate([c for block in counted for c, _ in block])
+    times = np.concatenate([n for block in counted for _, n in block])
+    every, at = np.unique(codes, return_inverse=True)
+    totals = np.bincount(at, times, minlength=len(every))
+    features = np.sort(every[np.argsort(-totals, kind="stable")[:BIGRAMS]])
+    return np.array([[_picked(c, n, features) for c, n in block] for block in counted], dtype=np.float32)
+
+
+def _bigrams(answers_as_ids: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Codes of the bigrams of some answers, and how often each occurs."""
+    codes = [a[:-1] << 32 | a[1:] for a in answers_as_ids if len(a) > 1]
+    found, times = np.unique(np.concatenate(codes or [np.zeros(0, dtype=np.int64)]), return_counts=True)
+    return found, times.astype(np.int64)
+
+
+def _picked(codes: NDArray[np.int64], times: NDArray[np.int64], features: NDArray[np.int64]) -> NDArray[np.float32]:
+    out = np.zeros(len(features), dtype=np.float32)
+    _, mine, theirs = np.intersect1d(codes, features, assume_unique=True, return_indices=True)
+    out[theirs] = times[mine]
+    return out

@@ -1,0 +1,289 @@
+"""A first campaign for what somebody wants to know, made from the examples that are shipped."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter
+
+from harness.config.schema import Campaign, Recorded, Remote
+from harness.config.yaml import load_config, read_text
+from harness.errors import ConfigError, meant
+
+
+@dataclass(frozen=True)
+class Block:
+    """One endpoint: its lines ``first`` to ``last`` (from 0, ``last`` not included), its indent and what it says."""
+
+    first: int
+    last: int
+    indent: int
+    values: Mapping[str, Any]
+
+
+def endpoint_blocks(text: str) -> list[Block]:
+    """Every item under ``endpoints:`` of a YAML text that is written one endpoint a line or more.
+
+    Raises `ConfigError` if there are none, or two begin on one line.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    node = next((v for k, v in pairs if k.value == "endpoints"), None)
+    if not isinstance(node, yaml.SequenceNode) or not node.value:
+        raise ConfigError("no endpoints in this text", "write a list under `endpoints:`")
+    values = yaml.safe_load(text)["endpoints"]
+    lines = text.splitlines()
+    firsts = [n.start_mark.line for n in node.value]
+    if len(set(firsts)) < len(firsts):
+        raise ConfigError("two endpoints on one line", "write each on a line of its own")
+    return [_block(n, v, lines) for n, v in zip(node.value, values, strict=True)]
+
+
+def _block(node: yaml.Node, values: Mapping[str, Any], lines: list[str]) -> Block:
+    first = node.start_mark.line
+    indent = len(lines[first]) - len(lines[first].lstrip())
+    last = max(_ends(node, node.start_mark.index)) + 1
+    while last < len(lines) and re.match(rf"\s{{{indent + 1},}}#", lines[last]):
+        last += 1  # a comment that is indented deeper belongs to the endpoint
+    return Block(first, last, indent, values)
+
+
+def _ends(node: yaml.Node, begin: int) -> Iterator[int]:
+    """Lines on which what stands in ``node`` ends; an alias leads to a node that stands before it."""
+    if node.start_mark.index < begin:
+        return
+    if isinstance(node, yaml.ScalarNode) or getattr(node, "flow_style", False):
+        block_text = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
+        yield node.end_mark.line - (1 if block_text else 0)
+        return
+    yield node.start_mark.line
+    for child in node.value:
+        for part in child if isinstance(child, tuple) else (child,):
+            yield from _ends(part, begin)
+
+
+def rewritten(text: str, changes: Mapping[str, str]) -> str:
+    """``text`` with endpoints replaced, by name: a new YAML item, or nothing to take it out.
+
+    An anchor that goes with an endpoint is written where it is used next.
+    """
+    lines = text.splitlines()
+    anchors: list[str] = []
+    for block in reversed(endpoint_blocks(text)):
+        new = changes.get(block.values["name"])
+        if new is None:
+            continue
+        anchors += re.findall(r"(?<![^\s\[{,])&([\w-]+)", "\n".join(lines[block.first : block.last]))
+        pad = " " * block.indent
+        lines[block.first : block.last] = [f"{pad}{line}".rstrip() for line in new.splitlines()]
+    out = "\n".join(lines) + "\n"
+    for name in anchors:
+        value = yaml.safe_load(f"{text.rstrip()}\n_: *{name}\n")["_"]
+        written = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False)
+        anchored = f"&{name} {written.removesuffix('...' + chr(10)).strip()}"
+        out = re.sub(rf"\*{name}(?![\w-])", lambda _, a=anchored: a, out, count=1)  # type: ignore[misc]
+    return out
+
+
+def without_comments(text: str, words: Sequence[str]) -> str:
+    """``text`` without the comments that hold one of ``words``; a block of comment lines goes as a whole."""
+    out: list[str] = []
+    block: list[str] = []
+    for line in text.splitlines():
+        if line.lstrip().startswith("#"):
+            block.append(line)
+            continue
+        out += block if not _holds(block, words) else []
+        block = []
+        code, mark, comment = line.partition(" #")
+        out.append(code.rstrip() if mark and _holds([comment], words) else line)
+    out += block if not _holds(block, words) else []
+    return "\n".join(out) + "\n"
+
+
+def _holds(lines: Sequence[str], words: Sequence[str]) -> bool:
+    return any(word in line for line in lines for word in words)
+
+
+Values = Mapping[str, Any]
+DEMO, RECORDED = "demo", "recorded"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One thing that somebody may want to know, and the shipped campaign that asks it (starting.yaml)."""
+
+    title: str
+    source: str
+    campaign: str = ""
+    head: str = ""
+    strike: tuple[str, ...] = ()
+    suspect: str = ""
+    candidate: str = ""
+
+
+@functools.cache
+def presets() -> dict[str, Preset]:
+    """All presets by name."""
+    found = yaml.safe_load(Path(__file__).with_name("starting.yaml").read_text(encoding="utf-8"))
+    return TypeAdapter(dict[str, Preset]).validate_python(found)
+
+
+def preset(name: str) -> Preset:
+    """The preset called ``name``; `ConfigError` with the closest for a name that none has."""
+    if name in presets():
+        return presets()[name]
+    raise ConfigError(f"no preset is called {name!r}", meant(name, presets()))
+
+
+def shipped(name: str) -> Path:
+    """A file or folder of the project: beside the package in a checkout, inside it when installed."""
+    here = Path(__file__).resolve().parent.parent
+    inside = here / f"_{name}"
+    return inside if inside.exists() else here.parent / name
+
+
+def parties(chosen: Preset) -> tuple[Values, Values]:
+    """What a preset says of suspect and candidate before anybody changed it; empty where it has no such block."""
+    found = [(yaml.safe_load(text) or [{}])[0] for text in (chosen.suspect, chosen.candidate)]
+    return found[0], found[1]
+
+
+def preset_text(name: str, suspect: Values | None = None, candidate: Values | None = None, seed: int = 1) -> str:
+    """A config for preset ``name``, with endpoints of one's own or with marked places to fill in.
+
+    Controls that are the candidate's kin or one of the two models by another name are taken out. ``seed`` takes the
+    place of the example's where prompts are held back by it, for that one is known to everybody.
+    """
+    chosen = preset(name)
+    text = read_text(shipped(chosen.source))
+    if name == DEMO:
+        return text
+    text = re.sub(r"(?m)^results:.*\n", "", text)
+    text = re.sub(r"(?m)^campaign:.*$", f"campaign: {_campaign(chosen, suspect, candidate)}", text)
+    text = re.sub(r"(?m)^seed: *\d+", f"seed: {seed}", text)
+    text = without_comments(text, chosen.strike)
+    if chosen.head:
+        text = chosen.head + re.sub(r"\A(?:\s*#.*\n|\s*\n)+", "", text)
+    return rewritten(text, _changes(chosen, endpoint_blocks(text), suspect, candidate))
+
+
+def _campaign(chosen: Preset, suspect: Values | None, candidate: Values | None) -> str:
+    if not suspect:
+        return chosen.campaign
+    return f"{suspect['name']}-vs-{candidate['name']}"[:64] if candidate else str(suspect["name"])
+
+
+def _changes(
+    chosen: Preset, blocks: Sequence[Block], suspect: Values | None, candidate: Values | None
+) -> dict[str, str]:
+    """New text by name of endpoint; an empty one takes it out."""
+    changes = {}
+    for role, given, instead in (("suspect", suspect, chosen.suspect), ("candidate", candidate, chosen.candidate)):
+        new = yaml.safe_dump([dict(given)], sort_keys=False, allow_unicode=True) if given else instead
+        for block in blocks:
+            if new is not None and (given or instead) and block.values["role"] == role:
+                changes[block.values["name"]], new = new, ""
+    asked = [given or default for given, default in zip((suspect, candidate), parties(chosen), strict=True)]
+    for block in blocks:
+        if block.values["role"] == "control" and asked[1] and _related(block.values, asked[0], asked[1]):
+            changes[block.values["name"]] = ""
+    return changes
+
+
+def _related(control: Values, suspect: Values, candidate: Values) -> bool:
+    models = {_bare(v.get("model", "").rpartition("/")[2]) for v in (suspect, candidate)}
+    return _bare(control["lineage"]) == _bare(candidate["lineage"]) or _bare(
+        control.get("model", "").rpartition("/")[2]
+    ) in models - {""}
+
+
+def _bare(name: str) -> str:
+    """A name without what people write differently: Qwen-2.5 is qwen2.5."""
+    return re.sub(r"[^a-z0-9.]", "", name.casefold())
+
+
+def lineage_of(model: str, known: Sequence[str]) -> str:
+    """A guess at the lineage of a model by its name, as one of ``known`` is written: to be shown, not trusted."""
+    stem = re.match(r"[a-z]+[-_. ]?v?[0-9]*(?:\.[0-9]+)?", model.rpartition("/")[2].casefold())
+    guess = stem.group().strip("-_. ") if stem else ""
+    near = [k for k in known if _bare(k) and _bare(model.rpartition("/")[2]).startswith(_bare(k))]
+    return max(near, key=len) if near else guess
+
+
+def recorded_text(suspect: str, candidate: str, lineage: str, blocks: Sequence[Values]) -> str:
+    """A config on recorded answers: ``blocks`` are endpoints as `harness.importing.yaml_blocks` gives them."""
+    chosen = preset(RECORDED)
+    roles = {suspect: "suspect", candidate: "candidate"}
+    endpoints = []
+    for block in blocks:
+        model = block.get("model", block["name"])
+        block = {**block, "role": roles.get(model, "control")}
+        if model == candidate:
+            block["lineage"] = lineage
+        endpoints.append(block)
+    note = "# `lineage:` is the pretrained root. Models that share one must have the same: they count once.\n"
+    settings = {"campaign": _campaign(chosen, *[next(b for b in endpoints if b["role"] == r) for r in roles.values()]),
+                "prompts": [{"set": "recorded"}], "analysis": {"questions": ["kinship"]}}  # fmt: skip
+    return (
+        f"{chosen.head}{yaml.safe_dump(settings, sort_keys=False)}{note}"
+        f"{yaml.safe_dump({'endpoints': endpoints}, sort_keys=False)}"
+    )
+
+
+def write_config(target: Path, text: str, *, force: bool) -> Campaign:
+    """Write a config that was checked first, whole or not at all; returns the campaign.
+
+    `ConfigError` if the file is there and not ``force``, cannot be written, or is not a campaign.
+    """
+    refuse_target(target, force=force)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(text.encode("utf-8"))
+        campaign = load_config(part)
+        part.replace(target)
+    except OSError as e:
+        raise ConfigError(f"{target}: {e.strerror or e}", "choose another folder") from e
+    finally:
+        part.unlink(missing_ok=True)
+    return campaign
+
+
+def refuse_target(target: Path, *, force: bool) -> None:
+    """`ConfigError` if a file would be overwritten that nobody said may be, or its folder cannot be written."""
+    if target.exists() and not force:
+        raise ConfigError(f"{target} is there already", "use --force to overwrite it")
+    there = next(p for p in target.resolve().parents if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{there}: cannot be written to", "choose another folder")
+
+
+def ignore_results(folder: Path) -> Path | None:
+    """Keep results out of a git repository that ignores nothing yet: the file written, or None."""
+    for above in (folder.resolve(), *folder.resolve().parents):
+        if (above / ".gitignore").exists():
+            return None
+        if (above / ".git").exists():
+            path = folder / ".gitignore"
+            path.write_text("results/\n", encoding="utf-8")
+            return path
+    return None
+
+
+def variables(campaign: Campaign) -> list[str]:
+    """Environment variables that a campaign needs, in the order of its endpoints."""
+    found: list[str] = []
+    for e in campaign.endpoints:
+        if isinstance(e, Recorded):
+            found += re.findall(r"\$\{(\w+)\}", e.path)
+        elif isinstance(e, Remote) and e.api_key_env:
+            found.append(e.api_key_env)
+    return list(dict.fromkeys(found))

@@ -1,0 +1,197 @@
+"""The one retry policy: only what can succeed, with jitter, never past what a server asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from harness.endpoints.failures import is_refusal
+from harness.errors import CallError
+
+REFUSALS = 20  # times ``park_after``
+
+
+@dataclass
+class Gate:
+    """Holds back every worker of an endpoint when one is told to wait; parks an endpoint that keeps failing.
+
+    Times are in seconds. A server that asks for more than ``max_wait`` parks its endpoint.
+    """
+
+    park_after: int
+    max_wait: float
+    sleep: Callable[[float], Awaitable[None]]
+    clock: Callable[[], float]
+    not_before: float = 0.0
+    failed_in_a_row: int = 0
+    refused: int = 0
+    answered: bool = False
+    over: asyncio.Event = field(default_factory=asyncio.Event)  # set when parked, so that nobody sleeps on
+
+    @property
+    def parked(self) -> bool:
+        """Whether no further calls are made in this run."""
+        return self.over.is_set()
+
+    def park(self) -> None:
+        """Make no further calls."""
+        self.over.set()
+
+    async def wait(self, stopped: Callable[[], bool]) -> None:
+        """Return when calls may be made again, or there is no point in waiting."""
+        while (left := self.not_before - self.clock()) > 0 and not stopped():
+            await self.sleep(left)
+
+    def hold(self, error: CallError) -> None:
+        """One attempt was refused: nobody calls before the server wants to be called."""
+        busy = error.kind == "rate_limit" or error.status in (503, 529)  # one fault is no reason for all to wait
+        if not busy or not error.wait:
+            return
+        if error.wait > self.max_wait:
+            self.park()
+        else:
+            self.not_before = max(self.not_before, self.clock() + error.wait)
+
+    def rest(self, seconds: float) -> None:
+        """An answer said that a limit is used up for so many seconds: nobody runs into it."""
+        if seconds > 0:
+            self.not_before = max(self.not_before, self.clock() + min(seconds, self.max_wait))
+
+    def note(self, error: CallError | None) -> None:
+        """One call has ended, well or not. Many failures in a row, or a fatal one, park the endpoint.
+
+        A refused request is none: who refuses is alive, and may well take the next one. Only who has refused a great
+        many and taken none in this run is parked as well.
+        """
+        if error is not None and is_refusal(error):
+            self.refused += 1
+            hopeless = not self.answered and self.refused >= REFUSALS * self.park_after
+        else:
+            self.answered |= error is None
+            self.failed_in_a_row = self.failed_in_a_row + 1 if error else 0
+            hopeless = self.failed_in_a_row >= self.park_after or (error is not None and error.fatal)
+        if hopeless:
+            self.park()
+
+
+class Pace:
+    """Spaces calls evenly so that neither ``rpm`` requests nor ``tpm`` tokens a minute are passed; None: no limit."""
+
+    def __init__(
+        self,
+        rpm: float | None,
+        tpm: float | None,
+        sleep: Callable[[float], Awaitable[None]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._per_call = 60.0 / rpm if rpm else 0.0
+        self._per_token = 60.0 / tpm if tpm else 0.0
+        self._sleep = sleep
+        self._clock = clock
+        self._next_call = self._next_token = clock()
+
+    async def take(self, tokens: float, over: Callable[[], bool]) -> None:
+        """Return when one call of about ``tokens`` may be made, or when it is over."""
+        if not (self._per_call or self._per_token):
+            return
+        now = self._clock()
+        start = max(now, self._next_call, self._next_token)
+        self._next_call = start + self._per_call
+        self._next_token = start + tokens * self._per_token
+        while (left := start - self._clock()) > 1e-9 and not over():
+            await self._sleep(left)
+
+    def correct(self, estimated: float, used: float) -> None:
+        """The call used other than was taken: the next one waits longer or less, a minute at most, whatever is said."""
+        if self._per_token:
+            self._next_token += min((used - estimated) * self._per_token, 60.0)
+
+
+class Slots:
+    """How many calls are in flight: at most ``most``; halved when the server is too busy, and grown again slowly.
+
+    Additive increase, multiplicative decrease (Chiu & Jain 1989). One episode of refusals cuts once: those of calls
+    that began before the last cut are its echo. Growth needs slots that are all in use: else it would say nothing.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+        self.most = self.width = most
+        self._clock = clock
+        self._free = asyncio.Semaphore(most)
+        self._owed = 0  # slots to take out of use as soon as they come back
+        self._cut_at = float("-inf")
+        self._good = 0
+
+    async def __aenter__(self) -> None:
+        await self._free.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._owed:
+            self._owed -= 1
+        else:
+            self._free.release()
+
+    def refused(self, began: float) -> None:
+        """A call that began then was refused because the server is too busy."""
+        if began <= self._cut_at:
+            return
+        self._cut_at = self._clock()
+        self._owed += self.width - (half := max(1, self.width // 2))
+        self.width, self._good = half, 0
+
+    def answered(self) -> None:
+        """A call got its answer; as many as there are slots, all in use, make one more."""
+        if self.width >= self.most or not self._free.locked():
+            return
+        self._good += 1
+        if self._good >= self.width:
+            self.width, self._good = self.width + 1, 0
+            if self._owed:
+                self._owed -= 1
+            else:
+                self._free.release()
+
+
+BUSY = 3
+
+
+def policy(
+    attempts: int,
+    max_wait: float,
+    *,
+    sleep: Callable[[float], Awaitable[None]],
+    rng: random.Random,
+    left: Callable[[], float] = lambda: float("inf"),
+) -> AsyncRetrying:
+    """A tenacity policy: at most ``attempts`` calls in all, waits in seconds up to ``max_wait``.
+
+    Waits grow as 1, 2, 4 ... with full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015); what the
+    server asks for is the least that is waited. A server that asks for more than ``max_wait`` is not asked again,
+    nor is one when the wait would not end in the time that is ``left``, in seconds. One that says that it is asked too
+    often (429) is well, and gets `BUSY` times as many tries: such episodes last longer than faults.
+    """
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.wait if isinstance(error, CallError) and error.wait else 0.0
+        backoff = min(max_wait, 2.0 ** (state.attempt_number - 1))
+        return asked + backoff * rng.random() * (0.25 if asked else 1.0)
+
+    def again(error: BaseException) -> bool:
+        return isinstance(error, CallError) and error.retry and (error.wait or 0.0) <= max_wait
+
+    def most(state: RetryCallState) -> int:
+        error = state.outcome.exception() if state.outcome else None
+        return attempts * (BUSY if isinstance(error, CallError) and error.kind == "rate_limit" else 1)
+
+    return AsyncRetrying(
+        sleep=sleep,
+        wait=wait,
+        stop=lambda state: state.attempt_number >= most(state) or state.upcoming_sleep >= left(),
+        retry=retry_if_exception(again),
+        reraise=True,
+    )

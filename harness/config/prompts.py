@@ -1,0 +1,307 @@
+"""Prompt sets -> `Prompt`s, through `datasets`: read, checked, hashed, drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.config.schema import PromptUse
+from harness.config.yaml import Document, read_text, read_yaml
+from harness.errors import ConfigError, meant
+from harness.records import Prompt
+
+_CARD: dict[str, Any] = {
+    "family": str,
+    "version": int,
+    "purpose": str,
+    "discriminates": str,
+    "source": str,
+    "queries": int,
+    "languages": list,
+    "surface": str,
+    "max_tokens": int,
+    "samples": int,
+    "temperature": (int, float, type(None)),
+    "top_logprobs": (int, type(None)),
+    "channels": list,
+}
+FIELDS = {"answer": list, "scales": list, "rung": int, "twin": str, "claim": str}
+_TYPES: dict[str, type] = {"id": str, "text": str, "language": str, "group": str, **FIELDS}
+_MAX_CHARS = 100_000
+
+
+def check_card(path: Path, document: Document) -> dict[str, Any]:
+    """The card of a prompt file, or `ConfigError` with file, line and field."""
+    values = document.values if isinstance(document.values, dict) else {}
+    card = values.get("card")
+    if not isinstance(card, dict):
+        raise ConfigError(f"{document.path}:1: the card is missing", "add `card:`; see prompts/README.md")
+
+    def wrong(key: str, what: str, hint: str) -> ConfigError:
+        return ConfigError(f"{document.path}:{document.line(('card', key))}: {what}", hint)
+
+    for key in card:
+        if key not in _CARD:
+            raise wrong(str(key), f"unknown field card.{key}", f"known: {', '.join(_CARD)}")
+    for key, kind in _CARD.items():
+        if key not in card:
+            raise wrong(key, f"card.{key} is missing", "see prompts/README.md")
+        if not isinstance(card[key], kind) or isinstance(card[key], bool):
+            raise wrong(key, f"card.{key} has the wrong type", f"is {card[key]!r}"[:200])
+    for key in ("languages", "channels"):
+        if not all(isinstance(x, str) for x in card[key]) or not card["languages"]:
+            raise wrong(key, f"card.{key} is a list of names", f"is {card[key]!r}"[:200])
+    for name in card["channels"]:
+        if name not in channel_names():
+            raise wrong("channels", f"card.channels: there is no channel {name!r}", meant(name, channel_names()))
+    for key in ("max_tokens", "samples"):
+        if card[key] < 1:
+            raise wrong(key, f"card.{key} is at least 1", f"is {card[key]}")
+    if card["surface"] not in ("chat", "completion"):
+        raise wrong("surface", "card.surface is chat or completion", f"is {card['surface']!r}")
+    if card["family"] != path.stem:
+        raise wrong("family", f"card.family must be {path.stem!r}, as the file is called", "rename one of them")
+    return card
+
+
+def channel_names() -> list[str]:
+    """Names of the channels that are installed, without loading them."""
+    return sorted(e.name for e in entry_points(group="harness.channels"))
+
+
+def check_rows(path: Path, rows: list[tuple[int, Any]], card: dict[str, Any]) -> list[dict[str, Any]]:
+    """The prompts of a file, given with their lines, or `ConfigError` with file, line and field."""
+    seen: dict[str, int] = {}
+    for line, row in rows:
+        where = f"{path}:{line}"
+        if not isinstance(row, dict):
+            raise ConfigError(f"{where}: a prompt is a mapping with id and text", "see prompts/README.md")
+        for key in row:
+            if key not in _TYPES:
+                raise ConfigError(f"{where}: unknown field {key!r}", f"known: {', '.join(sorted(_TYPES))}")
+        for key in ("id", "text"):
+            if not isinstance(row.get(key), str) or not row[key].strip():
+                raise ConfigError(f"{where}: {key!r} is missing or empty", "every prompt has id and text")
+        for key, value in row.items():
+            if not isinstance(value, _TYPES[key]) or not _sendable(value):
+                raise ConfigError(f"{where}: {key!r} has the wrong type", f"is {value!r}"[:200])
+        if row["id"] in seen:
+            raise ConfigError(f"{where}: id {row['id']!r} is already used on line {seen[row['id']]}", "ids are unique")
+        if len(row["text"]) > _MAX_CHARS:
+            raise ConfigError(f"{where}: text has {len(row['text']):,} characters", f"at most {_MAX_CHARS:,}")
+        seen[row["id"]] = line
+    if not rows:
+        raise ConfigError(f"{path}: no prompts", "add some under `prompts:`")
+    if card["queries"] != len(rows):
+        raise ConfigError(
+            f"{path}: card.queries is {card['queries']}, the file has {len(rows)} prompts", "mend the card"
+        )
+    return [r for _, r in rows]
+
+
+def _sendable(value: Any) -> bool:
+    """Whether a value survives JSON in UTF-8: no dates, no half of a surrogate pair."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """A family of prompts with its card and the SHA-256 of all that reaches the wire."""
+
+    name: str
+    card: dict[str, Any]
+    prompts: tuple[Prompt, ...]
+    sha256: str
+
+
+def content_hash(prompts: Sequence[Prompt]) -> str:
+    """SHA-256 of prompts in order: any change of text or setting is another set."""
+    text = json.dumps([asdict(p) for p in prompts], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def shipped_folder() -> Path:
+    """The project's own prompt sets: beside the package in a checkout, inside it when installed."""
+    here = Path(__file__).resolve().parent.parent
+    inside = here / "_prompts"
+    return inside if inside.is_dir() else here.parent / "prompts"
+
+
+def available(folder: Path) -> list[str]:
+    """Names of the prompt sets in a folder."""
+    files = [*folder.glob("*.yaml"), *folder.glob("*.jsonl")]
+    return sorted(p.stem for p in files if not p.name.endswith(".card.yaml"))
+
+
+def load_set(name: str, folder: Path) -> PromptSet:
+    """Read one prompt set: a name in ``folder`` or among the project's own, a path, or ``hf:NAME``.
+
+    Raises `ConfigError` with file, line and field for anything that is not in the documented format.
+    """
+    if name.startswith("hf:"):
+        return _from_hub(name)
+    path = _find(name, folder)
+    if path.suffix == ".jsonl":
+        card = read_yaml(path.with_suffix(".card.yaml"))
+        rows = _jsonl_rows(path)
+    else:
+        card = read_yaml(path)
+        if not isinstance(card.values, dict) or set(card.values) - {"card", "prompts"}:
+            raise ConfigError(
+                f"{path}:1: a prompt file has `card:` and `prompts:` and nothing else",
+                "see prompts/README.md",
+            )
+        written = card.values.get("prompts") or []
+        if not isinstance(written, list):
+            raise ConfigError(f"{path}:{card.line(('prompts',))}: `prompts:` is a list", "begin each with `- id:`")
+        rows = [(card.line(("prompts", i)), r) for i, r in enumerate(written)]
+    checked = check_card(path, card)
+    prompts = check_rows(path, rows, checked)
+    return _as_set(path.stem, checked, prompts)
+
+
+def _as_set(name: str, card: dict[str, Any], rows: list[dict[str, Any]]) -> PromptSet:
+    from datasets import Dataset  # heavy; only when prompts are read
+
+    dataset = Dataset.from_list([{"row": json.dumps(r)} for r in rows])
+    prompts = tuple(_prompt(card, json.loads(r["row"])) for r in dataset)
+    return PromptSet(name, card, prompts, content_hash(prompts))
+
+
+def _prompt(card: dict[str, Any], row: dict[str, Any]) -> Prompt:
+    return Prompt(
+        id=row["id"],
+        family=card["family"],
+        text=row["text"],
+        language=row.get("language") or card["languages"][0],
+        group=row.get("group", ""),
+        surface=card["surface"],
+        samples=card["samples"],
+        max_tokens=card["max_tokens"],
+        temperature=card["temperature"],
+        top_logprobs=card["top_logprobs"],
+        channels=tuple(card["channels"]),
+        fields={k: row[k] for k in FIELDS if k in row},
+    )
+
+
+def _find(name: str, folder: Path) -> Path:
+    tried = [
+        folder / name,
+        *(d / f"{name}{s}" for d in (folder, shipped_folder()) for s in (".yaml", ".jsonl")),
+    ]
+    for path in tried:
+        if path.is_file():
+            return path
+    known = sorted({*available(folder), *available(shipped_folder())})
+    raise ConfigError(f"there is no prompt set {name!r}", meant(name, known))
+
+
+def _from_hub(name: str) -> PromptSet:
+    from datasets import load_dataset
+
+    repo, _, split = name.removeprefix("hf:").partition(":")
+    try:
+        dataset = load_dataset(repo, split=split or "train")
+    except Exception as e:  # the Hub's own errors are many; the reader needs one line
+        raise ConfigError(
+            f"data set {repo!r}: {str(e).splitlines()[0][:200]}", "is the name right, is there a network?"
+        ) from e
+    rows = [{"id": str(r.get("id", i)), "text": r.get("text") or r.get("prompt")} for i, r in enumerate(dataset)]
+    if not rows or not all(isinstance(r["text"], str) for r in rows):
+        raise ConfigError(f"data set {repo!r} has no `text` or `prompt` column", f"it has: {dataset.column_names}")
+    card: dict[str, Any] = {
+        "family": repo.replace("/", "-"),
+        "languages": ["en"],
+        "surface": "chat",
+        "samples": 1,
+    }
+    card |= {"max_tokens": 256, "temperature": 0.0, "top_logprobs": None, "channels": ["wording", "style"]}
+    return _as_set(name, card, rows)
+
+
+def _jsonl_rows(path: Path) -> list[tuple[int, Any]]:
+    rows = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append((number, json.loads(line)))
+        except (ValueError, RecursionError) as e:
+            raise ConfigError(f"{path}:{number}: not JSON: {e}", "one JSON object a line") from e
+    return rows
+
+
+def draw(use: PromptUse, prompts: Sequence[Prompt], seed: int, hold_back: float = 0.0) -> tuple[Prompt, ...]:
+    """Apply a campaign's overrides, leave out a share of ``hold_back``, and draw ``limit`` of the rest.
+
+    Only the seed decides which. A prompt and its twin are drawn together, or neither.
+    """
+    units: dict[str, list[int]] = {}
+    for i, p in enumerate(prompts):
+        units.setdefault(str(p.fields.get("twin", p.id)), []).append(i)
+    most = round(len(prompts) * (1.0 - hold_back))
+    most = max(1, min(most, use.limit or most))
+    order = list(units.values())
+    random.Random(f"{seed}:{use.set}").shuffle(order)  # noqa: S311 - a reproducible draw, not a secret
+    keep: set[int] = set()
+    for unit in order:
+        if len(keep) + len(unit) <= most or not keep:
+            keep.update(unit)
+    chosen = [p for i, p in enumerate(prompts) if i in keep]
+    changes = use.model_dump(include={"samples", "max_tokens", "temperature", "top_p", "surface"}, exclude_none=True)
+    if use.top_logprobs is not None:
+        changes["top_logprobs"] = use.top_logprobs or None
+    return tuple(replace(p, **changes) for p in chosen)
+
+
+_PREFIX = "preset:"
+
+
+class _Preset(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    prompts: tuple[PromptUse, ...]
+
+
+def expand(uses: Iterable[PromptUse], folder: Path) -> list[PromptUse]:
+    """Prompt uses with every preset replaced by what it stands for.
+
+    What a use says beside its preset (a limit, say) goes for every set in it. Presets are looked for in
+    ``folder``/presets, then among the project's own. `ConfigError` for one that nobody knows.
+    """
+    out: list[PromptUse] = []
+    for use in uses:
+        if not use.set.startswith(_PREFIX):
+            out.append(use)
+            continue
+        changes = use.model_dump(exclude={"set"}, exclude_unset=True)
+        out += [u.model_copy(update=changes) for u in _read(use.set.removeprefix(_PREFIX), folder).prompts]
+    return out
+
+
+def available_presets(folder: Path) -> list[str]:
+    """Names of the presets in a folder of prompt sets."""
+    return sorted(p.stem for p in (folder / "presets").glob("*.yaml"))
+
+
+def _read(name: str, folder: Path) -> _Preset:
+    known = sorted({*available_presets(folder), *available_presets(shipped_folder())})
+    if name not in known:
+        raise ConfigError(f"there is no preset {name!r}", f"known: {', '.join(known) or 'none'}")
+    path = next(d for f in (folder, shipped_folder()) if (d := f / "presets" / f"{name}.yaml").is_file())
+    try:
+        return _Preset.model_validate(read_yaml(path).values)
+    except ValidationError as e:
+        raise ConfigError(f"{path}: {e.errors()[0]['msg']}", "a preset is `prompts:` with a list of sets") from None

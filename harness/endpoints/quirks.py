@@ -1,0 +1,170 @@
+"""Requests as an endpoint takes them: what its provider documents, and what its server refused once. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from harness.config.providers import Provider
+from harness.errors import CallError
+
+_PARAMETER = re.compile(r"[`'\"]([a-z_]+)[`'\"]|\b(top_logprobs|logprobs|max_tokens|temperature|top_p|seed)\b")
+_REFUSED = re.compile(
+    r"unsupported|not support|isn't support|unknown|unrecognized|unexpected|extra inputs|not permitted|not allowed|"
+    r"incompatible|not available|invalid|cannot|must be|should be|less than|greater than|maximum|at most|exceed|"
+    r"only the default|deprecated",
+    re.IGNORECASE,
+)
+_SYSTEM = re.compile(r"system (role|message|prompt|instruction)|role[^a-z]+system|developer instruction", re.IGNORECASE)
+_UNNAMED = re.compile(r"handle the requested parameters|support the (provided|requested) parameters", re.IGNORECASE)
+_OPTIONAL = ("logprobs", "seed", "top_p", "temperature")  # the likeliest to be refused first
+_BOUND = re.compile(
+    r"(?:at most|less than or equal to|no more than|not exceed|<=|between \d and|maximum\D{0,20}) ?(\d{1,2})\b"
+)
+_STEPS = (20, 5, 0)
+_NEEDED = frozenset({"model", "messages", "prompt", "input"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be sent: the name of the length limit, the most alternatives a token, and what is left out.
+
+    ``refuses`` holds names of body parameters, and ``system`` where there is no system role. Of these ``guessed`` is
+    what is left out on trial, the ``guesses``-th set that was tried, where a server refuses without a name.
+    """
+
+    max_tokens: str = "max_tokens"
+    top_logprobs: int = 100
+    logprobs_is_count: bool = False
+    refuses: frozenset[str] = frozenset()
+    guessed: frozenset[str] = frozenset()
+    guesses: int = 0
+
+    def settled(self, took: bool) -> Limits:
+        """The trial is over: what was left out stays out if the request was taken."""
+        refuses = self.refuses if took else self.refuses - self.guessed
+        return replace(self, refuses=refuses, guessed=frozenset(), guesses=0)
+
+    @classmethod
+    def of(cls, provider: Provider) -> Limits:
+        """What a provider documents."""
+        refuses = frozenset(provider.refuses)
+        return cls(provider.max_tokens, provider.top_logprobs, provider.logprobs_is_count, refuses)
+
+    def record(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"max_tokens": self.max_tokens, "top_logprobs": self.top_logprobs, "refuses": sorted(self.refuses)}
+
+    def joined(self, other: Limits) -> Limits:
+        """What both leave: where either was refused something, it is not sent."""
+        renamed = next((x.max_tokens for x in (self, other) if x.max_tokens != "max_tokens"), "max_tokens")
+        most = min(self.top_logprobs, other.top_logprobs)
+        return Limits(renamed, most, self.logprobs_is_count or other.logprobs_is_count, self.refuses | other.refuses)
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Limits:
+        """What `record` wrote."""
+        return cls(record["max_tokens"], record["top_logprobs"], refuses=frozenset(record["refuses"]))
+
+
+def adapted(body: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+    """``body`` as these limits allow it: renamed, capped, or left out; never anything added."""
+    out = dict(body)
+    if limits.max_tokens != "max_tokens" and "max_tokens" in out and ("messages" in out):
+        out = {limits.max_tokens if k == "max_tokens" else k: v for k, v in out.items()}
+    _cap_logprobs(out, limits)
+    for name in limits.refuses & out.keys() - _NEEDED:
+        del out[name]
+    if "system" in limits.refuses:
+        _fold_system(out)
+    return out
+
+
+def _cap_logprobs(body: dict[str, Any], limits: Limits) -> None:
+    most = 0 if "logprobs" in limits.refuses else limits.top_logprobs
+    if "top_logprobs" in body:
+        body["top_logprobs"] = min(body["top_logprobs"], most)
+        if limits.logprobs_is_count:
+            body["logprobs"] = body.pop("top_logprobs")
+    elif isinstance(body.get("logprobs"), int) and not isinstance(body["logprobs"], bool):  # plain completions
+        body["logprobs"] = min(body["logprobs"], most)
+    if most == 0:
+        for name in ("logprobs", "top_logprobs", "include"):
+            body.pop(name, None)
+
+
+def _fold_system(body: dict[str, Any]) -> None:
+    """The system message at the head of the first user message: what chat templates without that role do."""
+    messages = body.get("messages")
+    if messages and messages[0]["role"] == "system" and len(messages) > 1:
+        text = f"{messages[0]['content']}\n\n{messages[1]['content']}"
+        body["messages"] = [{**messages[1], "content": text}, *messages[2:]]
+    elif isinstance(text := body.pop("instructions", None), str):
+        body["input"] = f"{text}\n\n{body['input']}"
+
+
+def learn(limits: Limits, body: Mapping[str, Any], error: CallError) -> Limits | None:
+    """What a refusal of ``body`` says about its endpoint; None if it names nothing that can be left out.
+
+    Only HTTP 400 and 422 are read, and only parameters that were sent are believed to be refused; and the 404 of a
+    router (OpenRouter, `require_parameters`) that finds nobody who takes all of them and does not say which it was.
+    """
+    text = error.message
+    if error.status in (400, 404, 422) and _UNNAMED.search(text):
+        return _guess(limits, body)
+    if error.status not in (400, 422) or error.kind != "http" or not _REFUSED.search(text):
+        return None
+    if _SYSTEM.search(text) and _has_system(body) and "system" not in limits.refuses:
+        return replace(limits, refuses=limits.refuses | {"system"})
+    named = {a or b for a, b in _PARAMETER.findall(text)} & body.keys() - _NEEDED
+    if "max_tokens" in named and "max_completion_tokens" in text and limits.max_tokens == "max_tokens":
+        return replace(limits, max_tokens="max_completion_tokens")
+    if named & {"logprobs", "top_logprobs"}:
+        return replace(limits, top_logprobs=_next_step(body, named, text))
+    for name in sorted(named - {"max_tokens", "max_completion_tokens", "max_output_tokens", "provider"}):
+        return replace(limits, refuses=limits.refuses | {name})
+    return None
+
+
+def _guess(limits: Limits, body: Mapping[str, Any]) -> Limits | None:
+    """The next smallest set of parameters to leave out; None when all have been tried."""
+    there = [name for name in _OPTIONAL if name in body or name in limits.guessed]
+    # First the same once more: a router's 404 may be a passing one, and a channel of evidence would be lost for it.
+    sets = [frozenset(c) for size in range(len(there) + 1) for c in itertools.combinations(there, size)]
+    if limits.guesses >= len(sets):
+        return None
+    left_out = sets[limits.guesses]
+    refuses = limits.refuses - limits.guessed | left_out
+    return replace(limits, refuses=refuses, guessed=left_out, guesses=limits.guesses + 1)
+
+
+def told(before: Limits, after: Limits) -> str:
+    """What was learned, in words."""
+    parts = sorted(after.refuses - before.refuses)
+    if after.max_tokens != before.max_tokens:
+        parts.append(f"{before.max_tokens} (it is {after.max_tokens} there)")
+    if after.top_logprobs != before.top_logprobs:
+        parts.append(f"more than {after.top_logprobs} alternatives a token" if after.top_logprobs else "logprobs")
+    return ", ".join(parts)
+
+
+def _has_system(body: Mapping[str, Any]) -> bool:
+    messages = body.get("messages")
+    return "instructions" in body or bool(messages and messages[0]["role"] == "system")
+
+
+def _next_step(body: Mapping[str, Any], named: set[str], text: str) -> int:
+    """The next number of alternatives to try: what the server says, else 20, 5, none; none at once where logprobs as
+    such are refused."""
+    asked = body.get("top_logprobs", body.get("logprobs", 0))
+    counted = "top_logprobs" in named or not isinstance(body.get("logprobs"), bool)
+    flat = re.search(
+        r"unsupported|not support|isn't support|unknown|unrecognized|not available|extra input", text, re.I
+    )
+    if not counted or flat or isinstance(asked, bool):
+        return 0
+    told = [n for n in map(int, _BOUND.findall(text)) if 0 < n < asked]
+    return max(told, default=next((n for n in _STEPS if n < asked), 0))

@@ -1,0 +1,180 @@
+"""Endpoints of kind ``recorded``: answers that someone already has, as if they had just been given."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import zlib
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.schema import Recorded
+from harness.endpoints.answer_files import Row, Table, count, open_table
+from harness.endpoints.replies import outcome_of
+from harness.errors import ConfigError
+from harness.records import Key, Prompt, Response, Surface
+
+FAMILY = "recorded"
+_RAW = ("verbatim", "continuations")  # what goes on a text is no answer, and is not compared as one
+_CHANNELS = ("wording", "verbatim", "style", "traces")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The answers of one recorded endpoint. Which there are is known, what they say is read when it is needed.
+
+    ``rows`` int64 (a,) are their rows in the table, ``prompts`` and ``samples`` say what each answers.
+    """
+
+    endpoint: Recorded
+    table: Table
+    rows: NDArray[np.int64]
+    prompts: tuple[str, ...]
+    samples: tuple[int, ...]
+
+    def keys(self, prompts: Container[str]) -> Iterator[Key]:
+        """Keys of the answers to these prompts."""
+        for prompt, sample in zip(self.prompts, self.samples, strict=True):
+            if prompt in prompts:
+                yield self.endpoint.name, prompt, sample, self._hash(prompt, sample)
+
+    def answers(self, prompts: Container[str]) -> Iterator[Response]:
+        """The answers to these prompts, in the order of the table."""
+        at = [i for i, p in enumerate(self.prompts) if p in prompts]
+        columns = [c for c in self.endpoint.columns.model_dump().values() if c]
+        rows = self.table.read(columns, self.rows[at])
+        for i, row in zip(at, rows, strict=True):
+            prompt, sample = self.prompts[i], self.samples[i]
+            yield _answer(self.endpoint, self._hash(prompt, sample), prompt, sample, row)
+
+    def _hash(self, prompt: str, sample: int) -> str:
+        """Of the file and the place in it: another file is another key."""
+        key = f"recorded\n{self.table.digest}\n{prompt}\n{sample}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(key).hexdigest()
+
+
+def read(endpoints: Sequence[Recorded], base: Path, environ: Mapping[str, str]) -> tuple[list[Prompt], list[Recording]]:
+    """What all recorded endpoints answered, and the prompts in order of first appearance.
+
+    Raises `ConfigError` for a missing file, column or model.
+    """
+    prompts: dict[str, Prompt] = {}
+    tables: dict[str, Table] = {}
+    models: dict[tuple[str, str], dict[str, list[int]]] = {}
+    found = []
+    for e in endpoints:
+        if e.path not in tables:
+            tables[e.path] = open_table(e.name, e.path, base, environ)
+        table, column = tables[e.path], (e.path, e.columns.model)
+        _has_columns(e, table)
+        if column not in models:
+            models[column] = _rows_by_model(table, e.columns.model)
+        found.append(_recording(e, table, models[column], prompts))
+    return list(prompts.values()), found
+
+
+def _rows_by_model(table: Table, column: str) -> dict[str, list[int]]:
+    out: dict[str, list[int]] = {}
+    for at, row in enumerate(table.read([column])):
+        out.setdefault(str(row[column]), []).append(at)
+    return out
+
+
+def _recording(
+    endpoint: Recorded, table: Table, models: Mapping[str, list[int]], prompts: dict[str, Prompt]
+) -> Recording:
+    """What the rows of an endpoint's model answer; adds to ``prompts``."""
+    columns = endpoint.columns
+    model = endpoint.model or endpoint.name
+    if model not in models:
+        raise ConfigError(
+            f"endpoint {endpoint.name!r}: {endpoint.path} has no model {model!r}", f"it has: {_near(models, model)}"
+        )
+    rows = np.array(models[model], dtype=np.int64)
+    given = columns.sample in table.columns
+    ids: list[str] = []
+    samples: list[int] = []
+    taken: dict[str, set[int]] = {}
+    wanted = [c for c in (columns.prompt_id, columns.prompt, columns.sample, columns.surface) if c]
+    for row in table.read(wanted, rows):
+        prompt = prompts.get(str(row[columns.prompt_id])) or _prompt(endpoint, row)
+        seen = taken.setdefault(prompt.id, set())
+        sample = _sample(endpoint, prompt.id, row[columns.sample]) if given else len(seen)
+        if sample in seen:
+            raise ConfigError(
+                f"endpoint {endpoint.name!r}: prompt {prompt.id!r} has two answers with sample {sample}",
+                "number them apart, or write `columns: {sample: null}` to count them as they stand",
+            )
+        seen.add(sample)
+        prompts[prompt.id] = replace(prompt, samples=max(prompt.samples, len(seen)))
+        ids.append(prompt.id)
+        samples.append(sample)
+    return Recording(endpoint, table, rows, tuple(ids), tuple(samples))
+
+
+def _has_columns(endpoint: Recorded, table: Table) -> None:
+    for key in ("model", "prompt_id", "output"):
+        column = getattr(endpoint.columns, key)
+        if column not in table.columns:
+            raise ConfigError(
+                f"endpoint {endpoint.name!r}: {endpoint.path} has no column {column!r}",
+                f"it has {', '.join(table.columns)}; name the right one under `columns: {{{key}: ...}}`",
+            )
+
+
+def _prompt(endpoint: Recorded, row: Row) -> Prompt:
+    columns = endpoint.columns
+    surface: Surface = "completion" if row.get(columns.surface) == "completion" else "chat"
+    text, channels = _text(row.get(columns.prompt)), _CHANNELS if surface == "chat" else _RAW
+    return Prompt(str(row[columns.prompt_id]), FAMILY, text, surface=surface, channels=channels)
+
+
+def _answer(endpoint: Recorded, request_hash: str, prompt: str, sample: int, row: Row) -> Response:
+    columns = endpoint.columns
+    text, refusal, finish = (_text(row.get(c)) for c in (columns.output, columns.refusal, columns.finish_reason))
+    logprobs = _text(row.get(columns.logprobs))
+    return Response(
+        endpoint=endpoint.name,
+        prompt=prompt,
+        sample=sample,
+        request_hash=request_hash,
+        outcome=outcome_of(text, refusal, finish),
+        text=text,
+        reasoning=_text(row.get(columns.reasoning)),
+        refusal=refusal,
+        finish_reason=finish,
+        model_asked=endpoint.model or endpoint.name,
+        provider="recorded",
+        prompt_tokens=count(row.get(columns.prompt_tokens)),
+        completion_tokens=count(row.get(columns.completion_tokens)),
+        logprobs=zlib.compress(logprobs.encode("utf-8", "replace"), 1) if logprobs else None,
+        attempts=0,
+    )
+
+
+def _text(value: object) -> str:
+    """A cell as text: an answer may be a number, and a table may have typed it."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return value if isinstance(value, str) else str(value)
+
+
+def _sample(endpoint: Recorded, prompt_id: str, value: object) -> int:
+    number = count(value)
+    if number is None:
+        raise ConfigError(
+            f"endpoint {endpoint.name!r}: prompt {prompt_id!r} has sample {str(value)[:40]!r}, not a whole number",
+            "write `columns: {sample: null}` to count answers as they stand",
+        )
+    return number
+
+
+def _near(models: Mapping[str, object], wanted: str) -> str:
+    names = sorted(models)
+    near = difflib.get_close_matches(wanted, names, n=5, cutoff=0.4)
+    return ", ".join(near or names[:5]) + (", ..." if len(names) > 5 else "")

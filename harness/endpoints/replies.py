@@ -1,0 +1,188 @@
+"""Bytes of a reply -> `Answer`, by shape: typed, once, and without believing that 200 means success."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from harness.endpoints.failures import failure, filtered, is_filtered, read_error
+from harness.errors import CallError
+from harness.records import Outcome
+
+_FILTERED = frozenset({"content_filter", "content-filter", "safety", "blocklist", "prohibited_content", "recitation"})
+_BROKEN_OFF = frozenset({"error", "insufficient_system_resource"})
+_TRUNCATED = frozenset({"length", "max_tokens", "model_length"})
+
+
+# Only what an answer cannot do without is typed: one odd field beside it must not lose a paid answer.
+class _Message(msgspec.Struct):
+    content: str | list[Any] | None = None
+    refusal: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    text: str | None = None
+    finish_reason: Any = None
+    index: Any = 0
+    error: Any = None
+    logprobs: msgspec.Raw = msgspec.Raw()  # left as it is: unpacking it costs ten times the rest
+
+
+class _Reply(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    error: Any = None
+    model: Any = None
+    id: Any = None
+    system_fingerprint: Any = None
+    provider: Any = None
+    usage: Any = None
+
+
+_DECODER = msgspec.json.Decoder(_Reply)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the server counts them; None where it does not say."""
+
+    prompt: int | None
+    completion: int | None
+    reasoning: int | None
+
+    @classmethod
+    def of(cls, usage: Any, prompt: str = "prompt_tokens", completion: str = "completion_tokens") -> Usage:
+        """Read a ``usage`` object, whatever it is."""
+        usage = usage if isinstance(usage, dict) else {}
+        details = usage.get(f"{completion}_details")
+        reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+        return cls(_count(usage.get(prompt)), _count(usage.get(completion)), reasoning)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one reply says, before it is keyed to the job that asked."""
+
+    outcome: Outcome
+    text: str
+    reasoning: str
+    refusal: str
+    finish_reason: str
+    model: str
+    system_fingerprint: str
+    provider: str
+    response_id: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    reasoning_tokens: int | None
+    logprobs: bytes | None
+
+
+def parse(content: bytes) -> Answer:
+    """Read one reply of chat or plain completions.
+
+    Raises `CallError` if it is not an answer: an error inside a 200, HTML, cut or mistyped JSON.
+    """
+    reply = decode(content, _DECODER)
+    if reply.error:
+        raise inner_error(reply.error)
+    if not reply.choices:
+        raise malformed("no choices", content)
+    choice = min(reply.choices, key=lambda c: c.index if isinstance(c.index, int) else 0)
+    finish = string(choice.finish_reason)
+    if choice.error or finish.lower() in _BROKEN_OFF:
+        raise inner_error(choice.error or f"finish_reason is {finish}")
+    if choice.message is None and choice.text is None:
+        raise malformed("neither message nor text", content)
+    message = choice.message or _Message(content=choice.text)
+    text, refusal = _text(message.content), string(message.refusal)
+    usage = Usage.of(reply.usage)
+    return Answer(
+        outcome=outcome_of(text, refusal, finish),
+        text=text,
+        reasoning=string(message.reasoning_content) or string(message.reasoning),
+        refusal=refusal,
+        finish_reason=finish,
+        model=string(reply.model),
+        system_fingerprint=string(reply.system_fingerprint),
+        provider=string(reply.provider),
+        response_id=string(reply.id),
+        prompt_tokens=usage.prompt,
+        completion_tokens=usage.completion,
+        reasoning_tokens=usage.reasoning,
+        logprobs=pack(bytes(choice.logprobs)),
+    )
+
+
+def filtered_answer(message: str) -> Answer:
+    """The answer of a filter that stands before the model: nobody answered, and that is the outcome."""
+    return Answer("filtered", "", "", message, "content_filter", "", "", "", "", None, None, None, None)
+
+
+def decode(content: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Typed values from the JSON that servers send, strict or not; `CallError` if it cannot be read."""
+    try:
+        return decoder.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:  # NaN and Infinity are no JSON, lone surrogates no text, but servers send them: mended, and read again
+        value = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
+        return decoder.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError, msgspec.DecodeError) as e:
+        raise malformed(str(e)[:120], content) from None
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def malformed(what: str, content: bytes) -> CallError:
+    """A reply that is no answer; such things pass, so it is asked again."""
+    excerpt = repr(content[:80].decode("utf-8", "replace"))
+    return CallError(f"the reply is not the JSON expected ({what}): {excerpt}", kind="malformed", retry=True)
+
+
+def string(value: Any) -> str:
+    """``value`` if it is text: an odd field must not lose an answer."""
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and 0 <= value < 1 << 53 else None
+
+
+def pack(content: bytes) -> bytes | None:
+    """Logprobs as they are stored: their JSON, compressed; None if there are none."""
+    return zlib.compress(content, 1) if len(content) > 4 else None  # "null" and "{}" say nothing
+
+
+def _text(content: str | list[Any] | None) -> str:
+    if isinstance(content, list):
+        return "".join(string(part.get("text")) for part in content if isinstance(part, dict))
+    return content or ""
+
+
+def outcome_of(text: str, refusal: str, finish: str) -> Outcome:
+    """How an answer ended, from what came and why it stopped."""
+    if finish.lower() in _FILTERED:
+        return "filtered"
+    if not text.strip():
+        return "refused" if refusal else "empty"
+    return "truncated" if finish.lower() in _TRUNCATED else "ok"
+
+
+def inner_error(error: Any) -> CallError:
+    """The error that stands in a reply of status 200."""
+    status, code, message = read_error(error)
+    if is_filtered(status, error):
+        return filtered(status, message)
+    return failure(status, code, f"error inside a 200 reply: {message[:300]}")

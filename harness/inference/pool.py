@@ -1,0 +1,141 @@
+"""Who a pair is compared with: roles and lineages -> the pool of one suspect, one candidate and its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.records import Similarity
+
+COPY = 0.8  # share of the shorter answer in common 16-word runs from which it counts as copied
+ENOUGH = 25  # prompts without copies; with fewer, nothing is left to judge by
+
+
+def without_copies(
+    similarities: Sequence[Similarity], suspect: str, candidate: str
+) -> tuple[tuple[Similarity, ...], tuple[str, ...]]:
+    """Similarities without the prompts whose answers were copied, and what to say about it.
+
+    Where fewer than `ENOUGH` prompts would remain in ``wording``, all stay: one model under two names answers alike
+    nearly always, and the note says that copies carry the verdict.
+    """
+    found = next((s for s in similarities if s.channel == "verbatim"), None)
+    if found is None:
+        return tuple(similarities), ()
+    pair = found.values[:, found.models.index(suspect), found.models.index(candidate)]
+    copied = {p for p, share in zip(found.prompts, pair, strict=True) if share >= COPY}
+    compared = int(np.isfinite(pair).sum())
+    if not copied:
+        return tuple(similarities), ()
+    said = f"{len(copied)} of {compared} answers are verbatim copies of one another"
+    read = next((s for s in similarities if s.channel == "wording"), found)
+    if len(set(read.prompts) - copied) < ENOUGH:
+        return tuple(similarities), (f"{said}; too few would remain without them, so they carry the verdict",)
+    kept = tuple(s if s.channel == "verbatim" else _dropped(s, copied) for s in similarities)
+    return kept, (f"{said}, and were left out of the other channels",)
+
+
+def _dropped(s: Similarity, prompts: set[str]) -> Similarity:
+    keep = [i for i, p in enumerate(s.prompts) if p not in prompts]
+    return replace(s, prompts=tuple(s.prompts[i] for i in keep), values=s.values[keep])
+
+
+KEPT = 0.8  # of the control lineages that a channel must leave in the pool
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of a campaign as inference sees it."""
+
+    name: str
+    role: str
+    lineage: str | None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Suspect, candidate and one control a lineage, in this order. ``left_out``: controls that fell out, and why."""
+
+    suspect: str
+    candidate: str
+    controls: tuple[Model, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All models, suspect first, candidate second."""
+        return (self.suspect, self.candidate, *(c.name for c in self.controls))
+
+    @property
+    def lineages(self) -> tuple[str, ...]:
+        """Control lineages: the replicates behind a verdict."""
+        return tuple(str(c.lineage) for c in self.controls)
+
+
+def pool_for(
+    suspect: Model,
+    candidate: Model,
+    models: Sequence[Model],
+    similarities: Sequence[Similarity],
+    min_coverage: float,
+) -> Pool:
+    """Controls for one pair: not of the candidate's lineage nor of the suspect's, if known, one for each lineage.
+
+    Of several models of one lineage the one with the best coverage stands for it: models of one lineage are one
+    replicate, and an average of several would be smoother than any single suspect. Controls under ``min_coverage``
+    in any channel are left out.
+    """
+    kin = {candidate.lineage, suspect.lineage} - {None}
+    best: dict[str, tuple[float, Model]] = {}
+    left_out = []
+    for model in models:
+        if model.role != "control" or model.lineage in kin:
+            continue
+        worst = min((_coverage(s, model.name) for s in similarities), default=0.0)
+        if worst < min_coverage:
+            left_out.append(f"control {model.name} answered only {worst:.0%} of a channel's prompts")
+            continue
+        if model.lineage not in best or worst > best[str(model.lineage)][0]:
+            best[str(model.lineage)] = (worst, model)
+    controls = tuple(model for _, model in best.values())
+    return Pool(suspect.name, candidate.name, controls, tuple(left_out))
+
+
+def agreed_pool(
+    suspect: Model,
+    candidate: Model,
+    models: Sequence[Model],
+    similarities: Sequence[Similarity],
+    min_coverage: float,
+) -> tuple[Pool, list[Similarity]]:
+    """The pool that most channels can share, and those channels, in the order given.
+
+    Channels join by the number of control lineages that they cover; one that would cost the pool more than a fifth of
+    its control lineages stays out, with a pool of its own, rather than take the controls from the others. Which one
+    that is depends on the controls' gaps only, not on the accused pair.
+    """
+
+    def pool(of: Sequence[Similarity]) -> Pool:
+        return pool_for(suspect, candidate, models, of, min_coverage)
+
+    joined: list[Similarity] = []
+    most = 0
+    for s in sorted(similarities, key=lambda s: -len(pool([s]).controls)):
+        size = len(pool([*joined, s]).controls)
+        if not joined or size >= KEPT * most:
+            joined.append(s)
+            most = max(most, size)
+    return pool(joined), [s for s in similarities if any(s is j for j in joined)]
+
+
+def _coverage(similarity: Similarity, name: str) -> float:
+    value = float(similarity.coverage[similarity.models.index(name)])
+    return value if np.isfinite(value) else 0.0
+
+
+def restrict(similarity: Similarity, names: Sequence[str]) -> np.ndarray:
+    """Values of some models in a given order, (p, n, n)."""
+    at = [similarity.models.index(n) for n in names]
+    return similarity.values[:, at][:, :, at]

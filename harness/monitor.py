@@ -1,0 +1,161 @@
+"""``harness monitor``: the prompts of an earlier campaign again, new answers against stored ones."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from harness.channels.kernels import logprob_kernels, text_kernels
+from harness.collect.preflight import learned, recall, remember
+from harness.config.schema import Called, Campaign
+from harness.config.yaml import load_config
+from harness.endpoints.requests import planned_keys
+from harness.errors import ConfigError
+from harness.inference.drift import Change, Drift, drift, judge_changes
+from harness.plan import STORE, Plan, store_at
+from harness.records import Key, Prompt, Response, Responses
+from harness.store.store import Store
+
+BEFORE, NOW = "baseline", "now"
+# Logprobs of one token differ a little from run to run with a server's load (benchmarks/README.md, Monitor), so
+# samples of two runs are not exchangeable in them, and a p-value below any alpha says nothing.
+REPORTED = {"logprobs": "is reported only: logprobs move with a server's load"}
+DRAWS = 20  # relabellings per 1 / alpha: few enough would leave no p-value small enough
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A baseline and the plan that asks for it again; ``before`` are answers in the store ``source``, by endpoint."""
+
+    plan: Plan
+    source: Path
+    before: Mapping[str, tuple[Response, ...]]
+
+
+def watch(config: Path, against: Path | None, names: Sequence[str], stamp: str, limit: int | None = None) -> Watch:
+    """Read the baseline and plan the same calls again, into a folder of their own. Nobody is asked.
+
+    ``names`` are the endpoints to watch (default: the suspects), ``stamp`` names the new folder. `ConfigError` if the
+    config does not ask what the baseline asked: other models, parameters or prompts cannot be compared.
+    """
+    campaign, base = load_config(config), config.resolve().parent
+    source = store_at(against or base / campaign.results / campaign.campaign)
+    chosen = _chosen(campaign, names, config)
+    with Store(source, readonly=True) as store:
+        stored = [r for r in store.responses() if r.endpoint in {e.name for e in chosen}]
+        prompts, hashes, known = store.prompts(), store.prompt_hashes(), learned(store, chosen)
+    where = campaign.results / campaign.campaign / "monitor"
+    again = campaign.model_copy(update={"endpoints": chosen, "results": where, "campaign": stamp, "reuse": ()})
+    prompts = _drawn(prompts, {r.prompt for r in stored}, limit, campaign.seed)
+    asked = _asked(planned_keys(again, prompts, known))
+    before = {e.name: tuple(r for r in stored if r.endpoint == e.name and _key(r) in asked) for e in chosen}
+    drawn = {p.id for p in prompts}
+    for name, answers in before.items():
+        there = sum(r.endpoint == name and r.prompt in drawn for r in stored)
+        if len(answers) < again.analysis.min_coverage * max(there, 1):
+            raise ConfigError(
+                f"{config}: endpoint {name!r} is asked {len(answers)} of {there} calls that {source} has answers to",
+                "model, system prompt, parameters and prompts must be those of the baseline",
+            )
+    kept = {r.prompt for answers in before.values() for r in answers}
+    plan = Plan(again, base, tuple(p for p in prompts if p.id in kept), (), hashes)
+    return Watch(plan, source, before)
+
+
+def _chosen(campaign: Campaign, names: Sequence[str], config: Path) -> tuple[Called, ...]:
+    called = {e.name: e for e in campaign.endpoints if isinstance(e, Called)}
+    wanted = list(names) or [n for n, e in called.items() if e.role == "suspect"]
+    for name in wanted:
+        if name not in called:
+            raise ConfigError(f"{config}: no endpoint {name!r} can be asked", f"known: {', '.join(called) or 'none'}")
+    if not wanted:
+        raise ConfigError(f"{config}: no suspect can be asked again", "name an endpoint with --endpoint")
+    return tuple(called[n] for n in dict.fromkeys(wanted))
+
+
+def _drawn(prompts: Sequence[Prompt], answered: set[str], limit: int | None, seed: int) -> list[Prompt]:
+    """Prompts that the baseline has answers to, at most ``limit`` of each family."""
+    rng, out = random.Random(seed), []  # noqa: S311
+    for _, members in itertools.groupby((p for p in prompts if p.id in answered), key=lambda p: p.family):
+        family = list(members)
+        take = sorted(rng.sample(range(len(family)), min(limit or len(family), len(family))))
+        out += [family[i] for i in take]
+    return out
+
+
+def _key(r: Response) -> tuple[str, str, str]:
+    return r.endpoint, r.prompt, r.request_hash
+
+
+def _asked(keys: Iterable[Key]) -> set[tuple[str, str, str]]:
+    return {(endpoint, prompt, request) for endpoint, prompt, _, request in keys}
+
+
+def carry_over(watched: Watch) -> None:
+    """Tell the new store what endpoints were found to refuse, so that the same requests are written again."""
+    plan = watched.plan
+    with Store(watched.source, readonly=True) as old, Store(plan.folder / STORE) as new:
+        for endpoint in (e for e in plan.campaign.endpoints if isinstance(e, Called)):
+            remember(new, endpoint, recall(old, endpoint))
+
+
+def judge(watched: Watch, alpha: float) -> list[Change]:
+    """Compare the new answers with the baseline, and say what is found of every endpoint."""
+    plan, a = watched.plan, watched.plan.campaign.analysis
+    with Store(plan.folder / STORE, readonly=True) as store:
+        now = list(store.responses())
+    rng = np.random.default_rng(plan.campaign.seed)
+    draws = max(a.permutations, int(DRAWS / alpha))
+    found: dict[str, list[Drift]] = {}
+    notes: dict[str, tuple[str, ...]] = {}
+    for name, before in watched.before.items():
+        same = {_key(r) for r in before}
+        new = [r for r in now if r.endpoint == name and _key(r) in same]
+        found[name] = _drifts(
+            before, new, plan.prompts, lambda c, g: drift(c, g, alpha, draws, rng, REPORTED.get(c.split()[0], ""))
+        )
+        notes[name] = tuple(_notes(before, new))
+    changes = judge_changes(found, alpha)
+    share = {n: sum(r.endpoint == n for r in now) / len(b) for n, b in watched.before.items()}
+    return [
+        _with_coverage(replace(c, notes=(*c.notes, *notes[c.endpoint])), share[c.endpoint], a.min_coverage)
+        for c in changes
+    ]
+
+
+def _with_coverage(change: Change, share: float, least: float) -> Change:
+    """Too many calls without an answer leave a choice of answers, which is no sample of anything."""
+    if share >= least:
+        return change
+    said = f"only {share:.0%} of the baseline's calls were answered again"
+    return replace(change, state="cannot tell", sentence=said)
+
+
+def _drifts(
+    before: Sequence[Response], now: Sequence[Response], prompts: Sequence[Prompt], test: Callable[..., Drift]
+) -> list[Drift]:
+    out = []
+    answers = [replace(r, endpoint=BEFORE) for r in before] + [replace(r, endpoint=NOW) for r in now]
+    for surface in ("chat", "completion"):
+        table = Responses.of((BEFORE, NOW), [p for p in prompts if p.surface == surface], answers)
+        for channel, kernels in (("text", text_kernels), ("logprobs", logprob_kernels)):
+            if grams := kernels(table, 0, 1):
+                out.append(test(f"{channel} ({surface})", grams))
+    return out
+
+
+def _notes(before: Sequence[Response], now: Sequence[Response]) -> list[str]:
+    """What the server says of itself and did not say before: a hint, not part of the test."""
+    out = []
+    for what in ("model_answered", "system_fingerprint", "provider", "outcome"):
+        old, new = ({str(getattr(r, what)) for r in rs} - {""} for rs in (before, now))
+        if more := sorted(new - old):
+            out.append(
+                f"{what} is new: {', '.join(more)[:200]}" + (f" (was {', '.join(sorted(old))[:200]})" if old else "")
+            )
+    return out

@@ -1,0 +1,122 @@
+"""From a config to stored answers: what is planned, and collecting it. `harness.scoring` does the rest."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.channels import load_channels
+from harness.config.prompts import content_hash, draw, expand, load_set
+from harness.config.schema import Called, Campaign, Recorded
+from harness.config.yaml import load_config
+from harness.endpoints import recorded
+from harness.endpoints.quirks import Limits
+from harness.endpoints.recorded import Recording
+from harness.endpoints.requests import planned_keys
+from harness.errors import ConfigError
+from harness.records import Key, Prompt
+from harness.store.store import Store
+
+STORE = "responses.sqlite"
+SHORT_FORM = "short form"  # note in a store: most prompts of each set, empty for the whole campaign
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A campaign with its prompts drawn and its recorded answers found: all that is known before a call is made."""
+
+    campaign: Campaign
+    base: Path
+    prompts: tuple[Prompt, ...]
+    recorded: tuple[Recording, ...]
+    prompt_hashes: Mapping[str, str]
+    limit: int | None = None  # of a short form: most prompts of each set
+
+    @property
+    def folder(self) -> Path:
+        """Where this campaign's files go."""
+        return self.base / self.campaign.results / self.campaign.campaign
+
+
+def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) -> Plan:
+    """Read config and prompt sets, and find recorded answers. Nothing is called or written.
+
+    ``limit`` caps the prompts of every set, for a short form of the campaign.
+    """
+    return plan_of(load_config(path), path.resolve().parent, environ, limit, str(path))
+
+
+def plan_of(
+    campaign: Campaign, base: Path, environ: Mapping[str, str], limit: int | None = None, path: str = "campaign"
+) -> Plan:
+    """As `prepare`, of a config in memory: ``base`` is the folder its paths are relative to, ``path`` its name."""
+    load_channels(campaign.analysis.channels)
+    endpoints = [e for e in campaign.endpoints if isinstance(e, Recorded)]
+    recorded_prompts, recordings = recorded.read(endpoints, base, environ) if endpoints else ([], [])
+    prompts: list[Prompt] = []
+    hashes: dict[str, str] = {}
+    for use in expand(campaign.prompts, base / "prompts"):
+        if limit is not None:
+            use = use.model_copy(update={"limit": min(limit, use.limit or limit)})
+        if use.set == "recorded":
+            if not endpoints:
+                raise ConfigError(f"{path}: prompts: set `recorded` needs endpoints of kind recorded", "add one")
+            found: Sequence[Prompt] = _judged(recordings, recorded_prompts, path)
+            hashes[use.set] = content_hash(found)
+        else:
+            loaded = load_set(use.set, base / "prompts")
+            found, hashes[use.set] = loaded.prompts, loaded.sha256
+        prompts += draw(use, found, campaign.seed, campaign.hold_back)
+    ids = [p.id for p in prompts]
+    if len(set(ids)) < len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise ConfigError(f"{path}: prompt {twice!r} is in the campaign twice", "list every prompt set once")
+    return Plan(campaign, base, tuple(prompts), tuple(recordings), hashes, limit)
+
+
+def stored_plan(path: Path) -> Plan:
+    """The plan as its store holds it: what is scored needs no prompt file and no recorded answers beside it."""
+    return stored_plan_of(load_config(path), path.resolve().parent)
+
+
+def stored_plan_of(campaign: Campaign, base: Path) -> Plan:
+    """As `stored_plan`, of a config in memory."""
+    load_channels(campaign.analysis.channels)
+    with Store(base / campaign.results / campaign.campaign / STORE, readonly=True) as store:
+        return Plan(campaign, base, tuple(store.prompts()), (), store.prompt_hashes())
+
+
+def anything_stored(plan: Plan) -> bool:
+    """Whether there is an answer to score."""
+    with Store(plan.folder / STORE, readonly=True) as store:
+        return any(answered for _, answered in store.plan_keys())
+
+
+def _judged(recordings: Sequence[Recording], prompts: Sequence[Prompt], path: str) -> list[Prompt]:
+    """Recorded prompts that every recorded suspect and candidate answered: on others nothing can be compared."""
+    answered = {r.endpoint.name: set(r.prompts) for r in recordings if r.endpoint.role != "control"}
+    shared = [p for p in prompts if all(p.id in ids for ids in answered.values())]
+    if not shared:
+        raise ConfigError(f"{path}: no prompt was answered by all of {', '.join(sorted(answered))}", "check `path:`")
+    return shared
+
+
+def _recorded_keys(plan: Plan) -> Iterator[Key]:
+    chosen = {p.id for p in plan.prompts}
+    return itertools.chain.from_iterable(r.keys(chosen) for r in plan.recorded)
+
+
+def _called(plan: Plan) -> list[Called]:
+    return [e for e in plan.campaign.endpoints if isinstance(e, Called)]
+
+
+def store_at(path: Path) -> Path:
+    """A store, named by its file or its campaign's folder."""
+    return path / STORE if path.is_dir() else path
+
+
+def planned(plan: Plan, known: Mapping[str, Limits] | None = None) -> Iterator[Key]:
+    """Keys of all answers that a plan asks for, as far as it is known what endpoints refuse."""
+    return itertools.chain(planned_keys(plan.campaign, plan.prompts, known), _recorded_keys(plan))

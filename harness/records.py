@@ -1,0 +1,250 @@
+"""The one record that everything shares: a prompt, the answer to it, and the table of all answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Surface = Literal["chat", "completion"]
+Outcome = Literal["ok", "truncated", "refused", "filtered", "empty"]
+USABLE: frozenset[str] = frozenset({"ok", "truncated"})
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question as every endpoint gets it, with the request settings of its family.
+
+    ``fields`` holds what only some families have: ``answer``, ``scales``, ``rung``, ``twin``, ``claim``.
+    """
+
+    id: str
+    family: str
+    text: str
+    language: str = "en"
+    group: str = ""
+    surface: Surface = "chat"
+    samples: int = 1
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_logprobs: int | None = None
+    channels: tuple[str, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer with its provenance. The key is (endpoint, prompt, sample, request_hash)."""
+
+    endpoint: str
+    prompt: str
+    sample: int
+    request_hash: str
+    outcome: Outcome
+    text: str
+    reasoning: str = ""
+    refusal: str = ""
+    finish_reason: str = ""
+    model_asked: str = ""
+    model_answered: str = ""
+    system_fingerprint: str = ""
+    provider: str = ""
+    response_id: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    logprobs: bytes | None = None  # zlib of the server's own JSON, see `harness.logprobs`
+    attempts: int = 1
+    seconds: float = 0.0
+    received_at: str = ""  # UTC, ISO 8601
+
+
+def _take(column: Any, rows: Sequence[int]) -> Any:
+    """Some rows of a column; one that is not in memory stays where it is."""
+    return column.take(rows) if hasattr(column, "take") else [column[r] for r in rows]
+
+
+@dataclass(frozen=True)
+class Responses:
+    """All answers of a campaign as columns, sorted by (prompt, model, sample).
+
+    ``models`` (m,) and ``prompts`` (p,) name the axes. The columns have one entry per answer; ``start`` is int64
+    (p * m + 1,): the answers of prompt i by model j are rows ``start[i * m + j] : start[i * m + j + 1]``.
+    ``asked`` is bool (p, m): the prompt was put to the model, answered or not.
+    """
+
+    models: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
+    start: NDArray[np.int64]
+    asked: NDArray[np.bool_]
+    outcome: Sequence[str]
+    text: Sequence[str]
+    reasoning: Sequence[str]
+    logprobs: Sequence[bytes | None]
+    prompt_tokens: Sequence[int | None]
+
+    def rows(self, prompt: int, model: int) -> range:
+        """Rows of the answers of one model to one prompt, both by index."""
+        at = prompt * len(self.models) + model
+        return range(int(self.start[at]), int(self.start[at + 1]))
+
+    def usable(self, prompt: int, model: int) -> list[int]:
+        """Those rows whose answer can be compared: not refused by the server, filtered or empty."""
+        return [r for r in self.rows(prompt, model) if self.outcome[r] in USABLE and self.text[r].strip()]
+
+    def where(self, channel: str) -> list[int]:
+        """Indices of the prompts whose family serves ``channel``."""
+        return [i for i, p in enumerate(self.prompts) if channel in p.channels]
+
+    def only(self, prompts: Sequence[int]) -> Responses:
+        """The same table with some of the prompts, by index."""
+        m = len(self.models)
+        cells = [r for p in prompts for r in range(int(self.start[p * m]), int(self.start[(p + 1) * m]))]
+        counts = np.diff(self.start).reshape(len(self.prompts), m)[list(prompts)]
+        return self._picked(
+            self.models, tuple(self.prompts[p] for p in prompts), counts, self.asked[list(prompts)], cells
+        )
+
+    def _picked(
+        self,
+        models: tuple[str, ...],
+        prompts: tuple[Prompt, ...],
+        counts: NDArray[np.int64],
+        asked: NDArray[np.bool_],
+        rows: Sequence[int],
+    ) -> Responses:
+        return Responses(
+            models=models,
+            prompts=prompts,
+            start=np.concatenate([[0], np.cumsum(counts.ravel())]).astype(np.int64),
+            asked=asked,
+            outcome=_take(self.outcome, rows),
+            text=_take(self.text, rows),
+            reasoning=_take(self.reasoning, rows),
+            logprobs=_take(self.logprobs, rows),
+            prompt_tokens=_take(self.prompt_tokens, rows),
+        )
+
+    def loaded(self) -> Responses:
+        """The same table with every column in memory, for a worker that cannot read the store."""
+        columns: dict[str, Any] = {
+            c: list(getattr(self, c)) for c in ("outcome", "text", "reasoning", "logprobs", "prompt_tokens")
+        }
+        return replace(self, **columns)
+
+    def with_twin(self, name: str, twin: str) -> Responses:
+        """The same table in which every second sample of one model is another model's: a known positive."""
+        at = self.models.index(name)
+        order: list[int] = []
+        counts = np.zeros((len(self.prompts), len(self.models) + 1), dtype=np.int64)
+        asked = np.column_stack([self.asked, self.asked[:, at]])
+        for p in range(len(self.prompts)):
+            split = list(self.rows(p, at))
+            for m in range(len(self.models)):
+                rows = split[::2] if m == at else list(self.rows(p, m))
+                order += rows
+                counts[p, m] = len(rows)
+            order += split[1::2]
+            counts[p, -1] = len(split[1::2])
+            asked[p, -1] = self.prompts[p].samples > 1 and asked[p, at]
+        return self._picked((*self.models, twin), self.prompts, counts, asked, order)
+
+    @classmethod
+    def of(
+        cls,
+        models: Sequence[str],
+        prompts: Sequence[Prompt],
+        answers: Iterable[Response],
+        asked: NDArray[np.bool_] | None = None,
+    ) -> Responses:
+        """Sort answers into columns. Answers of unknown models or prompts are left out."""
+        model_at = {m: i for i, m in enumerate(models)}
+        prompt_at = {p.id: i for i, p in enumerate(prompts)}
+        kept = [a for a in answers if a.endpoint in model_at and a.prompt in prompt_at]
+        kept.sort(key=lambda a: (prompt_at[a.prompt], model_at[a.endpoint], a.sample))
+        cells = np.array([prompt_at[a.prompt] * len(models) + model_at[a.endpoint] for a in kept], dtype=np.int64)
+        start = np.searchsorted(cells, np.arange(len(prompts) * len(models) + 1)).astype(np.int64)
+        answered = (np.diff(start) > 0).reshape(len(prompts), len(models))
+        return cls(
+            models=tuple(models),
+            prompts=tuple(prompts),
+            start=start,
+            asked=answered if asked is None else asked,
+            outcome=[a.outcome for a in kept],
+            text=[a.text for a in kept],
+            reasoning=[a.reasoning for a in kept],
+            logprobs=[a.logprobs for a in kept],
+            prompt_tokens=[a.prompt_tokens for a in kept],
+        )
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Raw similarities of one channel; nothing in here is evidence before inference compares it with controls.
+
+    Attributes
+    ----------
+    channel : name of the channel.
+    models : (m,) names; prompts : (p,) ids of the prompts measured.
+    values : float32 (p, m, m), symmetric, larger is more alike, in ``unit``. NaN on the diagonal and wherever one
+        of the two models gave nothing usable: a refusal is a gap, not a zero.
+    coverage : float64 (m,), share of the prompts put to the model that it answered usably; NaN if none were.
+    unit : what the numbers are, e.g. "cosine".
+    sees : "weights" if the channel follows shared weights, "text" if it follows wording that a teacher also leaves.
+    """
+
+    channel: str
+    models: tuple[str, ...]
+    prompts: tuple[str, ...]
+    values: NDArray[np.float32]
+    coverage: NDArray[np.float64]
+    unit: str
+    sees: str
+
+    def counts(self) -> NDArray[np.int64]:
+        """Prompts on which each pair was compared, (m, m)."""
+        out: NDArray[np.int64] = np.isfinite(self.values).sum(axis=0)
+        return out
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One line of a report: ``model`` showed ``what``, namely ``value``."""
+
+    channel: str
+    model: str
+    what: str
+    value: str
+
+
+Key = tuple[str, str, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One call: key and body. The body is the JSON that goes over the wire, byte for byte."""
+
+    endpoint: str
+    prompt: str
+    sample: int
+    surface: Surface
+    body: bytes
+    request_hash: str
+
+    @property
+    def key(self) -> Key:
+        """What makes this call one of its own: nobody asks it twice."""
+        return self.endpoint, self.prompt, self.sample, self.request_hash
+
+
+def request_hash(surface: str, body: bytes) -> str:
+    """SHA-256 of what is asked: any change of prompt or parameter is another key."""
+    return hashlib.sha256(surface.encode() + b"\n" + body).hexdigest()
+
+
+CHARACTERS_PER_TOKEN = 4  # a rule of thumb for English; where a server counts, its count is used

@@ -1,0 +1,137 @@
+"""One plan over several machines, and answers that another store already has: split, merge, reuse."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.errors import ConfigError, StoreError
+from harness.records import Key, Prompt
+from harness.store.provenance import copy_notes, note_reused
+from harness.store.provenance import endpoints as told
+from harness.store.store import Store, batches, content_digest, key_of
+from harness.store.validation import foreign
+
+_NAMED = 5  # conflicts that a message names
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part ``index`` (from 1) of ``count``: each key belongs to exactly one, whatever machine works it out."""
+
+    index: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """``i/n`` as a user writes it."""
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ConfigError(f"--shard {text}: not i/n with i from 1 to n", "three machines: 1/3, 2/3, 3/3")
+        return cls(int(found[1]), int(found[2]))
+
+    def holds(self, key: Key) -> bool:
+        """Whether a key is this shard's to ask."""
+        if self.count == 1:
+            return True
+        digest = hashlib.sha256("\n".join(map(str, key)).encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
+
+
+def merge(
+    target: Store,
+    sources: Sequence[tuple[Path, Store]],
+    prompts: Sequence[Prompt],
+    keys: set[Key],
+    unlike: Mapping[Path, Mapping[str, str]] | None = None,
+) -> Mapping[Path, int]:
+    """Add to ``target`` what the sources hold of the plan ``keys``; returns how many answers each added.
+
+    ``unlike`` says of a store which endpoints took there what another store left out. Raises `StoreError`, and adds
+    nothing, if prompts differ, if a store has answers to other requests than those of the plan, or if one key has two
+    different answers. A shard may lack what it was not asked for.
+    """
+    conflicts: list[str] = []
+    unlike = unlike or {}
+    _refuse_strange(target, keys, unlike.get(target.path, {}))
+    for path, source in sources:
+        told, expected = (json.dumps([asdict(p) for p in ps], sort_keys=True) for ps in (source.prompts(), prompts))
+        if told != expected:
+            raise StoreError(f"{path}: other prompts than the config's", "merge stores of one config and one version")
+        _refuse_strange(source, keys, unlike.get(path, {}))
+    seen: dict[Key, bytes] = {}
+    for path, source in [(target.path, target), *sources]:
+        for r in source.responses():
+            digest = content_digest(r)
+            if seen.setdefault(key_of(r), digest) != digest:
+                conflicts.append(f"{r.endpoint} / {r.prompt} / sample {r.sample} ({path})")
+    if conflicts:
+        more = f" and {len(conflicts) - _NAMED} more" if len(conflicts) > _NAMED else ""
+        raise StoreError(
+            f"{len(conflicts)} keys have two different answers: {'; '.join(conflicts[:_NAMED])}{more}",
+            "nothing was merged; leave out the store that is wrong",
+        )
+    return {path: _add(target, source) for path, source in sources}
+
+
+def _refuse_strange(store: Store, keys: set[Key], unlike: Mapping[str, str]) -> None:
+    """An answer to a request with a parameter is not one to the request without it: they make no sample together."""
+    strange = Counter(key[0] for key, answered in store.plan_keys() if answered and key not in keys)
+    for endpoint, count in strange.items():
+        if endpoint in unlike:
+            raise StoreError(
+                f"{store.path}: {endpoint} gave {count} answers to requests with {unlike[endpoint]}, which another of "
+                "these stores left out because the server refused it; answers with it and without it are not one plan",
+                "leave out one of the two, merge the rest, and `harness run` asks only what is missing",
+            )
+    if strange:
+        raise StoreError(
+            f"{store.path}: another plan than the config's: {strange.total()} answers to requests that it does not "
+            "make",
+            "were endpoints, parameters or recorded files changed since? another name for the campaign keeps both",
+        )
+
+
+def _add(target: Store, source: Store) -> int:
+    added = 0
+    for batch in batches(r for r in source.responses() if not target.answered(key_of(r))):
+        target.add_many(batch)
+        target.copy_requests(source, {r.request_hash for r in batch})
+        added += len(batch)
+    copy_notes(target, source)
+    return added
+
+
+def reuse(
+    target: Store, sources: Iterable[tuple[str, Path]], identities: Mapping[str, str], wanted: Callable[[Key], bool]
+) -> int:
+    """Take planned answers that are missing from other campaigns' stores; returns how many.
+
+    ``sources`` are (name to record, store), ``identities`` fingerprints of this config's endpoints by name. An answer
+    counts only if its key is of the target's plan and ``wanted``, and the source asked, under that endpoint's name,
+    nobody but the very endpoint of this config: a name alone is no endpoint_identity.
+    """
+    taken = 0
+    with ExitStack() as stack:
+        for label, source in [(label, stack.enter_context(foreign(path))) for label, path in sources]:
+            asked: dict[str, set[str]] = {}
+            for name, fingerprint, _ in told(source):
+                asked.setdefault(name, set()).add(fingerprint)
+            same = {n for n, f in identities.items() if asked.get(n) == {f}}
+            found = (r for r in source.all_responses() if r.endpoint in same and _missing(target, key_of(r), wanted))
+            for batch in batches(found):
+                target.add_many(batch)
+                target.copy_requests(source, {r.request_hash for r in batch})
+                note_reused(target, batch, label)
+                taken += len(batch)
+    return taken
+
+
+def _missing(target: Store, key: Key, wanted: Callable[[Key], bool]) -> bool:
+    return wanted(key) and target.planned(key) and not target.answered(key)

@@ -1,0 +1,172 @@
+"""Whom names stood for, in which runs and with which versions they were asked, and what other stores gave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from harness.records import CHARACTERS_PER_TOKEN, Response
+from harness.store.store import NOTES, Store, for_reading
+
+_PACKAGES = (
+    *("behavioral-probing-harness", "openai", "httpx", "httpx2", "aiohttp", "datasets", "scikit-learn", "tenacity"),
+    *("pyyaml", "numpy", "scipy", "lir", "msgspec", "pyarrow", "joblib", "xllamacpp"),
+)
+
+
+def packages() -> dict[str, str]:
+    """Version by package, of those that are installed."""
+    return {p: v for p in _PACKAGES if (v := _version(p))}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+_NAMED = 4  # values that a sentence names
+
+
+def note_endpoint(store: Store, name: str, fingerprint: str, description: str) -> None:
+    """Record whom a name stands for: the identity behind it, see `harness.collect.joining.identity`."""
+    store.insert("INSERT OR IGNORE INTO endpoints VALUES (?, ?, ?)", [(name, fingerprint, description)])
+
+
+def endpoints(store: Store) -> list[tuple[str, str, str]]:
+    """(name, fingerprint, description as JSON) of every identity that was asked under a name."""
+    return store.rows("endpoints", "SELECT name, fingerprint, json FROM endpoints ORDER BY 1, 2")
+
+
+def note_run(store: Store, started_at: str, told: Mapping[str, Any]) -> None:
+    """Record a run: when it began (UTC, ISO 8601) and with which versions. Said again, it is replaced."""
+    store.insert("INSERT OR REPLACE INTO runs VALUES (?, ?)", [(started_at, json.dumps(told, sort_keys=True))])
+
+
+def runs(store: Store) -> list[dict[str, Any]]:
+    """Every run that wrote into a store, in order. An answer belongs to the last that began before it came."""
+    rows = store.rows("runs", "SELECT started_at, json FROM runs ORDER BY 1, 2")
+    return [{"started_at": at, **json.loads(told)} for at, told in rows]
+
+
+def note_reused(store: Store, responses: Iterable[Response], source: str) -> None:
+    """Record that answers were taken from another store."""
+    rows = ((r.endpoint, r.prompt, r.sample, r.request_hash, source) for r in responses)
+    store.insert("INSERT OR IGNORE INTO reused VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def reused(store: Store) -> list[tuple[str, str, int]]:
+    """(endpoint, source, count) of the plan's answers that were taken from other stores."""
+    return store.rows(
+        "reused",
+        "SELECT endpoint, source, COUNT(*) FROM reused JOIN plan USING (endpoint, prompt, sample, request_hash) "
+        "GROUP BY 1, 2 ORDER BY 1, 2",
+    )
+
+
+def spent(store: Store) -> list[tuple[str, int, int]]:
+    """(endpoint, prompt tokens, completion tokens) paid for what is stored.
+
+    As servers counted; where one did not, characters by four, as in `harness.collect.budget`.
+    """
+    asked = f"COALESCE(r.prompt_tokens, LENGTH(q.body) / {CHARACTERS_PER_TOKEN}, 0)"
+    wrote = f"COALESCE(r.completion_tokens, (LENGTH(r.text) + LENGTH(r.reasoning)) / {CHARACTERS_PER_TOKEN}, 0)"
+    return store.rows(
+        "reused",
+        f"SELECT r.endpoint, SUM({asked}), SUM({wrote}) FROM responses r "  # noqa: S608
+        "LEFT JOIN requests q ON q.hash = r.request_hash "
+        "LEFT JOIN reused u USING (endpoint, prompt, sample, request_hash) "
+        "WHERE u.endpoint IS NULL GROUP BY r.endpoint",
+    )
+
+
+def copy_notes(target: Store, source: Store) -> None:
+    """Take over whom names stood for, the runs, which answers were reused and which calls failed."""
+    for table, columns in NOTES.items():
+        rows = source.rows(table, f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608
+        target.add_missing(table, columns, rows)
+
+
+def notes_digest(store: Store) -> str:
+    """SHA-256 of all that `copy_notes` takes over, in an order of its own; rows that are there twice count once."""
+    digest = hashlib.sha256()
+    for table, columns in NOTES.items():
+        names = ", ".join(columns)
+        query = f"SELECT DISTINCT {names} FROM {table} ORDER BY {names}"  # noqa: S608
+        for row in store.rows(table, query):
+            digest.update(json.dumps([table, *row]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def mixtures(store: Store) -> dict[str, str]:
+    """Endpoints that said more than one thing of who answers, and what, with counts. A mixture is not one model."""
+    out: dict[str, list[str]] = {}
+    for column, what in (("model_answered", "model"), ("system_fingerprint", "fingerprint"), ("provider", "provider")):
+        found: dict[str, list[tuple[str, int]]] = {}
+        query = (
+            f"SELECT endpoint, {column}, COUNT(*) FROM plan "  # noqa: S608
+            f"JOIN responses USING (endpoint, prompt, sample, request_hash) WHERE {column} != '' GROUP BY 1, 2 "
+            "ORDER BY 1, 3 DESC, 2"
+        )
+        for endpoint, value, count in store.rows("responses", query):
+            found.setdefault(endpoint, []).append((value[:80], count))
+        for endpoint, values in found.items():
+            if len(values) > 1:
+                told = ", ".join(f"{value} ({count})" for value, count in values[:_NAMED])
+                more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
+                out.setdefault(endpoint, []).append(f"{len(values)} {what}s: {told}{more}")
+    return {endpoint: "; ".join(parts) for endpoint, parts in out.items()}
+
+
+_LONGEST, _NAMED = 200, 50  # characters of a name, and names, that are listed of what an endpoint said of itself
+
+
+def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, object]]]:
+    """Per endpoint: models asked and answered, fingerprints, outcomes, tokens, times; and failures still open."""
+    db = for_reading(path)
+    out: dict[str, dict[str, object]] = {}
+    said = ("model_asked", "model_answered", "system_fingerprint", "provider")
+    columns = ", ".join(f"substr({c}, 1, {_LONGEST})" for c in said)  # a server may say anything, at any length
+    query = f"SELECT DISTINCT endpoint, {columns} FROM responses"  # noqa: S608
+    for endpoint, *found in db.execute(query):
+        entry = out.setdefault(endpoint, {k: set() for k in ("asked", "answered", "fingerprints", "providers")})
+        for names, value in zip(entry.values(), found, strict=True):
+            if value:
+                names.add(value)  # type: ignore[attr-defined]
+    for endpoint, entry in out.items():
+        for key, names in entry.items():
+            entry[key] = _first(names)  # type: ignore[arg-type]
+        row = db.execute(
+            "SELECT COUNT(*), SUM(prompt_tokens), SUM(completion_tokens), SUM(attempts), MIN(received_at), "
+            "MAX(received_at) FROM responses WHERE endpoint = ?",
+            (endpoint,),
+        ).fetchone()
+        entry |= dict(
+            zip(
+                ("answers", "prompt_tokens", "completion_tokens", "attempts", "first", "last"),
+                row,
+                strict=True,
+            )
+        )
+        counts = db.execute(
+            "SELECT outcome, COUNT(*) FROM responses WHERE endpoint = ? GROUP BY 1 ORDER BY 1", (endpoint,)
+        )
+        entry["outcomes"] = dict(counts)
+        # Servers take the parameter and leave it out of the answer: what was asked for and what came are two things.
+        asked = "SELECT COUNT(*), COUNT(r.logprobs) FROM responses r JOIN requests q ON q.hash = r.request_hash "
+        found = db.execute(f"{asked} WHERE r.endpoint = ? AND instr(q.body, ?)", (endpoint, b'"logprobs":'))
+        entry["logprobs"] = dict(zip(("asked", "came"), found.fetchone(), strict=True))
+    db.close()
+    with Store(path, readonly=True) as store:
+        failures = [{"endpoint": e, "kind": k, "calls": n} for e, k, n in store.failures()]
+    return dict(sorted(out.items())), failures
+
+
+def _first(names: set[str]) -> list[str]:
+    more = [f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return sorted(names)[:_NAMED] + more

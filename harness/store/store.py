@@ -1,0 +1,377 @@
+"""The one place that writes answers: SQLite, each committed when it arrives, keyed so that none is asked twice."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from harness.errors import CallError, StoreError
+from harness.records import Job, Key, Prompt, Response
+
+
+def lock_beside(path: Path) -> sqlite3.Connection:
+    """Held until closed or until the process is gone. A file of its own, so that readers are let in meanwhile."""
+    lock = sqlite3.connect(path.with_name(f".{path.name}.lock"), isolation_level=None, timeout=0.0)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as e:
+        lock.close()
+        if e.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        hint = "wait for it, or give this campaign another name"
+        raise StoreError(f"{path.parent}: another run is writing here", hint) from None
+    return lock
+
+
+FORMAT = 1
+COLUMNS = tuple(f.name for f in fields(Response))
+NOTES = {  # tables of what happened, by name: what a copy of a store takes over
+    "endpoints": ("name", "fingerprint", "json"),
+    "reused": ("endpoint", "prompt", "sample", "request_hash", "source"),
+    "failures": ("endpoint", "prompt", "sample", "request_hash", "kind", "status", "message", "at"),
+    "attempts": ("endpoint", "prompt", "sample", "request_hash", "number", "kind", "status", "wait", "at"),
+    "runs": ("started_at", "json"),
+}
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS prompts (id TEXT PRIMARY KEY, position INTEGER NOT NULL, json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS requests (hash TEXT PRIMARY KEY, surface TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS plan (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS responses (
+  {", ".join(COLUMNS)},
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+);
+CREATE TABLE IF NOT EXISTS failures (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
+  kind TEXT, status INTEGER, message TEXT, at TEXT
+);
+CREATE TABLE IF NOT EXISTS endpoints (name TEXT, fingerprint TEXT, json TEXT, PRIMARY KEY (name, fingerprint));
+CREATE TABLE IF NOT EXISTS reused (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT, source TEXT,
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (started_at TEXT PRIMARY KEY, json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS attempts (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
+  number INTEGER, kind TEXT, status INTEGER, wait REAL, at TEXT
+);
+CREATE INDEX IF NOT EXISTS plan_order ON plan (prompt, endpoint, sample, request_hash);
+"""
+
+_PATIENCE = 30.0  # seconds: a lock of somebody who only looks is no reason to end a run
+
+
+def for_writing(path: Path) -> sqlite3.Connection:
+    """A connection that writes, with all tables there. Raises `sqlite3.Error`."""
+    db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.executescript(SCHEMA)
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(FORMAT),))
+    return db
+
+
+def for_reading(path: Path, *, shared: bool = False) -> sqlite3.Connection:
+    """A connection that cannot write, not even fold the log into the file: that is the writer's to do.
+
+    SQLite needs a file beside a store in WAL mode. Where it cannot make one, and no log is left that it would have to
+    read, the store is taken as it is. ``shared`` is for use in more than one thread. Raises `sqlite3.Error`.
+    """
+    try:
+        return _connected(path, "mode=ro", shared)
+    except sqlite3.OperationalError:
+        if os.access(path.parent, os.W_OK) or _has_log(path):
+            raise
+        return _connected(path, "mode=ro&immutable=1", shared)
+
+
+def _connected(path: Path, how: str, shared: bool) -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?{how}"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE, check_same_thread=not shared)
+    try:
+        db.execute("PRAGMA query_only = ON")
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(f"{path.name}-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+def check_format(path: Path, db: sqlite3.Connection) -> None:
+    """`StoreError` unless the store is of this format."""
+    try:
+        found = db.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+    except sqlite3.Error as e:
+        raise StoreError(f"{path}: {e}", "is this a store of `harness run`?") from e
+    if found and str(found[0]) != str(FORMAT):
+        said = str(found[0])[:20]
+        raise StoreError(f"{path}: written in format {said}, this is {FORMAT}", "use the version that wrote it")
+
+
+_KEY = "endpoint = ? AND prompt = ? AND sample = ? AND request_hash = ?"
+_ANSWERED = f"SELECT 1 FROM responses WHERE {_KEY}"  # noqa: S608
+_PLANNED = f"SELECT 1 FROM plan WHERE {_KEY}"  # noqa: S608
+_PROGRESS = (
+    "SELECT endpoint, prompt, sample, request_hash, responses.rowid FROM plan "
+    "LEFT JOIN responses USING (endpoint, prompt, sample, request_hash) ORDER BY 1, 2, 3, 4"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a call that got no answer: why, and for how many seconds the server asked to be left alone."""
+
+    key: Key
+    number: int
+    kind: str
+    status: int | None
+    wait: float | None
+    at: str
+
+
+class Store:
+    """Answers of one campaign in ``FOLDER/responses.sqlite``; a context manager.
+
+    One writer at a time: a second run on the same folder is refused. Every `add` is a transaction of its own
+    (WAL, so kill -9 loses nothing that was added).
+    """
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        self.path = path
+        self._lock: sqlite3.Connection | None = None
+        if readonly and not path.is_file():
+            raise StoreError(f"{path}: no answers are stored here", "run `harness run` first")
+        try:
+            if not readonly:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._lock = lock_beside(path)
+            self._db = for_reading(path) if readonly else for_writing(path)
+        except (sqlite3.Error, OSError) as e:
+            raise StoreError(f"{path}: {e}", "may you write there, and is there room on the disk?") from e
+        try:
+            check_format(path, self._db)
+        except StoreError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; who wrote folds the log into it, unless a reader is still there a second later."""
+        if self._lock is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("PRAGMA busy_timeout = 1000")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def set_plan(self, prompts: Iterable[Prompt], keys: Iterable[Key], hashes: Mapping[str, str] | None = None) -> None:
+        """Record the prompts and keys of this plan. Answers to earlier plans stay, but only these are scored.
+
+        ``hashes`` are the SHA-256 of the prompt sets, by name.
+        """
+        with self._transaction():
+            self._db.execute("DELETE FROM prompts")
+            self._db.execute("DELETE FROM plan")
+            self._db.executemany(
+                "INSERT INTO prompts VALUES (?, ?, ?)",
+                ((p.id, i, json.dumps(asdict(p), ensure_ascii=True)) for i, p in enumerate(prompts)),
+            )
+            self._db.executemany("INSERT OR IGNORE INTO plan VALUES (?, ?, ?, ?)", keys)
+            text = json.dumps(dict(hashes or {}), sort_keys=True)
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('prompt_hashes', ?)", (text,))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        if not self.path.exists():  # SQLite writes on into a file that nobody can reach any more
+            raise StoreError(f"{self.path}: was removed during the run", "its answers are lost; run again")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.Error as e:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise StoreError(f"{self.path}: {e}", "is the disk full? nothing stored so far is lost") from e
+
+    def add(self, response: Response, job: Job | None = None, tried: Iterable[Attempt] = ()) -> None:
+        """Commit one answer, the request that got it and what was ``tried`` before. A key that is there is an error."""
+        self.add_many([response], [job] if job else [], tried)
+
+    def add_many(self, responses: Iterable[Response], asked: Iterable[Job] = (), tried: Iterable[Attempt] = ()) -> None:
+        """Commit answers in one transaction."""
+        marks = ", ".join("?" * len(COLUMNS))
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO requests VALUES (?, ?, ?)",
+                ((j.request_hash, j.surface, j.body) for j in asked),
+            )
+            self._db.executemany(
+                f"INSERT INTO responses VALUES ({marks})",  # noqa: S608
+                (tuple(_storable(getattr(r, c)) for c in COLUMNS) for r in responses),
+            )
+            self._add_attempts(tried)
+
+    def add_failure(self, job: Job, error: CallError, at: str, tried: Iterable[Attempt] = ()) -> None:
+        """Record that a call failed for now; running again asks it again."""
+        row = *job.key, error.kind, error.status, _storable(str(error)), at
+        with self._transaction():
+            self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._add_attempts(tried)
+
+    def _add_attempts(self, tried: Iterable[Attempt]) -> None:
+        rows = ((*a.key, a.number, a.kind, a.status, a.wait, a.at) for a in tried)
+        self._db.executemany("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def rows(self, table: str, query: str) -> list[Any]:
+        """What ``query`` finds; nothing in stores of earlier versions, which do not have every table."""
+        there = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        return list(self._db.execute(query)) if there else []
+
+    def each(self, query: str) -> Iterator[Any]:
+        """What ``query`` finds, one row in memory at a time. Raises `sqlite3.Error`."""
+        return iter(self._db.execute(query))
+
+    def insert(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        """Write rows in one transaction."""
+        with self._transaction():
+            self._db.executemany(sql, rows)
+
+    def add_missing(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Write those rows that are not there yet; the table need not have a key. Sorted once, so linear in rows."""
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        with self._transaction():
+            self._db.execute(f"CREATE TEMP TABLE incoming AS SELECT {names} FROM {table} WHERE 0")  # noqa: S608
+            self._db.executemany(f"INSERT INTO incoming VALUES ({marks})", rows)  # noqa: S608
+            new = f"SELECT * FROM incoming EXCEPT SELECT {names} FROM {table}"  # noqa: S608
+            self._db.execute(f"INSERT OR IGNORE INTO {table} ({names}) {new}")
+            self._db.execute("DROP TABLE incoming")
+
+    def answered(self, key: Key) -> bool:
+        """Whether a key has its answer. Keys stay in the file: a plan of millions needs no memory."""
+        return self._db.execute(_ANSWERED, key).fetchone() is not None
+
+    def planned(self, key: Key) -> bool:
+        """Whether a key is of the plan."""
+        return self._db.execute(_PLANNED, key).fetchone() is not None
+
+    def plan_keys(self) -> Iterator[tuple[Key, bool]]:
+        """Keys of the plan in order, and whether each is answered."""
+        for *key, row in self._db.execute(_PROGRESS):
+            yield (key[0], key[1], key[2], key[3]), row is not None
+
+    def prompt_hashes(self) -> dict[str, str]:
+        """SHA-256 of the plan's prompt sets, by name; empty in a store of an earlier version."""
+        found = self._db.execute("SELECT value FROM meta WHERE key = 'prompt_hashes'").fetchone()
+        return dict(json.loads(found[0])) if found else {}
+
+    def note(self, key: str) -> str | None:
+        """What `set_note` wrote."""
+        found = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return found[0] if found else None
+
+    def set_note(self, key: str, value: str) -> None:
+        """Remember something about this campaign, such as what an endpoint refuses."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def keys(self) -> set[Key]:
+        """Keys of all stored answers."""
+        return set(self._db.execute("SELECT endpoint, prompt, sample, request_hash FROM responses"))
+
+    def prompts(self) -> list[Prompt]:
+        """The prompts of the campaign in their order."""
+        rows = self._db.execute("SELECT json FROM prompts ORDER BY position")
+        return [Prompt(**{**d, "channels": tuple(d["channels"])}) for (text,) in rows for d in [json.loads(text)]]
+
+    def asked(self) -> set[tuple[str, str]]:
+        """(endpoint, prompt) pairs of the plan."""
+        return set(self._db.execute("SELECT DISTINCT endpoint, prompt FROM plan"))
+
+    def responses(self) -> Iterator[Response]:
+        """The plan's answers, by prompt, endpoint and sample."""
+        columns = ", ".join(COLUMNS)
+        query = (
+            f"SELECT {columns} FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "  # noqa: S608
+            "ORDER BY prompt, endpoint, sample, request_hash"
+        )
+        for row in self._db.execute(query):
+            yield Response(*row)
+
+    def all_responses(self) -> Iterator[Response]:
+        """All answers, also those to earlier plans, by key."""
+        columns = ", ".join(COLUMNS)
+        order = "endpoint, prompt, sample, request_hash"
+        for row in self._db.execute(f"SELECT {columns} FROM responses ORDER BY {order}"):  # noqa: S608
+            yield Response(*row)
+
+    def copy_requests(self, source: Store, hashes: Iterable[str]) -> None:
+        """Take over the requests with these hashes, where the source has them."""
+        found = ((h, *request) for h in sorted(hashes) if (request := source.request(h)) is not None)
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", found)
+
+    def failures(self) -> list[tuple[str, str, int]]:
+        """(endpoint, kind, count) of calls that failed and have no answer since."""
+        return list(
+            self._db.execute(
+                "SELECT f.endpoint, f.kind, COUNT(DISTINCT f.prompt || char(0) || f.sample) FROM failures f "
+                "JOIN plan USING (endpoint, prompt, sample, request_hash) "
+                "LEFT JOIN responses r USING (endpoint, prompt, sample, request_hash) "
+                "WHERE r.endpoint IS NULL GROUP BY f.endpoint, f.kind ORDER BY 1, 2"
+            )
+        )
+
+    def request(self, request_hash: str) -> tuple[str, bytes] | None:
+        """(surface, body) of a stored request."""
+        found = self._db.execute("SELECT surface, body FROM requests WHERE hash = ?", (request_hash,)).fetchone()
+        return (found[0], found[1]) if found else None
+
+
+def _storable(value: object) -> object:
+    # Lone surrogates have no UTF-8; SQLite would refuse the whole answer for one of them.
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode() if not value.isascii() else value
+    return value
+
+
+BATCH = 1_000  # answers
+
+
+def key_of(r: Response) -> Key:
+    """The key of an answer."""
+    return r.endpoint, r.prompt, r.sample, r.request_hash
+
+
+def content_digest(r: Response) -> bytes:
+    """SHA-256 of all that is stored of an answer."""
+    import msgspec
+
+    return hashlib.sha256(msgspec.json.encode(r)).digest()
+
+
+def batches(rows: Iterator[Any], size: int = BATCH) -> Iterator[list[Any]]:
+    """Lists of at most ``size`` rows."""
+    while batch := list(islice(rows, size)):
+        yield batch
