@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Data to stdout, progress and errors to stderr. Heavy imports wait.
 
-Each module holds the commands of one purpose and registers them where it is imported here.
+Each module registers its commands where it is imported here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import campaign, prompts, starting, stored, watching
+from harness.cli import commands, init, prompt_sets
 from harness.errors import HarnessError
 
 EXIT_CODES = (
@@ -23,9 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for _part in (starting.app, campaign.app, stored.app, watching.app):
+for _part in (init.app, commands.app):
     app.add_typer(_part)
-app.add_typer(prompts.app, name="prompts")
+app.add_typer(prompt_sets.app, name="prompts")
 
 
 def _version(wanted: bool) -> None:

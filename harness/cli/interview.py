@@ -1,4 +1,4 @@
-"""The questions of `harness init`: each answer is checked at once, and asked for again with what to mend."""
+"""Interview of `harness init`: each answer is checked at once, and asked for again with what to mend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands to start with: `init`."""
+"""Command `harness init`: a first config.yaml, from a preset or from an interview."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def init(
 
 
 def _asked(folder: Path, seed: int) -> str:
-    from harness.cli.asking import asked_text
+    from harness.cli.interview import asked_text
 
     try:
         return asked_text(folder, os.environ, seed)

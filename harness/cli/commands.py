@@ -1,0 +1,278 @@
+"""Commands of `harness`: check, run, score, calibrate, export, import, merge, verify, pack, monitor."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import DEFAULT, Config, Json, Limit, Quiet, show, tell
+from harness.errors import EndpointError
+
+if TYPE_CHECKING:
+    from harness.inference.drift import Change
+    from harness.plan import Plan
+
+
+app = typer.Typer()
+DIFFERS, CANNOT_TELL = 10, 11  # exit codes of `monitor`
+
+
+@app.command(epilog="Example: harness check config.yaml --offline")
+def check(
+    config: Config = DEFAULT,
+    offline: Annotated[bool, typer.Option(help="Contact nobody.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check config, prompts and keys, and find out with a call or two what each endpoint can do."""
+    from harness.check import check_endpoints, raise_unusable, table, warnings
+    from harness.config.schema import Remote
+    from harness.plan import prepare
+
+    plan = prepare(config, os.environ)
+    called = sum(isinstance(e, Remote) for e in plan.campaign.endpoints)
+    if called and not offline:
+        tell(f"asking {called} endpoints; each has {plan.campaign.collect.call_timeout:g} s to answer")
+    rows = check_endpoints(plan, os.environ, offline=offline)
+    notes = warnings(plan)
+    if as_json:
+        show(json.dumps({"endpoints": rows, "warnings": notes}, indent=2))
+    else:
+        show(table(rows))
+        for note in notes:
+            tell(f"warning: {note}")
+    raise_unusable(rows)
+    if not as_json:
+        tell(f"ok: {len(plan.prompts)} prompts; next: harness run {config}")
+
+
+@app.command(epilog="Example: harness run config.yaml --dry-run")
+def run(
+    config: Config = DEFAULT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked, exactly, and stop.")] = False,
+    limit: Limit = None,
+    shard: Annotated[str | None, typer.Option(help="Ask only part i of n, as 2/3; join them with `merge`.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
+    from harness.plan import anything_stored, prepare
+    from harness.report import terminal
+    from harness.store.merging import Shard
+
+    plan = prepare(config, os.environ, limit)
+    part = None if shard is None else Shard.parse(shard)
+    if dry_run:
+        from harness.check import dry_run_rows
+
+        rows = dry_run_rows(plan)
+        show(json.dumps(rows, indent=2) if as_json else terminal.dry_run_text(rows))
+        return
+    from harness.cli.progress import run_with_progress
+
+    failed = run_with_progress(plan, os.environ, f"resume: harness run {config}", quiet=quiet, shard=part)
+    if failed and not anything_stored(plan):
+        raise EndpointError("no call got an answer", "the lines above say why; mend it and run the same command again")
+    if part is None:
+        _finish(plan, as_json, quiet=quiet)
+    else:
+        tell(f"shard {shard} is in {os.path.relpath(plan.folder)}; when all are: harness merge {config} FOLDER...")
+    if failed:
+        tell(f"{failed} calls failed; run the same command again to ask them again")
+        raise typer.Exit(3)
+
+
+@app.command(epilog="Example: harness score config.yaml --json")
+def score(config: Config = DEFAULT, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Compare and decide again from the stored answers; nobody is asked, and only config and store are needed."""
+    from harness.plan import stored_plan
+
+    _finish(stored_plan(config), as_json, quiet=quiet)
+
+
+def _finish(plan: Plan, as_json: bool, *, quiet: bool = False) -> None:
+    from harness import campaign as scoring
+    from harness.report import terminal
+
+    scores = scoring.score(plan)
+    paths = scoring.write(plan, scores)
+    if as_json:
+        show(terminal.findings_json(scores.findings))
+    else:
+        terminal.print_findings(scores.findings, sys.stdout)
+        terminal.print_attributions(scores.attributions, sys.stdout)
+    if not quiet:
+        tell(f"\n{terminal.where_text([Path(os.path.relpath(p)) for p in paths])}")
+
+
+@app.command(epilog="Example: harness calibrate config.yaml pairs.csv --out calibration.json")
+def calibrate(
+    config: Config,
+    pairs: Annotated[
+        Path, typer.Argument(help="CSV: model_a, model_b, relation (kin, unrelated), lineage_a, lineage_b.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="File to write; default: calibration.json in the results.")] = None,
+    channel: Annotated[str, typer.Option(help="Channel whose similarity becomes a likelihood ratio.")] = "wording",
+) -> None:
+    """Fit likelihood ratios on stored answers of models of known relation, and say how well they do."""
+    from harness import calibrate as calibrating
+    from harness.campaign import calibrate_campaign
+    from harness.plan import stored_plan
+
+    plan = stored_plan(config)
+    written, checks = calibrate_campaign(plan, pairs, channel, out)
+    show(calibrating.summary_text(checks, plan.campaign.analysis.alpha))
+    tell("\n".join(f"wrote {os.path.relpath(p)}" for p in written))
+    tell(f"next: write `calibration: {os.path.relpath(written[0], plan.base)}` under `analysis:` in {config}")
+
+
+@app.command(epilog="Example: harness export config.yaml --format parquet --out answers.parquet")
+def export(
+    config: Config = DEFAULT,
+    out: Annotated[Path | None, typer.Option(help="File or folder to write; default: stdout (JSONL only).")] = None,
+    fmt: Annotated[
+        str, typer.Option("--format", help="jsonl, csv, parquet or dataset (a folder for `datasets.load_from_disk`).")
+    ] = "jsonl",
+    logprobs: Annotated[bool, typer.Option("--logprobs", help="Add the logprobs, as JSON text.")] = False,
+) -> None:
+    """Write the stored answers as a table that a `recorded` endpoint, or anything else, can read."""
+    from harness.plan import stored_plan
+    from harness.transfer import export_answers
+
+    count = export_answers(stored_plan(config), fmt, out, sys.stdout.buffer, logprobs=logprobs)
+    tell(f"{count} answers{f' -> {out}' if out else ''}")
+
+
+def _column(role: str) -> typer.models.OptionInfo:
+    return typer.Option(f"--{role}-column", help="Default: guessed from usual names.", show_default=False)
+
+
+@app.command("import", epilog="Example: harness import outputs.csv --model-column generator --out data/outputs")
+def import_(
+    sources: Annotated[list[str], typer.Argument(help="JSONL, CSV, Parquet files, or hf:NAME[:SPLIT].")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write; .parquet is added.")],
+    model: Annotated[str | None, typer.Option(help="Model of all rows, if no column names it.")] = None,
+    model_column: Annotated[str | None, _column("model")] = None,
+    prompt_id_column: Annotated[str | None, _column("prompt-id")] = None,
+    prompt_column: Annotated[str | None, _column("prompt")] = None,
+    output_column: Annotated[str | None, _column("output")] = None,
+    sample_column: Annotated[str | None, _column("sample")] = None,
+    reasoning_column: Annotated[str | None, _column("reasoning")] = None,
+) -> None:
+    """Turn recorded outputs into a file that `recorded` endpoints read, and print the YAML of each model in it."""
+    from harness.transfer import import_outputs, yaml_blocks
+
+    given = {
+        "model": model_column, "prompt_id": prompt_id_column, "prompt": prompt_column, "output": output_column,
+        "sample": sample_column, "reasoning": reasoning_column,
+    }  # fmt: skip
+    target = out if out.suffix == ".parquet" else out.with_name(out.name + ".parquet")
+    counts = import_outputs(sources, target, {r: c for r, c in given.items() if c}, model)
+    show(yaml_blocks(target, sorted(counts)))
+    tell(f"{sum(counts.values())} answers of {len(counts)} models -> {target}; paste what you need under `endpoints:`")
+
+
+@app.command(epilog="Example: harness merge config.yaml machine-1/results/nova machine-2/results/nova")
+def merge(
+    config: Config,
+    stores: Annotated[list[Path], typer.Argument(help="Stores of the shards, or their campaign folders.")],
+    limit: Limit = None,
+) -> None:
+    """Join the stores of shards into the campaign's own; a key with two different answers is refused."""
+    from harness.campaign import merge_stores
+    from harness.plan import prepare
+
+    for path, count in merge_stores(prepare(config, os.environ, limit), stores).items():
+        tell(f"{count} answers from {path}")
+    tell(f"next: harness score {config}")
+
+
+@app.command(epilog="Example: harness verify results/nova")
+def verify(folder: Annotated[Path, typer.Argument(help="A campaign's results.")], as_json: Json = False) -> None:
+    """Recompute every hash of manifest.json and name what differs; exit code 2 if anything does."""
+    from harness.evidence import verify_folder
+
+    found = verify_folder(folder)
+    if as_json:
+        show(json.dumps({"checked": found.checked, "differs": found.differs, "notes": found.notes}, indent=2))
+    for line in found.notes:
+        tell(f"note: {line}")
+    for line in found.differs:
+        tell(f"differs: {line}")
+    if found.differs:
+        raise typer.Exit(2)
+    tell(f"ok: {', '.join(found.checked)}")
+
+
+@app.command(epilog="Example: harness pack results/nova --out nova.zip")
+def pack(
+    folder: Annotated[Path, typer.Argument(help="A campaign's results.")],
+    out: Annotated[Path, typer.Option(help="Zip file to write.")],
+) -> None:
+    """Put answers, config and results into one file with which anybody can score again, offline and without keys."""
+    from harness.evidence import pack_folder
+
+    for name in pack_folder(folder, out):
+        tell(name)
+    tell(f"-> {out}")
+
+
+@app.command(epilog="Example: harness monitor config.yaml --against results/nova --endpoint provider-x --quiet")
+def monitor(
+    config: Config = DEFAULT,
+    against: Annotated[
+        Path | None, typer.Option(help="Campaign folder or store with the baseline; default: the config's own.")
+    ] = None,
+    endpoint: Annotated[list[str] | None, typer.Option(help="Endpoint to ask again; default: every suspect.")] = None,
+    alpha: Annotated[
+        float, typer.Option(min=0.0005, max=0.5, help="False alarms per run, at most, if nothing has changed.")
+    ] = 0.01,
+    limit: Limit = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask an endpoint again and test whether it still answers as its baseline did.
+
+    One line an endpoint. Exit code 0: cannot be told from the baseline; 10: differs; 11: cannot tell.
+    """
+    from harness.cli.progress import run_with_progress
+    from harness.monitor import carry_over, judge, watch
+
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    watched = watch(config, against, endpoint or [], stamp, limit)
+    carry_over(watched)
+    run_with_progress(watched.plan, os.environ, "run the same command again; it starts anew", quiet=quiet)
+    changes = judge(watched, alpha)
+    show(_changes_json(changes) if as_json else "\n".join(map(_change_line, changes)))
+    if not quiet:
+        tell(f"answers are in {os.path.relpath(watched.plan.folder)}")
+    states = {c.state for c in changes}
+    code = DIFFERS if "differs" in states else CANNOT_TELL if "cannot tell" in states else 0
+    if code:
+        raise typer.Exit(code)
+
+
+def _change_line(change: Change) -> str:
+    from harness.report.text import plain
+
+    numbers = f"p = {change.p_value:.2g}, alpha {change.alpha:g}" if change.p_value == change.p_value else "no p-value"
+    tests = "; ".join(
+        f"{d.channel} {d.statistic:.3g}, baseline's halves {d.noise:.3g}, {d.prompts} prompts" for d in change.channels
+    )
+    notes = "".join(f"; {n}" for n in change.notes)
+    return plain(
+        f"{change.endpoint}: {change.state}: {change.sentence} ({numbers}; {tests or 'nothing compared'}){notes}"
+    )
+
+
+def _changes_json(changes: list[Change]) -> str:
+    from dataclasses import asdict
+
+    from harness.report.terminal import clean
+
+    return json.dumps([clean(asdict(c)) for c in changes], indent=2, allow_nan=False)
