@@ -14,7 +14,6 @@ import random
 import resource
 import signal
 import sqlite3
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -25,9 +24,7 @@ from typing import Any
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
-from fault_server import STEPS, FaultServer, Reply, Request
+from tests.support.fault_server import STEPS, FaultServer, Reply, Request
 
 KEY = "storm-key-0123456789abcdef"
 _PASSING = (

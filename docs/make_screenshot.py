@@ -10,12 +10,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT))
 
 
 def main(report: Path, out: Path) -> None:
     """Photograph the top of a report, 1200 x 1500."""
-    from browser import browser, dark, resize
+    from tests.support.browser import browser, dark, resize
 
     with tempfile.TemporaryDirectory() as profile, browser(Path(profile)) as driver:
         resize(driver, 1200, 1500)

@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from browser import browser, chromium
-from fault_server import FaultServer
 from hypothesis import settings
-from running import Run
 
-Write = Callable[..., Path]
+from tests.support import CARD, ROOT, Write
+from tests.support.browser import browser, chromium
+from tests.support.fault_server import FaultServer
+from tests.support.running import Run
+
 # The same examples every time: a test fails because of a change. `--hypothesis-profile=explore` looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("repeatable")
-ROOT = Path(__file__).resolve().parent.parent
-CARD: dict[str, Any] = {
-    "family": "tiny",
-    "version": 1,
-    "purpose": "tests",
-    "discriminates": "nothing",
-    "source": "written here",
-    "queries": 3,
-    "languages": ["en"],
-    "surface": "chat",
-    "max_tokens": 8,
-    "samples": 2,
-    "temperature": None,
-    "top_logprobs": None,
-    "channels": ["wording"],
-}
 
 
 @pytest.fixture(scope="session")

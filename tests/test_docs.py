@@ -17,15 +17,14 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from conftest import Write
-from fault_server import FaultServer
 from pydantic import TypeAdapter
 
 from harness.cli import app
 from harness.config.providers import Provider
 from harness.config.schema import Endpoint
+from tests.support import ROOT, Write
+from tests.support.fault_server import FaultServer
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 TEXTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "prompts/README.md", "config.yaml")),

@@ -15,9 +15,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Write
-from running import KEY
-from stored_plans import answered
 
 from harness import campaign as scoring
 from harness.config.schema import OpenAIChat
@@ -30,6 +27,9 @@ from harness.records import Job
 from harness.report.manifest import public_config
 from harness.store.provenance import note_endpoint, note_run
 from harness.store.store import Attempt, Store
+from tests.support import ROOT, Write
+from tests.support.running import KEY
+from tests.support.stored_plans import answered
 
 MODELS = ("nova", "mother", "red", "green", "blue")
 WORDS = [

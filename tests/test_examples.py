@@ -15,8 +15,8 @@ import pytest
 from harness.config.schema import Campaign, Remote
 from harness.config.yaml import load_config
 from harness.inference.pool import Model, pool_for
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 TWINS = {
     "deepseek-r1-vs-gemini": ("recorded/r1-0528.yaml", "against_all.py"),

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Write
-from fault_server import FaultServer, Reply, Request, Step
-from payloads import chat, encode
-from test_cli import harness, one_line
 
 from harness.api import run_campaign
 from harness.channels.kernels import spectrum
 from harness.inference.drift import Change, drift, judge_changes
+from tests.support import Write
+from tests.support.command_line import harness, one_line
+from tests.support.fault_server import FaultServer, Reply, Request, Step
+from tests.support.payloads import chat, encode
 
 WORDS = ("red", "green", "blue", "black", "white")
 EVEN = (0.2, 0.2, 0.2, 0.2, 0.2)

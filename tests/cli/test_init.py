@@ -1,0 +1,219 @@
+"""`harness init`: every preset is a campaign that passes the check, and on a terminal it asks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.cli.templates import lineage_of, preset_text, presets, shipped
+from harness.config.yaml import load_config
+from harness.inference.excess import smallest_p
+from tests.support import ROOT
+from tests.support.command_line import command, harness, one_line
+from tests.support.fault_server import FaultServer
+from tests.support.terminals import Terminal
+
+PASTED = "sk-or-v1-0123456789abcdef0123456789abcdef"
+OTHER = "a3f9c1d27b6e4f0c9d8e7a6b5c4d3e2f"  # no prefix that gives it away
+
+
+@pytest.mark.parametrize("name", list(presets()))
+def test_every_preset_passes_the_check(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    environ = {"RECORDED_DATA": str(request.getfixturevalue("recorded_data"))} if name == "recorded" else {}
+    done = harness("init", "--preset", name, cwd=tmp_path, **environ)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    checked = harness("check", "--offline", cwd=tmp_path, **environ)
+    assert checked.returncode == 0, checked.stderr
+    assert "ok: " in checked.stderr
+    text = (tmp_path / "config.yaml").read_text()
+    assert not [w for w in ("../results", "Twin", "examples/", "recorded/") if w in text and name != "recorded"]
+    assert "../results" not in text
+    assert text.lstrip().startswith("#")
+
+
+def test_kinship_has_enough_controls_and_nothing_of_the_example_s_case(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(preset_text("kinship", seed=77))
+    campaign = load_config(path)
+    controls = {e.lineage for e in campaign.endpoints if e.role == "control"}
+    assert len(controls) >= 13
+    assert smallest_p(len(controls)) <= 0.01
+    assert campaign.seed == 77
+    assert not [w for w in ("pangu", "huawei") if w in path.read_text().casefold()]
+    assert [e.role for e in campaign.endpoints].count("suspect") == 1
+    assert path.read_text().count("# change:") == 5
+
+
+@pytest.mark.parametrize("name", ["kinship", "which", "swap"])
+def test_kin_and_twins_of_the_candidate_are_no_controls(name: str, tmp_path: Path) -> None:
+    suspect = {"name": "s", "role": "suspect", "kind": "openai-chat", "provider": "openrouter", "model": "x/y"}
+    kin = {**suspect, "name": "c", "role": "candidate", "lineage": "Mistral-Small 3", "model": "a/b"}
+    twin = {**kin, "lineage": "new", "model": "together/Mistral-Small-24B-Instruct-2501"}
+    path = tmp_path / "config.yaml"
+    for candidate in (kin, twin):
+        path.write_text(preset_text(name, suspect, candidate))
+        campaign = load_config(path)
+        assert "mistral-small-3" not in {e.name for e in campaign.endpoints}
+        assert {"s", "c"} <= {e.name for e in campaign.endpoints}
+
+
+@pytest.mark.parametrize(
+    ("model", "lineage"),
+    [
+        ("qwen/qwen-2.5-14b-instruct", "qwen2.5"),
+        ("Qwen/Qwen3-8B", "qwen3"),
+        ("meta-llama/Llama-3.3-70B-Instruct", "llama-3"),
+        ("olmo-2-13b", "olmo-2"),
+    ],
+)
+def test_the_lineage_offered_is_written_as_the_controls_write_it(model: str, lineage: str) -> None:
+    assert lineage_of(model, ["qwen2.5", "qwen3", "llama-3", "gemma-3"]) == lineage
+
+
+def test_unknown_preset_and_nothing_overwritten(tmp_path: Path) -> None:
+    assert "did you mean 'kinship'?" in one_line(harness("init", "--preset", "kinshp", cwd=tmp_path), 2)
+    assert list(tmp_path.iterdir()) == []
+    assert harness("init", "--preset", "which", cwd=tmp_path).returncode == 0
+    before = (tmp_path / "config.yaml").read_bytes()
+    assert "--force" in one_line(harness("init", "--preset", "swap", cwd=tmp_path), 2)
+    assert (tmp_path / "config.yaml").read_bytes() == before
+    assert harness("init", "--preset", "swap", "--force", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "config.yaml").read_bytes() != before
+    assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_results_stay_out_of_a_repository_that_ignores_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    assert harness("init", "sub", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "sub" / ".gitignore").read_text() == "results/\n"
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    assert harness("init", "other", cwd=tmp_path).returncode == 0
+    assert not (tmp_path / "other" / ".gitignore").exists()
+
+
+def test_what_is_answered_on_a_terminal_is_a_campaign_that_runs(tmp_path: Path) -> None:
+    with (
+        FaultServer({"their-model": ["ok"], "my-model": ["ok"]}) as server,
+        Terminal(command("init"), tmp_path, {"MY_KEY": "k" * 20}) as t,
+    ):
+        t.say("Number or name [demo]", "kinshp")
+        t.until("did you mean 'kinship'?")
+        t.say("Number or name", "2")
+        t.say("Its name", "the suspect")
+        t.until("letters, digits")
+        t.say("Its name", "gemma-3-27b")
+        t.until("another endpoint is called 'gemma-3-27b'")
+        t.say("Its name", "nova")
+        t.say("provider", "openruoter")
+        t.until("did you mean 'openrouter'?")
+        t.say("provider", server.url)
+        t.say("Model", "their-model")
+        t.say("Variable", OTHER)
+        t.until("not the name of a variable")
+        t.say("Variable", PASTED)
+        t.until("looks like a key")
+        t.say("Variable", "MY_KEY")
+        t.say("Its name", "base")
+        t.say("provider", PASTED)
+        t.say("provider", "openrouter")
+        t.say("Model", "qwen/qwen-2.5-14b-instruct")
+        t.say("Lineage", "")
+        t.say("Variable", "")
+        assert t.ended() == 0, t.shown
+    assert OTHER not in t.shown
+    assert "next: harness check config.yaml" in t.shown
+    campaign = load_config(tmp_path / "config.yaml")
+    suspect, candidate = campaign.endpoints[:2]
+    assert (suspect.name, suspect.model, suspect.api_key_env, suspect.base_url) == (
+        "nova", "their-model", "MY_KEY", server.url,
+    )  # fmt: skip
+    assert (candidate.provider, candidate.lineage, candidate.api_key_env) == (
+        "openrouter", "qwen2.5", "OPENROUTER_API_KEY",
+    )  # fmt: skip
+    assert campaign.campaign == "nova-vs-base"
+    written = (tmp_path / "config.yaml").read_text()
+    assert PASTED not in written
+    assert OTHER not in written
+    assert harness("check", "--offline", cwd=tmp_path).returncode == 0
+
+
+def test_answers_at_hand_are_asked_for_by_their_file(tmp_path: Path) -> None:
+    rows = [f"{m},p{i},said {m} {i}" for m in ("ours", "theirs", "x-1", "y-2", "z-3") for i in range(3)]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "answers.csv").write_text("\n".join(["model,prompt_id,output", *rows]) + "\n")
+    (tmp_path / "bad.csv").write_text("generator,text\na,b\n")
+    with Terminal(command("init", "sub"), tmp_path) as t:
+        t.say("Number or name", "recorded")
+        t.say("File", "none.csv")
+        t.until("No such file")
+        t.say("File", "bad.csv")
+        t.until("harness import bad.csv")
+        t.say("File", "data/answers.csv")
+        t.say("The suspect", "our")
+        t.until("did you mean 'ours'")
+        t.say("The suspect", "ours")
+        t.say("The candidate", "theirs")
+        t.say("Its lineage", "root-1")
+        assert t.ended() == 0, t.shown
+    campaign = load_config(tmp_path / "sub" / "config.yaml")
+    assert [(e.name, e.role) for e in campaign.endpoints][:2] == [("ours", "suspect"), ("theirs", "candidate")]
+    checked = harness("check", "--offline", "sub/config.yaml", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+@pytest.mark.parametrize("after", [0, 3])
+def test_leaving_in_the_middle_writes_nothing(key: str, after: int, tmp_path: Path) -> None:
+    with Terminal(command("init", "new"), tmp_path) as t:
+        questions = [("Number or name", "swap"), ("Its name", ""), ("provider", "openrouter")]
+        for question, answer in questions[:after]:
+            t.say(question, answer)
+        t.until("[demo]" if after == 0 else "Model")
+        t.type(key)
+        assert t.ended() == 130, t.shown
+    assert "nothing was written" in t.shown
+    assert "Traceback" not in t.shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert "cannot be written to" in one_line(harness("init", "file/new", cwd=tmp_path), 2)
+    with Terminal(command("init", "file/new"), tmp_path) as t:
+        assert t.ended() == 2
+    assert "What do you want" not in t.shown
+    if os.geteuid() != 0:  # root may write anywhere
+        tmp_path.chmod(0o500)
+        try:
+            assert "cannot be written to" in one_line(harness("init", "new", cwd=tmp_path), 2)
+        finally:
+            tmp_path.chmod(0o700)
+
+
+def test_presets_are_made_from_what_is_shipped() -> None:
+    assert [n for n, p in presets().items() if not shipped(p.source).is_file()] == []
+    sources = {p.source.split("/")[0] for p in presets().values()}
+    included = (ROOT / "pyproject.toml").read_text()
+    assert [s for s in sources if f'"{s}" = "harness/_{s}"' not in included] == []
+
+
+def test_a_key_in_the_place_of_its_variable_is_not_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for key in (PASTED, OTHER, "0a1b-2c3d-4e5f-6071"):
+        path.write_text(preset_text("which").replace("MYSTERY_API_KEY", key))
+        said = one_line(harness("check", "--offline", cwd=tmp_path), 2)
+        assert key not in said
+        assert key[4:12] not in said
+
+
+def test_a_provider_s_usual_key_can_be_declined(tmp_path: Path) -> None:
+    with Terminal(command("init"), tmp_path, {"EXAMPLE_KEY": "k" * 20}) as t:
+        answers = [("Number", "which"), ("Its name", ""), ("provider", "openrouter"), ("Model", "a/b")]
+        for question, answer in [*answers, ("Variable", "none")]:
+            t.say(question, answer)
+        assert t.ended() == 0, t.shown
+    suspect = load_config(tmp_path / "config.yaml").endpoints[0]
+    assert (suspect.provider, suspect.api_key_env) == ("openrouter", None)

@@ -1,0 +1,155 @@
+"""Prompt sets: all that ship load; what is not in the documented format is refused with file, line and field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.config.prompts import available, draw, load_set, shipped_folder
+from harness.config.schema import PromptUse
+from harness.errors import ConfigError
+from tests.support import CARD
+
+CARD_TEXT = yaml.safe_dump({"card": {**CARD, "queries": 2}}, sort_keys=False)
+LINES = CARD_TEXT.count("\n")
+GOOD = CARD_TEXT + "prompts:\n  - id: tiny-1\n    text: One?\n  - id: tiny-2\n    text: Two?\n"
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def refused(folder: Path, text: str | bytes) -> str:
+    path = write(folder, text)
+    with pytest.raises(ConfigError) as caught:
+        load_set("tiny", folder)
+    assert caught.value.message.startswith(f"{path}")
+    assert len(str(caught.value)) < 1000
+    return caught.value.message.removeprefix(f"{path}:")
+
+
+@pytest.mark.parametrize("name", available(shipped_folder()))
+def test_every_shipped_set_loads(name: str) -> None:
+    found = load_set(name, shipped_folder())
+    assert len(found.prompts) == found.card["queries"]
+    assert len(found.sha256) == 64
+    assert all(p.channels for p in found.prompts)
+
+
+def test_ids_are_unique_across_shipped_sets() -> None:
+    ids = [p.id for n in available(shipped_folder()) for p in load_set(n, shipped_folder()).prompts]
+    assert len(ids) == len(set(ids))
+
+
+def test_duplicate_id(tmp_path: Path) -> None:
+    message = refused(tmp_path, GOOD.replace("tiny-2", "tiny-1"))
+    assert message == f"{LINES + 4}: id 'tiny-1' is already used on line {LINES + 2}"
+
+
+def test_unknown_field(tmp_path: Path) -> None:
+    assert refused(tmp_path, GOOD + "    txet: x\n").startswith(f"{LINES + 4}: unknown field 'txet'")
+
+
+@pytest.mark.parametrize("text", ["''", "'  '", "null", "5", "[a]"])
+def test_no_text(tmp_path: Path, text: str) -> None:
+    assert refused(tmp_path, GOOD.replace("Two?", text)) == f"{LINES + 4}: 'text' is missing or empty"
+
+
+def test_bom_and_crlf_make_no_difference(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    plain = load_set("tiny", tmp_path)
+    write(tmp_path, b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert load_set("tiny", tmp_path).sha256 == plain.sha256
+
+
+def test_a_megabyte_in_one_prompt(tmp_path: Path) -> None:
+    message = refused(tmp_path, GOOD.replace("Two?", "x" * 1_000_000))
+    assert message == f"{LINES + 4}: text has 1,000,000 characters"
+    assert "larger than" in refused(tmp_path, GOOD.replace("Two?", "x" * 5_000_000))
+
+
+def test_missing_card(tmp_path: Path) -> None:
+    assert refused(tmp_path, GOOD[GOOD.index("prompts:") :]) == "1: the card is missing"
+    assert refused(tmp_path, "card: 5\nprompts: []\n") == "1: the card is missing"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("samples", 0, "at least 1"),
+        ("max_tokens", True, "wrong type"),
+        ("surface", "voice", "chat or completion"),
+        ("family", "other", "must be 'tiny'"),
+        ("languages", [], "list of names"),
+        ("channels", [1], "list of names"),
+        ("channels", ["wordng"], "there is no channel 'wordng'"),
+        ("temperature", "warm", "wrong type"),
+        ("colour", "red", "unknown field card.colour"),
+    ],
+)
+def test_each_field_of_the_card_is_checked(tmp_path: Path, key: str, value: Any, says: str) -> None:
+    card = {**CARD, "queries": 2, key: value}
+    text = yaml.safe_dump({"card": card}, sort_keys=False)
+    line = next(i for i, x in enumerate(text.split("\n"), start=1) if x.strip().startswith(f"{key}:"))
+    message = refused(tmp_path, text + GOOD[GOOD.index("prompts:") :])
+    assert message.startswith(f"{line}: ")
+    assert says in message
+
+
+def test_wrong_count_and_missing_field(tmp_path: Path) -> None:
+    assert "card.queries is 3" in refused(tmp_path, GOOD.replace("queries: 2", "queries: 3"))
+    assert "card.source is missing" in refused(tmp_path, GOOD.replace("  source: written here\n", ""))
+
+
+@pytest.mark.parametrize(
+    "field", ["language: 5", "group: [a]", "rung: high", "answer: [2020-01-01]", 'claim: "\\ud83d"', "twin: null"]
+)
+def test_field_types(tmp_path: Path, field: str) -> None:
+    name = field.partition(":")[0]
+    assert refused(tmp_path, GOOD + f"    {field}\n") == f"{LINES + 4}: {name!r} has the wrong type"
+
+
+@pytest.mark.parametrize("prompts", ["5", "{a: 1}", "[5]", "[]", "text"])
+def test_prompts_that_are_no_list_of_mappings(tmp_path: Path, prompts: str) -> None:
+    refused(tmp_path, CARD_TEXT + f"prompts: {prompts}\n")
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
+    assert "'text' has the wrong type" in refused(tmp_path, GOOD.replace("Two?", '"\\ud83d"'))
+
+
+def test_jsonl_with_a_card_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "tiny.card.yaml").write_text(CARD_TEXT)
+    rows = [{"id": "tiny-1", "text": "line\u2028separator\u0085"}, {"id": "tiny-2", "text": "Two?"}]
+    lines = [json.dumps(r, ensure_ascii=False) for r in rows]
+    (tmp_path / "tiny.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert [p.text for p in load_set("tiny", tmp_path).prompts] == [r["text"] for r in rows]
+    assert available(tmp_path) == ["tiny"]
+    (tmp_path / "tiny.jsonl").write_text("\n".join([lines[0], "{half"]))
+    with pytest.raises(ConfigError, match=r"tiny\.jsonl:2: not JSON"):
+        load_set("tiny", tmp_path)
+    (tmp_path / "tiny.jsonl").write_text("\n".join([lines[0], "[" * 50_000]))
+    with pytest.raises(ConfigError, match=r"tiny\.jsonl:2: not JSON"):
+        load_set("tiny", tmp_path)
+
+
+def test_an_unknown_set_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_set("evryday", tmp_path)
+    assert "everyday" in caught.value.hint
+
+
+def test_a_draw_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    prompts = load_set("everyday", shipped_folder()).prompts
+    use = PromptUse(set="everyday", limit=5, samples=3, top_logprobs=0)
+    first = draw(use, prompts, seed=1)
+    assert first == draw(use, prompts, seed=1)
+    assert [p.id for p in first] != [p.id for p in draw(use, prompts, seed=2)]
+    assert {(p.samples, p.top_logprobs) for p in first} == {(3, None)}
+    assert draw(PromptUse(set="everyday"), prompts, seed=1) == tuple(prompts)

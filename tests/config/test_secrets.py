@@ -1,0 +1,69 @@
+"""Keys: where they come from, and that they stay there."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.check import warnings
+from harness.config.secrets import environment, read_secrets
+from harness.errors import ConfigError
+from harness.plan import prepare
+from tests.support import Write, payloads
+from tests.support.fault_server import FaultServer, Reply, Request
+
+SECRET = "test/key+0123456789=abcdef"
+
+
+def test_a_secrets_file_is_read_and_the_environment_wins(tmp_path: Path, write_campaign: Write) -> None:
+    path = tmp_path / "keys.env"
+    path.write_text("# mine\nexport A_KEY='one'\n\nB_KEY = two\nC_KEY=\"th=ree\"\n")
+    path.chmod(0o600)
+    plan = prepare(write_campaign("http://localhost:1/v1", secrets="keys.env"), {})
+    found = environment(plan.campaign, plan.base, {"B_KEY": "other"})
+    assert found == {"A_KEY": "one", "B_KEY": "other", "C_KEY": "th=ree"}
+    assert not [w for w in warnings(plan) if "chmod" in w]
+    path.chmod(0o640)
+    assert [w for w in warnings(plan) if "chmod 600" in w]
+
+
+def test_a_broken_secrets_file_says_its_line_and_no_value(tmp_path: Path) -> None:
+    path = tmp_path / "keys.env"
+    path.write_text("A_KEY=x\nsk-very-secret\n")
+    with pytest.raises(ConfigError, match=r"keys.env:2: not NAME=value") as caught:
+        read_secrets(path)
+    assert "very-secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match="No such file"):
+        read_secrets(tmp_path / "none")
+
+
+def _echoes(request: Request) -> Reply:
+    """The key in every form a server might write it back, in every field."""
+    key = request.key
+    forms = [key, base64.b64encode(key.encode()).decode(), urllib.parse.quote(key, safe=""), f"Bearer {key}"]
+    said = " ".join(forms)
+    value: dict[str, Any] = {**payloads.chat(said, reasoning_content=said), "model": key, "id": key}
+    value |= {"system_fingerprint": key, "provider": key}
+    body = json.dumps(value).replace(key, "".join(f"\\u{ord(c):04x}" for c in key), 1)
+    return Reply(body=body.replace(key, key.replace("/", "\\/"), 1).encode())
+
+
+def test_an_echoed_key_reaches_no_file_in_any_form(run_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("running.KEY", SECRET)
+    with FaultServer({"good": [_echoes], "shaky": ["ok", "echo-400"]}) as server:
+        run = run_on(server, n=4, samples=1)
+        run.go()
+        answer = run.answers("good")[0]
+        assert "[key]" in answer.text
+        assert answer.model_answered == answer.provider == answer.response_id == "[key]"
+    files = [p for p in run.path.parent.rglob("*") if p.is_file()]
+    assert files
+    forms = (SECRET, base64.b64encode(SECRET.encode()).decode().rstrip("="), urllib.parse.quote(SECRET, safe=""))
+    for path in files:
+        for form in forms:
+            assert form.encode() not in path.read_bytes()

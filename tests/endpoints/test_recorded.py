@@ -1,0 +1,199 @@
+"""Answers that someone already has: every format, every mistake, and out of one campaign into another."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config.schema import Recorded
+from harness.errors import ConfigError, HarnessError
+from harness.records import Prompt, Response
+from harness.store.store import Store
+from harness.transfer import export_answers
+from tests.support import Write
+from tests.support.recordings import everything
+from tests.support.running import Run
+
+ROWS = [
+    {"model": m, "prompt_id": p, "prompt": f"{p}?", "output": f"{m} says {p}\u2028=1+1"}
+    for p in ("p1", "p2")
+    for m in ("a", "b")
+]
+
+
+def save(folder: Path, suffix: str, rows: list[dict[str, Any]] = ROWS) -> str:
+    path = folder / f"answers{suffix}"
+    if suffix == ".jsonl":
+        path.write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
+    elif suffix == ".csv":
+        with path.open("w", encoding="utf-8", newline="") as f:
+            writer = csv.DictWriter(f, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    elif suffix == ".parquet":
+        from datasets import Dataset
+
+        Dataset.from_list(rows).to_parquet(str(path))
+    else:
+        path.write_text("x")
+    return path.name
+
+
+def endpoint(path: str, name: str = "a", **more: Any) -> Recorded:
+    return Recorded(kind="recorded", name=name, role="control", lineage=name, path=path, **more)
+
+
+def answers(folder: Path, *endpoints: Recorded, **environ: str) -> tuple[list[Prompt], list[Response]]:
+    return everything(endpoints, folder, environ)
+
+
+def refused(folder: Path, e: Recorded) -> str:
+    with pytest.raises(ConfigError) as caught:
+        answers(folder, e)
+    assert f"endpoint '{e.name}'" in caught.value.message
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_every_format_reads_the_same(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path, suffix)
+    prompts, found = answers(tmp_path, endpoint(path), endpoint(path, "b"))
+    assert [(p.id, p.text) for p in prompts] == [("p1", "p1?"), ("p2", "p2?")]
+    expected = [(m, p, 0, f"{m} says {p}\u2028=1+1") for m in "ab" for p in ("p1", "p2")]
+    assert [(r.endpoint, r.prompt, r.sample, r.text) for r in found] == expected
+
+
+def test_samples_other_columns_and_another_name(tmp_path: Path) -> None:
+    rows = [{"system": "x", "qid": 7, "completion": t} for t in ("one", "two", "")]
+    path = save(tmp_path, ".jsonl", rows)
+    columns = {"model": "system", "prompt_id": "qid", "prompt": None, "output": "completion"}
+    _, found = answers(tmp_path, endpoint(path, "mine", model="x", columns=columns))
+    assert [(r.prompt, r.sample, r.text, r.outcome) for r in found] == [
+        ("7", 0, "one", "ok"),
+        ("7", 1, "two", "ok"),
+        ("7", 2, "", "empty"),
+    ]
+
+
+def test_missing_things_are_named(tmp_path: Path) -> None:
+    path = save(tmp_path, ".jsonl")
+    assert "it has: a, b" in refused(tmp_path, endpoint(path, "c"))
+    said = refused(tmp_path, endpoint(path, columns={"output": "answer"}))
+    assert "no column 'answer'" in said
+    assert "columns: {output: ...}" in said
+    assert "answers.txt is not .jsonl" in refused(tmp_path, endpoint(save(tmp_path, ".txt")))
+    assert "none.jsonl" in refused(tmp_path, endpoint("none.jsonl"))
+    assert "${NO_SUCH_VARIABLE} is not set" in refused(tmp_path, endpoint("${NO_SUCH_VARIABLE}/x.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"), [(".jsonl", "{half"), (".parquet", "not parquet"), (".jsonl", ""), (".csv", "")]
+)
+def test_unreadable_files_are_one_line(tmp_path: Path, suffix: str, content: str) -> None:
+    (tmp_path / f"bad{suffix}").write_text(content)
+    refused(tmp_path, endpoint(f"bad{suffix}"))
+
+
+def test_the_environment_says_where(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    save(tmp_path / "data", ".csv")
+    _, found = answers(tmp_path, endpoint("${DATA}/answers.csv"), DATA=str(tmp_path / "data"))
+    assert len(found) == 2
+
+
+def test_a_changed_file_is_another_key(tmp_path: Path) -> None:
+    path = save(tmp_path, ".jsonl")
+    _, first = answers(tmp_path, endpoint(path))
+    assert answers(tmp_path, endpoint(path))[1] == first
+    save(tmp_path, ".jsonl", [*ROWS, {"model": "z", "prompt_id": "p3", "prompt": "", "output": "z"}])
+    _, second = answers(tmp_path, endpoint(path))
+    assert not {r.request_hash for r in first} & {r.request_hash for r in second}
+
+
+def test_real_recorded_answers(recorded_data: Path) -> None:
+    two = [endpoint("${DATA}/wildbench.parquet", name) for name in _two_models(recorded_data)]
+    prompts, found = answers(recorded_data, *two, DATA=str(recorded_data))
+    assert len(prompts) > 50
+    assert len({(r.endpoint, r.prompt, r.sample) for r in found}) == len(found)
+    assert sum(r.outcome == "ok" for r in found) > 0.9 * len(found)
+
+
+def _two_models(folder: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    column = pq.read_table(folder / "wildbench.parquet", columns=["model"])["model"]
+    return [str(x) for x in column.unique().slice(0, 2).to_pylist()]
+
+
+@pytest.fixture
+def stored(write_campaign: Write) -> Any:
+    """A plan whose store holds answers with hostile text."""
+    from harness.plan import STORE, prepare
+
+    plan = prepare(write_campaign("http://127.0.0.1:9/v1", n=2, samples=2), {})
+    run = Run(write_campaign("http://127.0.0.1:9/v1", n=2, samples=2), {}, [])
+    campaign, prompts = run.load()
+    from harness.endpoints.requests import planned_keys
+
+    keys = list(planned_keys(campaign, prompts))
+    texts = ["=1+1", "two\nlines", 'quote " and , comma', "\u2028\u0085 \U0001f600", "", "  ", "-3", "@x"]
+    with Store(plan.folder / STORE) as store:
+        store.set_plan(prompts, keys)
+        store.add_many(Response(*k, "ok", t) for k, t in zip(keys, texts, strict=True))
+    return plan
+
+
+@pytest.mark.parametrize("fmt", ["jsonl", "csv", "parquet"])
+def test_exported_answers_are_a_recorded_endpoint(stored: Any, tmp_path: Path, fmt: str) -> None:
+    out = tmp_path / f"out.{fmt}"
+    with (tmp_path / "stdout").open("wb") as stdout:
+        assert export_answers(stored, fmt, out, stdout) == 8
+    with Store(stored.folder / "responses.sqlite", readonly=True) as store:
+        before = {(r.endpoint, r.prompt, r.sample): r.text for r in store.responses()}
+    _, found = answers(tmp_path, endpoint(out.name, "good"), endpoint(out.name, "fine"))
+    assert {(r.endpoint, r.prompt, r.sample): r.text for r in found} == before
+
+
+def test_export_to_stdout_is_jsonl_and_nothing_else(stored: Any, tmp_path: Path) -> None:
+    with (tmp_path / "stdout").open("wb") as stdout:
+        export_answers(stored, "jsonl", None, stdout)
+    rows = [json.loads(line) for line in (tmp_path / "stdout").read_bytes().split(b"\n") if line]
+    assert len(rows) == 8
+    assert {"model", "prompt_id", "prompt", "output", "sample", "finish_reason"} <= set(rows[0])
+
+
+def test_export_says_what_is_wrong(stored: Any, tmp_path: Path) -> None:
+    with (tmp_path / "stdout").open("wb") as stdout:
+        for fmt, out in (("xml", None), ("csv", None), ("csv", tmp_path / "no" / "such" / "folder.csv")):
+            with pytest.raises(HarnessError):
+                export_answers(stored, fmt, out, stdout)
+    (stored.folder / "responses.sqlite").unlink()
+    with (tmp_path / "stdout").open("wb") as stdout, pytest.raises(HarnessError, match="no answers"):
+        export_answers(stored, "jsonl", None, stdout)
+
+
+def test_numbers_and_dates_are_answers_too(tmp_path: Path) -> None:
+    outputs = [4, "2024-01-01", True, 7.5, None, "NaN", {"a": 1}]
+    rows = [{"model": "a", "prompt_id": f"p{i}", "output": o} for i, o in enumerate(outputs)]
+    _, found = answers(tmp_path, endpoint(save(tmp_path, ".jsonl", rows)))
+    assert [r.text for r in found] == ["4", "2024-01-01", "true", "7.5", "", "NaN", '{"a":1}']
+    assert [r.outcome for r in found] == ["ok", "ok", "ok", "ok", "empty", "ok", "ok"]
+    numbers = [{"model": "a", "prompt_id": i, "output": i} for i in range(3)]
+    _, found = answers(tmp_path, endpoint(save(tmp_path, ".parquet", numbers)))
+    assert [(r.prompt, r.text) for r in found] == [("0", "0"), ("1", "1"), ("2", "2")]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_raw_completions_stay_apart_from_answers(tmp_path: Path, suffix: str) -> None:
+    rows = [
+        {"model": "a", "prompt_id": p, "prompt": p, "surface": s, "output": "text"}
+        for p, s in (("chat-1", "chat"), ("stub-1", "completion"), ("other", ""))
+    ]
+    prompts, _ = answers(tmp_path, endpoint(save(tmp_path, suffix, rows)))
+    assert [p.surface for p in prompts] == ["chat", "completion", "chat"]
+    assert ["wording" in p.channels for p in prompts] == [True, False, True]

@@ -1,0 +1,223 @@
+"""Bytes of a reply -> an answer, or `CallError`; nothing else ever comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.endpoints.replies import Answer, parse
+from harness.errors import CallError
+from harness.token_logprobs import decode_logprobs
+from tests.support import payloads
+
+
+def read(value: Any) -> Answer:
+    return parse(payloads.encode(value))
+
+
+def refused(value: Any) -> CallError:
+    with pytest.raises(CallError) as caught:
+        parse(value if isinstance(value, bytes) else payloads.encode(value))
+    return caught.value
+
+
+def test_chat_with_all_its_provenance() -> None:
+    answer = read({**payloads.chat("Paris."), "provider": "upstream"})
+    assert (answer.outcome, answer.text, answer.finish_reason) == ("ok", "Paris.", "stop")
+    assert (answer.model, answer.system_fingerprint, answer.provider) == ("served-model", "fp_1", "upstream")
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.reasoning_tokens) == (9, 3, None)
+    assert answer.logprobs is None
+
+
+def test_completion() -> None:
+    answer = read(payloads.completion(" Paris.", finish="length"))
+    assert (answer.outcome, answer.text, answer.system_fingerprint) == ("truncated", " Paris.", "")
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (payloads.chat(None), "empty"),
+        (payloads.chat("  \n"), "empty"),
+        (payloads.chat("", finish="length", reasoning_content="hm"), "empty"),
+        (payloads.chat(None, refusal="I can't."), "refused"),
+        (payloads.chat("", finish="content_filter"), "filtered"),
+        (payloads.chat("half an", finish="content_filter"), "filtered"),
+        (payloads.chat("half an", finish="SAFETY"), "filtered"),
+        (payloads.chat("half an", finish="length"), "truncated"),
+        (payloads.chat("done", finish=None), "ok"),
+        (payloads.chat("done", finish="eos"), "ok"),
+    ],
+)
+def test_outcomes_are_not_errors(reply: dict[str, Any], outcome: str) -> None:
+    assert read(reply).outcome == outcome
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_reasoning_is_kept_apart(field: str) -> None:
+    answer = read(payloads.chat("42", **{field: "six times seven"}))
+    assert (answer.text, answer.reasoning) == ("42", "six times seven")
+
+
+def test_content_in_parts_and_choices_out_of_order() -> None:
+    parts = payloads.chat(None)
+    parts["choices"][0]["message"]["content"] = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert read(parts).text == "ab"
+    reply = payloads.chat("second")
+    reply["choices"] = [{**reply["choices"][0], "index": 1}, payloads.chat("first")["choices"][0]]
+    assert read(reply).text == "first"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": 17},
+        {"system_fingerprint": {"a": 1}},
+        {"provider": {"name": "x"}},
+        {"usage": "none"},
+        {"usage": {"prompt_tokens": "9"}},
+        {"usage": {"prompt_tokens": 9.5, "completion_tokens_details": []}},
+        {"usage": None},
+        {"model": None},
+        {"error": None},
+        {"created": "yesterday", "object": 5, "choices_extra": [[]]},
+    ],
+)
+def test_a_paid_answer_is_not_lost_for_odd_metadata(change: dict[str, Any]) -> None:
+    assert read({**payloads.chat("Paris."), **change}).text == "Paris."
+
+
+def test_odd_fields_in_the_choice_lose_nothing_either() -> None:
+    reply = payloads.chat("Paris.", reasoning={"steps": []}, refusal=False)
+    reply["choices"][0] |= {"index": None, "finish_reason": 3}
+    assert read(reply).text == "Paris."
+
+
+def test_not_json_says_what_came() -> None:
+    error = refused(b"<html><h1>502 Bad Gateway</h1></html>")
+    assert (error.kind, error.retry) == ("malformed", True)
+    assert "<html>" in error.message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"5",
+        b'"text"',
+        b"{}",
+        b'{"choices": []}',
+        b'{"choices": [null]}',
+        b'{"choices": [5]}',
+        b'{"choices": {"a": 1}}',
+        b'{"choices": "none"}',
+        b'{"choices": [{}]}',
+        b'{"choices": [{"message": {}}]',
+        b'{"choices": [{"message": "hello"}]}',
+        b'{"choices": [{"message": {"content": 5}}]}',
+        b'{"error": ' + b"[" * 100_000,
+        b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"choices": [{"message": {"content": "\xff\xfe"}}]}',
+        b"\xff\xfe{\x00}\x00",
+        payloads.encode(payloads.chat("x"))[:60],
+    ],
+)
+def test_what_is_no_answer_is_a_call_error(content: bytes) -> None:
+    assert refused(content).kind == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("error", "retry", "fatal"),
+    [
+        ({"code": 429, "message": "slow"}, True, False),
+        ({"code": "429", "message": "slow"}, True, False),
+        ({"code": 502, "message": "gateway"}, True, False),
+        ({"code": 524}, True, False),
+        ("something", True, False),
+        ({"code": 400, "message": "bad"}, False, False),
+        ({"code": 401, "message": "no"}, False, True),
+        ({"code": "insufficient_quota", "message": "pay"}, False, True),
+        ({"code": "model_not_found"}, False, True),
+    ],
+)
+def test_an_error_inside_a_200(error: Any, retry: bool, fatal: bool) -> None:
+    found = refused({"error": error})
+    assert (found.retry, found.fatal) == (retry, fatal)
+    assert "inside a 200" in found.message
+
+
+def test_an_error_inside_a_choice() -> None:
+    reply = payloads.chat("", finish="error")
+    reply["choices"][0]["error"] = {"code": 502, "message": "upstream"}
+    assert "upstream" in refused(reply).message
+    assert refused(payloads.chat("cut o", finish="insufficient_system_resource")).retry
+
+
+def test_nan_infinity_and_lone_surrogates_are_read() -> None:
+    reply = payloads.with_logprobs(payloads.chat("x"), payloads.chat_logprobs(1, 2))
+    entry = reply["choices"][0]["logprobs"]["content"][0]
+    entry["top_logprobs"] = [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": float("-inf")}]
+    found = decode_logprobs(read(reply).logprobs)
+    assert found is not None
+    assert found.top == ({b"a": -0.5},)
+    nan = payloads.with_logprobs(payloads.chat("x"), {"content": [{"token": "a", "logprob": float("nan")}]})
+    assert decode_logprobs(read(nan).logprobs) is None
+    assert parse(payloads.encode(payloads.chat("\ud83d lonely"))).text.endswith("lonely")
+
+
+def test_logprobs_survive_a_lone_surrogate_beside_them() -> None:
+    reply = payloads.with_logprobs(payloads.chat("\ud83d"), payloads.chat_logprobs(2, 3))
+    reply["choices"][0]["logprobs"]["content"][0]["token"] = "\ud83d"
+    found = decode_logprobs(read(reply).logprobs)
+    assert found is not None
+    assert len(found.tokens) == 2
+
+
+def test_logprobs_null_is_none() -> None:
+    assert read(payloads.with_logprobs(payloads.chat("x"), None)).logprobs is None
+    assert read(payloads.with_logprobs(payloads.chat("x"), {})).logprobs is None
+
+
+def survives(content: bytes) -> None:
+    with contextlib.suppress(CallError):
+        decode_logprobs(parse(content).logprobs)
+
+
+@given(st.binary(max_size=400))
+def test_no_bytes_raise_anything_else(content: bytes) -> None:
+    survives(content)
+
+
+_NAMES = [
+    *("choices", "message", "content", "text", "logprobs", "tokens", "token_logprobs", "top_logprobs", "index"),
+    *("usage", "error", "code", "token", "logprob", "bytes", "reasoning", "finish_reason"),
+]
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+_JSON = st.recursive(
+    _LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_NAMES), inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_JSON)
+def test_no_json_raises_anything_else(value: Any) -> None:
+    survives(json.dumps(value).encode())
+
+
+@settings(max_examples=300, deadline=None)
+@given(_JSON, st.sampled_from(["message", "logprobs", "usage", "text", "finish_reason", "content"]))
+def test_no_json_in_the_place_of_a_field_raises_anything_else(value: Any, place: str) -> None:
+    reply = payloads.chat("x")
+    choice = reply["choices"][0]
+    target = reply if place == "usage" else choice["message"] if place == "content" else choice
+    target[place] = value
+    survives(json.dumps(reply).encode())

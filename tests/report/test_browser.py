@@ -1,0 +1,152 @@
+"""report.html in a real browser: hostile text does nothing, filters work, nothing is fetched, and it opens fast."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.inference.likelihood import LikelihoodTable
+from harness.report.html import tippett_of
+from tests.support import ROOT
+from tests.support.browser import requests, resize
+from tests.support.hostile_campaign import campaign, scored
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return campaign(tmp_path_factory.mktemp("report"), 20, 450, 120)
+
+
+def visible(page: Any) -> list[str]:
+    script = (
+        "return [...document.querySelectorAll('[data-item]')].filter(e => e.checkVisibility()).map(e => e.dataset.item)"
+    )
+    return page.execute_script(script)
+
+
+def choose(page: Any, name: str, value: str) -> None:
+    script = "const e = document.querySelector(`[name=${arguments[0]}]`); e.value = arguments[1];"
+    page.execute_script(script + "e.dispatchEvent(new Event('input', {bubbles: true}))", name, value)
+
+
+def test_large_report_opens_fast_and_hostile_text_is_only_text(report: Path, page: Any) -> None:
+    assert report.stat().st_size < 15_000_000
+    resize(page, 1200, 900)
+    start = time.perf_counter()
+    page.get(report.as_uri())
+    assert page.execute_script("return document.readyState") == "complete"
+    assert time.perf_counter() - start < 3.0
+    assert page.execute_script("return window.pwned") is None
+    assert page.execute_script("return document.scripts.length") == 1
+    assert (
+        page.execute_script("return document.querySelectorAll('img, iframe, a:not([href^=\"#\"]), object').length") == 0
+    )
+    text = page.execute_script("return document.getElementById('prompts').textContent")
+    assert "<script>window.pwned = 1</script>" in text or "onerror=" in text
+    assert "1337" not in text
+    assert not set("\u202e\x1b\x00") & set(page.execute_script("return document.documentElement.textContent"))
+    assert requests(page) == []
+    assert page.get_log("browser") == []
+
+
+def test_policy_stops_what_escaping_let_through(report: Path, page: Any) -> None:
+    page.get(report.as_uri())
+    page.execute_script("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.pwned=9\">')")
+    time.sleep(0.2)
+    assert page.execute_script("return window.pwned") is None
+    assert any("Content Security Policy" in e["message"] for e in page.get_log("browser"))
+    requests(page)
+
+
+def test_search_and_filters(report: Path, page: Any) -> None:
+    page.get(report.as_uri())
+    everything = visible(page)
+    assert {"verdict", "strip", "prompt"} <= set(everything)
+    choose(page, "search", "no such words anywhere")
+    assert visible(page) == []
+    assert page.execute_script("return document.getElementById('count').textContent").startswith("0 of ")
+    choose(page, "search", "what would explain")
+    assert visible(page) == ["verdict"]
+    page.execute_script("document.getElementById('filter').reset()")
+    choose(page, "search", "")
+    assert visible(page) == everything
+    choose(page, "models", "m07")
+    assert visible(page) == []
+    choose(page, "models", "m01")
+    assert visible(page) == everything
+
+
+def test_verdict_in_words_is_the_first_thing(report: Path, page: Any) -> None:
+    resize(page, 375, 812, phone=True)
+    page.get(report.as_uri())
+    first = "const e = document.querySelector('.glance a'); return [e.textContent, e.getBoundingClientRect().bottom]"
+    text, bottom = page.execute_script(first)
+    assert text == (
+        "m00 is closer to m01 than unrelated models are. Text alone cannot tell shared weights from shared teaching."
+    )
+    assert bottom < 500, "not on the first screen of a phone"
+    page.execute_script("document.querySelector('.glance a').click()")
+    assert page.execute_script("return location.hash") == "#v0"
+    page.execute_script("document.querySelector(\"#v0 a[href='#t0']\").click()")
+    assert "m00 and m01" in page.execute_script("return document.querySelector('#t0').textContent")
+
+
+def test_tippett_plot_of_the_calibration_in_use(report: Path, page: Any) -> None:
+    page.get(report.as_uri())
+    points = LikelihoodTable.shipped().about["tippett"]
+    text = page.execute_script("return document.getElementById('calibration').textContent")
+    assert f"for {points['controls']} control lineages and {points['prompts']} prompts" in text
+    assert "m00 and m01, log10 LR" in text
+    all_lines = "[...document.querySelectorAll('#calibration polyline')]"
+    lines = f"return {all_lines}.map(e => [e.className.baseVal, e.points.length])"
+    drawn = len(points["log10_lr"])
+    assert page.execute_script(lines) == [["kin", drawn], ["unrelated", drawn]]
+    inside = """const box = document.querySelector('#calibration svg').viewBox.baseVal;
+        return [...document.querySelectorAll('#calibration polyline')].flatMap(e => [...e.points])
+            .every(p => p.x >= 0 && p.x <= box.width && p.y >= 0 && p.y <= box.height)"""
+    assert page.execute_script(inside)
+
+
+@pytest.mark.parametrize(
+    "points", [None, {}, {"log10_lr": [0.0]}, {"log10_lr": [], "kin": [], "unrelated": []}, "text",
+               {"log10_lr": [0.0, 1.0], "kin": [1.0], "unrelated": [1.0]},
+               {"log10_lr": ["x"], "kin": ["x"], "unrelated": ["x"]}],
+)  # fmt: skip
+def test_a_calibration_without_points_is_drawn_as_its_line(points: Any) -> None:
+    assert tippett_of({} if points is None else {"tippett": points}) is None
+
+
+def test_a_report_without_verdicts_leads_with_the_attribution(tmp_path: Path, page: Any) -> None:
+    page.get(campaign(tmp_path, 6, 12, 40, ("attribution",)).as_uri())
+    assert page.execute_script("return document.querySelector('.glance a').textContent").startswith("m00 cannot be put")
+    gone = "return document.querySelectorAll('#verdicts, #calibration, form, .card').length"
+    assert page.execute_script(gone) == 0
+    links = "return [...document.querySelectorAll('a')].filter(a => !document.querySelector(a.hash)).length"
+    assert page.execute_script(links) == 0
+    assert page.get_log("browser") == []
+    assert requests(page) == []
+
+
+def test_recorded_children(recorded_data: Path, tmp_path: Path, page: Any) -> None:
+    root = ROOT
+    source = yaml.safe_load((root / "examples" / "recorded" / "r1-children.yaml").read_text())
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({**source, "results": "results"}))
+    report = scored(config, 60, RECORDED_DATA=str(recorded_data))
+    with (report.parent / "summary.csv").open(newline="") as f:
+        verdicts = {row["suspect"]: row["verdict"] for row in csv.DictReader(f)}
+    page.get(report.as_uri())
+    assert visible(page).count("verdict") == len(verdicts) == 2
+    choose(page, "models", "r1-1776")
+    assert visible(page).count("verdict") == 1
+    choose(page, "verdict", verdicts["r1-1776"])
+    shown = page.execute_script("return [...document.querySelectorAll('.card')].find(e => !e.hidden).textContent")
+    assert "r1-1776" in shown
+    assert verdicts["r1-1776"] in shown
+    assert requests(page) == []
+    assert page.get_log("browser") == []
