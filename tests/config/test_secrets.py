@@ -54,7 +54,7 @@ def _echoes(request: Request) -> Reply:
 
 
 def test_an_echoed_key_reaches_no_file_in_any_form(run_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("running.KEY", SECRET)
+    monkeypatch.setattr("tests.support.running.KEY", SECRET)
     with FaultServer({"good": [_echoes], "shaky": ["ok", "echo-400"]}) as server:
         run = run_on(server, n=4, samples=1)
         run.go()
