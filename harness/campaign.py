@@ -1,4 +1,4 @@
-"""From a config to stored answers: what is planned, and collecting it. `harness.scoring` does the rest."""
+"""From a config to stored answers to findings: collecting, comparing, deciding, writing."""
 
 from __future__ import annotations
 

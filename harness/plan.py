@@ -1,4 +1,4 @@
-"""From a config to stored answers: what is planned, and collecting it. `harness.scoring` does the rest."""
+"""From a config to a plan: all that is known before a call is made."""
 
 from __future__ import annotations
 

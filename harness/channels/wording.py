@@ -19,7 +19,7 @@ from harness.records import Responses, Similarity
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-PER_PROMPT = True  # see `harness.channels.stage`
+PER_PROMPT = True  # see `harness.channels.parallel`
 MAX_WORDS = 256  # answers are cut to this length: n-gram mass grows with length, and a long answer resembles all
 IDF_FLOOR = 0.1  # weight left to a word that every answer holds; keeps norms positive
 

@@ -219,7 +219,7 @@ def lineage_of(model: str, known: Sequence[str]) -> str:
 
 
 def recorded_text(suspect: str, candidate: str, lineage: str, blocks: Sequence[Values]) -> str:
-    """A config on recorded answers: ``blocks`` are endpoints as `harness.importing.yaml_blocks` gives them."""
+    """A config on recorded answers: ``blocks`` are endpoints as `harness.transfer.yaml_blocks` gives them."""
     chosen = preset(RECORDED)
     roles = {suspect: "suspect", candidate: "candidate"}
     endpoints = []

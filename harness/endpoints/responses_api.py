@@ -51,7 +51,7 @@ def write(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(content: bytes) -> Answer:
-    """Read one reply. Raises `CallError` as `harness.collect.parse.parse` does."""
+    """Read one reply. Raises `CallError` as `harness.endpoints.replies.parse` does."""
     reply = decode(content, _DECODER)
     if reply.error or reply.status in ("failed", "cancelled"):
         raise inner_error(reply.error or f"status is {reply.status}")

@@ -128,7 +128,7 @@ def identity(
 ) -> Finding:
     """Do suspect and candidate answer from the same distribution?
 
-    ``grams[(a, b)][channel]`` are the kernels between samples of two models (`harness.channels.samples`). Every
+    ``grams[(a, b)][channel]`` are the kernels between samples of two models (`harness.channels.kernels`). Every
     control is tested against the candidate too: a test that cannot tell those apart finds nothing out. ``coverage``
     is the share of what was asked of suspect and candidate that can be compared, by channel; under ``min_coverage`` a
     channel abstains, for what is left is a choice of answers and no sample of them. NaN or not there: not known.

@@ -66,7 +66,7 @@ def teaching(
 
     Parameters
     ----------
-    counts : (blocks, m, features) of `harness.channels.habits.habit_counts`, models in the order of ``names``.
+    counts : (blocks, m, features) of `harness.channels.stylometry.habit_counts`, models in the order of ``names``.
     similarities : the campaign's channels; they decide which controls answered enough.
     kin : the kinship finding of the same pair, whose evidence tells derived from taught.
     """

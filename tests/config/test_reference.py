@@ -10,7 +10,7 @@ PAGE = ROOT / "docs" / "reference.md"
 
 
 def test_page_is_what_is_generated() -> None:
-    assert PAGE.read_text("utf-8") == reference(), "python -m harness.reference > docs/reference.md"
+    assert PAGE.read_text("utf-8") == reference(), "python -m harness.config.reference > docs/reference.md"
 
 
 def test_every_key_is_explained_or_typed() -> None:

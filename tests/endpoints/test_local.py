@@ -140,7 +140,7 @@ def test_the_same_seed_gives_the_same_answer(smol: Local, gguf: Path) -> None:
 _PARENT = """
 import asyncio, sys
 from pathlib import Path
-from harness.collect.endpoints.local import serve
+from harness.endpoints.local import serve
 from harness.config import Local, Weights
 async def main():
     weights = Weights(gguf=Path(sys.argv[1]))

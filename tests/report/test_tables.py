@@ -86,7 +86,7 @@ def test_json_has_null_for_what_is_not_there() -> None:
 
 def test_data_dictionary_describes_every_column() -> None:
     page = ROOT / "docs" / "data-dictionary.md"
-    assert page.read_text() == dictionary(), "python -m harness.report.columns > docs/data-dictionary.md"
+    assert page.read_text() == dictionary(), "python -m harness.report.tables > docs/data-dictionary.md"
     assert all(len(text) > 5 for _, columns in FILES.values() for text in columns.values())
 
 
