@@ -141,7 +141,7 @@ _PARENT = """
 import asyncio, sys
 from pathlib import Path
 from harness.endpoints.local import serve
-from harness.config import Local, Weights
+from harness.config.schema import Local, Weights
 async def main():
     weights = Weights(gguf=Path(sys.argv[1]))
     endpoint = Local(name="x", role="suspect", kind="local", weights=weights, context=256, concurrency=1)
