@@ -12,10 +12,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from harness.collect.context import Tally, World
+from harness.clock import Clock
+from harness.collect.context import RunContext, Tally
 from harness.collect.runner import tuned_memory
-from harness.collect.throttle import Gate
-from harness.collect.worker import Pool
+from harness.collect.throttle import CircuitBreaker
+from harness.collect.worker import Connection, Workers
 from harness.config.schema import Collect, OpenAIChat
 from harness.endpoints.client import Wire
 from harness.endpoints.requests import jobs
@@ -107,12 +108,12 @@ async def harness(url: str, model: str, in_flight: int, seconds: float) -> int:
                 return
             yield job
 
-    settings, world, tally = Collect(), World(environ={}, base=Path()), Tally()
+    settings, clock, tally = Collect(), Clock(), Tally()
     wire = Wire(url, None, timeout=60, max_bytes=32_000_000, connections=in_flight)
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "bench.sqlite") as store, tuned_memory():
-        gate = Gate(settings.park_after, settings.max_wait, world.sleep, world.clock)
-        pool = Pool(endpoint, until(), wire, gate, store, tally, world, settings, asyncio.Event())
-        await pool.rest()
+        connection = Connection(endpoint, wire, CircuitBreaker(settings.park_after, settings.max_wait, clock))
+        run = RunContext(store, settings, asyncio.Event(), clock=clock)
+        await Workers(connection, run, tally, until()).run()
         await wire.close()
         stored = len(store.keys())
     if tally.failed or stored != tally.stored:

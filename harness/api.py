@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import campaign as scoring
 from harness.campaign import Scores, collect_async
-from harness.collect.context import Tally, World
+from harness.collect.context import Tally
 from harness.config.schema import Campaign
 from harness.plan import Plan, plan_of, prepare, stored_plan, stored_plan_of
 
@@ -44,8 +44,7 @@ def run_campaign(
     else:
         plan = prepare(Path(config), environ, limit)
     tallies: dict[str, Tally] = {}
-    world = World(environ=environ, base=plan.base, say=say)
-    _finish(collect_async(plan, world, tallies, asyncio.Event()))
+    _finish(collect_async(plan, environ, tallies, asyncio.Event(), say))
     for name, tally in tallies.items():
         if tally.stored < tally.planned:
             say(f"{name}: {tally.planned - tally.stored} of {tally.planned} calls got no answer: {tally.last_error}")

@@ -21,7 +21,8 @@ from harness.channels.kernels import coverage, logprob_kernels, text_kernels
 from harness.channels.observations import observations
 from harness.channels.parallel import compare
 from harness.channels.stylometry import habit_counts
-from harness.collect.context import Tally, World, lag_watched
+from harness.clock import Clock
+from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import learned, remember
 from harness.collect.runner import collect
 from harness.config.schema import Called, Recorded
@@ -58,39 +59,45 @@ if TYPE_CHECKING:
     from harness.inference.attribution import Attribution
 
 
-def run(plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event) -> None:
+def run(plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally], stop: asyncio.Event) -> None:
     """Collect whatever is missing, until done or told to stop. Run inside no event loop."""
-    asyncio.run(collect_async(plan, world, tallies, stop))
+    asyncio.run(collect_async(plan, environ, tallies, stop))
 
 
 async def collect_async(
-    plan: Plan, world: World, tallies: dict[str, Tally], stop: asyncio.Event, shard: Shard | None = None
+    plan: Plan,
+    environ: Mapping[str, str],
+    tallies: dict[str, Tally],
+    stop: asyncio.Event,
+    say: Callable[[str], None] = lambda _: None,
+    shard: Shard | None = None,
+    clock: Clock = Clock(),
 ) -> None:
     """As `run`, inside an event loop; with a shard only the keys that are its own."""
     called, holds = _called(plan), (shard or Shard()).holds
-    world = replace(world, environ=environment(plan.campaign, plan.base, world.environ))
+    environ = environment(plan.campaign, plan.base, environ)
     if warning := open_to_others(plan.campaign, plan.base):
-        world.say(f"warning: {warning}")
-    require_keys(called, world.environ)  # a missing key is found before anything is written
+        say(f"warning: {warning}")
+    require_keys(called, environ)  # a missing key is found before anything is written
     with Store(plan.folder / STORE) as store:
         store.set_plan(plan.prompts, planned(plan, learned(store, called)), plan.prompt_hashes)
         store.set_note(SHORT_FORM, str(plan.limit or ""))
-        began, versions = world.now().isoformat(timespec="milliseconds"), {"python": python_version(), **packages()}
+        began, versions = clock.stamp(), {"python": python_version(), **packages()}
         note_run(store, began, {"versions": versions})
         for recording in plan.recorded:
             tallies[recording.endpoint.name] = _take_over(recording, plan, store, holds)
         if not called:
             return
-        identities = _know(plan, called, store, world)
+        identities = _know(plan, called, store, say)
         if plan.campaign.reuse:
             taken = joining.reuse(store, _reused(plan), identities, holds)
-            world.say(f"reused {taken} answers of other campaigns")
+            say(f"reused {taken} answers of other campaigns")
 
         def note_plan(found: Iterable[Key]) -> None:
             store.set_plan(plan.prompts, itertools.chain(found, _recorded_keys(plan)), plan.prompt_hashes)
 
-        async with lag_watched(world) as lag:
-            await collect(plan.campaign, plan.prompts, store, tallies, world, stop, holds, note_plan)
+        context = RunContext(store, plan.campaign.collect, stop, say, clock)
+        lag = await collect(plan.campaign, plan.prompts, context, tallies, environ, plan.base, holds, note_plan)
         note_run(store, began, {"versions": versions, "longest_lag_seconds": round(lag.longest, 3)})
 
 
@@ -104,7 +111,7 @@ def _take_over(recording: Recording, plan: Plan, store: Store, holds: Callable[[
     return Tally(planned=count, stored=count, state="done")
 
 
-def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> dict[str, str]:
+def _know(plan: Plan, called: Sequence[Called], store: Store, say: Callable[[str], None]) -> dict[str, str]:
     """Record whom each name stands for, and return it; say so if answers under that name are someone else's."""
     known = endpoints(store)
     before = {name: {f for n, f, _ in known if n == name} for name, *_ in known}
@@ -113,7 +120,7 @@ def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> d
         fingerprint, told = endpoint_identity(endpoint, plan.base)
         found[endpoint.name] = fingerprint
         if before.get(endpoint.name, set()) - {fingerprint}:
-            world.say(
+            say(
                 f"{endpoint.name}: answers stored under this name came from another address, model, weights or "
                 "context; see `endpoints` in the store"
             )

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.collect.budget import cost_of, price_of, tokens_in
-from harness.collect.context import World
 from harness.collect.preflight import Calls, Capability, capabilities, recall, remember
 from harness.config.schema import Called, Local, Recorded, Remote
 from harness.config.secrets import environment, open_to_others, require_keys
@@ -36,8 +35,7 @@ def check_endpoints(plan: Plan, environ: Mapping[str, str], *, offline: bool) ->
         found: dict[str, Capability] = {}
     else:
         require_keys(remote, environ)
-        world = World(environ=environ, base=plan.base)
-        answers = asyncio.run(capabilities(remote, plan.prompts, plan.campaign.collect, world))
+        answers = asyncio.run(capabilities(remote, plan.prompts, plan.campaign.collect, environ))
         found = {e.name: c for e, c in zip(remote, answers, strict=True)}
         _note(plan, remote, found)
     return [_row(e, found.get(e.name)) for e in plan.campaign.endpoints]

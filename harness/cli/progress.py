@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.campaign import collect_async
-from harness.collect.context import Tally, World
+from harness.clock import Clock
+from harness.collect.context import Tally
 from harness.errors import HarnessError, InterruptedRunError
 from harness.plan import Plan
 from harness.report.text import plain
@@ -233,14 +234,14 @@ async def _run(
         _say("stopping: calls in flight are finished and stored; Ctrl-C again to stop now", quiet)
 
     with _signals(loop, interrupt):
-        world = World(environ=environ, base=plan.base, say=lambda text: _say(text, quiet))
-        watcher = asyncio.create_task(_watch(tallies, world, quiet))
+        clock = Clock()
+        watcher = asyncio.create_task(_watch(tallies, clock, quiet))
         try:
-            await collect_async(plan, world, tallies, stop, shard)
+            await collect_async(plan, environ, tallies, stop, lambda text: _say(text, quiet), shard, clock)
         finally:
             watcher.cancel()
             await asyncio.wait([watcher])  # the table is gone before anything else is written
-            for fact in History().look(tallies, world.clock()):
+            for fact in History().look(tallies, clock.monotonic()):
                 _say(line(fact), quiet)
     return stop.is_set() and any(t.stored + t.failed < t.planned for t in tallies.values())
 
@@ -259,7 +260,7 @@ def _signals(loop: asyncio.AbstractEventLoop, handler: object) -> Iterator[None]
                 loop.remove_signal_handler(name)
 
 
-async def _watch(tallies: dict[str, Tally], world: World, quiet: bool) -> None:
+async def _watch(tallies: dict[str, Tally], clock: Clock, quiet: bool) -> None:
     """A table that is redrawn on a terminal; a line an endpoint every ten seconds elsewhere."""
     if quiet:
         return
@@ -270,12 +271,12 @@ async def _watch(tallies: dict[str, Tally], world: World, quiet: bool) -> None:
     if not console.is_terminal or console.is_dumb_terminal:
         for seconds in itertools.count(1):
             await asyncio.sleep(1.0)
-            for fact in history.look(tallies, world.clock()):
+            for fact in history.look(tallies, clock.monotonic()):
                 if fact.state != "done" and seconds % LINES == 0:
                     _say(line(fact), quiet)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            live.update(table(history.look(tallies, world.clock()), console.width, console.height), refresh=True)
+            live.update(table(history.look(tallies, clock.monotonic()), console.width, console.height), refresh=True)
             await asyncio.sleep(REDRAW)
 
 

@@ -1,15 +1,20 @@
-"""What a run takes from outside, and what it shows of itself while it goes on."""
+"""Run context and tallies: what all endpoints of a run share, and how far each of them is."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import Literal
+
+from harness.clock import Clock
+from harness.collect.budget import Budget
+from harness.config.schema import Collect
+from harness.store.store import Store
+
+State = Literal["waiting", "running", "parked", "stopped", "done"]
 
 
 @dataclass
@@ -27,67 +32,25 @@ class Tally:
     tokens: int = 0
     cost: float | None = None
     last_error: str = ""
-    state: str = "waiting"
+    state: State = "waiting"
     outcomes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class World:
-    """What a run takes from outside: nothing in here is reached for anywhere else."""
+class RunContext:
+    """One run: where its answers go, how patient it is, what ends it, who hears of it, and its clock.
 
-    environ: Mapping[str, str]
-    base: Path
+    When ``stop`` is set, calls in flight are finished and no others are made.
+    """
+
+    store: Store
+    settings: Collect
+    stop: asyncio.Event
     say: Callable[[str], None] = lambda _: None
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    clock: Callable[[], float] = time.monotonic
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Clock = field(default_factory=Clock)
     rng: random.Random = field(default_factory=random.Random)
 
-
-def pause(world: World, *ends: asyncio.Event) -> Callable[[float], Awaitable[None]]:
-    """A sleep that ends early when the run is told to stop, or whatever else ends it."""
-
-    async def sleep(seconds: float) -> None:
-        waits = [asyncio.ensure_future(c) for c in (world.sleep(seconds), *(e.wait() for e in ends))]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
-
-    return sleep
-
-
-EVERY = 0.25  # seconds between two looks
-TOO_LATE = 1.0  # seconds
-
-
-@dataclass
-class Lag:
-    """The longest that the loop came late, in seconds."""
-
-    longest: float = 0.0
-
-
-@contextlib.asynccontextmanager
-async def lag_watched(world: World, too_late: float = TOO_LATE) -> AsyncIterator[Lag]:
-    """Look every quarter of a second; the first time that the loop is too late, say so."""
-    lag = Lag()
-
-    async def watch() -> None:
-        while True:
-            before = world.clock()
-            await asyncio.sleep(EVERY)
-            late = world.clock() - before - EVERY
-            if late > too_late >= lag.longest:
-                world.say(
-                    f"warning: this machine is {late:.1f} s behind, so times are not those of the servers; "
-                    "a lower `concurrency` on the endpoints helps"
-                )
-            lag.longest = max(lag.longest, late)
-
-    task = asyncio.create_task(watch())
-    try:
-        yield lag
-    finally:
-        task.cancel()
+    @functools.cached_property
+    def budget(self) -> Budget:
+        """What this run may still spend; it sets ``stop`` when a ceiling is reached."""
+        return Budget(self.settings, self.stop)

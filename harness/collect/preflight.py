@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
-from harness.collect.context import World
-from harness.collect.worker import Pool
+from harness.clock import Clock
+from harness.collect.context import RunContext
+from harness.collect.worker import Workers
 from harness.config.schema import Called, Collect, Remote
 from harness.config.secrets import public_address
 from harness.endpoints.apis import KINDS, model_name, path_of, provider_of
@@ -90,19 +91,20 @@ class Calls:
         return found
 
 
-async def preflight(calls: Calls, pool: Pool, store: Store, attempts: int) -> CallError | None:
+async def preflight(calls: Calls, workers: Workers, run: RunContext) -> CallError | None:
     """Make one call for every set of parameters that is planned: the error if the endpoint cannot be used.
 
     These calls are of the plan and their answers are kept. A parameter that is refused is left out of all requests
     from then on, and what is stored and hashed is the request that was really sent.
     """
     lessons, before = 0, calls.limits
+    attempts = min(2, run.settings.attempts)
     failed: list[Attempt] = []
     tried: set[Shape] = set()
     probes = calls.probes()
     while (shape := next((s for s in probes if s not in tried), None)) is not None:
         job = probes[shape]
-        error = await pool.ask(job, attempts, failed)
+        error = await workers.with_retries(job, attempts, failed)
         if error is not None and error.kind == "stopped":
             return None
         better = learn(calls.limits, msgspec.json.decode(job.body), error) if error is not None else None
@@ -112,14 +114,14 @@ async def preflight(calls: Calls, pool: Pool, store: Store, attempts: int) -> Ca
             probes = calls.probes()
             continue
         calls.limits = calls.limits.settled(took=error is None)
-        remember(store, calls.endpoint, calls.limits)
+        remember(run.store, calls.endpoint, calls.limits)
         if calls.limits != before:
-            pool.tell(f"refuses {told(before, calls.limits)}; it is asked without from now on")
+            run.say(f"{calls.endpoint.name}: refuses {told(before, calls.limits)}; it is asked without from now on")
         before, lessons = calls.limits, 0
         tried.add(shape)
         calls.ended.add(job.key)
         if error is not None:
-            pool.fail(job, error, failed)
+            workers.record_failure(job, error, failed)
             if error.fatal or error.kind in _UNUSABLE:
                 return error
         failed = []
@@ -149,24 +151,26 @@ class Capability:
 
 
 async def capabilities(
-    endpoints: Sequence[Remote], prompts: Sequence[Prompt], settings: Collect, world: World
+    endpoints: Sequence[Remote], prompts: Sequence[Prompt], settings: Collect, environ: Mapping[str, str]
 ) -> list[Capability]:
     """Ask all endpoints at once; one that cannot be used says so in ``error``."""
-    return await asyncio.gather(*(_capability(e, prompts, settings, world) for e in endpoints))
+    return await asyncio.gather(*(_capability(e, prompts, settings, environ) for e in endpoints))
 
 
-async def _capability(endpoint: Remote, prompts: Sequence[Prompt], settings: Collect, world: World) -> Capability:
+async def _capability(
+    endpoint: Remote, prompts: Sequence[Prompt], settings: Collect, environ: Mapping[str, str], clock: Clock = Clock()
+) -> Capability:
     surface: Surface = "chat" if "chat" in endpoint.surfaces else "completion"
     prompt = _probe(prompts, surface)
     asked = endpoint if surface == "completion" or endpoint.system_prompt else _with_system(endpoint)
     limits = UNKNOWN
-    async with open_wire(endpoint, endpoint.base_url, settings, world) as wire:
+    async with open_wire(endpoint, endpoint.base_url, settings, environ) as wire:
         for _ in range(_CHECK_LESSONS):
             body = request_body(prompt, asked, surface, 0, model_name(endpoint), limits)
-            began = world.clock()
+            began = clock.monotonic()
             try:
                 content = (await wire.post(path_of(endpoint, surface), msgspec.json.encode(body))).content
-                return _read(endpoint, surface, body, content, limits, world.clock() - began, wire)
+                return _read(endpoint, surface, body, content, limits, clock.monotonic() - began, wire)
             except CallError as e:
                 better = learn(limits, body, e)
                 if better is None:

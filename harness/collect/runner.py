@@ -6,27 +6,24 @@ import asyncio
 import contextlib
 import functools
 import gc
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-from harness.collect.budget import Budget
-from harness.collect.context import Tally, World, pause
+from harness.clock import Lag, watch_lag
+from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import Calls, preflight, recall
-from harness.collect.throttle import Gate
-from harness.collect.worker import Pool
+from harness.collect.throttle import CircuitBreaker
+from harness.collect.worker import Connection, Workers
 from harness.config.schema import Called, Campaign, Collect
 from harness.config.secrets import key_of
-from harness.endpoints.apis import model_name
 from harness.endpoints.client import open_wire
-from harness.endpoints.local import addresses, unless
-from harness.endpoints.requests import planned_keys
+from harness.endpoints.local import addresses, cache_folder, unless
 from harness.errors import CallError, CeilingError, EndpointError
 from harness.records import Key, Prompt
 from harness.store.provenance import spent
 from harness.store.store import Store
 
-__all__ = ["Tally", "World", "collect", "model_name", "open_wire", "planned_keys"]
-
-First = tuple[Pool | None, CallError | None]  # who asks on, None if nobody could be reached; why not
+FirstCalls = tuple[Workers | None, CallError | None]  # who asks on, None if nobody could be reached; why not
 
 
 @contextlib.contextmanager
@@ -45,63 +42,74 @@ def tuned_memory() -> Iterator[None]:
 async def collect(
     campaign: Campaign,
     prompts: Sequence[Prompt],
-    store: Store,
+    run: RunContext,
     tallies: dict[str, Tally],
-    world: World,
-    stop: asyncio.Event,
+    environ: Mapping[str, str],
+    base: Path,
     wanted: Callable[[Key], bool] = lambda _: True,
     note_plan: Callable[[Iterable[Key]], None] | None = None,
-) -> None:
+) -> Lag:
     """Ask every called endpoint whatever the store does not hold yet, and write down what the plan is.
 
     First one call to each for every set of parameters: if any endpoint cannot be used at all, `EndpointError` before
     the rest is asked. They wait ``first_calls`` seconds for one another and no longer: whoever is found unusable later
-    is parked. A failed call is recorded, and ``stop`` ends it after the calls in flight. `CeilingError` when a
-    ceiling is reached. ``tallies`` is kept up to date by endpoint name; only ``wanted`` keys are asked. ``note_plan``
-    gets the keys of the plan when a refusal has changed them, and writes them down; with one of its own, a caller has
-    written the plan already.
+    is parked. A failed call is recorded, and ``run.stop`` ends it after the calls in flight. `CeilingError` when a
+    ceiling is reached.
+
+    Parameters
+    ----------
+    tallies : kept up to date by endpoint name.
+    environ : keys of endpoints, and where weights are kept.
+    base : folder that relative paths of weights start from.
+    wanted : only these keys are asked.
+    note_plan : gets the keys of the plan when a refusal has changed them, and writes them down; with one of its own, a
+        caller has written the plan already.
+
+    Returns how late the event loop was.
     """
     called = [e for e in campaign.endpoints if isinstance(e, Called)]
     for endpoint in called:
-        key_of(endpoint, world.environ)
+        key_of(endpoint, environ)
+    store, budget = run.store, run.budget
     plans = [Calls(e, prompts, store.answered, recall(store, e), wanted) for e in called]
     if note_plan is None:
         note_plan = functools.partial(store.set_plan, prompts)
         note_plan(_keys(plans))
     tallies |= _tallies(called, store, wanted)
     waiting = [c for c in plans if tallies[c.endpoint.name].state == "waiting"]
-    budget = Budget(campaign.collect, stop)
     budget.charge_stored(called, spent(store))
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(tuned_memory())
-        stack.enter_context(_deadline(campaign.collect, world, budget))
-        where = addresses([c.endpoint for c in waiting], stack, world)
+        stack.enter_context(_deadline(run))
+        lag = await stack.enter_async_context(watch_lag(run.clock, run.say))
+        where = addresses([c.endpoint for c in waiting], stack, base, cache_folder(environ), run.say)
 
-        async def open_pool(e: Called) -> Pool | None:
-            address = await unless(stop, where[e.name])
+        async def open_workers(e: Called) -> Workers | None:
+            address = await unless(run.stop, where[e.name])
             if address is None:
                 return None
-            wire = await stack.enter_async_context(open_wire(e, address, campaign.collect, world))
-            gate = Gate(campaign.collect.park_after, campaign.collect.max_wait, pause(world, stop), world.clock)
-            return Pool(e, iter(()), wire, gate, store, tallies[e.name], world, campaign.collect, stop, budget)
+            client = await stack.enter_async_context(open_wire(e, address, run.settings, environ))
+            clock = run.clock.interrupted_by(run.stop)
+            breaker = CircuitBreaker(run.settings.park_after, run.settings.max_wait, clock)
+            return Workers(Connection(e, client, breaker), run, tallies[e.name])
 
         replan = functools.partial(_replan, plans, note_plan)
-        attempts = min(2, campaign.collect.attempts)
         try:
             async with asyncio.TaskGroup() as group:
-                first = [group.create_task(_first(c, open_pool, store, attempts, replan)) for c in waiting]
-                unusable = await _unusable(waiting, first, campaign.collect)
+                first = [group.create_task(_first_calls(c, open_workers, run, replan)) for c in waiting]
+                unusable = await _unusable(waiting, first, run.settings)
                 if unusable:
-                    stop.set()  # what is in flight is paid for: it ends and is stored
+                    run.stop.set()  # what is in flight is paid for: it ends and is stored
                 for calls, task in zip(waiting, first, strict=True):
                     if not unusable:
-                        group.create_task(_rest(calls, task, tallies[calls.endpoint.name], world))
+                        group.create_task(_remaining_calls(calls, task, run, tallies[calls.endpoint.name]))
         finally:
-            await _given_up(where.values())
+            await _cancelled(where.values())
         if unusable:
             raise EndpointError(unusable, "mend it, or take the endpoint out of the config; answers so far are kept")
     if budget.reached and any(t.stored + t.failed < t.planned for t in tallies.values()):
         raise CeilingError(f"stopped at {budget.reached}", "raise it under `collect:` and run again; it resumes")
+    return lag
 
 
 def _keys(plans: Iterable[Calls]) -> Iterator[Key]:
@@ -120,7 +128,7 @@ def _tallies(called: Sequence[Called], store: Store, wanted: Callable[[Key], boo
     return out
 
 
-async def _given_up(servers: Iterable[asyncio.Future[str]]) -> None:
+async def _cancelled(servers: Iterable[asyncio.Future[str]]) -> None:
     """Servers that are still on their way are not waited for."""
     for server in servers:
         server.cancel()
@@ -132,40 +140,42 @@ def _replan(plans: Sequence[Calls], note_plan: Callable[[Iterable[Key]], None]) 
     note_plan(_keys(plans))
 
 
-async def _first(
-    calls: Calls, open_pool: Callable[[Called], Awaitable[Pool | None]], store: Store, attempts: int,
+async def _first_calls(
+    calls: Calls,
+    open_workers: Callable[[Called], Awaitable[Workers | None]],
+    run: RunContext,
     replan: Callable[[], None],
-) -> First:  # fmt: skip
+) -> FirstCalls:
     """The first calls to one endpoint. The plan is right before any other answer of it is stored."""
     try:
-        pool = await open_pool(calls.endpoint)
+        workers = await open_workers(calls.endpoint)
     except EndpointError as e:
         return None, CallError(e.message, e.hint, kind="connection", fatal=True)
-    if pool is None:
+    if workers is None:
         return None, None
     before = calls.limits
-    error = await preflight(calls, pool, store, attempts)
+    error = await preflight(calls, workers, run)
     if calls.limits != before:
         replan()
-    return pool, error
+    return workers, error
 
 
-async def _rest(calls: Calls, first: asyncio.Task[First], tally: Tally, world: World) -> None:
+async def _remaining_calls(calls: Calls, first: asyncio.Task[FirstCalls], run: RunContext, tally: Tally) -> None:
     """All further calls to one endpoint, as soon as its own first ones are answered."""
-    pool, error = await first
-    if pool is None:
+    workers, error = await first
+    if workers is None:
         tally.state = "stopped" if error is None else "parked"
         if error is not None:
             tally.last_error = str(error)
-            world.say(f"{calls.endpoint.name} cannot be asked: {error}")
+            run.say(f"{calls.endpoint.name} cannot be asked: {error}")
         return
     if error is not None:
-        pool.park()
-    pool.todo = calls.todo()
-    await pool.rest()
+        workers.park()
+    workers.jobs = calls.todo()
+    await workers.run()
 
 
-async def _unusable(waiting: Sequence[Calls], first: Sequence[asyncio.Task[First]], settings: Collect) -> str:
+async def _unusable(waiting: Sequence[Calls], first: Sequence[asyncio.Task[FirstCalls]], settings: Collect) -> str:
     """Wait for the first calls, but not for ever, and name the endpoints that are known by then not to be usable."""
     if first:
         await asyncio.wait(first, timeout=settings.first_calls)
@@ -174,14 +184,14 @@ async def _unusable(waiting: Sequence[Calls], first: Sequence[asyncio.Task[First
 
 
 @contextlib.contextmanager
-def _deadline(settings: Collect, world: World, budget: Budget) -> Iterator[None]:
+def _deadline(run: RunContext) -> Iterator[None]:
     """After so many seconds the calls in flight are the last."""
 
     async def late(seconds: float) -> None:
-        await world.sleep(seconds)
-        budget.reach(f"deadline: {seconds:g} s are over")
+        await run.clock.sleep(seconds)
+        run.budget.reach(f"deadline: {seconds:g} s are over")
 
-    timer = asyncio.create_task(late(settings.deadline)) if settings.deadline else None
+    timer = asyncio.create_task(late(run.settings.deadline)) if run.settings.deadline else None
     try:
         yield
     finally:

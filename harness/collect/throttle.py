@@ -1,14 +1,15 @@
-"""The one retry policy: only what can succeed, with jitter, never past what a server asks for."""
+"""Circuit breaker, rate limiter, concurrency limit and retry policy of one endpoint."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
+from harness.clock import Clock
 from harness.endpoints.failures import is_refusal
 from harness.errors import CallError
 
@@ -16,37 +17,37 @@ REFUSALS = 20  # times ``park_after``
 
 
 @dataclass
-class Gate:
+class CircuitBreaker:
     """Holds back every worker of an endpoint when one is told to wait; parks an endpoint that keeps failing.
 
-    Times are in seconds. A server that asks for more than ``max_wait`` parks its endpoint.
+    Times are in seconds. A server that asks for more than ``max_wait`` parks its endpoint: no further calls are made
+    to it in this run.
     """
 
     park_after: int
     max_wait: float
-    sleep: Callable[[float], Awaitable[None]]
-    clock: Callable[[], float]
+    clock: Clock
     not_before: float = 0.0
     failed_in_a_row: int = 0
     refused: int = 0
     answered: bool = False
-    over: asyncio.Event = field(default_factory=asyncio.Event)  # set when parked, so that nobody sleeps on
+    tripped: asyncio.Event = field(default_factory=asyncio.Event)  # set when parked, so that nobody sleeps on
 
     @property
     def parked(self) -> bool:
         """Whether no further calls are made in this run."""
-        return self.over.is_set()
+        return self.tripped.is_set()
 
     def park(self) -> None:
         """Make no further calls."""
-        self.over.set()
+        self.tripped.set()
 
-    async def wait(self, stopped: Callable[[], bool]) -> None:
+    async def wait(self, ended: Callable[[], bool]) -> None:
         """Return when calls may be made again, or there is no point in waiting."""
-        while (left := self.not_before - self.clock()) > 0 and not stopped():
-            await self.sleep(left)
+        while (left := self.not_before - self.clock.monotonic()) > 0 and not ended():
+            await self.clock.sleep(left)
 
-    def hold(self, error: CallError) -> None:
+    def record_attempt(self, error: CallError) -> None:
         """One attempt was refused: nobody calls before the server wants to be called."""
         busy = error.kind == "rate_limit" or error.status in (503, 529)  # one fault is no reason for all to wait
         if not busy or not error.wait:
@@ -54,14 +55,14 @@ class Gate:
         if error.wait > self.max_wait:
             self.park()
         else:
-            self.not_before = max(self.not_before, self.clock() + error.wait)
+            self.not_before = max(self.not_before, self.clock.monotonic() + error.wait)
 
-    def rest(self, seconds: float) -> None:
-        """An answer said that a limit is used up for so many seconds: nobody runs into it."""
+    def hold(self, seconds: float) -> None:
+        """An answer said that a rate limit is used up for so many seconds: nobody runs into it."""
         if seconds > 0:
-            self.not_before = max(self.not_before, self.clock() + min(seconds, self.max_wait))
+            self.not_before = max(self.not_before, self.clock.monotonic() + min(seconds, self.max_wait))
 
-    def note(self, error: CallError | None) -> None:
+    def record_call(self, error: CallError | None) -> None:
         """One call has ended, well or not. Many failures in a row, or a fatal one, park the endpoint.
 
         A refused request is none: who refuses is alive, and may well take the next one. Only who has refused a great
@@ -78,47 +79,40 @@ class Gate:
             self.park()
 
 
-class Pace:
+class RateLimiter:
     """Spaces calls evenly so that neither ``rpm`` requests nor ``tpm`` tokens a minute are passed; None: no limit."""
 
-    def __init__(
-        self,
-        rpm: float | None,
-        tpm: float | None,
-        sleep: Callable[[float], Awaitable[None]],
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, rpm: float | None, tpm: float | None, clock: Clock) -> None:
         self._per_call = 60.0 / rpm if rpm else 0.0
         self._per_token = 60.0 / tpm if tpm else 0.0
-        self._sleep = sleep
         self._clock = clock
-        self._next_call = self._next_token = clock()
+        self._next_call = self._next_token = clock.monotonic()
 
-    async def take(self, tokens: float, over: Callable[[], bool]) -> None:
-        """Return when one call of about ``tokens`` may be made, or when it is over."""
+    async def wait(self, tokens: float, ended: Callable[[], bool]) -> None:
+        """Return when one call of about ``tokens`` may be made, or when there is no point in waiting."""
         if not (self._per_call or self._per_token):
             return
-        now = self._clock()
+        now = self._clock.monotonic()
         start = max(now, self._next_call, self._next_token)
         self._next_call = start + self._per_call
         self._next_token = start + tokens * self._per_token
-        while (left := start - self._clock()) > 1e-9 and not over():
-            await self._sleep(left)
+        while (left := start - self._clock.monotonic()) > 1e-9 and not ended():
+            await self._clock.sleep(left)
 
     def correct(self, estimated: float, used: float) -> None:
-        """The call used other than was taken: the next one waits longer or less, a minute at most, whatever is said."""
+        """The call used other than estimated: the next one waits longer or less, a minute at most."""
         if self._per_token:
             self._next_token += min((used - estimated) * self._per_token, 60.0)
 
 
-class Slots:
+class ConcurrencyLimit:
     """How many calls are in flight: at most ``most``; halved when the server is too busy, and grown again slowly.
 
     Additive increase, multiplicative decrease (Chiu & Jain 1989). One episode of refusals cuts once: those of calls
     that began before the last cut are its echo. Growth needs slots that are all in use: else it would say nothing.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+    def __init__(self, most: int, clock: Clock) -> None:
         self.most = self.width = most
         self._clock = clock
         self._free = asyncio.Semaphore(most)
@@ -135,15 +129,15 @@ class Slots:
         else:
             self._free.release()
 
-    def refused(self, began: float) -> None:
+    def cut(self, began: float) -> None:
         """A call that began then was refused because the server is too busy."""
         if began <= self._cut_at:
             return
-        self._cut_at = self._clock()
+        self._cut_at = self._clock.monotonic()
         self._owed += self.width - (half := max(1, self.width // 2))
         self.width, self._good = half, 0
 
-    def answered(self) -> None:
+    def grow(self) -> None:
         """A call got its answer; as many as there are slots, all in use, make one more."""
         if self.width >= self.most or not self._free.locked():
             return
@@ -156,14 +150,13 @@ class Slots:
                 self._free.release()
 
 
-BUSY = 3
+RATE_LIMITED = 3  # times as many attempts for a call that is told to slow down
 
 
-def policy(
+def retry_policy(
     attempts: int,
     max_wait: float,
-    *,
-    sleep: Callable[[float], Awaitable[None]],
+    clock: Clock,
     rng: random.Random,
     left: Callable[[], float] = lambda: float("inf"),
 ) -> AsyncRetrying:
@@ -172,7 +165,7 @@ def policy(
     Waits grow as 1, 2, 4 ... with full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015); what the
     server asks for is the least that is waited. A server that asks for more than ``max_wait`` is not asked again,
     nor is one when the wait would not end in the time that is ``left``, in seconds. One that says that it is asked too
-    often (429) is well, and gets `BUSY` times as many tries: such episodes last longer than faults.
+    often (429) is well, and gets `RATE_LIMITED` times as many tries: such episodes last longer than faults.
     """
 
     def wait(state: RetryCallState) -> float:
@@ -186,10 +179,10 @@ def policy(
 
     def most(state: RetryCallState) -> int:
         error = state.outcome.exception() if state.outcome else None
-        return attempts * (BUSY if isinstance(error, CallError) and error.kind == "rate_limit" else 1)
+        return attempts * (RATE_LIMITED if isinstance(error, CallError) and error.kind == "rate_limit" else 1)
 
     return AsyncRetrying(
-        sleep=sleep,
+        sleep=clock.sleep,
         wait=wait,
         stop=lambda state: state.attempt_number >= most(state) or state.upcoming_sleep >= left(),
         retry=retry_if_exception(again),

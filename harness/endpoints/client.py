@@ -9,9 +9,8 @@ import email.utils
 import ipaddress
 import re
 import ssl
-import time
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +20,7 @@ import httpx2
 import msgspec
 from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 
-from harness.collect.context import World
+from harness.clock import Clock
 from harness.config.schema import Called, Collect
 from harness.config.secrets import key_of
 from harness.endpoints.apis import provider_of
@@ -152,7 +151,7 @@ class Wire:
         max_bytes: int,
         connections: int,
         key_header: str = "Authorization",
-        clock: Callable[[], float] = time.time,
+        clock: Clock = Clock(),
     ) -> None:
         self._key = key or ""
         self._forms = _forms(self._key) if len(self._key) >= _SHORTEST_SECRET else ()
@@ -239,7 +238,7 @@ class Wire:
             content = _ESCAPED.sub(_spelled_out, content)
         for form in self._forms:
             content = content.replace(form.encode(), b"[key]")
-        return Reply(content, until_reset(response.headers, self._clock()))
+        return Reply(content, until_reset(response.headers, self._clock.now().timestamp()))
 
     async def _refuse(self, response: httpx2.Response) -> None:
         """Anything but a success, before the client reads an error page of any size into memory."""
@@ -251,7 +250,7 @@ class Wire:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             error = content.decode("utf-8", "replace")
         _, code, message = read_error(error)
-        status, now = response.status_code, self._clock()
+        status, now = response.status_code, self._clock.now().timestamp()
         text = self.redact(f"HTTP {status}: {message}")[:400]
         if is_filtered(status, error):
             raise filtered(status, text)
@@ -293,11 +292,13 @@ async def _read(response: httpx2.Response, limit: int) -> tuple[bytes, bool]:
 
 
 @contextlib.asynccontextmanager
-async def open_wire(endpoint: Called, address: str, settings: Collect, world: World) -> AsyncIterator[Wire]:
+async def open_wire(
+    endpoint: Called, address: str, settings: Collect, environ: Mapping[str, str]
+) -> AsyncIterator[Wire]:
     """The connection to one endpoint, with its key where its provider wants it."""
     wire = Wire(
         address,
-        key_of(endpoint, world.environ),
+        key_of(endpoint, environ),
         timeout=settings.call_timeout,
         max_bytes=int(settings.max_body_mb * 1e6),
         connections=endpoint.concurrency,

@@ -20,7 +20,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from harness.collect.context import World
 from harness.config.schema import Called, Local, Weights
 from harness.config.secrets import public_address
 from harness.errors import EndpointError
@@ -249,7 +248,7 @@ _T = TypeVar("_T")
 
 
 def addresses(
-    endpoints: Sequence[Called], stack: contextlib.AsyncExitStack, world: World
+    endpoints: Sequence[Called], stack: contextlib.AsyncExitStack, base: Path, cache: Path, say: Say
 ) -> dict[str, asyncio.Future[str]]:
     """Base URL by endpoint name, as soon as there is one; one server for all endpoints with the same weights.
 
@@ -265,20 +264,26 @@ def addresses(
             out[e.name] = loop.create_future()
             out[e.name].set_result(e.base_url)
     before: asyncio.Future[str] | None = None
+
+    def get(weights: Weights) -> Path:
+        return fetch(weights, base, cache, say)
+
     for members in groups.values():
-        before = asyncio.ensure_future(_served(members[0], stack, world, before))
+        before = asyncio.ensure_future(_served(members[0], stack, get, before))
         out |= {e.name: before for e in members}
     return out
 
 
 async def _served(
-    endpoint: Local, stack: contextlib.AsyncExitStack, world: World, before: asyncio.Future[str] | None
+    endpoint: Local,
+    stack: contextlib.AsyncExitStack,
+    get: Callable[[Weights], Path],
+    before: asyncio.Future[str] | None,
 ) -> str:
     """One after the other: two downloads at once are no faster, and two servers that load at once are slower."""
     if before is not None:
         await asyncio.wait([before])
-    cache = cache_folder(world.environ)
-    gguf: Path = await in_thread(lambda: fetch(endpoint.weights, world.base, cache, world.say))
+    gguf: Path = await in_thread(lambda: get(endpoint.weights))
     return await stack.enter_async_context(serve(endpoint, gguf))
 
 

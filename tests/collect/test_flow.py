@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from harness.collect.budget import Budget
-from harness.collect.throttle import Pace, Slots
+from harness.collect.throttle import ConcurrencyLimit, RateLimiter
 from harness.config.schema import Collect
 from harness.endpoints.client import seconds, until_reset
 from harness.errors import CeilingError
 from tests.support import payloads
-from tests.support.clock import Clock
+from tests.support.clock import FakeClock
 from tests.support.fault_server import FaultServer, Request, ok, says
 
 NOW = 1_700_000_000.0
@@ -55,11 +55,11 @@ def test_only_a_limit_that_is_used_up_holds(headers: dict[str, str], expected: f
     assert until_reset(headers, NOW) == expected
 
 
-def starts(pace: Pace, clock: Clock, tokens: list[float]) -> list[float]:
+def starts(rate: RateLimiter, clock: FakeClock, tokens: list[float]) -> list[float]:
     async def go() -> list[float]:
         out = []
         for n in tokens:
-            await pace.take(n, lambda: False)
+            await rate.wait(n, lambda: False)
             out.append(round(clock.now, 6))
         return out
 
@@ -67,51 +67,51 @@ def starts(pace: Pace, clock: Clock, tokens: list[float]) -> list[float]:
 
 
 def test_requests_and_tokens_a_minute_are_spaced() -> None:
-    clock = Clock()
-    assert starts(Pace(30, None, clock.sleep, lambda: clock.now), clock, [9, 9, 9]) == [0, 2, 4]
-    clock = Clock()
-    assert starts(Pace(None, 600, clock.sleep, lambda: clock.now), clock, [100, 10, 10]) == [0, 10, 11]
-    clock = Clock()
-    assert starts(Pace(None, None, clock.sleep, lambda: clock.now), clock, [1e9, 1e9]) == [0, 0]
+    clock = FakeClock()
+    assert starts(RateLimiter(30, None, clock.clock), clock, [9, 9, 9]) == [0, 2, 4]
+    clock = FakeClock()
+    assert starts(RateLimiter(None, 600, clock.clock), clock, [100, 10, 10]) == [0, 10, 11]
+    clock = FakeClock()
+    assert starts(RateLimiter(None, None, clock.clock), clock, [1e9, 1e9]) == [0, 0]
 
 
 def test_a_wrong_estimate_of_tokens_is_corrected() -> None:
-    clock = Clock()
-    pace = Pace(None, 600, clock.sleep, lambda: clock.now)
-    assert starts(pace, clock, [100]) == [0]
-    pace.correct(100, 50)
-    assert starts(pace, clock, [10]) == [5]
+    clock = FakeClock()
+    rate = RateLimiter(None, 600, clock.clock)
+    assert starts(rate, clock, [100]) == [0]
+    rate.correct(100, 50)
+    assert starts(rate, clock, [10]) == [5]
 
 
 def test_one_episode_cuts_once_and_growth_needs_full_slots() -> None:
-    clock = Clock()
-    slots = Slots(8, lambda: clock.now)
+    clock = FakeClock()
+    limit = ConcurrencyLimit(8, clock.clock)
 
     async def go() -> None:
         for _ in range(8):
-            await slots.__aenter__()
+            await limit.__aenter__()
         clock.now = 10.0
         for _ in range(8):  # eight refusals of one moment
-            slots.refused(began=5.0)
-            await slots.__aexit__()
-        assert slots.width == 4
-        slots.answered()
-        assert slots.width == 4  # nothing is in use, so nothing is known
+            limit.cut(began=5.0)
+            await limit.__aexit__()
+        assert limit.width == 4
+        limit.grow()
+        assert limit.width == 4  # nothing is in use, so nothing is known
         for _ in range(4):
-            await slots.__aenter__()
+            await limit.__aenter__()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(slots.__aenter__(), 0.01)
+            await asyncio.wait_for(limit.__aenter__(), 0.01)
         for _ in range(4):
-            slots.answered()
-        assert slots.width == 5
-        await asyncio.wait_for(slots.__aenter__(), 0.01)
+            limit.grow()
+        assert limit.width == 5
+        await asyncio.wait_for(limit.__aenter__(), 0.01)
         clock.now = 20.0
-        slots.refused(began=15.0)
-        slots.refused(began=16.0)
-        assert slots.width == 2
-        slots.refused(began=21.0)
-        slots.refused(began=22.0)
-        assert slots.width == 1
+        limit.cut(began=15.0)
+        limit.cut(began=16.0)
+        assert limit.width == 2
+        limit.cut(began=21.0)
+        limit.cut(began=22.0)
+        assert limit.width == 1
 
     asyncio.run(go())
 

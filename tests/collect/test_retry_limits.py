@@ -1,4 +1,4 @@
-"""The one retry policy and the gate, with a clock of our own: no test here sleeps."""
+"""The retry policy and the circuit breaker, with a clock of our own: no test here sleeps."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from email.utils import format_datetime
 
 import pytest
 
-from harness.collect.throttle import Gate, policy
+from harness.collect.throttle import CircuitBreaker, retry_policy
 from harness.endpoints.client import retry_after
 from harness.endpoints.failures import failure
 from harness.errors import CallError
-from tests.support.clock import Clock
+from tests.support.clock import FakeClock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def run(attempt: Callable[[], Awaitable[str]], clock: Clock, attempts: int = 5, max_wait: float = 60.0) -> str:
-    retrying = policy(attempts, max_wait, sleep=clock.sleep, rng=random.Random(1))
+def run(attempt: Callable[[], Awaitable[str]], clock: FakeClock, attempts: int = 5, max_wait: float = 60.0) -> str:
+    retrying = retry_policy(attempts, max_wait, clock.clock, random.Random(1))
     return asyncio.run(retrying(attempt))  # type: ignore[arg-type]
 
 
@@ -39,12 +39,12 @@ def failing(error: BaseException, times: int) -> tuple[Callable[[], Awaitable[st
 def test_attempts_are_calls_in_all_not_repeats() -> None:
     attempt, calls = failing(CallError("x", retry=True), 99)
     with pytest.raises(CallError):
-        run(attempt, Clock(), attempts=3)
+        run(attempt, FakeClock(), attempts=3)
     assert len(calls) == 3
 
 
 def test_waits_grow_and_are_jittered_up_to_the_limit() -> None:
-    clock = Clock()
+    clock = FakeClock()
     attempt, _ = failing(CallError("x", retry=True), 9)
     assert run(attempt, clock, attempts=10, max_wait=20.0) == "answer"
     assert all(w <= min(20.0, 2.0**i) for i, w in enumerate(clock.slept))
@@ -52,7 +52,7 @@ def test_waits_grow_and_are_jittered_up_to_the_limit() -> None:
 
 
 def test_the_servers_wish_is_the_least_that_is_waited() -> None:
-    clock = Clock()
+    clock = FakeClock()
     attempt, _ = failing(CallError("x", retry=True, wait=7.0), 1)
     run(attempt, clock)
     assert 7.0 <= clock.slept[0] <= 7.25
@@ -61,7 +61,7 @@ def test_the_servers_wish_is_the_least_that_is_waited() -> None:
 def test_a_server_that_asks_for_too_much_is_not_asked_again() -> None:
     attempt, calls = failing(CallError("x", retry=True, wait=3600.0), 1)
     with pytest.raises(CallError):
-        run(attempt, Clock())
+        run(attempt, FakeClock())
     assert len(calls) == 1
 
 
@@ -69,7 +69,7 @@ def test_a_server_that_asks_for_too_much_is_not_asked_again() -> None:
 def test_only_what_can_succeed_is_tried_again(error: BaseException) -> None:
     attempt, calls = failing(error, 1)
     with pytest.raises(type(error)):
-        run(attempt, Clock())
+        run(attempt, FakeClock())
     assert len(calls) == 1
 
 
@@ -118,8 +118,8 @@ def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | 
     assert retry_after(headers, NOW.timestamp()) == seconds
 
 
-def gate(clock: Clock, park_after: int = 3) -> Gate:
-    return Gate(park_after, 60.0, clock.sleep, lambda: clock.now)
+def breaker(clock: FakeClock, park_after: int = 3) -> CircuitBreaker:
+    return CircuitBreaker(park_after, 60.0, clock.clock)
 
 
 def limited(wait: float) -> CallError:
@@ -127,45 +127,47 @@ def limited(wait: float) -> CallError:
 
 
 def test_one_refusal_holds_everybody() -> None:
-    clock = Clock()
-    g = gate(clock)
-    g.hold(limited(10.0))
-    g.hold(limited(4.0))
-    asyncio.run(g.wait(lambda: False))
+    clock = FakeClock()
+    b = breaker(clock)
+    b.record_attempt(limited(10.0))
+    b.record_attempt(limited(4.0))
+    asyncio.run(b.wait(lambda: False))
     assert clock.now == pytest.approx(10.0)
-    g.hold(CallError("x", kind="http", retry=True, wait=30.0))  # one server error is no reason for all to wait
-    asyncio.run(g.wait(lambda: False))
+    b.record_attempt(
+        CallError("x", kind="http", retry=True, wait=30.0)
+    )  # one server error is no reason for all to wait
+    asyncio.run(b.wait(lambda: False))
     assert clock.now == pytest.approx(10.0)
 
 
 def test_nobody_waits_for_a_run_that_is_over() -> None:
-    clock = Clock()
-    g = gate(clock)
-    g.hold(limited(10.0))
-    asyncio.run(g.wait(lambda: True))
+    clock = FakeClock()
+    b = breaker(clock)
+    b.record_attempt(limited(10.0))
+    asyncio.run(b.wait(lambda: True))
     assert clock.slept == []
 
 
 @pytest.mark.parametrize("wait", [3600.0, float("inf")])
 def test_a_wait_of_hours_parks_instead(wait: float) -> None:
-    g = gate(Clock())
-    g.hold(limited(wait))
-    assert g.parked
-    assert g.not_before == 0.0
+    b = breaker(FakeClock())
+    b.record_attempt(limited(wait))
+    assert b.parked
+    assert b.not_before == 0.0
 
 
 def test_failures_in_a_row_park_and_a_success_between_does_not() -> None:
-    g = gate(Clock())
+    b = breaker(FakeClock())
     for error in (CallError("x"), CallError("x"), None, CallError("x"), CallError("x")):
-        g.note(error)
-    assert not g.parked
-    g.note(CallError("x"))
-    assert g.parked
-    g.note(None)  # one that was still in flight
-    assert g.parked
+        b.record_call(error)
+    assert not b.parked
+    b.record_call(CallError("x"))
+    assert b.parked
+    b.record_call(None)  # one that was still in flight
+    assert b.parked
 
 
 def test_a_fatal_failure_parks_at_once() -> None:
-    g = gate(Clock())
-    g.note(CallError("x", fatal=True))
-    assert g.parked
+    b = breaker(FakeClock())
+    b.record_call(CallError("x", fatal=True))
+    assert b.parked

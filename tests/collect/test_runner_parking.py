@@ -6,13 +6,12 @@ import asyncio
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.collect.context import World, pause
-from harness.collect.throttle import Gate
+from harness.clock import Clock
+from harness.collect.throttle import CircuitBreaker
 from harness.errors import CallError, EndpointError
 from tests.support.fault_server import STEPS, FaultServer, Reply, Request, refuses
 from tests.support.running import KEY
@@ -148,11 +147,11 @@ def test_first_calls_that_are_paid_for_are_kept(run_on: Any) -> None:
         assert len(run.answers("good")) == server.asked["good"] == 1
 
 
-def test_a_parked_endpoint_waits_for_nothing(tmp_path: Path) -> None:
+def test_a_parked_endpoint_waits_for_nothing() -> None:
     async def main() -> float:
-        gate = Gate(1, 100.0, asyncio.sleep, time.monotonic)
-        sleep = pause(World({}, tmp_path), asyncio.Event(), gate.over)
-        asyncio.get_running_loop().call_later(0.05, gate.note, CallError("no", kind="auth", fatal=True))
+        breaker = CircuitBreaker(1, 100.0, Clock())
+        sleep = Clock().interrupted_by(asyncio.Event(), breaker.tripped).sleep
+        asyncio.get_running_loop().call_later(0.05, breaker.record_call, CallError("no", kind="auth", fatal=True))
         began = time.monotonic()
         await sleep(60.0)
         return time.monotonic() - began

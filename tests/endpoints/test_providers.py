@@ -13,7 +13,6 @@ import yaml
 
 from harness.campaign import collect_async
 from harness.check import check_endpoints
-from harness.collect.context import World
 from harness.config.providers import providers
 from harness.config.schema import Remote
 from harness.config.yaml import load_config
@@ -346,7 +345,7 @@ def test_what_is_learned_is_said_and_check_does_not_undo_it(tmp_path: Path, writ
         said: list[str] = []
         for _ in range(2):
             plan = prepare(path, {})
-            asyncio.run(collect_async(plan, World({}, plan.base, said.append), {}, asyncio.Event()))
+            asyncio.run(collect_async(plan, {}, {}, asyncio.Event(), said.append))
             server.script["good"] = ["ok"]
             check_endpoints(plan, {}, offline=False)
         assert [s for s in said if "good: refuses top_p" in s]

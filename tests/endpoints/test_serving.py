@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from harness.campaign import collect_async
-from harness.collect.context import Tally, World
+from harness.collect.context import Tally
 from harness.endpoints.local import in_thread, unless
 from harness.errors import EndpointError
 from harness.plan import prepare
@@ -82,7 +82,7 @@ def test_remote_endpoints_do_not_wait_for_weights(
         plan, said, tallies = prepare(path, {}), [], {}
 
         async def main() -> None:
-            run = asyncio.create_task(collect_async(plan, World({}, plan.base, said.append), tallies, asyncio.Event()))
+            run = asyncio.create_task(collect_async(plan, {}, tallies, asyncio.Event(), said.append))
             while sum(server.delivered.values()) < 10:
                 await asyncio.sleep(0.01)
             assert not slow_weights.is_set()

@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from harness.campaign import collect_async, merge_stores
-from harness.collect.context import World
 from harness.config.schema import Local, OpenAIChat
 from harness.endpoints.local import endpoint_identity as identity
 from harness.endpoints.quirks import Limits
@@ -36,8 +35,7 @@ def change(path: Path, **settings: object) -> Path:
 
 def ask(path: Path, shard: Shard | None = None) -> list[str]:
     said: list[str] = []
-    world = World({}, path.parent, say=said.append)
-    asyncio.run(collect_async(prepare(path, {}), world, {}, asyncio.Event(), shard))
+    asyncio.run(collect_async(prepare(path, {}), {}, {}, asyncio.Event(), said.append, shard))
     return said
 
 
@@ -213,7 +211,7 @@ def test_a_key_in_an_address_reaches_no_file(tmp_path: Path, write_campaign: Wri
         url = server.url + "?deployment=a&api-key=hunter2"
         endpoints = tuple(e.model_copy(update={"base_url": url}) for e in plan.campaign.endpoints)
         plan = replace(plan, campaign=plan.campaign.model_copy(update={"endpoints": endpoints}))
-        asyncio.run(collect_async(plan, World({}, tmp_path), {}, asyncio.Event()))
+        asyncio.run(collect_async(plan, {}, {}, asyncio.Event()))
     with Store(plan.folder / STORE, readonly=True) as store:
         told = [text for _, _, text in endpoints_of(store)]
         assert all("?deployment=a&api-key=[key]" in text for text in (*told, store.note("learned/good") or ""))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from pathlib import Path
 from typing import Any
 
 from harness.campaign import collect_async, merge_stores, score, write
-from harness.collect.context import World, lag_watched
+from harness.clock import LAG_INTERVAL, Clock, watch_lag
 from harness.plan import STORE, prepare
 from harness.store.provenance import copy_notes, mixtures, runs
 from harness.store.store import Store
@@ -21,7 +22,7 @@ ATTEMPTS = "SELECT endpoint, prompt, sample, number, kind, status, wait FROM att
 
 def ask(path: Path, **environ: str) -> Path:
     plan = prepare(path, environ)
-    asyncio.run(collect_async(plan, World(environ, plan.base), {}, asyncio.Event()))
+    asyncio.run(collect_async(plan, environ, {}, asyncio.Event()))
     return plan.folder / STORE
 
 
@@ -83,17 +84,18 @@ def test_an_endpoint_that_is_two_models_is_said(write_campaign: Write) -> None:
 def test_a_machine_that_comes_too_late_says_so_once() -> None:
     said: list[str] = []
 
-    async def busy(seconds: float) -> float:
-        async with lag_watched(World({}, Path(), said.append), too_late=0.2) as lag:
+    async def busy(clock: Clock, seconds: float) -> float:
+        async with watch_lag(clock, said.append, warn_at=0.2) as lag:
             for _ in range(2):
                 await asyncio.sleep(0.01)
                 time.sleep(seconds)  # what parsing too much at once does
                 await asyncio.sleep(0.3)
         return lag.longest
 
-    assert asyncio.run(busy(0.0)) < 0.2
+    on_time = Clock(monotonic=lambda looks=itertools.count(): next(looks) * LAG_INTERVAL)  # whatever else runs here
+    assert asyncio.run(busy(on_time, 0.0)) < 0.2
     assert said == []
-    assert asyncio.run(busy(0.6)) > 0.2
+    assert asyncio.run(busy(Clock(), 0.6)) > 0.2
     assert [s.startswith("warning: this machine is") for s in said] == [True]
 
 

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from harness.campaign import collect_async, merge_stores
-from harness.collect.context import World
 from harness.config.schema import Called
 from harness.endpoints.local import endpoint_identity as identity
 from harness.errors import StoreError
@@ -69,7 +68,7 @@ def reuse(own: Path) -> list[str]:
     said: list[str] = []
     stop = asyncio.Event()
     stop.set()  # nobody is asked: only what is reused comes in
-    asyncio.run(collect_async(prepare(own, {}), World({}, own.parent, said.append), {}, stop))
+    asyncio.run(collect_async(prepare(own, {}), {}, {}, stop, said.append))
     return said
 
 

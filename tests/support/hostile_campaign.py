@@ -12,7 +12,6 @@ import yaml
 
 from harness import campaign as scoring
 from harness.campaign import run
-from harness.collect.context import World
 from harness.plan import prepare
 
 HOSTILE = (
@@ -59,5 +58,5 @@ def campaign(folder: Path, models: int, prompts: int, length: int, questions: Se
 
 def scored(config: Path, limit: int | None = None, **environ: str) -> Path:
     plan = prepare(config, environ, limit)
-    run(plan, World(environ, plan.base), {}, asyncio.Event())
+    run(plan, environ, {}, asyncio.Event())
     return next(p for p in scoring.write(plan, scoring.score(plan)) if p.name == "report.html")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.collect.context import Tally, World
+from harness.clock import Clock
+from harness.collect.context import RunContext, Tally
 from harness.collect.runner import collect
 from harness.config.prompts import draw, load_set
 from harness.config.schema import Campaign
@@ -53,13 +54,14 @@ class Run:
             self.slept.append(seconds)
             await asyncio.sleep(min(seconds, 100.0) / 1000)
 
-        world = World({"TEST_KEY": KEY}, self.path.parent, self.said.append, sleep=sleep, rng=random.Random(1))
         with Store(self.store) as store:
+            clock, end = Clock(sleep=sleep), stop or asyncio.Event()
+            context = RunContext(store, campaign.collect, end, self.said.append, clock, random.Random(1))
 
             async def main() -> None:
                 task = asyncio.create_task(beside()) if beside else None
                 try:
-                    await collect(campaign, prompts, store, self.tallies, world, stop or asyncio.Event())
+                    await collect(campaign, prompts, context, self.tallies, {"TEST_KEY": KEY}, self.path.parent)
                 finally:
                     if task:
                         task.cancel()
