@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any
@@ -22,14 +20,13 @@ from harness.channels.observations import observations
 from harness.channels.parallel import compare
 from harness.channels.stylometry import habit_counts
 from harness.collect.context import Tally, World, lag_watched
-from harness.collect.preflight import learned, remember
+from harness.collect.preflight import learned
 from harness.collect.runner import collect
 from harness.config.schema import Called, Recorded
 from harness.config.secrets import environment, open_to_others, require_keys
 from harness.config.yaml import read_text
 from harness.endpoints import recorded
 from harness.endpoints.local import endpoint_identity
-from harness.endpoints.quirks import Limits
 from harness.endpoints.recorded import Recording
 from harness.errors import StoreError
 from harness.inference.breakdown import Detail, detail
@@ -52,7 +49,6 @@ from harness.store.merging import Shard
 from harness.store.provenance import endpoints, mixtures, note_endpoint, note_run, packages
 from harness.store.store import Store, batches, key_of
 from harness.store.table import stored_table
-from harness.store.validation import foreign
 
 if TYPE_CHECKING:
     from harness.inference.attribution import Attribution
@@ -124,36 +120,6 @@ def _know(plan: Plan, called: Sequence[Called], store: Store, world: World) -> d
 def _reused(plan: Plan) -> list[tuple[str, Path]]:
     """What `reuse:` names, as written and as the store it means."""
     return [(str(p), store_at(plan.base / p.expanduser())) for p in plan.campaign.reuse]
-
-
-def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
-    """Join stores of shards into the campaign's own; returns how many answers each added."""
-    called = _called(plan)
-    with ExitStack() as stack:
-        read = [(store_at(p), stack.enter_context(foreign(store_at(p)))) for p in sources]
-        target = stack.enter_context(Store(plan.folder / STORE))
-        # A shard learns only what its own calls were refused; the campaign's own store may be one.
-        known = {path: learned(store, called) for path, store in [(target.path, target), *read]}
-        joined = {e.name: reduce(Limits.joined, [limits[e.name] for limits in known.values()]) for e in called}
-        unlike = {path: _taken(limits, joined) for path, limits in known.items()}
-        keys = set(planned(plan, joined))
-        added = joining.merge(target, read, plan.prompts, keys, unlike)
-        target.set_plan(plan.prompts, keys, plan.prompt_hashes)
-        for endpoint in called:
-            remember(target, endpoint, joined[endpoint.name])
-        return added
-
-
-def _taken(limits: Mapping[str, Limits], joined: Mapping[str, Limits]) -> dict[str, str]:
-    """Which endpoints took parameters in one store that ``joined`` leaves out or changes, and which."""
-    out = {}
-    for name, all_stores in joined.items():
-        one = limits[name]
-        names = sorted(all_stores.refuses - one.refuses)
-        names += [f for f in ("max_tokens", "top_logprobs") if getattr(one, f) != getattr(all_stores, f)]
-        if names:
-            out[name] = ", ".join(f"`{n}`" for n in names)
-    return out
 
 
 @dataclass(frozen=True)

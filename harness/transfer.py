@@ -13,19 +13,24 @@ import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
+from harness.collect.preflight import learned, remember
 from harness.endpoints.answer_files import ESCAPED, count, jsonl_rows
+from harness.endpoints.quirks import Limits
 from harness.errors import ConfigError
-from harness.plan import STORE, Plan
+from harness.plan import STORE, Plan, _called, planned, store_at
 from harness.records import Response
 from harness.report.tables import cell
+from harness.store import merging
 from harness.store.store import Store
+from harness.store.validation import foreign
 from harness.token_logprobs import unpack
 
 GUESSES: Mapping[str, tuple[str, ...]] = {
@@ -319,3 +324,33 @@ def _dataset(folder: Path, batches: Iterable[list[ExportRow]], columns: list[str
 
 _EMPTY = Response("", "", 0, "", "ok", "")
 FORMATS: dict[str, Writer] = {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet, "dataset": _parquet}
+
+
+def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
+    """Join stores of shards into the campaign's own; returns how many answers each added."""
+    called = _called(plan)
+    with ExitStack() as stack:
+        read = [(store_at(p), stack.enter_context(foreign(store_at(p)))) for p in sources]
+        target = stack.enter_context(Store(plan.folder / STORE))
+        # A shard learns only what its own calls were refused; the campaign's own store may be one.
+        known = {path: learned(store, called) for path, store in [(target.path, target), *read]}
+        joined = {e.name: reduce(Limits.joined, [limits[e.name] for limits in known.values()]) for e in called}
+        unlike = {path: _taken(limits, joined) for path, limits in known.items()}
+        keys = set(planned(plan, joined))
+        added = merging.merge(target, read, plan.prompts, keys, unlike)
+        target.set_plan(plan.prompts, keys, plan.prompt_hashes)
+        for endpoint in called:
+            remember(target, endpoint, joined[endpoint.name])
+        return added
+
+
+def _taken(limits: Mapping[str, Limits], joined: Mapping[str, Limits]) -> dict[str, str]:
+    """Which endpoints took parameters in one store that ``joined`` leaves out or changes, and which."""
+    out = {}
+    for name, all_stores in joined.items():
+        one = limits[name]
+        names = sorted(all_stores.refuses - one.refuses)
+        names += [f for f in ("max_tokens", "top_logprobs") if getattr(one, f) != getattr(all_stores, f)]
+        if names:
+            out[name] = ", ".join(f"`{n}`" for n in names)
+    return out

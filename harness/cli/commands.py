@@ -184,8 +184,8 @@ def merge(
     limit: Limit = None,
 ) -> None:
     """Join the stores of shards into the campaign's own; a key with two different answers is refused."""
-    from harness.campaign import merge_stores
     from harness.plan import prepare
+    from harness.transfer import merge_stores
 
     for path, count in merge_stores(prepare(config, os.environ, limit), stores).items():
         tell(f"{count} answers from {path}")
