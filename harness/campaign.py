@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import calibrate as calibrating
 from harness.channels import load_channels
 from harness.channels.base import answers
 from harness.channels.kernels import coverage, logprob_kernels, text_kernels
@@ -29,8 +28,8 @@ from harness.endpoints import recorded
 from harness.endpoints.local import endpoint_identity
 from harness.endpoints.recorded import Recording
 from harness.errors import StoreError
+from harness.files import write_whole
 from harness.inference.breakdown import Detail, detail
-from harness.inference.calibration import Validation
 from harness.inference.control_match import observed
 from harness.inference.findings import Finding, Settings
 from harness.inference.identity import Grams, identity
@@ -256,21 +255,6 @@ def _by_surface(table: Responses) -> dict[str, Responses]:
     return {s: table.only([k for k, p in enumerate(table.prompts) if p.surface == s]) for s in surfaces}
 
 
-def calibrate_campaign(plan: Plan, pairs: Path, channel: str, out: Path | None) -> tuple[list[Path], list[Validation]]:
-    """Fit a calibration on the stored answers and write it, with the Tippett plot as SVG and CSV beside it."""
-    a, target = plan.campaign.analysis, out or plan.folder / "calibration.json"
-    table, checks = calibrating.calibrate_table(
-        read_responses(plan), pairs, channel, a.alpha, plan.campaign.seed, a.executor, plan.campaign.campaign
-    )
-    shown = calibrating.best_described(checks)
-    files = {
-        target: table.to_json(),
-        target.with_suffix(".tippett.svg"): calibrating.tippett_svg(shown),
-        target.with_suffix(".tippett.csv"): calibrating.tippett_csv(shown),
-    }
-    return [_replace(path, text) for path, text in files.items()], checks
-
-
 def _material(plan: Plan, scores: Scores, known: Mapping[str, Any]) -> Material:
     return Material(
         campaign=plan.campaign.campaign,
@@ -301,15 +285,5 @@ def write(plan: Plan, scores: Scores, outputs: Mapping[str, str] | None = None) 
     files["manifest.json"] = manifest_json(known, files)
     paths = []
     for name, text in files.items():
-        paths.append(_replace(plan.folder / name, text))
+        paths.append(write_whole(plan.folder / name, text))
     return paths
-
-
-def _replace(path: Path, text: str) -> Path:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(text.encode("utf-8", "replace"))
-        part.replace(path)
-    except OSError as e:
-        raise StoreError(f"{path}: {e.strerror or e}", "is the folder there, and the disk not full?") from e
-    return path

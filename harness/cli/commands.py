@@ -120,13 +120,12 @@ def calibrate(
     channel: Annotated[str, typer.Option(help="Channel whose similarity becomes a likelihood ratio.")] = "wording",
 ) -> None:
     """Fit likelihood ratios on stored answers of models of known relation, and say how well they do."""
-    from harness import calibrate as calibrating
-    from harness.campaign import calibrate_campaign
+    from harness.calibrate import calibrate_campaign, summary_text
     from harness.plan import stored_plan
 
     plan = stored_plan(config)
-    written, checks = calibrate_campaign(plan, pairs, channel, out)
-    show(calibrating.summary_text(checks, plan.campaign.analysis.alpha))
+    written, checks = calibrate_campaign(plan, pairs, channel, out, datetime.now(UTC))
+    show(summary_text(checks, plan.campaign.analysis.alpha))
     tell("\n".join(f"wrote {os.path.relpath(p)}" for p in written))
     tell(f"next: write `calibration: {os.path.relpath(written[0], plan.base)}` under `analysis:` in {config}")
 
