@@ -7,7 +7,6 @@ import hashlib
 import json
 import platform
 import shutil
-import sqlite3
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,9 @@ from harness.config.yaml import read_text
 from harness.errors import StoreError
 from harness.plan import STORE
 from harness.report.manifest import CALIBRATION, config_hash, costs, of_store
-from harness.store.provenance import copy_notes, packages
-from harness.store.store import Store, batches
+from harness.store.merging import copy_store
+from harness.store.provenance import packages
+from harness.store.store import Store
 from harness.store.validation import check, forged_requests
 
 MANIFEST = "manifest.json"
@@ -36,10 +36,6 @@ _LABELS = {
     "prompts_sha256": "prompt sets",
     "notes_sha256": "notes",
 }
-_WITHOUT_REQUEST = (
-    "SELECT endpoint, COUNT(*) FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "
-    "WHERE request_hash NOT IN (SELECT hash FROM requests) GROUP BY 1"
-)
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ def _requests(store: Store, config: Mapping[str, Any]) -> Iterator[str]:
     listed = config.get("endpoints")
     found = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
     called = {str(e.get("name")) for e in found if e.get("kind") != "recorded"}
-    counts = dict(store.each(_WITHOUT_REQUEST))
+    counts = store.without_request()
     if missing := sum(n for name, n in counts.items() if name in called):
         yield f"{missing} answers have none"
 
@@ -200,23 +196,6 @@ def _config(campaign: Campaign) -> str:
 def _prompts(path: Path) -> str:
     with Store(path, readonly=True) as store:
         return "".join(json.dumps(asdict(p), ensure_ascii=True) + "\n" for p in store.prompts())
-
-
-def copy_store(source_path: Path, target_path: Path) -> Path:
-    """A new store of all answers, its rows in the order of their keys: the same bytes every time.
-
-    Answers to earlier plans go with it: what the manifest says of endpoints and costs counts them.
-    """
-    with Store(source_path, readonly=True) as source, Store(target_path) as target:
-        target.set_plan(source.prompts(), (key for key, _ in source.plan_keys()), source.prompt_hashes())
-        for batch in batches(source.all_responses()):
-            target.add_many(batch)
-            target.copy_requests(source, {r.request_hash for r in batch})
-        copy_notes(target, source)
-    with contextlib.closing(sqlite3.connect(target_path)) as db:
-        db.execute("PRAGMA journal_mode = DELETE")  # one file, readable where nothing can be written
-        db.execute("VACUUM")
-    return target_path
 
 
 def _zip(path: Path, top: str, texts: dict[str, str], files: dict[str, Path]) -> None:
