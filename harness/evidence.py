@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import platform
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 from harness.config.schema import Campaign
 from harness.config.yaml import read_text
 from harness.errors import StoreError
+from harness.files import replacing
 from harness.plan import STORE
 from harness.report.manifest import CALIBRATION, config_hash, costs, of_store
 from harness.store.merging import copy_store
@@ -162,19 +162,11 @@ def pack_folder(folder: Path, out: Path) -> list[str]:
         "config.yaml": _config(campaign),
         "prompts.jsonl": _prompts(folder / STORE),
     }
-    part = out.with_name(f".{out.name}.part")
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            files = {f"{inside}/{n}": folder / n for n in [*names, MANIFEST]}
-            files[f"{inside}/{STORE}"] = copy_store(folder / STORE, Path(scratch) / STORE)
-            files[CALIBRATION] = folder / CALIBRATION
-            _zip(part, campaign.campaign, texts, files)
-        part.replace(out)
-    except OSError as e:
-        raise StoreError(f"{out}: {e.strerror or e}", "choose another place") from e
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+    with replacing(out, "choose another place") as part, tempfile.TemporaryDirectory() as scratch:
+        files = {f"{inside}/{n}": folder / n for n in [*names, MANIFEST]}
+        files[f"{inside}/{STORE}"] = copy_store(folder / STORE, Path(scratch) / STORE)
+        files[CALIBRATION] = folder / CALIBRATION
+        _zip(part, campaign.campaign, texts, files)
     return sorted(f"{campaign.campaign}/{n}" for n in [*texts, *files])
 
 

@@ -26,8 +26,16 @@ def replacing(path: Path, hint: str = _HINT) -> Iterator[Path]:
     except OSError as e:
         raise StoreError(f"{path}: {e.strerror or e}", hint) from e
     finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        _remove(part)
+
+
+def _remove(part: Path) -> None:
+    """Take away what is left of a write that failed; where even that cannot be, the first error counts."""
+    with contextlib.suppress(OSError):
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: str | bytes, hint: str = _HINT) -> Path:

@@ -7,13 +7,12 @@ import hashlib
 import io
 import itertools
 import re
-import shutil
 import sys
 import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import reduce
 from pathlib import Path
@@ -25,6 +24,7 @@ from harness.collect.preflight import learned, remember
 from harness.endpoints.answer_files import ESCAPED, count, jsonl_rows
 from harness.endpoints.quirks import Limits
 from harness.errors import ConfigError
+from harness.files import replacing
 from harness.plan import STORE, Plan, _called, planned, store_at
 from harness.records import Response
 from harness.report.tables import cell
@@ -63,9 +63,8 @@ def import_outputs(sources: Sequence[str], out: Path, named: Mapping[str, str], 
 
     kinds = [(c, pa.int64() if c in _NUMBERS else pa.string()) for c in GUESSES]
     target = out if out.suffix == ".parquet" else out.with_name(out.name + ".parquet")
-    part = target.with_name(f".{target.name}.part")
     counts: Counter[str] = Counter()
-    try:
+    with replacing(target, "check the paths") as part:
         target.parent.mkdir(parents=True, exist_ok=True)
         with parquet.ParquetWriter(part, schema := pa.schema(kinds), compression="zstd") as writer:
             rows = _normalised(sources, named, model, counts)
@@ -73,12 +72,6 @@ def import_outputs(sources: Sequence[str], out: Path, named: Mapping[str, str], 
                 writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
         if not counts:
             raise ConfigError(f"{', '.join(sources)}: no answers there", "check the files")
-        part.replace(target)
-    except OSError as e:
-        raise ConfigError(f"{e.filename or target}: {e.strerror or e}", "check the paths") from e
-    finally:
-        with suppress(OSError):
-            part.unlink()
     return counts
 
 
@@ -145,8 +138,10 @@ def read_rows(source: str) -> Iterator[Row]:
         if reader is None:
             raise ConfigError(f"{source}: not .jsonl, .csv or .parquet", "convert it, or write hf:NAME for the Hub")
         yield from reader(Path(source))
-    except (ConfigError, OSError, GeneratorExit):
+    except (ConfigError, GeneratorExit):
         raise
+    except OSError as e:
+        raise ConfigError(f"{source}: {e.strerror or e}", "check the path") from e
     except Exception as e:  # readers raise their own kinds; the reader of this needs one line
         said = (str(e) or type(e).__name__).splitlines()[0][:200]
         raise ConfigError(f"{source}: {said}", "is it readable?") from e
@@ -174,16 +169,13 @@ def models_in(source: str) -> dict[str, int]:
     `ConfigError` if it lacks one of the columns which that takes, or cannot be read.
     """
     found: Counter[str] = Counter()
-    try:
-        for row in read_rows(source):
-            if lacking := {"model", "prompt_id", "output"} - row.keys():
-                raise ConfigError(
-                    f"{source}: no column {', '.join(sorted(lacking))}",
-                    f"make a file that has it: harness import {source} --out answers",
-                )
-            found[str(row["model"])] += 1
-    except OSError as e:
-        raise ConfigError(f"{source}: {e.strerror or e}", "check the path") from e
+    for row in read_rows(source):
+        if lacking := {"model", "prompt_id", "output"} - row.keys():
+            raise ConfigError(
+                f"{source}: no column {', '.join(sorted(lacking))}",
+                f"make a file that has it: harness import {source} --out answers",
+            )
+        found[str(row["model"])] += 1
     return dict(sorted(found.items()))
 
 
@@ -229,22 +221,15 @@ def export_answers(plan: Plan, fmt: str, out: Path | None, stdout: BinaryIO, *, 
 
 
 def _whole(out: Path, fmt: str, batches: Iterable[list[ExportRow]], columns: list[str]) -> None:
-    part = out.with_name(f".{out.name}.part")
-    try:
+    if fmt == "dataset" and out.exists():
+        raise ConfigError(f"{out} is there already", "remove it, or choose another place")
+    with replacing(out, "choose another place") as part:
         if fmt == "dataset":
-            if out.exists():
-                raise ConfigError(f"{out} is there already", "remove it, or choose another place")
             part.mkdir(parents=True)
             _dataset(part, batches, columns)
         else:
             with part.open("wb") as target:
                 FORMATS[fmt](target, batches, columns)
-        part.replace(out)
-    except OSError as e:
-        raise ConfigError(f"{out}: {e.strerror or e}", "choose another place") from e
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def _row(response: Response, family: str, prompt: str, surface: str, logprobs: bool) -> ExportRow:
