@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.recorded import read
@@ -41,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     pairs = Pairs(collection.known, collection.pairs(*CLOSE), collection.pairs())
     similarity = channel_of(compare(load_channels((given.channel,)), collection.table), given.channel)
     written = texts(given.out)
-    table, checks = fit_table(similarity, pairs, given.source or written.get("source", given.data.stem), ALPHA, SEED)
+    source = given.source or written.get("source", given.data.stem)
+    table, checks = fit_table(similarity, pairs, source, ALPHA, SEED, datetime.now(UTC))
     given.out.write_text(replace(table, about=written | dict(table.about)).to_json())
     print(summary_text(checks, ALPHA))
     return 0

@@ -11,19 +11,22 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.campaign import read_responses
 from harness.channels import load_channels
 from harness.channels.parallel import compare
 from harness.config.yaml import read_text
 from harness.errors import ConfigError
+from harness.files import write_whole
 from harness.inference.calibration import Known, Validation, calibrate, channel_of, tippett, tippett_points
 from harness.inference.likelihood import LikelihoodTable
-from harness.records import Responses, Similarity
+from harness.plan import Plan
+from harness.records import Similarity
 
 COLUMNS = ("model_a", "model_b", "relation", "lineage_a", "lineage_b")
 KIN, UNRELATED = "kin", "unrelated"
@@ -144,13 +147,13 @@ def summary_text(checks: Sequence[Validation], alpha: float) -> str:
 
 
 def fit_table(
-    similarity: Similarity, pairs: Pairs, source: str, alpha: float, seed: int
+    similarity: Similarity, pairs: Pairs, source: str, alpha: float, seed: int, now: datetime
 ) -> tuple[LikelihoodTable, list[Validation]]:
     """Fit, check, and let the table say on what it was fitted and how well it did: figures and names, nobody's text."""
     fitted, checks = calibrate(similarity, pairs.known, pairs.kin, pairs.unrelated, alpha, seed)
     about: dict[str, object] = {
         "source": source,
-        "fitted_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "fitted_at": now.isoformat(timespec="seconds"),
         "models": len(pairs.known.models),
         "lineages": len(set(pairs.known.lineage.tolist())),
         "families": len(set(pairs.known.family.tolist())),
@@ -160,10 +163,20 @@ def fit_table(
     return replace(fitted, about=about), checks
 
 
-def calibrate_table(
-    table: Responses, pairs_file: Path, channel: str, alpha: float, seed: int, executor: str, source: str
-) -> tuple[LikelihoodTable, list[Validation]]:
-    """Fit and check on a table of answers."""
-    pairs = read_pairs(pairs_file, table.models)
-    similarity = channel_of(compare(load_channels((channel,)), table, executor), channel)
-    return fit_table(similarity, pairs, source, alpha, seed)
+def calibrate_campaign(
+    plan: Plan, pairs_file: Path, channel: str, out: Path | None, now: datetime
+) -> tuple[list[Path], list[Validation]]:
+    """Fit a calibration on the stored answers and write it, with the Tippett plot as SVG and CSV beside it."""
+    campaign, target = plan.campaign, out or plan.folder / "calibration.json"
+    answers = read_responses(plan)
+    pairs = read_pairs(pairs_file, answers.models)
+    compared = compare(load_channels((channel,)), answers, campaign.analysis.executor)
+    similarity = channel_of(compared, channel)
+    table, checks = fit_table(similarity, pairs, campaign.campaign, campaign.analysis.alpha, campaign.seed, now)
+    shown = best_described(checks)
+    files = {
+        target: table.to_json(),
+        target.with_suffix(".tippett.svg"): tippett_svg(shown),
+        target.with_suffix(".tippett.csv"): tippett_csv(shown),
+    }
+    return [write_whole(path, text) for path, text in files.items()], checks

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import calibrate as calibrating
 from harness.channels import load_channels
 from harness.channels.base import answers
 from harness.channels.kernels import coverage, logprob_kernels, text_kernels
@@ -23,18 +20,17 @@ from harness.channels.parallel import compare
 from harness.channels.stylometry import habit_counts
 from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
-from harness.collect.preflight import learned, remember
+from harness.collect.preflight import learned
 from harness.collect.runner import collect
 from harness.config.schema import Called, Recorded
 from harness.config.secrets import environment, open_to_others, require_keys
 from harness.config.yaml import read_text
 from harness.endpoints import recorded
 from harness.endpoints.local import endpoint_identity
-from harness.endpoints.quirks import Limits
 from harness.endpoints.recorded import Recording
 from harness.errors import StoreError
+from harness.files import write_whole
 from harness.inference.breakdown import Detail, detail
-from harness.inference.calibration import Validation
 from harness.inference.control_match import observed
 from harness.inference.findings import Finding, Settings
 from harness.inference.identity import Grams, identity
@@ -53,7 +49,6 @@ from harness.store.merging import Shard
 from harness.store.provenance import endpoints, mixtures, note_endpoint, note_run, packages
 from harness.store.store import Store, batches, key_of
 from harness.store.table import stored_table
-from harness.store.validation import foreign
 
 if TYPE_CHECKING:
     from harness.inference.attribution import Attribution
@@ -131,36 +126,6 @@ def _know(plan: Plan, called: Sequence[Called], store: Store, say: Callable[[str
 def _reused(plan: Plan) -> list[tuple[str, Path]]:
     """What `reuse:` names, as written and as the store it means."""
     return [(str(p), store_at(plan.base / p.expanduser())) for p in plan.campaign.reuse]
-
-
-def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
-    """Join stores of shards into the campaign's own; returns how many answers each added."""
-    called = _called(plan)
-    with ExitStack() as stack:
-        read = [(store_at(p), stack.enter_context(foreign(store_at(p)))) for p in sources]
-        target = stack.enter_context(Store(plan.folder / STORE))
-        # A shard learns only what its own calls were refused; the campaign's own store may be one.
-        known = {path: learned(store, called) for path, store in [(target.path, target), *read]}
-        joined = {e.name: reduce(Limits.joined, [limits[e.name] for limits in known.values()]) for e in called}
-        unlike = {path: _taken(limits, joined) for path, limits in known.items()}
-        keys = set(planned(plan, joined))
-        added = joining.merge(target, read, plan.prompts, keys, unlike)
-        target.set_plan(plan.prompts, keys, plan.prompt_hashes)
-        for endpoint in called:
-            remember(target, endpoint, joined[endpoint.name])
-        return added
-
-
-def _taken(limits: Mapping[str, Limits], joined: Mapping[str, Limits]) -> dict[str, str]:
-    """Which endpoints took parameters in one store that ``joined`` leaves out or changes, and which."""
-    out = {}
-    for name, all_stores in joined.items():
-        one = limits[name]
-        names = sorted(all_stores.refuses - one.refuses)
-        names += [f for f in ("max_tokens", "top_logprobs") if getattr(one, f) != getattr(all_stores, f)]
-        if names:
-            out[name] = ", ".join(f"`{n}`" for n in names)
-    return out
 
 
 @dataclass(frozen=True)
@@ -297,21 +262,6 @@ def _by_surface(table: Responses) -> dict[str, Responses]:
     return {s: table.only([k for k, p in enumerate(table.prompts) if p.surface == s]) for s in surfaces}
 
 
-def calibrate_campaign(plan: Plan, pairs: Path, channel: str, out: Path | None) -> tuple[list[Path], list[Validation]]:
-    """Fit a calibration on the stored answers and write it, with the Tippett plot as SVG and CSV beside it."""
-    a, target = plan.campaign.analysis, out or plan.folder / "calibration.json"
-    table, checks = calibrating.calibrate_table(
-        read_responses(plan), pairs, channel, a.alpha, plan.campaign.seed, a.executor, plan.campaign.campaign
-    )
-    shown = calibrating.best_described(checks)
-    files = {
-        target: table.to_json(),
-        target.with_suffix(".tippett.svg"): calibrating.tippett_svg(shown),
-        target.with_suffix(".tippett.csv"): calibrating.tippett_csv(shown),
-    }
-    return [_replace(path, text) for path, text in files.items()], checks
-
-
 def _material(plan: Plan, scores: Scores, known: Mapping[str, Any]) -> Material:
     return Material(
         campaign=plan.campaign.campaign,
@@ -342,15 +292,5 @@ def write(plan: Plan, scores: Scores, outputs: Mapping[str, str] | None = None) 
     files["manifest.json"] = manifest_json(known, files)
     paths = []
     for name, text in files.items():
-        paths.append(_replace(plan.folder / name, text))
+        paths.append(write_whole(plan.folder / name, text))
     return paths
-
-
-def _replace(path: Path, text: str) -> Path:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(text.encode("utf-8", "replace"))
-        part.replace(path)
-    except OSError as e:
-        raise StoreError(f"{path}: {e.strerror or e}", "is the folder there, and the disk not full?") from e
-    return path

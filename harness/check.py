@@ -51,7 +51,7 @@ def raise_unusable(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _note(plan: Plan, remote: Sequence[Remote], found: Mapping[str, Capability]) -> None:
     with contextlib.suppress(StoreError), Store(plan.folder / STORE) as store:  # a run going on learns for itself
-        answered = {name for (name,) in store.rows("responses", "SELECT DISTINCT endpoint FROM responses")}
+        answered = store.answered_endpoints()
         for e in remote:
             # Other limits are other requests: what is answered already would be asked and paid again.
             if found[e.name].answers and e.name not in answered:

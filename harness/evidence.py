@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import platform
 import shutil
-import sqlite3
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -21,10 +19,12 @@ from pydantic import ValidationError
 from harness.config.schema import Campaign
 from harness.config.yaml import read_text
 from harness.errors import StoreError
+from harness.files import replacing
 from harness.plan import STORE
 from harness.report.manifest import CALIBRATION, config_hash, costs, of_store
-from harness.store.provenance import copy_notes, packages
-from harness.store.store import Store, batches
+from harness.store.merging import copy_store
+from harness.store.provenance import packages
+from harness.store.store import Store
 from harness.store.validation import check, forged_requests
 
 MANIFEST = "manifest.json"
@@ -36,10 +36,6 @@ _LABELS = {
     "prompts_sha256": "prompt sets",
     "notes_sha256": "notes",
 }
-_WITHOUT_REQUEST = (
-    "SELECT endpoint, COUNT(*) FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "
-    "WHERE request_hash NOT IN (SELECT hash FROM requests) GROUP BY 1"
-)
 
 
 @dataclass(frozen=True)
@@ -103,7 +99,7 @@ def _requests(store: Store, config: Mapping[str, Any]) -> Iterator[str]:
     listed = config.get("endpoints")
     found = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
     called = {str(e.get("name")) for e in found if e.get("kind") != "recorded"}
-    counts = dict(store.each(_WITHOUT_REQUEST))
+    counts = store.without_request()
     if missing := sum(n for name, n in counts.items() if name in called):
         yield f"{missing} answers have none"
 
@@ -166,19 +162,11 @@ def pack_folder(folder: Path, out: Path) -> list[str]:
         "config.yaml": _config(campaign),
         "prompts.jsonl": _prompts(folder / STORE),
     }
-    part = out.with_name(f".{out.name}.part")
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            files = {f"{inside}/{n}": folder / n for n in [*names, MANIFEST]}
-            files[f"{inside}/{STORE}"] = copy_store(folder / STORE, Path(scratch) / STORE)
-            files[CALIBRATION] = folder / CALIBRATION
-            _zip(part, campaign.campaign, texts, files)
-        part.replace(out)
-    except OSError as e:
-        raise StoreError(f"{out}: {e.strerror or e}", "choose another place") from e
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+    with replacing(out, "choose another place") as part, tempfile.TemporaryDirectory() as scratch:
+        files = {f"{inside}/{n}": folder / n for n in [*names, MANIFEST]}
+        files[f"{inside}/{STORE}"] = copy_store(folder / STORE, Path(scratch) / STORE)
+        files[CALIBRATION] = folder / CALIBRATION
+        _zip(part, campaign.campaign, texts, files)
     return sorted(f"{campaign.campaign}/{n}" for n in [*texts, *files])
 
 
@@ -200,23 +188,6 @@ def _config(campaign: Campaign) -> str:
 def _prompts(path: Path) -> str:
     with Store(path, readonly=True) as store:
         return "".join(json.dumps(asdict(p), ensure_ascii=True) + "\n" for p in store.prompts())
-
-
-def copy_store(source_path: Path, target_path: Path) -> Path:
-    """A new store of all answers, its rows in the order of their keys: the same bytes every time.
-
-    Answers to earlier plans go with it: what the manifest says of endpoints and costs counts them.
-    """
-    with Store(source_path, readonly=True) as source, Store(target_path) as target:
-        target.set_plan(source.prompts(), (key for key, _ in source.plan_keys()), source.prompt_hashes())
-        for batch in batches(source.all_responses()):
-            target.add_many(batch)
-            target.copy_requests(source, {r.request_hash for r in batch})
-        copy_notes(target, source)
-    with contextlib.closing(sqlite3.connect(target_path)) as db:
-        db.execute("PRAGMA journal_mode = DELETE")  # one file, readable where nothing can be written
-        db.execute("VACUUM")
-    return target_path
 
 
 def _zip(path: Path, top: str, texts: dict[str, str], files: dict[str, Path]) -> None:

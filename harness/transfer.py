@@ -7,25 +7,30 @@ import hashlib
 import io
 import itertools
 import re
-import shutil
 import sys
 import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
+from harness.collect.preflight import learned, remember
 from harness.endpoints.answer_files import ESCAPED, count, jsonl_rows
+from harness.endpoints.quirks import Limits
 from harness.errors import ConfigError
-from harness.plan import STORE, Plan
+from harness.files import replacing
+from harness.plan import STORE, Plan, _called, planned, store_at
 from harness.records import Response
 from harness.report.tables import cell
+from harness.store import merging
 from harness.store.store import Store
+from harness.store.validation import foreign
 from harness.token_logprobs import unpack
 
 GUESSES: Mapping[str, tuple[str, ...]] = {
@@ -58,9 +63,8 @@ def import_outputs(sources: Sequence[str], out: Path, named: Mapping[str, str], 
 
     kinds = [(c, pa.int64() if c in _NUMBERS else pa.string()) for c in GUESSES]
     target = out if out.suffix == ".parquet" else out.with_name(out.name + ".parquet")
-    part = target.with_name(f".{target.name}.part")
     counts: Counter[str] = Counter()
-    try:
+    with replacing(target, "check the paths") as part:
         target.parent.mkdir(parents=True, exist_ok=True)
         with parquet.ParquetWriter(part, schema := pa.schema(kinds), compression="zstd") as writer:
             rows = _normalised(sources, named, model, counts)
@@ -68,12 +72,6 @@ def import_outputs(sources: Sequence[str], out: Path, named: Mapping[str, str], 
                 writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
         if not counts:
             raise ConfigError(f"{', '.join(sources)}: no answers there", "check the files")
-        part.replace(target)
-    except OSError as e:
-        raise ConfigError(f"{e.filename or target}: {e.strerror or e}", "check the paths") from e
-    finally:
-        with suppress(OSError):
-            part.unlink()
     return counts
 
 
@@ -140,8 +138,10 @@ def read_rows(source: str) -> Iterator[Row]:
         if reader is None:
             raise ConfigError(f"{source}: not .jsonl, .csv or .parquet", "convert it, or write hf:NAME for the Hub")
         yield from reader(Path(source))
-    except (ConfigError, OSError, GeneratorExit):
+    except (ConfigError, GeneratorExit):
         raise
+    except OSError as e:
+        raise ConfigError(f"{source}: {e.strerror or e}", "check the path") from e
     except Exception as e:  # readers raise their own kinds; the reader of this needs one line
         said = (str(e) or type(e).__name__).splitlines()[0][:200]
         raise ConfigError(f"{source}: {said}", "is it readable?") from e
@@ -169,16 +169,13 @@ def models_in(source: str) -> dict[str, int]:
     `ConfigError` if it lacks one of the columns which that takes, or cannot be read.
     """
     found: Counter[str] = Counter()
-    try:
-        for row in read_rows(source):
-            if lacking := {"model", "prompt_id", "output"} - row.keys():
-                raise ConfigError(
-                    f"{source}: no column {', '.join(sorted(lacking))}",
-                    f"make a file that has it: harness import {source} --out answers",
-                )
-            found[str(row["model"])] += 1
-    except OSError as e:
-        raise ConfigError(f"{source}: {e.strerror or e}", "check the path") from e
+    for row in read_rows(source):
+        if lacking := {"model", "prompt_id", "output"} - row.keys():
+            raise ConfigError(
+                f"{source}: no column {', '.join(sorted(lacking))}",
+                f"make a file that has it: harness import {source} --out answers",
+            )
+        found[str(row["model"])] += 1
     return dict(sorted(found.items()))
 
 
@@ -224,22 +221,15 @@ def export_answers(plan: Plan, fmt: str, out: Path | None, stdout: BinaryIO, *, 
 
 
 def _whole(out: Path, fmt: str, batches: Iterable[list[ExportRow]], columns: list[str]) -> None:
-    part = out.with_name(f".{out.name}.part")
-    try:
+    if fmt == "dataset" and out.exists():
+        raise ConfigError(f"{out} is there already", "remove it, or choose another place")
+    with replacing(out, "choose another place") as part:
         if fmt == "dataset":
-            if out.exists():
-                raise ConfigError(f"{out} is there already", "remove it, or choose another place")
             part.mkdir(parents=True)
             _dataset(part, batches, columns)
         else:
             with part.open("wb") as target:
                 FORMATS[fmt](target, batches, columns)
-        part.replace(out)
-    except OSError as e:
-        raise ConfigError(f"{out}: {e.strerror or e}", "choose another place") from e
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def _row(response: Response, family: str, prompt: str, surface: str, logprobs: bool) -> ExportRow:
@@ -319,3 +309,33 @@ def _dataset(folder: Path, batches: Iterable[list[ExportRow]], columns: list[str
 
 _EMPTY = Response("", "", 0, "", "ok", "")
 FORMATS: dict[str, Writer] = {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet, "dataset": _parquet}
+
+
+def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
+    """Join stores of shards into the campaign's own; returns how many answers each added."""
+    called = _called(plan)
+    with ExitStack() as stack:
+        read = [(store_at(p), stack.enter_context(foreign(store_at(p)))) for p in sources]
+        target = stack.enter_context(Store(plan.folder / STORE))
+        # A shard learns only what its own calls were refused; the campaign's own store may be one.
+        known = {path: learned(store, called) for path, store in [(target.path, target), *read]}
+        joined = {e.name: reduce(Limits.joined, [limits[e.name] for limits in known.values()]) for e in called}
+        unlike = {path: _taken(limits, joined) for path, limits in known.items()}
+        keys = set(planned(plan, joined))
+        added = merging.merge(target, read, plan.prompts, keys, unlike)
+        target.set_plan(plan.prompts, keys, plan.prompt_hashes)
+        for endpoint in called:
+            remember(target, endpoint, joined[endpoint.name])
+        return added
+
+
+def _taken(limits: Mapping[str, Limits], joined: Mapping[str, Limits]) -> dict[str, str]:
+    """Which endpoints took parameters in one store that ``joined`` leaves out or changes, and which."""
+    out = {}
+    for name, all_stores in joined.items():
+        one = limits[name]
+        names = sorted(all_stores.refuses - one.refuses)
+        names += [f for f in ("max_tokens", "top_logprobs") if getattr(one, f) != getattr(all_stores, f)]
+        if names:
+            out[name] = ", ".join(f"`{n}`" for n in names)
+    return out

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness.config.schema import Recorded
-from harness.errors import ConfigError
+from harness.errors import ConfigError, StoreError
 from harness.plan import STORE, Plan, stored_plan
 from harness.records import Response
 from harness.store.store import Store
@@ -100,7 +100,7 @@ def test_a_failure_leaves_neither_file_nor_part(plan: Plan, tmp_path: Path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setitem(FORMATS, "jsonl", full)
-    with pytest.raises(ConfigError, match="No space left"):
+    with pytest.raises(StoreError, match="No space left"):
         export(plan, "jsonl", out)
     assert out.read_text() == "before"
     assert not list(tmp_path.glob(".*part"))

@@ -120,13 +120,12 @@ def calibrate(
     channel: Annotated[str, typer.Option(help="Channel whose similarity becomes a likelihood ratio.")] = "wording",
 ) -> None:
     """Fit likelihood ratios on stored answers of models of known relation, and say how well they do."""
-    from harness import calibrate as calibrating
-    from harness.campaign import calibrate_campaign
+    from harness.calibrate import calibrate_campaign, summary_text
     from harness.plan import stored_plan
 
     plan = stored_plan(config)
-    written, checks = calibrate_campaign(plan, pairs, channel, out)
-    show(calibrating.summary_text(checks, plan.campaign.analysis.alpha))
+    written, checks = calibrate_campaign(plan, pairs, channel, out, datetime.now(UTC))
+    show(summary_text(checks, plan.campaign.analysis.alpha))
     tell("\n".join(f"wrote {os.path.relpath(p)}" for p in written))
     tell(f"next: write `calibration: {os.path.relpath(written[0], plan.base)}` under `analysis:` in {config}")
 
@@ -184,8 +183,8 @@ def merge(
     limit: Limit = None,
 ) -> None:
     """Join the stores of shards into the campaign's own; a key with two different answers is refused."""
-    from harness.campaign import merge_stores
     from harness.plan import prepare
+    from harness.transfer import merge_stores
 
     for path, count in merge_stores(prepare(config, os.environ, limit), stores).items():
         tell(f"{count} answers from {path}")

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from harness.config.schema import Campaign, Recorded, Remote
 from harness.config.yaml import load_config, read_text
 from harness.errors import ConfigError, meant
+from harness.files import replacing, write_whole
 
 
 @dataclass(frozen=True)
@@ -241,20 +242,13 @@ def recorded_text(suspect: str, candidate: str, lineage: str, blocks: Sequence[V
 def write_config(target: Path, text: str, *, force: bool) -> Campaign:
     """Write a config that was checked first, whole or not at all; returns the campaign.
 
-    `ConfigError` if the file is there and not ``force``, cannot be written, or is not a campaign.
+    `ConfigError` if the file is there and not ``force``, or is not a campaign; `StoreError` if it cannot be written.
     """
     refuse_target(target, force=force)
-    part = target.with_name(f".{target.name}.part")
-    try:
+    with replacing(target, "choose another folder") as part:
         target.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(text.encode("utf-8"))
-        campaign = load_config(part)
-        part.replace(target)
-    except OSError as e:
-        raise ConfigError(f"{target}: {e.strerror or e}", "choose another folder") from e
-    finally:
-        part.unlink(missing_ok=True)
-    return campaign
+        return load_config(part)
 
 
 def refuse_target(target: Path, *, force: bool) -> None:
@@ -272,9 +266,7 @@ def ignore_results(folder: Path) -> Path | None:
         if (above / ".gitignore").exists():
             return None
         if (above / ".git").exists():
-            path = folder / ".gitignore"
-            path.write_text("results/\n", encoding="utf-8")
-            return path
+            return write_whole(folder / ".gitignore", "results/\n")
     return None
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from harness.config.schema import Called, Campaign, Local
 from harness.errors import ConfigError, EndpointError
@@ -112,9 +114,49 @@ def require_keys(endpoints: Iterable[Called], environ: Mapping[str, str]) -> Non
         )
 
 
+_SHORTEST = 8  # local servers are given "EMPTY" or "x", which may well stand in an answer
+_GONE = "[key]"
+_ESCAPED = re.compile(rb"(?<!\\)((?:\\\\)*)\\u00([2-7][0-9a-fA-F])")
+
+
+class Redactor:
+    """Cuts one key out of whatever a server says: plain, in base64, percent-encoded or escaped as JSON does.
+
+    Without a key, or with one too short to be a secret, everything stays as it is.
+    """
+
+    __slots__ = ("_forms",)
+
+    def __init__(self, key: str | None) -> None:
+        found: set[str] = set()
+        if key and len(key) >= _SHORTEST:
+            in_base64 = (encode(key.encode()).decode().rstrip("=") for encode in (b64encode, urlsafe_b64encode))
+            found = {key, quote(key, safe=""), key.replace("/", "\\/"), json.dumps(key)[1:-1], *in_base64}
+        self._forms = tuple(sorted(found, key=len, reverse=True))
+
+    def text(self, said: str) -> str:
+        """``said`` with `[key]` wherever the key stood."""
+        for form in self._forms:
+            said = said.replace(form, _GONE)
+        return said
+
+    def body(self, content: bytes) -> bytes:
+        """A JSON body without the key, also where it is spelled in escapes of single characters (``\\u0073k-...``)."""
+        if self._forms and b"\\u00" in content:
+            content = _ESCAPED.sub(_spelled_out, content)
+        for form in self._forms:
+            content = content.replace(form.encode(), _GONE.encode())
+        return content
+
+
+def _spelled_out(escape: re.Match[bytes]) -> bytes:
+    """A JSON escape of a printable ASCII character as that character; quotes and backslashes stay escaped."""
+    character = bytes([int(escape[2], 16)])
+    return escape[0] if character in (b'"', b"\\", b"\x7f") else escape[1] + character
+
+
 _PARTS = re.compile(r"([^:/?#]*://)([^/?#]*)([^?#]*)(?:\?([^#]*))?")
 _SECRET_NAME = re.compile(r".*(key|token|secret|password|passwd|credential|signature)|sig", re.IGNORECASE | re.DOTALL)
-_GONE = "[key]"
 
 
 def public_address(url: str) -> str:

@@ -15,7 +15,7 @@ from harness.errors import ConfigError, StoreError
 from harness.records import Key, Prompt
 from harness.store.provenance import copy_notes, note_reused
 from harness.store.provenance import endpoints as told
-from harness.store.store import Store, batches, content_digest, key_of
+from harness.store.store import Store, batches, compact, content_digest, key_of
 from harness.store.validation import foreign
 
 _NAMED = 5  # conflicts that a message names
@@ -135,3 +135,18 @@ def reuse(
 
 def _missing(target: Store, key: Key, wanted: Callable[[Key], bool]) -> bool:
     return wanted(key) and target.planned(key) and not target.answered(key)
+
+
+def copy_store(source_path: Path, target_path: Path) -> Path:
+    """A new store of all answers, its rows in the order of their keys: the same bytes every time.
+
+    Answers to earlier plans go with it: what the manifest says of endpoints and costs counts them.
+    """
+    with Store(source_path, readonly=True) as source, Store(target_path) as target:
+        target.set_plan(source.prompts(), (key for key, _ in source.plan_keys()), source.prompt_hashes())
+        for batch in batches(source.all_responses()):
+            target.add_many(batch)
+            target.copy_requests(source, {r.request_hash for r in batch})
+        copy_notes(target, source)
+    compact(target_path)
+    return target_path

@@ -108,6 +108,13 @@ def _connected(path: Path, how: str, shared: bool) -> sqlite3.Connection:
     return db
 
 
+def compact(path: Path) -> None:
+    """Leave one file without a log beside it, its pages in order: readable where nothing can be written."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("VACUUM")
+
+
 def _has_log(path: Path) -> bool:
     log = path.with_name(f"{path.name}-wal")
     return log.exists() and log.stat().st_size > 0
@@ -275,6 +282,19 @@ class Store:
     def planned(self, key: Key) -> bool:
         """Whether a key is of the plan."""
         return self._db.execute(_PLANNED, key).fetchone() is not None
+
+    def answered_endpoints(self) -> set[str]:
+        """Names of the endpoints that have answers, be it to this plan or to an earlier one."""
+        return {name for (name,) in self._db.execute("SELECT DISTINCT endpoint FROM responses")}
+
+    def without_request(self) -> dict[str, int]:
+        """How many of the plan's answers have no stored request, by endpoint; those that were recorded have none."""
+        return dict(
+            self._db.execute(
+                "SELECT endpoint, COUNT(*) FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "
+                "WHERE request_hash NOT IN (SELECT hash FROM requests) GROUP BY 1"
+            )
+        )
 
     def plan_keys(self) -> Iterator[tuple[Key, bool]]:
         """Keys of the plan in order, and whether each is answered."""

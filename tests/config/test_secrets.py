@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.check import warnings
-from harness.config.secrets import environment, read_secrets
+from harness.config.secrets import Redactor, environment, read_secrets
 from harness.errors import ConfigError
 from harness.plan import prepare
 from tests.support import Write, payloads
@@ -67,3 +67,31 @@ def test_an_echoed_key_reaches_no_file_in_any_form(run_on: Any, monkeypatch: pyt
     for path in files:
         for form in forms:
             assert form.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("key", [SECRET, "sk-abcdefgh0123", 'quo"te\\back/slash+012', "??>>~~key/+with=signs"])
+def test_a_key_is_cut_in_every_form_that_servers_write(key: str) -> None:
+    cut = Redactor(key)
+    forms = {
+        "plain": key,
+        "base64": base64.b64encode(key.encode()).decode(),
+        "base64 for URLs": base64.urlsafe_b64encode(key.encode()).decode(),
+        "percent-encoded": urllib.parse.quote(key, safe=""),
+        "JSON": json.dumps(key)[1:-1],
+        "JSON of PHP": key.replace("/", "\\/"),
+    }
+    for name, form in forms.items():
+        assert form.rstrip("=") not in cut.text(f"said {form}."), name
+        assert cut.text(f"said {form}.").startswith("said [key]"), name
+        assert form.rstrip("=").encode() not in cut.body(f'{{"said": "{form}"}}'.encode()), name
+    spelled = "".join(c if c in '"\\' else f"\\u{ord(c):04x}" for c in key)
+    if '"' not in key:
+        body = cut.body(f'{{"said": "{spelled}", "next": "\\u00e9 \\\\u0041"}}'.encode())
+        assert json.loads(body) == {"said": "[key]", "next": "é \\u0041"}
+
+
+def test_a_short_or_missing_key_cuts_nothing() -> None:
+    for key in (None, "", "EMPTY", "x"):
+        assert Redactor(key).text("EMPTY x \\u0041") == "EMPTY x \\u0041"
+        assert Redactor(key).body(b'"EMPTY x \\u0041"') == b'"EMPTY x \\u0041"'
+    assert SECRET not in repr(Redactor(SECRET))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.campaign import collect_async, merge_stores
+from harness.campaign import collect_async
 from harness.config.schema import Local, OpenAIChat
 from harness.endpoints.local import endpoint_identity as identity
 from harness.endpoints.quirks import Limits
@@ -23,6 +23,7 @@ from harness.store.merging import Shard
 from harness.store.provenance import endpoints as endpoints_of
 from harness.store.provenance import reused
 from harness.store.store import Store
+from harness.transfer import merge_stores
 from tests.support import Write
 from tests.support.fault_server import FaultServer, refuses
 from tests.support.stored_plans import answered

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.campaign import collect_async, merge_stores, score, write
+from harness.campaign import collect_async, score, write
 from harness.clock import LAG_INTERVAL, Clock, watch_lag
 from harness.plan import STORE, prepare
 from harness.store.provenance import copy_notes, mixtures, runs
 from harness.store.store import Store
+from harness.transfer import merge_stores
 from tests.support import Write, payloads
 from tests.support.fault_server import FaultServer, Request, says
 

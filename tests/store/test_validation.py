@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.campaign import collect_async, merge_stores
+from harness.campaign import collect_async
 from harness.config.schema import Called
 from harness.endpoints.local import endpoint_identity as identity
 from harness.errors import StoreError
@@ -18,6 +18,7 @@ from harness.plan import STORE, prepare, stored_plan
 from harness.store.provenance import note_endpoint, note_run
 from harness.store.store import Store
 from harness.store.validation import foreign
+from harness.transfer import merge_stores
 from tests.support import Write
 from tests.support.stored_plans import answered
 
