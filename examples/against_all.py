@@ -8,9 +8,8 @@
 import tempfile
 from pathlib import Path
 
-from harness.api import run_campaign
+from harness import load_config, run_campaign
 from harness.config.schema import Campaign, Recorded
-from harness.config.yaml import load_config
 from harness.inference.findings import holm
 
 HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("examples")

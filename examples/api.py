@@ -6,8 +6,7 @@
 # %%
 from pathlib import Path
 
-from harness.api import run_campaign, score, write
-from harness.config.yaml import load_config
+from harness import limits, load_config, run_campaign, score, sentence, write
 
 HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("examples")
 
@@ -19,11 +18,11 @@ print([e.name for e in campaign.endpoints if e.role == "control"])
 # %% Ask whatever is not stored yet, compare, decide. `limit` makes a short form; paths are relative to `base`.
 scores = run_campaign(campaign, base=".", limit=60)
 
-# %% A finding is a sentence with an error rate. The p-value is exact among these controls; the limits are part of it.
+# %% A finding holds numbers and a verdict; `sentence` and `limits` say them in words. The limits are part of it.
 for finding in scores.findings:
     print(finding.question, finding.suspect, finding.candidate, finding.verdict, f"p = {finding.p_value:.3g}")
-    print(finding.sentence)
-    for limit in finding.limits:
+    print(sentence(finding))
+    for limit in limits(finding):
         print("limit:", limit)
 
 # %% Behind it: one similarity per channel, prompts x models x models.

@@ -9,25 +9,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.api import run_campaign, score, write
-    from harness.campaign import Scores
+    from harness.campaign import Scores, run_campaign, score, write
     from harness.config.schema import Campaign
     from harness.config.yaml import load_config
     from harness.errors import HarnessError
     from harness.inference.findings import Finding
+    from harness.report.words import limits, sentence
 
 
 __version__ = "0.1.0"
-__all__ = ["Campaign", "Finding", "HarnessError", "Scores", "load_config", "run_campaign", "score", "write"]
+__all__ = [
+    "Campaign",
+    "Finding",
+    "HarnessError",
+    "Scores",
+    "limits",
+    "load_config",
+    "run_campaign",
+    "score",
+    "sentence",
+    "write",
+]
 _HOME = {
     "Campaign": "harness.config.schema",
     "Finding": "harness.inference.findings",
     "HarnessError": "harness.errors",
     "Scores": "harness.campaign",
+    "limits": "harness.report.words",
     "load_config": "harness.config.yaml",
-    "run_campaign": "harness.api",
-    "score": "harness.api",
-    "write": "harness.api",
+    "run_campaign": "harness.campaign",
+    "score": "harness.campaign",
+    "sentence": "harness.report.words",
+    "write": "harness.campaign",
 }
 
 

@@ -1,18 +1,24 @@
-"""From a config to stored answers to findings: collecting, comparing, deciding, writing."""
+"""A campaign from config to results: plan, collect, compare, decide, write. The Python API, and the flow on one page.
+
+prepare (plan.py) -> collect_async -> read_responses -> compare -> ask -> write
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+import os
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from platform import python_version
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.channels import load_channels
+from harness.channels import Channel, load_channels
 from harness.channels.base import answers
 from harness.channels.kernels import coverage, logprob_kernels, text_kernels
 from harness.channels.observations import observations
@@ -22,41 +28,158 @@ from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import learned
 from harness.collect.runner import collect
-from harness.config.schema import Called, Recorded
+from harness.config.schema import Called, Campaign, Recorded
 from harness.config.secrets import environment, open_to_others, require_keys
 from harness.config.yaml import read_text
-from harness.endpoints import recorded
 from harness.endpoints.local import endpoint_identity
-from harness.endpoints.recorded import Recording
+from harness.endpoints.recorded import FAMILY, Recording
 from harness.errors import StoreError
 from harness.files import write_whole
+from harness.inference.assessment import TWIN, Case, Grams, View
 from harness.inference.breakdown import Detail, detail
 from harness.inference.control_match import observed
-from harness.inference.findings import Finding, Settings
-from harness.inference.identity import Grams, identity
-from harness.inference.kinship import TWIN, kinship
+from harness.inference.findings import Attribution, Caveat, Finding, Settings
 from harness.inference.likelihood import LikelihoodTable, shipped_text
-from harness.inference.pool import Model, pool_for, without_copies
-from harness.inference.teaching import teaching
-from harness.inference.verdicts import decide
-from harness.plan import SHORT_FORM, STORE, Plan, _called, _recorded_keys, planned, store_at
-from harness.records import Key, Observation, Responses, Similarity
+from harness.inference.pool import Model
+from harness.inference.questions import ask
+from harness.plan import (
+    SHORT_FORM,
+    Plan,
+    plan_of,
+    planned,
+    prepare,
+    store_at,
+    stored_plan,
+    stored_plan_of,
+)
+from harness.records import Key, Observation, Responses, Similarity, Surface
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
-from harness.store import merging as joining
-from harness.store.merging import Shard
+from harness.store.merging import Shard, reuse
 from harness.store.provenance import endpoints, mixtures, note_endpoint, note_run, packages
 from harness.store.store import Store, batches, key_of
 from harness.store.table import stored_table
 
-if TYPE_CHECKING:
-    from harness.inference.attribution import Attribution
+_LOG = logging.getLogger("harness")
+OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is one function and one line here
+    "report.html": report_html,
+    "summary.csv": lambda m: summary_csv(m.findings),
+    "evidence.csv": lambda m: evidence_csv(m.findings),
+    "prompts.csv": lambda m: prompts_csv(m.details, m.responses),
+    "observations.csv": lambda m: observations_csv(m.observations),
+    "attribution.csv": lambda m: attribution_csv(m.attributions) if m.attributions else "",
+}
 
 
-def run(plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally], stop: asyncio.Event) -> None:
-    """Collect whatever is missing, until done or told to stop. Run inside no event loop."""
-    asyncio.run(collect_async(plan, environ, tallies, stop))
+@dataclass(frozen=True)
+class Scores:
+    """All that was computed of a campaign's answers. ``calibration`` is the file behind the likelihood ratios."""
+
+    findings: tuple[Finding, ...]
+    similarities: tuple[Similarity, ...]
+    responses: Responses
+    attributions: tuple[Attribution, ...]
+    details: tuple[Detail, ...]
+    observations: tuple[Observation, ...]
+    calibration: str
+
+
+# --8<-- [start:api]
+def run_campaign(
+    config: Campaign | Path | str,
+    *,
+    base: Path | str = ".",
+    environ: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    say: Callable[[str], None] = _LOG.warning,
+) -> Scores:
+    """Ask whatever is not stored yet, then compare and decide. Nothing but the store is written; see `write`.
+
+    Parameters
+    ----------
+    config : a YAML file, or what `load_config` made of one.
+    base : folder to which a `Campaign`'s paths are relative; of a file it is the file's own.
+    environ : where keys and `${NAME}` come from; default: the process's environment.
+    limit : use at most so many prompts of each set.
+    say : takes each line for whoever watches; calls that got no answer are said there and asked again next time.
+
+    Raises `HarnessError`: `ConfigError`, `EndpointError` for one that cannot be used, `CeilingError` at a ceiling.
+    """
+    environ = os.environ if environ is None else environ
+    if isinstance(config, Campaign):
+        plan = plan_of(config, Path(base).resolve(), environ, limit)
+    else:
+        plan = prepare(Path(config), environ, limit)
+    tallies: dict[str, Tally] = {}
+    _finish(collect_async(plan, environ, tallies, asyncio.Event(), say))
+    for name, tally in tallies.items():
+        if tally.stored < tally.planned:
+            say(f"{name}: {tally.planned - tally.stored} of {tally.planned} calls got no answer: {tally.last_error}")
+    return score(plan)
+
+
+def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Scores:
+    """Compare and decide again from the stored answers of a campaign; nobody is asked."""
+    plan = _stored(config, base)
+    table, a = read_responses(plan), plan.campaign.analysis
+    channels = load_channels(a.channels)
+    similarities = compare(channels, table, a.executor)
+    calibration = shipped_text() if a.calibration is None else read_text(plan.base / a.calibration)
+    cases = _cases(plan.campaign, table, channels, similarities, LikelihoodTable.from_json(calibration))
+    findings = ask(cases, a.questions)
+    details = [detail(c.assessment) for c in cases] if "kinship" in a.questions else []
+    return Scores(
+        findings=tuple(_with_campaign_caveats(findings, plan.store)),
+        similarities=similarities,
+        responses=table,
+        attributions=_attributions(plan.campaign, table) if "attribution" in a.questions else (),
+        details=tuple(d for d in details if d is not None),
+        observations=observations(table),
+        calibration=calibration,
+    )
+
+
+def write(config: Campaign | Plan | Path | str, scores: Scores, *, base: Path | str = ".") -> list[Path]:
+    """Write report.html, the tables and the manifest into the campaign's folder; returns their paths."""
+    plan = _stored(config, base)
+    known = facts(plan.campaign, plan.prompt_hashes, plan.store, Clock().now())
+    material = Material(
+        campaign=plan.campaign.campaign,
+        roles={e.name: (e.role, e.lineage or "") for e in plan.campaign.endpoints},
+        findings=scores.findings,
+        similarities=scores.similarities,
+        responses=scores.responses,
+        details=scores.details,
+        observations=scores.observations,
+        attributions=scores.attributions,
+        calibration=LikelihoodTable.from_json(scores.calibration),
+        facts=known,
+    )
+    files = {name: text for name, make in OUTPUTS.items() if (text := make(material))}
+    files[CALIBRATION] = scores.calibration
+    files["manifest.json"] = manifest_json(known, files)
+    return [write_whole(plan.folder / name, text) for name, text in files.items()]
+
+
+# --8<-- [end:api]
+def _stored(config: Campaign | Plan | Path | str, base: Path | str) -> Plan:
+    if isinstance(config, Plan):
+        return config
+    if isinstance(config, Campaign):
+        return stored_plan_of(config, Path(base).resolve())
+    return stored_plan(Path(config))
+
+
+def _finish(work: Coroutine[None, None, None]) -> None:
+    """Run to the end, in a thread of its own where a loop is running already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 async def collect_async(
@@ -68,13 +191,13 @@ async def collect_async(
     shard: Shard | None = None,
     clock: Clock = Clock(),
 ) -> None:
-    """As `run`, inside an event loop; with a shard only the keys that are its own."""
-    called, holds = _called(plan), (shard or Shard()).holds
+    """Ask whatever is not stored yet, until done or ``stop`` is set; with a shard only the keys that are its own."""
+    called, holds = plan.called, (shard or Shard()).holds
     environ = environment(plan.campaign, plan.base, environ)
     if warning := open_to_others(plan.campaign, plan.base):
         say(f"warning: {warning}")
     require_keys(called, environ)  # a missing key is found before anything is written
-    with Store(plan.folder / STORE) as store:
+    with Store(plan.store) as store:
         store.set_plan(plan.prompts, planned(plan, learned(store, called)), plan.prompt_hashes)
         store.set_note(SHORT_FORM, str(plan.limit or ""))
         began, versions = clock.stamp(), {"python": python_version(), **packages()}
@@ -83,13 +206,13 @@ async def collect_async(
             tallies[recording.endpoint.name] = _take_over(recording, plan, store, holds)
         if not called:
             return
-        identities = _know(plan, called, store, say)
+        identities = _recognise(plan, called, store, say)
         if plan.campaign.reuse:
-            taken = joining.reuse(store, _reused(plan), identities, holds)
+            taken = reuse(store, _reused(plan), identities, holds)
             say(f"reused {taken} answers of other campaigns")
 
         def note_plan(found: Iterable[Key]) -> None:
-            store.set_plan(plan.prompts, itertools.chain(found, _recorded_keys(plan)), plan.prompt_hashes)
+            store.set_plan(plan.prompts, itertools.chain(found, plan.recorded_keys()), plan.prompt_hashes)
 
         context = RunContext(store, plan.campaign.collect, stop, say, clock)
         lag = await collect(plan.campaign, plan.prompts, context, tallies, environ, plan.base, holds, note_plan)
@@ -106,8 +229,8 @@ def _take_over(recording: Recording, plan: Plan, store: Store, holds: Callable[[
     return Tally(planned=count, stored=count, state="done")
 
 
-def _know(plan: Plan, called: Sequence[Called], store: Store, say: Callable[[str], None]) -> dict[str, str]:
-    """Record whom each name stands for, and return it; say so if answers under that name are someone else's."""
+def _recognise(plan: Plan, called: Sequence[Called], store: Store, say: Callable[[str], None]) -> dict[str, str]:
+    """Note and return each endpoint's fingerprint; warn if answers under its name came from another."""
     known = endpoints(store)
     before = {name: {f for n, f, _ in known if n == name} for name, *_ in known}
     found = {}
@@ -128,21 +251,9 @@ def _reused(plan: Plan) -> list[tuple[str, Path]]:
     return [(str(p), store_at(plan.base / p.expanduser())) for p in plan.campaign.reuse]
 
 
-@dataclass(frozen=True)
-class Scores:
-    """All that was computed of a campaign's answers."""
-
-    findings: tuple[Finding, ...]
-    similarities: tuple[Similarity, ...]
-    responses: Responses
-    attributions: tuple[Attribution, ...] = ()
-    details: tuple[Detail, ...] = ()
-    observations: tuple[Observation, ...] = ()
-
-
 def read_responses(plan: Plan) -> Responses:
     """The stored answers of a plan as a table."""
-    with Store(plan.folder / STORE, readonly=True) as store:
+    with Store(plan.store, readonly=True) as store:
         prompts = store.prompts()
         names = [e.name for e in plan.campaign.endpoints]
         model_at = {n: i for i, n in enumerate(names)}
@@ -153,144 +264,119 @@ def read_responses(plan: Plan) -> Responses:
                 asked[prompt_at[prompt], model_at[endpoint]] = True
         for e in plan.campaign.endpoints:
             if isinstance(e, Recorded):  # nobody knows what was put to it: a gap counts as not answered
-                asked[[p.family == recorded.FAMILY for p in prompts], model_at[e.name]] = True
+                asked[[p.family == FAMILY for p in prompts], model_at[e.name]] = True
         table = stored_table(store, names, prompts, asked)
     if not len(table.text):
         raise StoreError(f"{plan.folder}: no answers are stored here", "run `harness run` first")
     return table
 
 
-def score(plan: Plan) -> Scores:
-    """Compare and decide; pure but for reading the store."""
-    campaign, table = plan.campaign, read_responses(plan)
-    channels = load_channels(campaign.analysis.channels)
-    similarities = compare(channels, table, campaign.analysis.executor)
-    models = [Model(e.name, e.role, e.lineage) for e in campaign.endpoints]
+def _cases(
+    campaign: Campaign,
+    table: Responses,
+    channels: Mapping[str, Channel],
+    similarities: tuple[Similarity, ...],
+    ratios: LikelihoodTable,
+) -> list[Case]:
+    """Every suspect with every candidate. What pairs share is worked out once, when the first question needs it."""
     a = campaign.analysis
     settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed)
-    lr_table = LikelihoodTable.from_json(_calibration(plan))
-    habits = habit_counts(table) if "teaching" in a.questions else None
-    findings, details = [], []
-    for suspect, candidate in itertools.product(_by(models, "suspect"), _by(models, "candidate")):
-        kin = None
-        if "kinship" in a.questions:
-            doubled = table.with_twin(candidate.name, TWIN)
-            twin = [s for c in channels.values() if (s := c(doubled)) is not None]
-            judged, copied = without_copies(similarities, suspect.name, candidate.name)
-            kin = kinship(suspect, candidate, models, judged, twin, lr_table, settings)
-            kin = replace(kin, limits=(*kin.limits, *copied))
-            names = [m.name for m in models if m.role == "control"]
-            kin = replace(kin, limits=(*kin.limits, *observed(table, candidate.name, names)))
-            findings.append(kin)
-            details.append(detail(suspect, candidate, models, judged, settings.min_coverage))
-        if habits is not None:
-            taught = teaching(suspect, candidate, models, habits, table.models, similarities, kin, settings)
-            findings.append(taught)
-        if "identity" in a.questions:
-            pool = pool_for(suspect, candidate, models, [], 0.0)
-            others = [suspect.name, *(m.name for m in models if m.role == "control")]
-            grams = {(o, candidate.name): _grams(table, o, candidate.name) for o in others}
-            shares = _coverage(table, suspect.name, candidate.name)
-            findings.append(identity(suspect, candidate, pool, grams, settings, shares))
-    attributions = _attributions(table, models, settings) if "attribution" in a.questions else ()
-    shown = tuple(d for d in details if d is not None)
-    findings = _said_of_answers(decide(findings, settings), plan.folder / STORE)
-    return Scores(tuple(findings), similarities, table, attributions, shown, observations(table))
-
-
-def _said_of_answers(findings: Sequence[Finding], path: Path) -> list[Finding]:
-    """Findings with limits: calls without an answer, a short form, and parties that were not one model all the time."""
-    with Store(path, readonly=True) as store:
-        mixed, short = mixtures(store), store.note(SHORT_FORM)
-        answered = [done for _, done in store.plan_keys()]
-    said = []
-    if missing := len(answered) - sum(answered):
-        said.append(f"{missing} of {len(answered)} planned calls have no answer yet; `harness run` asks them")
-    if short:
-        said.append(f"a short form of the campaign, with at most {short} prompts of each set")
+    models = _models(campaign)
+    controls = [m.name for m in models if m.role == "control"]
+    twin = cache(partial(_twin, table, channels, a.executor))
+    resemblance = cache(lambda candidate: observed(table, candidate, controls))
+    parts = cache(lambda: _by_surface(table))
+    samples = cache(lambda one, other: _samples(parts(), one, other))
+    habits = cache(lambda: habit_counts(table))
     return [
-        replace(
-            f,
-            limits=(*said, *f.limits, *(f"{n} answered as {mixed[n]}" for n in (f.suspect, f.candidate) if n in mixed)),
+        Case(
+            suspect=s,
+            candidate=c,
+            models=models,
+            similarities=similarities,
+            ratios=ratios,
+            settings=settings,
+            twin=lambda names, candidate=c.name: twin(candidate, tuple(names)),  # type: ignore[misc]
+            habits=habits,
+            samples=samples,
+            coverage=lambda one, other: _coverage(parts(), one, other),
+            resemblance=partial(resemblance, c.name),
         )
-        for f in findings
+        for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
     ]
 
 
-def _calibration(plan: Plan) -> str:
-    """The calibration in use, as its file has it."""
-    path = plan.campaign.analysis.calibration
-    return shipped_text() if path is None else read_text(plan.base / path)
-
-
-def _attributions(table: Responses, models: Sequence[Model], settings: Settings) -> tuple[Attribution, ...]:
-    from harness.inference.attribution import attribute
-
-    texts = answers(table, table.where("wording"))
-    suspects = [m.name for m in _by(models, "suspect")]
-    lineages = [m.lineage for m in models]
-    return tuple(attribute(texts, table.models, lineages, suspects, settings.alpha, settings.seed))
+def _models(campaign: Campaign) -> tuple[Model, ...]:
+    return tuple(Model(e.name, e.role, e.lineage) for e in campaign.endpoints)
 
 
 def _by(models: Sequence[Model], role: str) -> list[Model]:
     return [m for m in models if m.role == role]
 
 
-def _grams(table: Responses, a: str, b: str) -> dict[str, Grams]:
-    """Kernels between samples of two models, by channel and by how the prompts were put."""
-    i, j = table.models.index(a), table.models.index(b)
-    out: dict[str, Grams] = {}
-    for surface, part in _by_surface(table).items():
-        out[f"text ({surface})"] = text_kernels(part, i, j)
-        out[f"logprobs ({surface})"] = logprob_kernels(part, i, j)
-    return out
+def _twin(
+    table: Responses, channels: Mapping[str, Channel], executor: str, candidate: str, names: tuple[str, ...]
+) -> tuple[Similarity, ...]:
+    """Some channels again, with every second sample of the candidate posing as another model; none without any."""
+    at = table.models.index(candidate)
+    if all(len(table.rows(p, at)) < 2 for p in range(len(table.prompts))):
+        return ()
+    return compare({n: channels[n] for n in names}, table.with_twin(candidate, TWIN), executor)
 
 
-def _coverage(table: Responses, a: str, b: str) -> dict[str, float]:
-    """Share of samples that these kernels are made of, by the same names."""
-    i, j = table.models.index(a), table.models.index(b)
-    return {
-        f"{channel} ({surface})": share
-        for surface, part in _by_surface(table).items()
-        for channel, share in coverage(part, i, j, recorded.FAMILY).items()
-    }
-
-
-def _by_surface(table: Responses) -> dict[str, Responses]:
+def _by_surface(table: Responses) -> dict[Surface, Responses]:
     """The table in two, by how prompts were put."""
-    surfaces = ("chat", "completion")
+    surfaces: tuple[Surface, ...] = ("chat", "completion")
     return {s: table.only([k for k, p in enumerate(table.prompts) if p.surface == s]) for s in surfaces}
 
 
-def _material(plan: Plan, scores: Scores, known: Mapping[str, Any]) -> Material:
-    return Material(
-        campaign=plan.campaign.campaign,
-        alpha=plan.campaign.analysis.alpha,
-        roles={e.name: (e.role, e.lineage or "") for e in plan.campaign.endpoints},
-        findings=scores.findings,
-        similarities=scores.similarities,
-        responses=scores.responses,
-        details=scores.details,
-        observations=scores.observations,
-        attributions=scores.attributions,
-        calibration=LikelihoodTable.from_json(_calibration(plan)),
-        facts=known,
-    )
+def _samples(parts: Mapping[Surface, Responses], a: str, b: str) -> dict[View, Grams]:
+    """Kernels between samples of two models, by view."""
+    out: dict[View, Grams] = {}
+    for surface, part in parts.items():
+        i, j = part.models.index(a), part.models.index(b)
+        out["text", surface] = text_kernels(part, i, j)
+        out["logprobs", surface] = logprob_kernels(part, i, j)
+    return out
 
 
-def write(plan: Plan, scores: Scores, outputs: Mapping[str, str] | None = None) -> list[Path]:
-    """Write the campaign's files, whole or not at all; returns their paths."""
-    files = {"summary.csv": summary_csv(scores.findings), "evidence.csv": evidence_csv(scores.findings)}
-    files["prompts.csv"] = prompts_csv(scores.details, scores.responses)
-    files["observations.csv"] = observations_csv(scores.observations)
-    if scores.attributions:
-        files["attribution.csv"] = attribution_csv(scores.attributions)
-    files |= outputs or {}
-    files[CALIBRATION] = _calibration(plan)
-    known = facts(plan.campaign, plan.prompt_hashes, plan.folder / STORE)
-    files = {"report.html": report_html(_material(plan, scores, known)), **files}
-    files["manifest.json"] = manifest_json(known, files)
-    paths = []
-    for name, text in files.items():
-        paths.append(write_whole(plan.folder / name, text))
-    return paths
+def _coverage(parts: Mapping[Surface, Responses], a: str, b: str) -> dict[View, float]:
+    """Share of samples that these kernels are made of, by view."""
+    return {
+        (channel, surface): share
+        for surface, part in parts.items()
+        for channel, share in coverage(part, part.models.index(a), part.models.index(b), FAMILY).items()
+    }
+
+
+def _with_campaign_caveats(findings: Sequence[Finding], path: Path) -> list[Finding]:
+    """Findings with what limits them all: calls without an answer, a short form, endpoints that were several models."""
+    with Store(path, readonly=True) as store:
+        mixed, short = mixtures(store), store.note(SHORT_FORM)
+        answered = [done for _, done in store.plan_keys()]
+    first = []
+    if missing := len(answered) - sum(answered):
+        first.append(Caveat("unanswered calls", values=(missing, len(answered))))
+    if short:
+        first.append(Caveat("short form", values=(int(short),)))
+    return [
+        replace(
+            f,
+            caveats=(
+                *first,
+                *f.caveats,
+                *(Caveat("mixed models", names=(n, mixed[n])) for n in (f.suspect, f.candidate) if n in mixed),
+            ),
+        )
+        for f in findings
+    ]
+
+
+def _attributions(campaign: Campaign, table: Responses) -> tuple[Attribution, ...]:
+    from harness.inference.attribution import attribute  # scikit-learn is heavy, and few campaigns ask this
+
+    models = _models(campaign)
+    texts = answers(table, table.where("wording"))
+    suspects = [m.name for m in _by(models, "suspect")]
+    lineages = [m.lineage for m in models]
+    return tuple(attribute(texts, table.models, lineages, suspects, campaign.analysis.alpha, campaign.seed))

@@ -16,8 +16,9 @@ from harness.endpoints.local import alias
 from harness.errors import EndpointError, StoreError
 from harness.inference.control_match import ENOUGH, described
 from harness.inference.excess import controls_needed, smallest_p
-from harness.plan import STORE, Plan
+from harness.plan import Plan
 from harness.records import Job, Surface
+from harness.report.words import caveat
 from harness.store.store import Store
 
 COLUMNS = ("endpoint", "role", "kind", "state", "model", "logprobs", "usage", "system", "reasoning", "refused")
@@ -50,7 +51,7 @@ def raise_unusable(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _note(plan: Plan, remote: Sequence[Remote], found: Mapping[str, Capability]) -> None:
-    with contextlib.suppress(StoreError), Store(plan.folder / STORE) as store:  # a run going on learns for itself
+    with contextlib.suppress(StoreError), Store(plan.store) as store:  # a run going on learns for itself
         answered = store.answered_endpoints()
         for e in remote:
             # Other limits are other requests: what is answered already would be asked and paid again.
@@ -93,7 +94,7 @@ def dry_run_rows(plan: Plan) -> list[dict[str, Any]]:
     Tokens of prompts are estimated (characters by four), those of answers are the most that is allowed; so is the
     cost, None where the config has no price.
     """
-    path = plan.folder / STORE
+    path = plan.store
     called = [e for e in plan.campaign.endpoints if isinstance(e, Called)]
     if not path.is_file():
         return [_dry_run_row(plan, Calls(e, plan.prompts)) for e in called]
@@ -139,7 +140,7 @@ def warnings(plan: Plan) -> list[str]:
             )
         elif "kinship" in a.questions and len(lineages) < ENOUGH:
             notes.append(f"{len(lineages)} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
-        notes += described(plan.campaign, candidate)
+        notes += map(caveat, described(candidate, [e for e in plan.campaign.endpoints if e.role == "control"]))
     loose = [e for e in plan.campaign.endpoints if isinstance(e, Remote) and provider_of(e).pins_upstream]
     if loose := [e for e in loose if not e.upstream]:
         routers, names = ", ".join(sorted({str(e.provider) for e in loose})), ", ".join(e.name for e in loose)

@@ -17,7 +17,7 @@ from harness.config.yaml import load_config
 from harness.endpoints.requests import planned_keys
 from harness.errors import ConfigError
 from harness.inference.drift import Change, Drift, drift, judge_changes
-from harness.plan import STORE, Plan, store_at
+from harness.plan import Plan, store_at
 from harness.records import Key, Prompt, Response, Responses
 from harness.store.store import Store
 
@@ -99,7 +99,7 @@ def _asked(keys: Iterable[Key]) -> set[tuple[str, str, str]]:
 def carry_over(watched: Watch) -> None:
     """Tell the new store what endpoints were found to refuse, so that the same requests are written again."""
     plan = watched.plan
-    with Store(watched.source, readonly=True) as old, Store(plan.folder / STORE) as new:
+    with Store(watched.source, readonly=True) as old, Store(plan.store) as new:
         for endpoint in (e for e in plan.campaign.endpoints if isinstance(e, Called)):
             remember(new, endpoint, recall(old, endpoint))
 
@@ -107,7 +107,7 @@ def carry_over(watched: Watch) -> None:
 def judge(watched: Watch, alpha: float) -> list[Change]:
     """Compare the new answers with the baseline, and say what is found of every endpoint."""
     plan, a = watched.plan, watched.plan.campaign.analysis
-    with Store(plan.folder / STORE, readonly=True) as store:
+    with Store(plan.store, readonly=True) as store:
         now = list(store.responses())
     rng = np.random.default_rng(plan.campaign.seed)
     draws = max(a.permutations, int(DRAWS / alpha))

@@ -39,6 +39,21 @@ class Plan:
         """Where this campaign's files go."""
         return self.base / self.campaign.results / self.campaign.campaign
 
+    @property
+    def store(self) -> Path:
+        """Where its answers are kept."""
+        return self.folder / STORE
+
+    @property
+    def called(self) -> list[Called]:
+        """The endpoints that are asked; of the others the answers are there."""
+        return [e for e in self.campaign.endpoints if isinstance(e, Called)]
+
+    def recorded_keys(self) -> Iterator[Key]:
+        """Keys of all answers that recorded endpoints give."""
+        chosen = {p.id for p in self.prompts}
+        return itertools.chain.from_iterable(r.keys(chosen) for r in self.recorded)
+
 
 def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) -> Plan:
     """Read config and prompt sets, and find recorded answers. Nothing is called or written.
@@ -90,7 +105,7 @@ def stored_plan_of(campaign: Campaign, base: Path) -> Plan:
 
 def anything_stored(plan: Plan) -> bool:
     """Whether there is an answer to score."""
-    with Store(plan.folder / STORE, readonly=True) as store:
+    with Store(plan.store, readonly=True) as store:
         return any(answered for _, answered in store.plan_keys())
 
 
@@ -103,15 +118,6 @@ def _judged(recordings: Sequence[Recording], prompts: Sequence[Prompt], path: st
     return shared
 
 
-def _recorded_keys(plan: Plan) -> Iterator[Key]:
-    chosen = {p.id for p in plan.prompts}
-    return itertools.chain.from_iterable(r.keys(chosen) for r in plan.recorded)
-
-
-def _called(plan: Plan) -> list[Called]:
-    return [e for e in plan.campaign.endpoints if isinstance(e, Called)]
-
-
 def store_at(path: Path) -> Path:
     """A store, named by its file or its campaign's folder."""
     return path / STORE if path.is_dir() else path
@@ -119,4 +125,4 @@ def store_at(path: Path) -> Path:
 
 def planned(plan: Plan, known: Mapping[str, Limits] | None = None) -> Iterator[Key]:
     """Keys of all answers that a plan asks for, as far as it is known what endpoints refuse."""
-    return itertools.chain(planned_keys(plan.campaign, plan.prompts, known), _recorded_keys(plan))
+    return itertools.chain(planned_keys(plan.campaign, plan.prompts, known), plan.recorded_keys())

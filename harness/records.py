@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Surface = Literal["chat", "completion"]
+Sees = Literal["weights", "text", "samples", "reported"]
 Outcome = Literal["ok", "truncated", "refused", "filtered", "empty"]
 USABLE: frozenset[str] = frozenset({"ok", "truncated"})
 
@@ -195,7 +196,8 @@ class Similarity:
         of the two models gave nothing usable: a refusal is a gap, not a zero.
     coverage : float64 (m,), share of the prompts put to the model that it answered usably; NaN if none were.
     unit : what the numbers are, e.g. "cosine".
-    sees : "weights" if the channel follows shared weights, "text" if it follows wording that a teacher also leaves.
+    sees : "weights" if the channel follows shared weights, "text" if it follows wording that a teacher also leaves,
+        "reported" if it is shown and never counted.
     """
 
     channel: str
@@ -204,7 +206,7 @@ class Similarity:
     values: NDArray[np.float32]
     coverage: NDArray[np.float64]
     unit: str
-    sees: str
+    sees: Sees
 
     def counts(self) -> NDArray[np.int64]:
         """Prompts on which each pair was compared, (m, m)."""

@@ -25,7 +25,7 @@ from harness.endpoints.answer_files import ESCAPED, count, jsonl_rows
 from harness.endpoints.quirks import Limits
 from harness.errors import ConfigError
 from harness.files import replacing
-from harness.plan import STORE, Plan, _called, planned, store_at
+from harness.plan import Plan, planned, store_at
 from harness.records import Response
 from harness.report.tables import cell
 from harness.store import merging
@@ -209,7 +209,7 @@ def export_answers(plan: Plan, fmt: str, out: Path | None, stdout: BinaryIO, *, 
     if out is None and fmt != "jsonl":
         raise ConfigError(f"{fmt} needs a place", "add --out PATH")
     counter = itertools.count()
-    with Store(plan.folder / STORE, readonly=True) as store:
+    with Store(plan.store, readonly=True) as store:
         texts = {p.id: (p.family, p.text, p.surface) for p in store.prompts()}
         rows = (_row(r, *texts[r.prompt], logprobs) for r, _ in zip(store.responses(), counter, strict=False))
         columns = [*_row(_EMPTY, "", "", "", logprobs)]
@@ -313,10 +313,10 @@ FORMATS: dict[str, Writer] = {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet,
 
 def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
     """Join stores of shards into the campaign's own; returns how many answers each added."""
-    called = _called(plan)
+    called = plan.called
     with ExitStack() as stack:
         read = [(store_at(p), stack.enter_context(foreign(store_at(p)))) for p in sources]
-        target = stack.enter_context(Store(plan.folder / STORE))
+        target = stack.enter_context(Store(plan.store))
         # A shard learns only what its own calls were refused; the campaign's own store may be one.
         known = {path: learned(store, called) for path, store in [(target.path, target), *read]}
         joined = {e.name: reduce(Limits.joined, [limits[e.name] for limits in known.values()]) for e in called}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.api import run_campaign, score, write
+from harness import run_campaign, score, write
 from harness.config.yaml import load_config
 from harness.errors import HarnessError
 from tests.support import ROOT, Write

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import campaign as scoring
+from harness.campaign import score, write
 from harness.config.schema import OpenAIChat
 from harness.endpoints.local import endpoint_identity as identity
 from harness.errors import CallError, StoreError
@@ -73,7 +73,7 @@ def scored(tmp_path: Path, write_prompts: Write) -> Plan:
     rng = random.Random(4)
     answered(path, [" ".join(rng.choices(WORDS, k=30)) for _ in range(80)])
     plan = stored_plan(path)
-    scoring.write(plan, scoring.score(plan))
+    write(plan, score(plan))
     return plan
 
 
@@ -96,7 +96,7 @@ def priced(scored: Plan, tmp_path: Path) -> Plan:
         job = Job(*key[:3], "chat", b"", key[3])
         store.add_failure(job, CallError("no", kind="timeout"), "now", [Attempt(key, 1, "timeout", None, None, "now")])
     plan = stored_plan(path)
-    scoring.write(plan, scoring.score(plan))
+    write(plan, score(plan))
     return plan
 
 
@@ -187,7 +187,7 @@ def test_a_pack_with_answers_to_an_earlier_plan_verifies(priced: Plan, tmp_path:
         db.execute("DELETE FROM plan WHERE sample = 1")
         db.execute("INSERT INTO attempts SELECT * FROM attempts")
     plan = stored_plan(tmp_path / "config.yaml")
-    scoring.write(plan, scoring.score(plan))
+    write(plan, score(plan))
     pack_folder(plan.folder, tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         archive.extractall(tmp_path / "elsewhere")
@@ -201,7 +201,7 @@ def test_what_a_server_says_of_itself_at_any_length_can_be_verified_and_packed(
     plan = answered(path, ["one two", "three"], system_fingerprint="f" * 100_000)
     with sqlite3.connect(plan.folder / STORE) as db:
         db.execute("UPDATE responses SET system_fingerprint = rowid || system_fingerprint WHERE endpoint = 'good'")
-    scoring.write(stored_plan(path), scoring.score(stored_plan(path)))
+    write(stored_plan(path), score(stored_plan(path)))
     assert differing(plan.folder) == set()
     assert pack_folder(plan.folder, tmp_path / "out.zip")
     told = json.loads((plan.folder / "manifest.json").read_text())["endpoints"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.api import run_campaign
+from harness import run_campaign
 from harness.channels.kernels import spectrum
 from harness.inference.drift import Change, drift, judge_changes
 from tests.support import Write

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from harness.records import Responses, Similarity
+from harness.records import Responses, Sees, Similarity
 
 # Scripts written without spaces (Thai to Khmer, kana, Han): one character is one word.
 _UNSPACED = (
@@ -121,7 +121,7 @@ def similarity(
     *,
     channel: str,
     unit: str,
-    sees: str,
+    sees: Sees,
 ) -> Similarity | None:
     """The finished record; None where no prompt serves the channel or nobody answered usably."""
     if not len(prompts) or not usable.any():

@@ -96,11 +96,11 @@ def score(config: Config = DEFAULT, as_json: Json = False, quiet: Quiet = False)
 
 
 def _finish(plan: Plan, as_json: bool, *, quiet: bool = False) -> None:
-    from harness import campaign as scoring
+    from harness.campaign import score, write
     from harness.report import terminal
 
-    scores = scoring.score(plan)
-    paths = scoring.write(plan, scores)
+    scores = score(plan)
+    paths = write(plan, scores)
     if as_json:
         show(terminal.findings_json(scores.findings))
     else:

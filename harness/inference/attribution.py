@@ -19,7 +19,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, normalize
 
-from harness.inference.findings import NAN
+from harness.inference.findings import NAN, UNKNOWN, Attribution, Caveat
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -84,7 +84,6 @@ MOST_ROWS = 4000  # answers used in all, spread over prompts; time grows with th
 RIDGE = 1.0
 LEAST_PROMPTS = 8
 LEAST_LIKENESS = 0.05  # a model that is not even like itself is nobody's measure
-UNKNOWN = "unknown"
 
 
 def features(n_features: int = 2**13) -> Pipeline:
@@ -120,23 +119,6 @@ def prompt_centred(gram: Floats, prompts: Ints, known: NDArray[np.bool_]) -> Flo
     return out
 
 
-@dataclass(frozen=True)
-class Attribution:
-    """What one suspect is most like. ``probabilities`` are among the known models, as if one of them it must be.
-
-    ``p_unknown`` is the share of lineages that, left out of the training, were attributed to another as surely: the
-    p-value against "none of these", smallest 1 / (lineages + 1). ``best`` is `UNKNOWN` where it exceeds alpha.
-    """
-
-    suspect: str
-    best: str
-    probabilities: dict[str, float]
-    p_unknown: float
-    p_floor: float
-    answers: int
-    note: str = ""
-
-
 def attribute(
     texts: Sequence[Sequence[str | None]],
     names: Sequence[str],
@@ -156,7 +138,7 @@ def attribute(
     known = [i for i, n in enumerate(names) if n not in suspects]
     rows = _Rows.of(texts, rng)
     if len(known) < 2 or len(np.unique(rows.prompt)) < LEAST_PROMPTS:
-        why = f"attribution needs two known models and {LEAST_PROMPTS} prompts"
+        why = Caveat("too few known models", values=(LEAST_PROMPTS,))
         return [Attribution(s, UNKNOWN, {}, NAN, NAN, 0, why) for s in suspects]
     groups = [[i for i in known if lineages[i] == x] for x in dict.fromkeys(lineages[i] for i in known)]
     scores = rows.scores(known, list(range(len(names))))
@@ -197,14 +179,15 @@ def _one(
 ) -> Attribution:  # fmt: skip
     likeness, mean, n = _likeness(scores, rows, known, i)
     if not n:
-        return Attribution(names[i], UNKNOWN, {}, NAN, NAN, 0, "no usable answers")
+        return Attribution(names[i], UNKNOWN, {}, NAN, NAN, 0, Caveat("no usable answers"))
     shares = dict(zip((names[k] for k in known), softmax(mean[None], n)[0].tolist(), strict=True))
     reference = null[np.isfinite(null)]
     p = float((1 + (reference >= likeness).sum()) / (1 + len(reference)))
     best = names[known[int(mean.argmax())]] if p <= alpha else UNKNOWN
     floor = 1.0 / (1 + len(reference))
-    note = "" if floor <= alpha else f"'none of these' needs {int(np.ceil(1 / alpha)) - 1} known lineages at {alpha:g}"
-    return Attribution(names[i], best, shares, p, floor, n, note)
+    needed = int(np.ceil(1 / alpha)) - 1
+    few = None if floor <= alpha else Caveat("too few known lineages", values=(needed, alpha))
+    return Attribution(names[i], best, shares, p, floor, n, few)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.inference.excess import TINY, additive_residuals, combine, excess, excess_of
-from harness.inference.kinship import foreign
-from harness.inference.pool import Model, agreed_pool, restrict
-from harness.records import Similarity
+from harness.inference.assessment import Assessment, Compared
+from harness.inference.excess import TINY, additive_residuals, excess_of, prompt_noise
+from harness.records import Sees, Similarity
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +31,7 @@ class ChannelDetail:
     """Excess of every pair of the pool in one channel, (n, n), suspect first, candidate second."""
 
     channel: str
-    sees: str
+    sees: Sees
     matrix: Floats
     telling: tuple[Telling, ...] = ()
 
@@ -53,60 +52,34 @@ class Detail:
         return 1 + int((scores > self.combined[0, 1] + 1e-9).sum()), int(np.isfinite(scores).sum())
 
 
-def detail(
-    suspect: Model, candidate: Model, models: Sequence[Model], similarities: Sequence[Similarity], least: float,
-    most: int = 5,
-) -> Detail | None:  # fmt: skip
-    """As kinship sees it: the same channels, the same pool. None where kinship has nothing to go by.
+def detail(a: Assessment, most: int = 5) -> Detail | None:
+    """Channel by channel, as kinship saw it; None where there was nothing to compare.
 
-    Parameters
-    ----------
-    least : coverage under which a channel or a control is left out; most : prompts kept for and against, a channel.
+    ``most`` prompts are kept for and against the accused pair, a channel.
     """
-    parties = (suspect.name, candidate.name)
-    usable = [s for s in similarities if s.sees != "reported" and _covered(s, parties, least)]
-    pool, joined = agreed_pool(suspect, candidate, models, usable, least)
-    usable = [s for s in joined if foreign(s, pool) is None]
-    if not usable or len(pool.controls) < 2:
+    if a.combined is None:
         return None
-    values = [restrict(s, pool.names) for s in usable]
     channels = tuple(
-        ChannelDetail(s.channel, s.sees, excess(v), tuple(telling(s, v, most)))
-        for s, v in zip(usable, values, strict=True)
+        ChannelDetail(c.similarity.channel, c.similarity.sees, c.matrix, tuple(telling(c, most))) for c in a.channels
     )
-    return Detail(suspect.name, candidate.name, pool.names, combine(values), channels)
+    return Detail(a.pool.suspect, a.pool.candidate, a.pool.names, a.combined, channels)
 
 
-def _covered(s: Similarity, names: Sequence[str], least: float) -> bool:
-    return all(float(s.coverage[s.models.index(n)]) >= least for n in names)
-
-
-def telling(s: Similarity, values: NDArray[np.floating], most: int) -> list[Telling]:
+def telling(c: Compared, most: int) -> list[Telling]:
     """Prompts that contribute most to the accused pair's excess, strongest first, then those that speak against it.
 
-    ``values`` (p, n, n) are those of the pool, suspect first. A prompt's contribution is its scaled residual over the
-    spread of residuals and the number of prompts.
+    A prompt's contribution is its scaled residual over the spread of residuals and the number of prompts.
     """
-    residuals = additive_residuals(values)
-    pair = residuals[:, 0, 1]
+    s, pair = c.similarity, c.residuals[:, 0, 1]
     seen = np.flatnonzero(np.isfinite(pair))
     if not len(seen):
         return []
-    spread = _spread(residuals)
+    spread = prompt_noise(c.residuals)
     share = pair / (spread * len(seen)) if spread > TINY else np.zeros_like(pair)
     order = seen[np.argsort(-share[seen], kind="stable")]
     top = [i for i in order[:most] if share[i] > 0]
     low = [i for i in order[::-1][:most] if share[i] < 0]
-    return [Telling(s.channel, s.prompts[i], float(share[i]), float(values[i, 0, 1]), s.unit) for i in (*top, *low)]
-
-
-def _spread(residuals: Floats) -> float:
-    """The unit of `pair_rank.excess`: spread from prompt to prompt, one number for the pool."""
-    n = np.isfinite(residuals).sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(np.isfinite(residuals), residuals, 0.0).sum(0) / n
-        square = np.where(np.isfinite(residuals), residuals**2, 0.0).sum(0) / n
-        return float(np.sqrt(np.nanmean(square - mean**2) * np.nanmean(n) / max(float(np.nanmean(n)) - 1.0, 1.0)))
+    return [Telling(s.channel, s.prompts[i], float(share[i]), float(c.values[i, 0, 1]), s.unit) for i in (*top, *low)]
 
 
 @dataclass(frozen=True)

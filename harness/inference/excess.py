@@ -64,14 +64,16 @@ def known_mean(values: Floats) -> float:
 
 def excess_of(residuals: Floats) -> Floats:
     """As `excess`, of scaled residuals (p, m, m): those of a prompt do not depend on the other prompts."""
-    usable = np.isfinite(residuals)
-    n = usable.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(usable, residuals, 0.0).sum(0) / n
-        spread = np.where(usable, residuals**2, 0.0).sum(0) / n - mean**2
-        noise = np.sqrt(known_mean(spread) * np.nanmean(n) / max(float(np.nanmean(n)) - 1.0, 1.0))
-    fit = additive_residuals(mean, scale=False)
+    noise = prompt_noise(residuals)
+    fit = additive_residuals(mean_over_prompts(residuals), scale=False)
     return fit / noise if noise > TINY else np.where(np.isfinite(fit), 0.0, np.nan)
+
+
+def prompt_noise(residuals: Floats) -> float:
+    """The unit of `excess`: spread of residuals (p, m, m) from prompt to prompt, one number for the pool."""
+    n = float(np.isfinite(residuals).sum(0).mean())
+    spread = mean_over_prompts(residuals**2) - mean_over_prompts(residuals) ** 2
+    return float(np.sqrt(known_mean(spread) * n / max(n - 1.0, 1.0)))
 
 
 def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int = 1) -> float:
@@ -142,12 +144,16 @@ def reliabilities(values: Sequence[Floats]) -> Floats:
     Split-half correlation stepped up to full length (Spearman 1910, Brown 1910), at least 0. A channel of few or noisy
     prompts then cannot drown one that repeats itself.
     """
-    raw = np.array([_split_half(v) for v in values])
+    return reliabilities_of([additive_residuals(v) for v in values])
+
+
+def reliabilities_of(residuals: Sequence[Floats]) -> Floats:
+    """As `reliabilities`, of scaled residuals (p, n, n)."""
+    raw = np.array([_split_half(r) for r in residuals])
     return raw / raw.sum() if raw.sum() > 0 else np.full(len(raw), 1.0 / len(raw))
 
 
-def _split_half(values: Floats) -> float:
-    residuals = additive_residuals(values)
+def _split_half(residuals: Floats) -> float:
     at = np.triu_indices(residuals.shape[-1], 1)
     halves = [mean_over_prompts(residuals[start::2])[at] for start in (0, 1)]
     both = np.isfinite(halves[0]) & np.isfinite(halves[1])
@@ -161,6 +167,6 @@ def _split_half(values: Floats) -> float:
 def mean_over_prompts(values: Floats) -> Floats:
     """Mean over prompts where there is one, NaN elsewhere: the diagonal has none."""
     seen = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         out: Floats = np.where(seen, values, 0.0).sum(0) / seen.sum(0)
     return out

@@ -1,25 +1,84 @@
-"""What inference hands to the report: findings, with the evidence of every channel behind them."""
+"""Findings: what one question found of one pair, with the evidence and the caveats behind it. Typed, without words.
+
+`harness.report.words` makes sentences of them, last; nothing that decides reads one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.inference.pool import Pool
+from harness.inference.verdicts import UNJUDGED, Ground, Judgement, Verdict
+from harness.records import Sees, Surface
 
-Verdict = Literal[
-    "SAME-LIKE",
-    "DIFFERENT-LIKE",
-    "KIN-LIKE",
-    "KIN-OR-TAUGHT",
-    "TAUGHT-LIKE",
-    "UNRELATED-LIKE",
-    "INCONCLUSIVE",
-]
 NAN = float("nan")
+UNKNOWN = "unknown"  # what an attribution is to where it is to no known model
+Part = Literal["counted", "own pool", "reported", "abstains"]
+QuestionName = Literal["kinship", "teaching", "identity"]
+CaveatKind = Literal[
+    # nothing can be judged
+    "no usable channel",
+    "too few control lineages",
+    "too few shared prompts",
+    "all answered alike",
+    "no text",
+    "no samples",
+    "only gaps",
+    "too few known models",
+    "no usable answers",
+    "too few known lineages",
+    # what a channel or a control could not give
+    "low coverage",
+    "control left out",
+    "shares no words",
+    "own pool",
+    "gaps",
+    "blind",
+    # where the pair lies
+    "candidate's null",
+    "rival pairs",
+    # self-checks
+    "no negative control",
+    "negative control found",
+    "negative control failed",
+    "no positive control",
+    "positive control failed",
+    "told from itself",
+    "no control told apart",
+    # likelihood ratio
+    "no likelihood ratio",
+    "bounded ratio",
+    # copies, and controls that do not resemble the candidate
+    "copies left out",
+    "copies carry",
+    "unlike in length",
+    "unlike in layout",
+    "unlike in time",
+    "unlike in size",
+    "unlike in reasoning",
+    "one maker",
+    # the campaign as a whole
+    "unanswered calls",
+    "short form",
+    "mixed models",
+]
+FAILED: frozenset[CaveatKind] = frozenset(
+    {"negative control failed", "positive control failed", "told from itself", "no control told apart"}
+)
+"""Self-checks that failed: no verdict but `different` stands beside one."""
 
 
-GAPS = "abstains for its gaps:"  # how the note of a channel begins that too few answers can be compared in
+@dataclass(frozen=True)
+class Caveat:
+    """One thing that limits a finding. What ``channel``, ``names``, ``values`` and ``pairs`` hold depends on the kind;
+    `harness.report.words` says each kind in words."""
+
+    kind: CaveatKind
+    channel: str = ""
+    names: tuple[str, ...] = ()
+    values: tuple[float, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -29,10 +88,14 @@ class ChannelEvidence:
     ``raw`` is the mean similarity of the pair in the channel's unit and (``control_low``, ``control_high``) the range
     of the pair's peers: every other pair of unrelated models in the pool. ``effect`` is the standardised excess with
     its 95 % interval (bootstrap over prompts), ``p`` the channel's own p-value. NaN where there is none.
+
+    ``part`` is what it has in the verdict: "counted", compared in its "own pool" of ``controls`` lineages, "reported"
+    without weight, or "abstains" for the ``caveat``. ``weight`` is its share of a combined score; ``surface`` is set
+    where chat and raw completion are judged apart.
     """
 
     channel: str
-    sees: str
+    sees: Sees
     unit: str
     prompts: int
     coverage: float
@@ -43,58 +106,88 @@ class ChannelEvidence:
     effect_low: float = NAN
     effect_high: float = NAN
     p: float = NAN
-    note: str = ""
+    part: Part = "counted"
+    weight: float = NAN
+    controls: int = 0
+    surface: Surface | None = None
+    caveat: Caveat | None = None
+
+    @property
+    def name(self) -> str:
+        """The channel, with its surface where the two are judged apart."""
+        return self.channel if self.surface is None else f"{self.channel} ({self.surface})"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One verdict: a statement about behaviour with an error rate, never about intent.
+    """One question's answer for one pair: a statement about behaviour with an error rate, never about intent.
 
     ``p_value`` is exact under the null of the question, ``p_floor`` the smallest it could have been, ``p_adjusted``
-    after Holm over all findings of the campaign. ``p_candidate`` is the rank on the candidate's own row, hub or not,
-    which cannot be under 1 / (control lineages + 1). ``log10_lr`` is NaN where no calibration fits; it is bounded to
-    [``log10_lr_least``, ``log10_lr_most``].
+    after Holm over all findings of the campaign, to be held against ``alpha``. ``p_candidate`` is the rank on the
+    candidate's own row, hub or not, which cannot be under 1 / (control lineages + 1). ``log10_lr`` is NaN where no
+    calibration fits; it is bounded to [``log10_lr_least``, ``log10_lr_most``]. ``obstacle`` is why nothing could be
+    judged, if so.
     """
 
-    question: str
+    question: QuestionName
     suspect: str
     candidate: str
-    verdict: Verdict
-    sentence: str
-    p_value: float
-    p_floor: float
-    p_adjusted: float
-    effect: float
-    effect_low: float
-    effect_high: float
     control_lineages: tuple[str, ...]
-    prompts: int
-    coverage: float
+    alpha: float
+    judgement: Judgement = UNJUDGED
+    obstacle: Caveat | None = None
+    p_value: float = NAN
+    p_floor: float = NAN
+    p_adjusted: float = NAN
     p_candidate: float = NAN
+    effect: float = NAN
+    effect_low: float = NAN
+    effect_high: float = NAN
+    prompts: int = 0
+    coverage: float = NAN
     log10_lr: float = NAN
     log10_lr_low: float = NAN
     log10_lr_high: float = NAN
     log10_lr_least: float = NAN
     log10_lr_most: float = NAN
-    lr_words: str = ""
-    limits: tuple[str, ...] = ()
+    caveats: tuple[Caveat, ...] = ()
     evidence: tuple[ChannelEvidence, ...] = ()
 
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict in one word."""
+        return self.judgement.verdict
 
-def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down adjustment (Holm 1979); NaN stays NaN and does not count as a look."""
-    order = sorted((p, i) for i, p in enumerate(p_values) if p == p)
-    out = [NAN] * len(p_values)
-    running = 0.0
-    for rank, (p, i) in enumerate(order):
-        running = max(running, min(1.0, (len(order) - rank) * p))
-        out[i] = running
-    return out
+    @property
+    def failed_check(self) -> Caveat | None:
+        """The first self-check that failed."""
+        return next((c for c in self.caveats if c.kind in FAILED), None)
+
+    def weights_p(self) -> dict[str, float]:
+        """p-values of the channels that see weights, by channel."""
+        return {e.name: e.p for e in self.evidence if e.sees == "weights" and e.part in ("counted", "own pool")}
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What one suspect is most like. ``probabilities`` are among the known models, as if one of them it must be.
+
+    ``p_unknown`` is the share of lineages that, left out of the training, were attributed to another as surely: the
+    p-value against "none of these", smallest 1 / (lineages + 1). ``best`` is `UNKNOWN` where it exceeds alpha.
+    """
+
+    suspect: str
+    best: str
+    probabilities: dict[str, float]
+    p_unknown: float
+    p_floor: float
+    answers: int
+    caveat: Caveat | None = None
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How findings are decided; see `harness.config.Analysis`."""
+    """How findings are decided; see `harness.config.schema.Analysis`."""
 
     alpha: float
     min_coverage: float
@@ -103,21 +196,36 @@ class Settings:
     seed: int
 
 
-def blank_finding(question: str, pool: Pool) -> Finding:
-    """Nothing found yet: the start of every finding."""
-    return Finding(
-        question=question,
-        suspect=pool.suspect,
-        candidate=pool.candidate,
-        verdict="INCONCLUSIVE",
-        sentence="",
-        p_value=NAN,
-        p_floor=NAN,
-        p_adjusted=NAN,
-        effect=NAN,
-        effect_low=NAN,
-        effect_high=NAN,
-        control_lineages=pool.lineages,
-        prompts=0,
-        coverage=NAN,
-    )
+@dataclass(frozen=True)
+class Wording:
+    """What a question needs to be told in words: templates that `harness.report.words` fills in.
+
+    ``asks`` is the question; ``headlines`` one plain sentence a verdict; ``grounds`` the sentence of each ground;
+    ``often`` says of whom the p-value speaks, ``error_rate`` how often the rule is wrong, ``effect`` what its effect
+    is, ``zero`` what an effect of 0 means.
+    """
+
+    asks: str
+    headlines: Mapping[Verdict, str]
+    grounds: Mapping[Ground, str]
+    often: str
+    error_rate: str
+    effect: str
+    zero: str
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Holm's step-down adjustment of p-values for several looks (Holm 1979); NaN stays NaN and counts as no look.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, float("nan"), 0.03])
+    [0.03, 0.06, nan, 0.06]
+    """
+    order = sorted((p, i) for i, p in enumerate(p_values) if p == p)
+    out = [NAN] * len(p_values)
+    running = 0.0
+    for rank, (p, i) in enumerate(order):
+        running = max(running, min(1.0, (len(order) - rank) * p))
+        out[i] = running
+    return out

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.inference.findings import GAPS, NAN, ChannelEvidence, Finding, Settings, blank_finding
-from harness.inference.pool import Model, Pool
+from harness.inference.assessment import Case, Samples, View
+from harness.inference.findings import NAN, Caveat, ChannelEvidence, Finding, Settings, Wording
+from harness.inference.pool import Pool, pool_for
+from harness.inference.verdicts import Judgement, different, inconclusive, same
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.float64]
@@ -114,100 +116,164 @@ def halves(gram: Floats) -> tuple[Floats, int]:
     return gram[np.ix_(order, order)], (len(gram) + 1) // 2
 
 
-Grams = Sequence[tuple[Floats, int]]
-EVERYTHING: Mapping[str, float] = {}
+EVERYTHING: Mapping[View, float] = {}
 
 
-def identity(
-    suspect: Model,
-    candidate: Model,
-    pool: Pool,
-    grams: Mapping[tuple[str, str], Mapping[str, Grams]],
-    settings: Settings,
-    coverage: Mapping[str, float] = EVERYTHING,
-) -> Finding:
+def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping[View, float] = EVERYTHING) -> Finding:
     """Do suspect and candidate answer from the same distribution?
 
-    ``grams[(a, b)][channel]`` are the kernels between samples of two models (`harness.channels.kernels`). Every
-    control is tested against the candidate too: a test that cannot tell those apart finds nothing out. ``coverage``
-    is the share of what was asked of suspect and candidate that can be compared, by channel; under ``min_coverage`` a
-    channel abstains, for what is left is a choice of answers and no sample of them. NaN or not there: not known.
+    Parameters
+    ----------
+    samples : ``samples(a, b)`` gives the kernels between the samples of two models by view
+        (`harness.channels.kernels`). Every control is tested against the candidate too: a test that cannot tell those
+        apart finds nothing out.
+    coverage : share of what was asked of suspect and candidate that can be compared, by view. Under ``min_coverage``
+        a view abstains, for what is left is a choice of answers and no sample of them. NaN or not there: not known.
     """
     rng = np.random.default_rng(settings.seed)
-    channels = grams.get((suspect.name, candidate.name), {})
-    results = {c: two_sample(g, settings.permutations, rng) for c, g in channels.items() if g}
-    blank = blank_finding("identity", pool)
+    grams = samples(pool.suspect, pool.candidate)
+    results = {v: two_sample(g, settings.permutations, rng) for v, g in grams.items() if g}
+    blank = Finding("identity", pool.suspect, pool.candidate, pool.lineages, settings.alpha)
     if not results:
-        note = "identity needs two or more samples a prompt at a temperature above 0, or logprobs of repeated calls"
-        return replace(blank, sentence=f"Cannot tell: {note}.", limits=(note,))
-    thin = {c: v for c in results if (v := coverage.get(c, NAN)) < settings.min_coverage}
-    gaps = {c: f"{GAPS} only {v:.0%} of what was asked can be compared" for c, v in thin.items()}
-    covered = {c: r for c, r in results.items() if c not in gaps}
-    notes, seen, blind = _identity_checks(candidate, pool, grams, covered, settings, rng)
-    notes += [f"{c} {said}" for c, said in gaps.items()]
-    blind |= gaps
-    if not covered:
-        said = "Cannot tell: refusals, empty answers or missing logprobs leave too little to compare."
-        blank = replace(blank, sentence=said)
-    speaking = {c: r for c, r in results.items() if c not in blind} or results
-    p = min(1.0, len(speaking) * min(r.p_value for r in speaking.values()))
+        return replace(blank, obstacle=Caveat("no samples"), caveats=(Caveat("no samples"),))
+    gaps = {
+        v: Caveat("gaps", _name(v), values=(share,))
+        for v in results
+        if (share := coverage.get(v, NAN)) < settings.min_coverage
+    }
+    checks = _Checks.of(pool, samples, {v: r for v, r in results.items() if v not in gaps}, settings, rng)
+    abstaining = {**checks.blind, **gaps}
+    if len(gaps) == len(results):
+        blank = replace(blank, obstacle=Caveat("only gaps"))
+    speaking = {v: r for v, r in results.items() if v not in abstaining} or results
     strongest = min(speaking.values(), key=lambda r: (r.p_value, -r.effect))
     evidence = tuple(
         ChannelEvidence(
-            channel=c,
+            channel=v[0],
+            surface=v[1],
             sees="samples",
             unit="MMD squared",
             prompts=r.prompts,
-            coverage=coverage.get(c, NAN),
+            coverage=coverage.get(v, NAN),
             raw=r.statistic,
-            control_low=seen.get(c, (NAN, NAN))[0],
-            control_high=seen.get(c, (NAN, NAN))[1],
+            control_low=checks.seen.get(v, (NAN, NAN))[0],
+            control_high=checks.seen.get(v, (NAN, NAN))[1],
             effect=r.effect,
             p=r.p_value,
-            note=blind.get(c, ""),
+            part="abstains" if v in abstaining else "counted",
+            caveat=abstaining.get(v),
         )
-        for c, r in results.items()
+        for v, r in results.items()
     )
     return replace(
         blank,
-        p_value=p,
+        p_value=min(1.0, len(speaking) * min(r.p_value for r in speaking.values())),
         p_floor=min(1.0, len(speaking) * strongest.p_floor),
         effect=strongest.effect,
         prompts=max(r.prompts for r in speaking.values()),
-        coverage=min((coverage.get(c, NAN) for c in speaking), key=np.nan_to_num),
-        limits=tuple(notes),
+        coverage=min((coverage.get(v, NAN) for v in speaking), key=np.nan_to_num),
+        caveats=(*checks.caveats, *gaps.values()),
         evidence=evidence,
     )
 
 
-def _identity_checks(
-    candidate: Model,
-    pool: Pool,
-    grams: Mapping[tuple[str, str], Mapping[str, Grams]],
-    results: Mapping[str, TwoSample],
-    settings: Settings,
-    rng: np.random.Generator,
-) -> tuple[list[str], dict[str, tuple[float, float]], dict[str, str]]:
-    """Notes, the controls' range, and the channels that see nothing here: those that cannot tell a control apart."""
-    notes = []
-    seen: dict[str, tuple[float, float]] = {}
-    blind: dict[str, str] = {}
-    for channel in results:
-        tests = {
-            c.name: two_sample(grams.get((c.name, candidate.name), {}).get(channel, ()), settings.permutations, rng)
-            for c in pool.controls
-        }
-        missed = [n for n, t in tests.items() if t.prompts and t.p_value > settings.alpha]
-        if missed:
-            blind[channel] = f"abstains: cannot tell {', '.join(missed)} from {candidate.name}"
-            notes.append(f"{channel} {blind[channel]}")
-        statistics = [t.statistic for t in tests.values() if t.prompts]
-        if statistics:
-            seen[channel] = (min(statistics), max(statistics))
-        pair = grams.get((pool.suspect, candidate.name), {}).get(channel, ())
-        own = [halves(g[n:, n:]) for g, n in pair if len(g) - n >= 4]
-        if own and (t := two_sample(own, settings.permutations, rng)).p_value <= settings.alpha / 10:
-            notes.append(f"FAILED positive control: {channel} tells {candidate.name} from itself (p = {t.p_value:.2g})")
-    if results and len(blind) == len(results):
-        notes.append("FAILED negative control: no channel tells every control from the candidate")
-    return notes, seen, blind
+def find(case: Case) -> Finding:
+    """The finding of one pair; its controls are all lineages but the pair's own, whatever they answered."""
+    pool = pool_for(case.suspect, case.candidate, case.models, [], 0.0)
+    shares = case.coverage(case.suspect.name, case.candidate.name)
+    return identity(pool, case.samples, case.settings, shares)
+
+
+def judge(f: Finding) -> Judgement:
+    """Verdict on an identity finding whose p-value is adjusted for all looks of the campaign."""
+    speaking = [e for e in f.evidence if e.part == "counted"]
+    differ = [e for e in speaking if len(speaking) * e.p <= f.alpha]
+    silent = [e for e in speaking if e.p > f.alpha]
+    if f.p_adjusted <= f.alpha and differ:
+        surfaces = {e.surface for e in differ}, {e.surface for e in silent}
+        return different(
+            [e.name for e in differ], [e.name for e in silent], only_chat=surfaces == ({"chat"}, {"completion"})
+        )
+    if f.failed_check:
+        return inconclusive("self-check failed")
+    hidden = [e.name for e in f.evidence if _has_gaps(e) and len(f.evidence) * e.p <= f.alpha]
+    if hidden:
+        return inconclusive("gaps hide a difference", hidden)
+    return same() if f.control_lineages else inconclusive("no controls")
+
+
+WORDING = Wording(
+    asks="Do {s} and {c}, as they are served, answer from one and the same distribution?",
+    headlines={
+        "SAME-LIKE": "{s} and {c} cannot be told apart, by a test that tells every control apart.",
+        "DIFFERENT-LIKE": "{s} and {c} do not answer alike, as they are served.",
+        "INCONCLUSIVE": "Whether {s} and {c} are one model cannot be told from these answers.",
+    },
+    grounds={
+        "answers differ": "{s} and {c} do not answer from one distribution: {decisive} tells them apart "
+        "(p = {p:.2g}){also}.",
+        "only chat differs": "{s} and {c} do not answer from one distribution: {decisive} tells them apart "
+        "(p = {p:.2g}){also}, as with one model behind two system prompts, which raw completion does not see.",
+        "self-check failed": "Cannot tell: {check}.",
+        "gaps hide a difference": "Cannot tell: {decisive} tells {s} from {c}, but on too few of the answers asked "
+        "for to count; on the rest no difference was found.",
+        "no controls": "No difference found, but without controls nobody knows whether one could have been.",
+        "cannot be told apart": "{s} and {c} cannot be told apart (p = {p:.2g}), by a test that tells every control "
+        "from {c} on the same prompts.",
+    },
+    often="If both were one model, {often} comparisons like this would show at least such a difference",
+    error_rate="Of pairs of endpoints that do serve one model, at most {few} would be called different by this rule. "
+    "That two different models look the same is guarded against by the controls, not by this number.{smallest}",
+    effect="distance between the two in the strongest channel; 0 is no difference",
+    zero="0 is no difference",
+)
+
+
+def _name(view: View) -> str:
+    return f"{view[0]} ({view[1]})"
+
+
+def _has_gaps(e: ChannelEvidence) -> bool:
+    return e.caveat is not None and e.caveat.kind == "gaps"
+
+
+@dataclass(frozen=True)
+class _Checks:
+    """What the controls say of each view: the range of their distances, and the views that see nothing here."""
+
+    caveats: tuple[Caveat, ...]
+    seen: Mapping[View, tuple[float, float]]
+    blind: Mapping[View, Caveat]
+
+    @classmethod
+    def of(
+        cls,
+        pool: Pool,
+        samples: Samples,
+        results: Mapping[View, TwoSample],
+        settings: Settings,
+        rng: np.random.Generator,
+    ) -> _Checks:
+        """Test every control against the candidate, and the candidate's samples against each other."""
+        notes: list[Caveat] = []
+        seen: dict[View, tuple[float, float]] = {}
+        blind: dict[View, Caveat] = {}
+        for view in results:
+            tests = {
+                c.name: two_sample(samples(c.name, pool.candidate).get(view, ()), settings.permutations, rng)
+                for c in pool.controls
+            }
+            missed = [n for n, t in tests.items() if t.prompts and t.p_value > settings.alpha]
+            if missed:
+                blind[view] = Caveat("blind", _name(view), (pool.candidate, *missed))
+                notes.append(blind[view])
+            statistics = [t.statistic for t in tests.values() if t.prompts]
+            if statistics:
+                seen[view] = (min(statistics), max(statistics))
+            pair = samples(pool.suspect, pool.candidate).get(view, ())
+            own = [halves(g[n:, n:]) for g, n in pair if len(g) - n >= 4]
+            if own and (t := two_sample(own, settings.permutations, rng)).p_value <= settings.alpha / 10:
+                notes.append(Caveat("told from itself", _name(view), (pool.candidate,), (t.p_value,)))
+        if results and len(blind) == len(results):
+            notes.append(Caveat("no control told apart"))
+        return cls(tuple(notes), seen, blind)

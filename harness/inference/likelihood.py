@@ -22,21 +22,6 @@ from harness.errors import ConfigError
 Floats = NDArray[np.float64]
 REGULARISATION = 1e3  # close to none: two coefficients and hundreds of pairs
 
-ENFSI = (  # lower end of log10 LR in favour of H1, verbal scale of the ENFSI guideline (2015)
-    (6.0, "extremely strong support"),
-    (4.0, "very strong support"),
-    (3.0, "strong support"),
-    (2.0, "moderately strong support"),
-    (1.0, "moderate support"),
-    (np.log10(2.0), "weak support"),
-)
-
-
-def verbal(log10_lr: float) -> str:
-    """ENFSI wording, for kinship or against it."""
-    side = "for kinship" if log10_lr > 0 else "against kinship"
-    return next((f"{words} {side}" for low, words in ENFSI if abs(log10_lr) >= low), "no support either way")
-
 
 @dataclass(frozen=True)
 class ScoreLine:

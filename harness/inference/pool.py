@@ -1,4 +1,4 @@
-"""Who a pair is compared with: roles and lineages -> the pool of one suspect, one candidate and its controls."""
+"""Pool of a verdict: one suspect, one candidate, and the control models that stand for unrelated lineages."""
 
 from __future__ import annotations
 
@@ -7,42 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.inference.findings import Caveat
 from harness.records import Similarity
 
+KEPT = 0.8  # of the control lineages that a channel must leave in the pool
 COPY = 0.8  # share of the shorter answer in common 16-word runs from which it counts as copied
 ENOUGH = 25  # prompts without copies; with fewer, nothing is left to judge by
-
-
-def without_copies(
-    similarities: Sequence[Similarity], suspect: str, candidate: str
-) -> tuple[tuple[Similarity, ...], tuple[str, ...]]:
-    """Similarities without the prompts whose answers were copied, and what to say about it.
-
-    Where fewer than `ENOUGH` prompts would remain in ``wording``, all stay: one model under two names answers alike
-    nearly always, and the note says that copies carry the verdict.
-    """
-    found = next((s for s in similarities if s.channel == "verbatim"), None)
-    if found is None:
-        return tuple(similarities), ()
-    pair = found.values[:, found.models.index(suspect), found.models.index(candidate)]
-    copied = {p for p, share in zip(found.prompts, pair, strict=True) if share >= COPY}
-    compared = int(np.isfinite(pair).sum())
-    if not copied:
-        return tuple(similarities), ()
-    said = f"{len(copied)} of {compared} answers are verbatim copies of one another"
-    read = next((s for s in similarities if s.channel == "wording"), found)
-    if len(set(read.prompts) - copied) < ENOUGH:
-        return tuple(similarities), (f"{said}; too few would remain without them, so they carry the verdict",)
-    kept = tuple(s if s.channel == "verbatim" else _dropped(s, copied) for s in similarities)
-    return kept, (f"{said}, and were left out of the other channels",)
-
-
-def _dropped(s: Similarity, prompts: set[str]) -> Similarity:
-    keep = [i for i, p in enumerate(s.prompts) if p not in prompts]
-    return replace(s, prompts=tuple(s.prompts[i] for i in keep), values=s.values[keep])
-
-
-KEPT = 0.8  # of the control lineages that a channel must leave in the pool
 
 
 @dataclass(frozen=True)
@@ -61,7 +31,7 @@ class Pool:
     suspect: str
     candidate: str
     controls: tuple[Model, ...]
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[Caveat, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,7 +51,7 @@ def pool_for(
     similarities: Sequence[Similarity],
     min_coverage: float,
 ) -> Pool:
-    """Controls for one pair: not of the candidate's lineage nor of the suspect's, if known, one for each lineage.
+    """Controls for one pair: one a lineage, none of the candidate's lineage nor of the suspect's, if that is known.
 
     Of several models of one lineage the one with the best coverage stands for it: models of one lineage are one
     replicate, and an average of several would be smoother than any single suspect. Controls under ``min_coverage``
@@ -95,7 +65,7 @@ def pool_for(
             continue
         worst = min((_coverage(s, model.name) for s in similarities), default=0.0)
         if worst < min_coverage:
-            left_out.append(f"control {model.name} answered only {worst:.0%} of a channel's prompts")
+            left_out.append(Caveat("control left out", names=(model.name,), values=(worst,)))
             continue
         if model.lineage not in best or worst > best[str(model.lineage)][0]:
             best[str(model.lineage)] = (worst, model)
@@ -139,3 +109,32 @@ def restrict(similarity: Similarity, names: Sequence[str]) -> np.ndarray:
     """Values of some models in a given order, (p, n, n)."""
     at = [similarity.models.index(n) for n in names]
     return similarity.values[:, at][:, :, at]
+
+
+def without_copies(
+    similarities: Sequence[Similarity], suspect: str, candidate: str
+) -> tuple[tuple[Similarity, ...], tuple[Caveat, ...]]:
+    """Similarities without the prompts whose answers were copied word for word, and the caveat that says how many.
+
+    Where fewer than `ENOUGH` prompts would remain in ``wording``, all stay: one model under two names answers alike
+    nearly always, and the caveat says that copies carry the verdict.
+    """
+    found = next((s for s in similarities if s.channel == "verbatim"), None)
+    if found is None:
+        return tuple(similarities), ()
+    pair = found.values[:, found.models.index(suspect), found.models.index(candidate)]
+    copied = {p for p, share in zip(found.prompts, pair, strict=True) if share >= COPY}
+    compared = int(np.isfinite(pair).sum())
+    if not copied:
+        return tuple(similarities), ()
+    counts = (len(copied), compared)
+    read = next((s for s in similarities if s.channel == "wording"), found)
+    if len(set(read.prompts) - copied) < ENOUGH:
+        return tuple(similarities), (Caveat("copies carry", values=counts),)
+    kept = tuple(s if s.channel == "verbatim" else _dropped(s, copied) for s in similarities)
+    return kept, (Caveat("copies left out", values=counts),)
+
+
+def _dropped(s: Similarity, prompts: set[str]) -> Similarity:
+    keep = [i for i, p in enumerate(s.prompts) if p not in prompts]
+    return replace(s, prompts=tuple(s.prompts[i] for i in keep), values=s.values[keep])

@@ -12,9 +12,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.inference.assessment import Case
 from harness.inference.excess import additive_residuals, max_null_p, row_p, smallest_p
-from harness.inference.findings import ChannelEvidence, Finding, Settings, blank_finding
+from harness.inference.findings import Caveat, ChannelEvidence, Finding, Settings, Wording
+from harness.inference.kinship import WORDING as KINSHIP
 from harness.inference.pool import Model, pool_for
+from harness.inference.verdicts import Judgement, inconclusive, taught
 from harness.records import Similarity
 
 Floats = NDArray[np.float64]
@@ -59,7 +62,7 @@ def teaching(
     counts: NDArray[np.floating],
     names: Sequence[str],
     similarities: Sequence[Similarity],
-    kin: Finding | None,
+    evidence: Sequence[ChannelEvidence],
     settings: Settings,
 ) -> Finding:
     """Does the suspect share the candidate's habits more than unrelated models share one another's?
@@ -68,17 +71,17 @@ def teaching(
     ----------
     counts : (blocks, m, features) of `harness.channels.stylometry.habit_counts`, models in the order of ``names``.
     similarities : the campaign's channels; they decide which controls answered enough.
-    kin : the kinship finding of the same pair, whose evidence tells derived from taught.
+    evidence : what channels say of the pair; those that see weights tell derived from taught.
     """
     text = [s for s in similarities if s.channel == "wording"]  # habits are read from the same answers
     pool = pool_for(suspect, candidate, models, text, settings.min_coverage)
-    blank = replace(blank_finding("teaching", pool), limits=pool.left_out)
+    blank = Finding("teaching", suspect.name, candidate.name, pool.lineages, settings.alpha, caveats=pool.left_out)
     if len(pool.controls) < 2:
-        return replace(blank, sentence="Cannot tell: fewer than two control lineages are usable.")
+        return replace(blank, obstacle=Caveat("too few control lineages"))
     at = [list(names).index(n) for n in pool.names]
     matrix = lean(raw := habit_similarity(counts, at))
     if not np.isfinite(matrix[0, 1]):
-        return replace(blank, sentence="Cannot tell: the suspect or the candidate gave no text to compare.")
+        return replace(blank, obstacle=Caveat("no text"))
     low, high = _interval(counts[:, at], settings.seed)
     p = max_null_p(matrix, matrix[0, 1])
     others = raw[np.triu_indices(len(raw), 1)][1:]
@@ -97,7 +100,6 @@ def teaching(
         effect_high=high,
         p=p,
     )
-    weights = tuple(e for e in (kin.evidence if kin else ()) if e.sees == "weights")
     return replace(
         blank,
         p_value=p,
@@ -108,8 +110,62 @@ def teaching(
         effect_high=high,
         prompts=habits.prompts,
         coverage=coverage,
-        evidence=(habits, *weights),
+        evidence=(habits, *(e for e in evidence if e.sees == "weights")),
     )
+
+
+def find(case: Case) -> Finding:
+    """The finding of one pair."""
+    return teaching(
+        case.suspect,
+        case.candidate,
+        case.models,
+        case.habits(),
+        [m.name for m in case.models],
+        case.similarities,
+        case.assessment.evidence,
+        case.settings,
+    )
+
+
+def judge(f: Finding) -> Judgement:
+    """Verdict on a teaching finding whose p-value is adjusted for all looks of the campaign."""
+    if f.p_floor > f.alpha:
+        return inconclusive("too few controls")
+    if not f.p_adjusted <= f.alpha:
+        return inconclusive("no sign")
+    return taught(f.p_adjusted, f.weights_p(), f.alpha)
+
+
+_SHARED = "{s} shares habits of wording with {c} beyond chance (p = {p:.2g})"
+WORDING = Wording(
+    asks="Does {s} share more habits with {c} than unrelated models do, as one trained on its outputs would?",
+    headlines={
+        "KIN-LIKE": "{s} is closer to {c} than unrelated models are, and evidence that sees shared weights agrees.",
+        "KIN-OR-TAUGHT": "{s} shares more habits of wording with {c} than unrelated models do. Text alone cannot "
+        "tell shared weights from shared teaching.",
+        "TAUGHT-LIKE": "{s} shares more habits of wording with {c} than unrelated models do, and no evidence that sees "
+        "shared weights speaks for kinship.",
+        "INCONCLUSIVE": "Whether {s} learned from answers of {c} cannot be told from these answers.",
+    },
+    grounds={
+        "too few controls": "Cannot tell: with {k} control lineages the smallest honest p is {floor:.2g}; a verdict at "
+        "{alpha:g} takes {needed}.",
+        "no sign": "No sign that {s} was trained on outputs of {c} (p = {p:.2g}, {k} control lineages); most teaching "
+        "leaves none, so this speaks neither for nor against it.",
+        "weights agree": _SHARED + ", and {weights} sees shared weights: kinship explains it without teaching.",
+        "weights silent": _SHARED
+        + ", and {weights} sees no shared weights: like a model trained on its outputs, on a shared teacher's, or on "
+        "the same public data. Of unrelated pairs at most {alpha:.0%} would be called so.",
+        "text alone": _SHARED
+        + ": so do kin, pupils, pupils of one teacher, and models of shared data; no channel that sees weights tells "
+        "which.",
+    },
+    often="Of pairs of unrelated models, {often} would share at least as many habits",
+    error_rate=KINSHIP.error_rate,
+    effect=KINSHIP.effect,
+    zero=KINSHIP.zero,
+)
 
 
 def _interval(counts: NDArray[np.floating], seed: int) -> tuple[float, float]:

@@ -129,7 +129,7 @@ class Forest:
 def forest(f: Finding) -> Forest | None:
     """None where no channel has an effect."""
     rows = [
-        (e.channel, e.sees, e.effect, e.effect_low, e.effect_high, e.sees != "reported" and "abstains" not in e.note)
+        (e.name, e.sees, e.effect, e.effect_low, e.effect_high, e.part == "counted")
         for e in f.evidence
         if math.isfinite(e.effect)
     ]

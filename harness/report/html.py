@@ -12,23 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.channels.base import first_answer
 from harness.inference.breakdown import ChannelDetail, Detail, overview
-from harness.inference.findings import NAN, Finding
+from harness.inference.findings import NAN, Attribution, Finding
 from harness.inference.likelihood import LikelihoodTable
 from harness.records import Observation, Responses, Similarity
 from harness.report import figures, words
 from harness.report.text import Piece, harmless, shared_runs, window
-
-if TYPE_CHECKING:
-    from harness.inference.attribution import Attribution
-if TYPE_CHECKING:
-    from harness.inference.attribution import Attribution
 
 
 @dataclass(frozen=True)
@@ -46,17 +41,22 @@ class Card:
     close: str
     compared: str
     innocent: tuple[str, ...]
+    sentence: str
+    limits: tuple[str, ...]
+    notes: tuple[str, ...]
+    effect: str
+    zero: str
     forest: figures.Forest | None
     prompts: str
 
 
-def cards(findings: Sequence[Finding], details: Sequence[Detail], alpha: float) -> list[Card]:
+def cards(findings: Sequence[Finding], details: Sequence[Detail]) -> list[Card]:
     """A card for each finding, in their order."""
     at = {(d.suspect, d.candidate): (i, d) for i, d in enumerate(details)}
-    return [_card(i, f, at.get((f.suspect, f.candidate)), alpha) for i, f in enumerate(findings)]
+    return [_card(i, f, at.get((f.suspect, f.candidate))) for i, f in enumerate(findings)]
 
 
-def _card(i: int, f: Finding, found: tuple[int, Detail] | None, alpha: float) -> Card:
+def _card(i: int, f: Finding, found: tuple[int, Detail] | None) -> Card:
     tone, mark = words.TONES[f.verdict]
     kin = found if f.question == "kinship" else None
     k = len(f.control_lineages)
@@ -68,12 +68,17 @@ def _card(i: int, f: Finding, found: tuple[int, Detail] | None, alpha: float) ->
         headline=words.headline(f),
         asked=words.asked(f),
         sure=words.sure(f),
-        error_rate=words.error_rate(f, alpha),
+        error_rate=words.error_rate(f),
         close=_place(kin[1]) if kin else "",
         compared=f"{k} control {'lineage' if k == 1 else 'lineages'}: {', '.join(f.control_lineages)}."
         if k
         else "None.",
         innocent=words.innocent(f),
+        sentence=words.sentence(f),
+        limits=tuple(words.limits(f)),
+        notes=tuple(words.channel_note(e) for e in f.evidence),
+        effect=words.effect(f),
+        zero=words.zero(f),
         forest=figures.forest(f),
         prompts=f"t{kin[0]}" if kin and any(c.telling for c in kin[1].channels) else "",
     )
@@ -83,21 +88,6 @@ def _place(d: Detail) -> str:
     above, pairs = d.place()
     place = "one of those than which none is closer" if above == 1 else f"number {above}, counted from the closest"
     return f"Among all {pairs} pairs of these {len(d.names)} models it is {place}."
-
-
-def attributed(a: Attribution) -> str:
-    """An attribution in one plain sentence."""
-    likeliest = max(a.probabilities, key=lambda name: a.probabilities[name], default="")
-    if a.best in a.probabilities:
-        return (
-            f"Of the known models, {a.suspect} is most like {a.best}, and an unknown model would seldom look so sure."
-        )
-    if not likeliest:
-        return f"{a.suspect} could not be compared with the known models."
-    return (
-        f"{a.suspect} cannot be put down to any known model: one that is none of these could look as sure. The "
-        f"likeliest of those known is {likeliest}."
-    )
 
 
 BUDGET = 2_500_000  # characters of answers in one file, so that it stays under 15 MB whatever they are
@@ -110,7 +100,6 @@ class Material:
     """All that goes into a report. ``roles`` maps a model to (role, lineage); ``facts`` is the manifest so far."""
 
     campaign: str
-    alpha: float
     roles: Mapping[str, tuple[str, str]]
     findings: Sequence[Finding]
     similarities: Sequence[Similarity]
@@ -163,8 +152,9 @@ def report_html(m: Material) -> str:
         script=Markup(script),  # noqa: S704
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
-        cards=cards(m.findings, m.details, m.alpha),
-        attributed=[(a, attributed(a)) for a in m.attributions],
+        cards=cards(m.findings, m.details),
+        attributed=[(a, words.attributed(a)) for a in m.attributions],
+        attribution_notes=[words.attribution_note(a) for a in m.attributions],
         strips=strips,
         page=page,
         heat=figures.heat(page) if page else None,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ from harness.store.store import FORMAT, Store, content_digest
 CALIBRATION = "calibration-used.json"
 
 
-def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path) -> dict[str, Any]:
+def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path, now: datetime) -> dict[str, Any]:
     """All of the manifest but the files. The config holds no keys by construction, only names of variables."""
     config = public_config(campaign)
     return {
         "format": 1,
         "store_format": FORMAT,
-        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "written_at": now.isoformat(timespec="seconds"),
         "campaign": campaign.campaign,
         "config": config,
         "config_sha256": config_hash(config),

@@ -7,17 +7,13 @@ import io
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from harness.channels.base import first_answer
 from harness.inference.breakdown import Detail
-from harness.inference.findings import Finding
+from harness.inference.findings import Attribution, Finding
 from harness.records import Observation, Responses
+from harness.report import words
 from harness.report.text import excerpt, harmless
-
-if TYPE_CHECKING:
-    from harness.inference.attribution import Attribution
-
 
 _PAIR = {
     "question": "What was asked: kinship, teaching or identity",
@@ -139,11 +135,12 @@ def summary_csv(findings: Iterable[Finding]) -> str:
         tuple(SUMMARY),
         (
             [
-                f.question, f.suspect, f.candidate, f.verdict, f.sentence, f.p_value, f.p_floor, f.p_adjusted,
+                f.question, f.suspect, f.candidate, f.verdict, words.sentence(f), f.p_value, f.p_floor, f.p_adjusted,
                 f.p_candidate, f.log10_lr, f.log10_lr_low, f.log10_lr_high,
-                f.log10_lr_least, f.log10_lr_most, f.lr_words,
+                f.log10_lr_least, f.log10_lr_most, words.lr_words(f),
                 f.effect, f.effect_low, f.effect_high,
-                len(f.control_lineages), " ".join(f.control_lineages), f.prompts, f.coverage, "; ".join(f.limits),
+                len(f.control_lineages), " ".join(f.control_lineages), f.prompts, f.coverage,
+                "; ".join(words.limits(f)),
             ]
             for f in findings
         ),
@@ -156,8 +153,8 @@ def evidence_csv(findings: Iterable[Finding]) -> str:
         tuple(EVIDENCE),
         (
             [
-                f.question, f.suspect, f.candidate, e.channel, e.sees, e.unit, e.raw, e.control_low, e.control_high,
-                e.effect, e.effect_low, e.effect_high, e.p, e.prompts, e.coverage, e.note,
+                f.question, f.suspect, f.candidate, e.name, e.sees, e.unit, e.raw, e.control_low, e.control_high,
+                e.effect, e.effect_low, e.effect_high, e.p, e.prompts, e.coverage, words.channel_note(e),
             ]
             for f in findings
             for e in f.evidence
@@ -170,7 +167,7 @@ def attribution_csv(attributions: Iterable[Attribution]) -> str:
     return _csv(
         tuple(ATTRIBUTION),
         (
-            [a.suspect, a.best, a.p_unknown, a.p_floor, name, share, a.answers, a.note]
+            [a.suspect, a.best, a.p_unknown, a.p_floor, name, share, a.answers, words.attribution_note(a)]
             for a in attributions
             for name, share in sorted(a.probabilities.items(), key=lambda kv: -kv[1]) or [("", float("nan"))]
         ),

@@ -8,14 +8,11 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from harness.inference.findings import ChannelEvidence, Finding
+from harness.inference.findings import Attribution, ChannelEvidence, Finding
+from harness.report import words
 from harness.report.text import plain
-
-if TYPE_CHECKING:
-    from harness.inference.attribution import Attribution
-
 
 NARROW = 80  # columns of a terminal
 
@@ -49,10 +46,10 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
     console.print(table)
     width = console.width if stream.isatty() else None
     for f in findings:
-        stream.write(f"\n{_wrapped(f'{f.question}: {plain(f.sentence)}', width, '')}\n")
+        stream.write(f"\n{_wrapped(f'{f.question}: {plain(words.sentence(f))}', width, '')}\n")
         for e in f.evidence:
             stream.write(f"{_wrapped(_evidence(e), width, '  ')}\n")
-        for limit in f.limits:
+        for limit in words.limits(f):
             stream.write(f"{_wrapped(f'limit: {plain(limit)}', width, '  ')}\n")
 
 
@@ -68,9 +65,10 @@ def print_attributions(attributions: Sequence[Attribution], stream: IO[str]) -> 
     for a in attributions:
         likeliest = max(a.probabilities, key=lambda name: a.probabilities[name], default="")
         known = f"; of the known models {likeliest} is the likeliest" if likeliest and likeliest != a.best else ""
+        note = words.attribution_note(a)
         stream.write(
             f"\nattribution: {plain(a.suspect)} -> {plain(a.best)}{plain(known)} (an unknown model would look as "
-            f"sure with p = {_number(a.p_unknown)}, {a.answers} answers){f'; {plain(a.note)}' if a.note else ''}\n"
+            f"sure with p = {_number(a.p_unknown)}, {a.answers} answers){f'; {plain(note)}' if note else ''}\n"
         )
 
 
@@ -78,10 +76,11 @@ def _evidence(e: ChannelEvidence) -> str:
     peers = f"controls {_number(e.control_low)} to {_number(e.control_high)}"
     if math.isnan(e.control_low):
         peers = "no controls to compare"
-    text = f"{e.channel:22} {e.unit} {_number(e.raw)} ({peers}), effect {_number(e.effect)}"
+    text = f"{e.name:22} {e.unit} {_number(e.raw)} ({peers}), effect {_number(e.effect)}"
     if not math.isnan(e.effect_low):
         text += f" [{_number(e.effect_low)}, {_number(e.effect_high)}]"
-    return f"{text}, p = {_number(e.p)}, {e.prompts} prompts" + (f"; {plain(e.note)}" if e.note else "")
+    note = words.channel_note(e)
+    return f"{text}, p = {_number(e.p)}, {e.prompts} prompts" + (f"; {plain(note)}" if note else "")
 
 
 def _number(value: float) -> str:
@@ -99,8 +98,22 @@ def where_text(paths: Sequence[Path]) -> str:
 
 
 def findings_json(findings: Sequence[Finding]) -> str:
-    """Findings as JSON, NaN as null."""
-    return json.dumps([clean(dataclasses.asdict(f)) for f in findings], indent=2, allow_nan=False)
+    """Findings as JSON, with their sentences; NaN as null."""
+    return json.dumps([clean(_record(f)) for f in findings], indent=2, allow_nan=False)
+
+
+def _record(f: Finding) -> dict[str, Any]:
+    """A finding as plain values: its numbers by name, its words, and its channels."""
+    record = {
+        k: v for k, v in dataclasses.asdict(f).items() if k not in ("judgement", "obstacle", "caveats", "evidence")
+    }
+    told = {"verdict": f.verdict, "sentence": words.sentence(f), "lr_words": words.lr_words(f)}
+    return record | told | {"limits": words.limits(f), "evidence": [_channel_record(e) for e in f.evidence]}
+
+
+def _channel_record(e: ChannelEvidence) -> dict[str, Any]:
+    record = {k: v for k, v in dataclasses.asdict(e).items() if k not in ("caveat", "surface", "weight", "controls")}
+    return record | {"channel": e.name, "note": words.channel_note(e)}
 
 
 def clean(value: Any) -> Any:

@@ -1,16 +1,17 @@
-"""The report's sentences: what was asked, what a verdict means, what would explain it innocently, and the glossary."""
+"""The only maker of sentences: findings, caveats, channels and attributions in plain English.
+
+All that decides has been decided before; what a question is told in stands in its own file (`Wording`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import log10
 
-from harness.inference.findings import Finding
+from harness.inference.excess import controls_needed
+from harness.inference.findings import FAILED, Attribution, Caveat, CaveatKind, ChannelEvidence, Finding
+from harness.inference.questions import QUESTIONS
 
-ASKED: Mapping[str, str] = {
-    "kinship": "Is {s} closer to {c} than unrelated models are to one another, as a rework of its weights would be?",
-    "teaching": "Does {s} share more habits with {c} than unrelated models do, as one trained on its outputs would?",
-    "identity": "Do {s} and {c}, as they are served, answer from one and the same distribution?",
-}
 TONES: Mapping[str, tuple[str, str]] = {  # verdict -> (tone, mark)
     "KIN-LIKE": ("close", "●"),
     "KIN-OR-TAUGHT": ("near", "◐"),
@@ -20,20 +21,81 @@ TONES: Mapping[str, tuple[str, str]] = {  # verdict -> (tone, mark)
     "DIFFERENT-LIKE": ("far", "○"),
     "INCONCLUSIVE": ("open", "–"),
 }
-_HEADLINES: Mapping[str, str] = {  # verdict, or question and verdict where the question matters
-    "KIN-LIKE": "{s} is closer to {c} than unrelated models are, and evidence that sees shared weights agrees.",
-    "KIN-OR-TAUGHT": "{s} is closer to {c} than unrelated models are. Text alone cannot tell shared weights from "
-    "shared teaching.",
-    "teaching KIN-OR-TAUGHT": "{s} shares more habits of wording with {c} than unrelated models do. Text alone cannot "
-    "tell shared weights from shared teaching.",
-    "TAUGHT-LIKE": "{s} shares more habits of wording with {c} than unrelated models do, and no evidence that sees "
-    "shared weights speaks for kinship.",
-    "SAME-LIKE": "{s} and {c} cannot be told apart, by a test that tells every control apart.",
-    "UNRELATED-LIKE": "{s} is no closer to {c} than unrelated models are.",
-    "DIFFERENT-LIKE": "{s} and {c} do not answer alike, as they are served.",
-    "kinship INCONCLUSIVE": "Whether {s} was made from {c} cannot be told from these answers.",
-    "teaching INCONCLUSIVE": "Whether {s} learned from answers of {c} cannot be told from these answers.",
-    "identity INCONCLUSIVE": "Whether {s} and {c} are one model cannot be told from these answers.",
+_ENFSI = (  # lower end of log10 LR in favour of H1, verbal scale of the ENFSI guideline (2015)
+    (6.0, "extremely strong support"),
+    (4.0, "very strong support"),
+    (3.0, "strong support"),
+    (2.0, "moderately strong support"),
+    (1.0, "moderate support"),
+    (log10(2.0), "weak support"),
+)
+_CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
+    "no usable channel": lambda c: "no channel has enough usable answers",
+    "too few control lineages": lambda c: "fewer than two control lineages are usable",
+    "too few shared prompts": lambda c: (
+        f"{c.names[0]} and {c.names[1]} have too few prompts in common with the controls"
+    ),
+    "all answered alike": lambda c: "all models answered alike, so that nothing tells one pair from another",
+    "no text": lambda c: "the suspect or the candidate gave no text to compare",
+    "no samples": lambda c: (
+        "identity needs two or more samples a prompt at a temperature above 0, or logprobs of repeated calls"
+    ),
+    "only gaps": lambda c: "refusals, empty answers or missing logprobs leave too little to compare",
+    "too few known models": lambda c: f"attribution needs two known models and {c.values[0]:g} prompts",
+    "no usable answers": lambda c: "no usable answers",
+    "too few known lineages": lambda c: f"'none of these' needs {c.values[0]:g} known lineages at {c.values[1]:g}",
+    "low coverage": lambda c: (
+        f"{c.channel} abstains: {c.names[0]} gave usable answers to {c.values[0]:.0%} of its prompts"
+    ),
+    "control left out": lambda c: f"control {c.names[0]} answered only {c.values[0]:.0%} of a channel's prompts",
+    "shares no words": lambda c: (
+        f"{c.channel} abstains: {c.names[0]} shares next to nothing with any other model "
+        f"({c.values[0]:.3f}, controls {c.values[1]:.3f}), as if it answered in another language"
+    ),
+    "own pool": lambda c: f"{c.channel} covers {c.values[0]:g} control lineages and stays out of the combined score",
+    "gaps": lambda c: f"{c.channel} {_abstention(c)}",
+    "blind": lambda c: f"{c.channel} {_abstention(c)}",
+    "candidate's null": lambda c: _candidates_null(c),
+    "rival pairs": lambda c: _rival_pairs(c),
+    "no negative control": lambda c: "no negative control: too few control lineages to pose one of them as the suspect",
+    "negative control found": lambda c: f"{_posing(c)}; are they as unrelated as declared?",
+    "negative control failed": lambda c: f"negative control: {_posing(c)}",
+    "no positive control": lambda c: "no positive control: it needs two samples a prompt of the candidate",
+    "positive control failed": lambda c: (
+        f"positive control: half of {c.names[0]}'s answers do not look like kin of the other half"
+    ),
+    "told from itself": lambda c: (
+        f"positive control: {c.channel} tells {c.names[0]} from itself (p = {c.values[0]:.2g})"
+    ),
+    "no control told apart": lambda c: "negative control: no channel tells every control from the candidate",
+    "no likelihood ratio": lambda c: (
+        f"no likelihood ratio: the calibration needs the {c.channel} channel, "
+        f"{c.values[0]:g} control lineages and {c.values[1]:g} prompts"
+    ),
+    "bounded ratio": lambda c: (
+        f"the likelihood ratio is bounded to [{c.values[0]:.2g}, {c.values[1]:.2g}] by the data it was fitted on"
+    ),
+    "copies left out": lambda c: f"{_copied(c)}, and were left out of the other channels",
+    "copies carry": lambda c: f"{_copied(c)}; too few would remain without them, so they carry the verdict",
+    "unlike in length": lambda c: (
+        f"controls unlike the candidate: {c.names[0]} usually answers in {c.values[0]:.0f} "
+        f"words, the controls in {c.values[1]:.0f}"
+    ),
+    "unlike in layout": lambda c: (
+        f"controls unlike the candidate: {c.values[0]:.0%} of {c.names[0]}'s answers have "
+        f"lists, headings or bold, of the controls' {c.values[1]:.0%}"
+    ),
+    "unlike in time": lambda c: _unlike(c, f"released more than {c.values[0]:g} months from it"),
+    "unlike in size": lambda c: _unlike(c, f"more than {c.values[0]:g} times smaller or larger"),
+    "unlike in reasoning": lambda c: _unlike(c, "unlike it in reasoning before they answer"),
+    "one maker": lambda c: (
+        f"most controls of {c.names[0]} are of one maker ({c.names[1]}): kin of one another hide its kin"
+    ),
+    "unanswered calls": lambda c: (
+        f"{c.values[0]:g} of {c.values[1]:g} planned calls have no answer yet; `harness run` asks them"
+    ),
+    "short form": lambda c: f"a short form of the campaign, with at most {c.values[0]:g} prompts of each set",
+    "mixed models": lambda c: f"{c.names[0]} answered as {c.names[1]}",
 }
 _INNOCENT: Mapping[str, tuple[str, ...]] = {
     "close": (
@@ -88,15 +150,119 @@ GLOSSARY: Mapping[str, str] = {
 }
 
 
+def caveat(c: Caveat) -> str:
+    """What limits a finding, in words; a self-check that failed says so first."""
+    return f"FAILED {_CAVEATS[c.kind](c)}" if c.kind in FAILED else _CAVEATS[c.kind](c)
+
+
+def limits(f: Finding) -> list[str]:
+    """All that limits a finding, in words."""
+    return [caveat(c) for c in f.caveats]
+
+
+def _abstention(c: Caveat) -> str:
+    if c.kind == "gaps":
+        return f"abstains for its gaps: only {c.values[0]:.0%} of what was asked can be compared"
+    return f"abstains: cannot tell {', '.join(c.names[1:])} from {c.names[0]}"
+
+
+def _candidates_null(c: Caveat) -> str:
+    candidate, suspect = c.names
+    below, k, nearer = c.values
+    hub = f" (on {c.channel}: a hub, near which strangers are found more often)" if c.channel else ""
+    return (
+        f"{candidate} is closer to everybody than {below:g} of {k:g} controls are{hub}; {nearer:g} of {k:g} controls "
+        f"are as close to it as {suspect} or closer"
+    )
+
+
+def _rival_pairs(c: Caveat) -> str:
+    named = ", ".join(f"{a} with {b}" for a, b in c.pairs[:3])
+    more = f" and {len(c.pairs) - 3} more" if len(c.pairs) > 3 else ""
+    return f"at least as close as the accused pair: {named}{more}"
+
+
+def _posing(c: Caveat) -> str:
+    candidate, *found = c.names
+    looks = "looks" if len(found) == 1 else "look"
+    return (
+        f"of {c.values[0]:g} controls posing as the suspect {len(found)} {looks} like kin of {candidate}: "
+        f"{', '.join(found)}"
+    )
+
+
+def _copied(c: Caveat) -> str:
+    return f"{c.values[0]:g} of {c.values[1]:g} answers are verbatim copies of one another"
+
+
+def _unlike(c: Caveat, how: str) -> str:
+    return f"controls of {c.names[0]} that are {how}: {', '.join(c.names[1:])}; prefer some that resemble it"
+
+
+def channel_note(e: ChannelEvidence) -> str:
+    """What part a channel has in the verdict, or why it has none."""
+    if e.part == "own pool":
+        return f"own pool of {e.controls} control lineages, not combined"
+    if e.part == "reported":
+        return "reported, not part of the verdict"
+    if e.caveat is not None:
+        return _abstention(e.caveat)
+    return f"weight {e.weight:.2f}" if e.weight == e.weight else ""
+
+
+def sentence(f: Finding) -> str:
+    """The verdict in a sentence or two, with what it rests on."""
+    if f.obstacle is not None:
+        return f"Cannot tell: {caveat(f.obstacle)}."
+    also = f"; on {', '.join(f.judgement.silent)} they cannot be told apart" if f.judgement.silent else ""
+    return (
+        QUESTIONS[f.question]
+        .wording.grounds[f.judgement.ground]
+        .format(
+            s=f.suspect,
+            c=f.candidate,
+            k=len(f.control_lineages),
+            p=f.p_value,
+            adjusted=f.p_adjusted,
+            floor=f.p_floor,
+            alpha=f.alpha,
+            needed=controls_needed(f.alpha),
+            needed_01=controls_needed(0.01),
+            rank="no pair is closer than" if f.p_value <= f.p_floor + 1e-9 else "other pairs are closer than",
+            check=_CAVEATS[f.failed_check.kind](f.failed_check) if f.failed_check else "",
+            decisive=", ".join(f.judgement.decisive),
+            weights=", ".join(e.name for e in f.evidence if e.sees == "weights"),
+            also=also,
+            ratio=_ratio(f),
+        )
+    )
+
+
+def verbal(log10_lr: float) -> str:
+    """A likelihood ratio on the verbal scale of the ENFSI guideline, for kinship or against it."""
+    side = "for kinship" if log10_lr > 0 else "against kinship"
+    return next((f"{words} {side}" for low, words in _ENFSI if abs(log10_lr) >= low), "no support either way")
+
+
+def lr_words(f: Finding) -> str:
+    """The verbal scale for a finding; empty without a likelihood ratio."""
+    return verbal(f.log10_lr) if f.log10_lr == f.log10_lr else ""
+
+
+def _ratio(f: Finding) -> str:
+    if f.log10_lr != f.log10_lr:
+        return ""
+    return f"; the likelihood ratio of the wording, 10^{f.log10_lr:.1f}, is {lr_words(f)}"
+
+
 def asked(f: Finding) -> str:
     """The question in words."""
-    return ASKED.get(f.question, "{s} and {c}").format(s=f.suspect, c=f.candidate)
+    return QUESTIONS[f.question].wording.asks.format(s=f.suspect, c=f.candidate)
 
 
 def headline(f: Finding) -> str:
     """The verdict in one plain sentence, without a number."""
-    text = _HEADLINES.get(f"{f.question} {f.verdict}") or _HEADLINES.get(f.verdict) or "{s} and {c}: cannot be told."
-    return text.format(s=f.suspect, c=f.candidate)
+    return QUESTIONS[f.question].wording.headlines[f.verdict].format(s=f.suspect, c=f.candidate)
 
 
 def innocent(f: Finding) -> tuple[str, ...]:
@@ -110,11 +276,8 @@ def sure(f: Finding) -> str:
     if f.p_value != f.p_value:
         return "No p-value could be computed, so no claim is made."
     often = f"about 1 in {1 / f.p_value:.0f}" if 0 < f.p_value < 0.1 else f"about {100 * f.p_value:.0f} in 100"
-    then = {
-        "identity": "If both were one model, {n} comparisons like this would show at least such a difference",
-        "teaching": "Of pairs of unrelated models, {n} would share at least as many habits",
-    }.get(f.question, "Of pairs of unrelated models, {n} would be at least this close")
-    text = f"{then.format(n=often)} (p = {f.p_value:.2g}; {f.p_adjusted:.2g} after correction for all verdicts here)."
+    then = QUESTIONS[f.question].wording.often.format(often=often)
+    text = f"{then} (p = {f.p_value:.2g}; {f.p_adjusted:.2g} after correction for all verdicts here)."
     return f"{text} {_times(f)}".strip()
 
 
@@ -128,23 +291,43 @@ def _times(f: Finding) -> str:
     more, less = (kin, other) if f.log10_lr > 0 else (other, kin)
     bound = min(abs(f.log10_lr - f.log10_lr_least), abs(f.log10_lr - f.log10_lr_most)) < 1e-9
     return (
-        f"Wording like theirs is about {shown} times as likely between {more} as between {less}: {f.lr_words}"
+        f"Wording like theirs is about {shown} times as likely between {more} as between {less}: {lr_words(f)}"
         f"{'; the calibration supports no stronger ratio' if bound else ''}. It weighs kin against strangers only: "
         "a pupil, or one trained on the same data, can write as kin do."
     )
 
 
-def error_rate(f: Finding, alpha: float) -> str:
+def error_rate(f: Finding) -> str:
     """How often the same would be said of models for which it is not true."""
-    few = f"{100 * alpha:g} in 100"
-    smallest = f" The smallest p these controls can give is {f.p_floor:.2g}." if f.p_floor > alpha else ""
-    if f.question == "identity":
+    smallest = f" The smallest p these controls can give is {f.p_floor:.2g}." if f.p_floor > f.alpha else ""
+    return QUESTIONS[f.question].wording.error_rate.format(few=f"{100 * f.alpha:g} in 100", smallest=smallest)
+
+
+def effect(f: Finding) -> str:
+    """What the effect of a finding is."""
+    return QUESTIONS[f.question].wording.effect
+
+
+def zero(f: Finding) -> str:
+    """What an effect of 0 means."""
+    return QUESTIONS[f.question].wording.zero
+
+
+def attributed(a: Attribution) -> str:
+    """An attribution in one plain sentence."""
+    likeliest = max(a.probabilities, key=lambda name: a.probabilities[name], default="")
+    if a.best in a.probabilities:
         return (
-            f"Of pairs of endpoints that do serve one model, at most {few} would be called different by this rule. "
-            f"That two different models look the same is guarded against by the controls, not by this number.{smallest}"
+            f"Of the known models, {a.suspect} is most like {a.best}, and an unknown model would seldom look so sure."
         )
+    if not likeliest:
+        return f"{a.suspect} could not be compared with the known models."
     return (
-        f"At most {few} pairs of unrelated models would be called close by this rule, if the controls are a fair "
-        f"sample. Models of one vendor, one teacher or the same training data are called close more often: "
-        f"16 to 29 in 100 on recorded answers.{smallest}"
+        f"{a.suspect} cannot be put down to any known model: one that is none of these could look as sure. The "
+        f"likeliest of those known is {likeliest}."
     )
+
+
+def attribution_note(a: Attribution) -> str:
+    """Why there is no attribution, or what it would take."""
+    return caveat(a.caveat) if a.caveat is not None else ""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.inference.attribution import UNKNOWN, Softmax, attribute, held_out_scores, prompt_centred
+from harness.report.words import attribution_note
 
 Texts = list[list[str | None]]
 
@@ -34,13 +35,15 @@ def test_few_lineages_never_attribute() -> None:
     found = attribute(answers([0, 1, 2, 0]), names, ["r0", "r1", "r2", None], ["kin of a"], 0.05, 1)[0]
     assert found.best == UNKNOWN
     assert max(found.probabilities, key=lambda n: found.probabilities[n]) == "a"
-    assert "19 known lineages" in found.note
+    assert "19 known lineages" in attribution_note(found)
 
 
 def test_nothing_to_go_by() -> None:
     silent: Texts = [[a, b, None] for a, b, _ in answers([0, 1, 2])]
-    assert attribute(silent, ["a", "b", "s"], ["x", "y", None], ["s"], 0.05, 1)[0].note == "no usable answers"
-    assert "eight" in attribute([], ["a", "b", "s"], ["x", "y", None], ["s"], 0.05, 1)[0].note.replace("8", "eight")
+    (mute,) = attribute(silent, ["a", "b", "s"], ["x", "y", None], ["s"], 0.05, 1)
+    assert attribution_note(mute) == "no usable answers"
+    (nothing,) = attribute([], ["a", "b", "s"], ["x", "y", None], ["s"], 0.05, 1)
+    assert "two known models and 8 prompts" in attribution_note(nothing)
 
 
 def test_scores_are_of_prompts_never_trained_on() -> None:

@@ -12,12 +12,15 @@ from pydantic import ValidationError
 from harness.channels.ratings import ratings
 from harness.channels.wording import wording
 from harness.config.schema import Campaign
+from harness.inference.assessment import assess
 from harness.inference.findings import ChannelEvidence, Finding, Settings
 from harness.inference.kinship import kinship
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.pool import Model
-from harness.inference.verdicts import decide, origin
+from harness.inference.questions import decide
+from harness.inference.verdicts import taught
 from harness.records import Prompt, Response, Responses, Similarity
+from harness.report.words import channel_note, limits, sentence
 
 SETTINGS = Settings(alpha=0.05, min_coverage=0.9, permutations=200, bootstrap=100, seed=1)
 Say = Callable[[int, int], str]
@@ -44,7 +47,8 @@ def models(m: int, lineages: int | None = None) -> list[Model]:
 
 def judge(who: list[Model], similarities: list[Similarity | None]) -> Finding:
     found = [s for s in similarities if s is not None]
-    return decide([kinship(who[0], who[1], who, found, [], LikelihoodTable.shipped(), SETTINGS)], SETTINGS)[0]
+    assessed = assess(who[0], who[1], who, found, SETTINGS)
+    return decide([kinship(assessed, lambda _: [], LikelihoodTable.shipped(), SETTINGS)])[0]
 
 
 def without_a_number(f: Finding) -> bool:
@@ -54,35 +58,35 @@ def without_a_number(f: Finding) -> bool:
 def test_too_few_controls() -> None:
     found = judge(models(3), [wording(answers(3, random_words))])
     assert without_a_number(found)
-    assert "fewer than two control lineages" in found.sentence
+    assert "fewer than two control lineages" in sentence(found)
 
 
 def test_one_lineage_only() -> None:
     found = judge(models(8, lineages=1), [wording(answers(8, random_words))])
     assert without_a_number(found)
-    assert "fewer than two control lineages" in found.sentence
+    assert "fewer than two control lineages" in sentence(found)
 
 
 def test_a_model_missing_in_half_the_prompts() -> None:
     table = answers(9, lambda j, i: "" if j == 0 and i % 2 else random_words(j, i))
     found = judge(models(9), [wording(table)])
     assert without_a_number(found)
-    assert any("m0 gave usable answers to 50%" in limit for limit in found.limits)
+    assert any("m0 gave usable answers to 50%" in limit for limit in limits(found))
 
 
 @pytest.mark.parametrize("said", ["", "Yes, that is so."])
 def test_all_answers_empty_or_identical(said: str) -> None:
     found = judge(models(9), [wording(answers(9, lambda j, i: said))])
     assert without_a_number(found)
-    assert ("usable answers" if not said else "answered alike") in found.sentence
+    assert ("usable answers" if not said else "answered alike") in sentence(found)
 
 
 def test_a_suspect_that_answers_in_another_language() -> None:
     table = answers(9, lambda j, i: random_words(j, i).replace("w", "слово" if j == 0 else "w"))
     found = judge(models(9), [wording(table)])
     assert without_a_number(found)
-    assert "m0 shares next to nothing" in found.sentence
-    assert "another language" in found.sentence
+    assert "m0 shares next to nothing" in sentence(found)
+    assert "another language" in sentence(found)
 
 
 def test_nan_in_a_channel_is_a_gap() -> None:
@@ -93,7 +97,7 @@ def test_nan_in_a_channel_is_a_gap() -> None:
                          np.full(9, np.nan), "1 - JSD", "weights")  # fmt: skip
     found = judge(models(9), [seen, nothing])
     assert math.isfinite(found.p_value)
-    assert any(limit.startswith("logprobs abstains") for limit in found.limits)
+    assert any(limit.startswith("logprobs abstains") for limit in limits(found))
     assert [e.channel for e in found.evidence] == ["wording"]
 
 
@@ -122,14 +126,16 @@ def test_a_channel_with_gaps_among_the_controls_leaves_them_to_the_others() -> N
     table = answers(12, say)
     found = judge(models(12), [wording(table), ratings(table)])
     assert len(found.control_lineages) == 10
-    assert any("ratings covers 4 control lineages and stays out" in limit for limit in found.limits)
+    assert any("ratings covers 4 control lineages and stays out" in limit for limit in limits(found))
     own = next(e for e in found.evidence if e.channel == "ratings")
-    assert own.note == "own pool of 4 control lineages, not combined"
+    assert channel_note(own) == "own pool of 4 control lineages, not combined"
 
 
 def test_weighted_evidence_speaks_about_origin() -> None:
-    seen = ChannelEvidence("ratings", "weights", "product", 50, 1.0, p=0.8, note="weight 0.41")
-    assert origin(0.01, [seen], 0.05) == "TAUGHT-LIKE"
+    for part, verdict in (("counted", "TAUGHT-LIKE"), ("own pool", "TAUGHT-LIKE"), ("abstains", "KIN-OR-TAUGHT")):
+        seen = ChannelEvidence("ratings", "weights", "product", 50, 1.0, p=0.8, part=part)  # type: ignore[arg-type]
+        found = Finding("teaching", "s", "c", (), 0.05, evidence=(seen,))
+        assert taught(0.01, found.weights_p(), 0.05).verdict == verdict
 
 
 def test_the_finding_says_whether_the_candidate_is_a_hub() -> None:
@@ -137,6 +143,6 @@ def test_the_finding_says_whether_the_candidate_is_a_hub() -> None:
         return " ".join(f"w{w}" for w in range(60)) if j == 1 else random_words(j, i)
 
     found = judge(models(14), [wording(answers(14, say))])
-    assert any("(on wording: a hub" in limit for limit in found.limits)
+    assert any("(on wording: a hub" in limit for limit in limits(found))
     plain = judge(models(14), [wording(answers(14, random_words))])
-    assert any("m1 is closer to everybody than" in limit and "hub" not in limit for limit in plain.limits)
+    assert any("m1 is closer to everybody than" in limit and "hub" not in limit for limit in limits(plain))

@@ -10,6 +10,7 @@ import pytest
 from harness.config.schema import Campaign
 from harness.inference.control_match import described, observed
 from harness.records import Prompt, Response, Responses
+from harness.report.words import caveat
 
 
 def campaign(candidate: dict[str, Any], *controls: dict[str, Any]) -> Campaign:
@@ -21,6 +22,10 @@ def campaign(candidate: dict[str, Any], *controls: dict[str, Any]) -> Campaign:
     return Campaign.model_validate(
         {"campaign": "t", "prompts": [{"set": "preset:quick"}], "endpoints": [place | e for e in ends]}
     )
+
+
+def said_of(config: Campaign) -> list[str]:
+    return [caveat(c) for c in described(config.endpoints[1], config.endpoints[2:])]
 
 
 @pytest.mark.parametrize(
@@ -35,8 +40,7 @@ def test_controls_unlike_the_candidate_are_named(
     own: dict[str, Any], alike: dict[str, Any], unlike: dict[str, Any], said: str
 ) -> None:
     def notes(*controls: dict[str, Any]) -> list[str]:
-        config = campaign(own, *controls)
-        return described(config, config.endpoints[1])
+        return said_of(campaign(own, *controls))
 
     assert notes(alike, alike, alike) == []
     assert notes({}, {}, {}) == []
@@ -48,9 +52,9 @@ def test_controls_unlike_the_candidate_are_named(
 
 def test_controls_of_one_maker() -> None:
     one = campaign({}, {"vendor": "Acme"}, {"vendor": "ACME"}, {"vendor": "Other"})
-    assert "one maker (acme)" in described(one, one.endpoints[1])[0]
+    assert "one maker (acme)" in said_of(one)[0]
     many = campaign({}, {"vendor": "Acme"}, {"vendor": "Foo"}, {"vendor": "Other"})
-    assert described(many, many.endpoints[1]) == []
+    assert said_of(many) == []
 
 
 def test_answers_much_longer_or_laid_out_otherwise() -> None:
@@ -59,6 +63,6 @@ def test_answers_much_longer_or_laid_out_otherwise() -> None:
     given = [Response(n, p.id, 0, "", "ok", t) for p in prompts for n, t in said.items()]
     table = Responses.of(list(said), prompts, given, np.ones((10, 4), dtype=bool))
     assert observed(table, "c", ["long"]) == []
-    assert "100 words, the controls in 5" in observed(table, "c", ["short"])[0]
-    assert "have lists" in observed(table, "c", ["listed"])[0]
+    assert "100 words, the controls in 5" in caveat(observed(table, "c", ["short"])[0])
+    assert "have lists" in caveat(observed(table, "c", ["listed"])[0])
     assert observed(table, "c", []) == []

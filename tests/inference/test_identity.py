@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from harness.channels.kernels import coverage, spectrum
+from harness.inference.assessment import Grams, View
 from harness.inference.findings import Finding, Settings
-from harness.inference.identity import Grams, identity, two_sample
+from harness.inference.identity import identity, two_sample
 from harness.inference.pool import Model, Pool
-from harness.inference.verdicts import decide
+from harness.inference.questions import decide
 from harness.records import Prompt, Response, Responses
+from harness.report.words import limits, sentence
 
 SETTINGS = Settings(alpha=0.05, min_coverage=0.9, permutations=400, bootstrap=200, seed=1)
+TEXT: View = ("text", "chat")
 WORDS = ("red", "green", "blue", "black", "white")
 
 
@@ -53,9 +56,8 @@ def test_identical_samples_are_not_told_apart() -> None:
 
 def finding(rng: np.random.Generator, suspect: list[float], control: list[float]) -> Finding:
     pool = Pool("s", "p", (Model("c", "control", "root"),))
-    pairs = {("s", "p"): {"text": grams(rng, suspect, EVEN)}, ("c", "p"): {"text": grams(rng, control, EVEN)}}
-    models = Model("s", "suspect", None), Model("p", "candidate", "root-p")
-    return decide([identity(*models, pool, pairs, SETTINGS)], SETTINGS)[0]
+    pairs = {"s": {TEXT: grams(rng, suspect, EVEN)}, "c": {TEXT: grams(rng, control, EVEN)}}
+    return decide([identity(pool, lambda a, _: pairs[a], SETTINGS)])[0]
 
 
 def test_verdicts() -> None:
@@ -67,15 +69,14 @@ def test_verdicts() -> None:
 def test_a_test_that_cannot_tell_controls_apart_says_nothing() -> None:
     found = finding(np.random.default_rng(6), EVEN, EVEN)
     assert found.verdict == "INCONCLUSIVE"
-    assert any("cannot tell c from p" in limit for limit in found.limits)
+    assert any("cannot tell c from p" in limit for limit in limits(found))
 
 
 def test_one_sample_a_prompt_is_not_enough() -> None:
     pool = Pool("s", "p", ())
-    models = Model("s", "suspect", None), Model("p", "candidate", "root-p")
-    found = decide([identity(*models, pool, {("s", "p"): {"text": []}}, SETTINGS)], SETTINGS)[0]
+    found = decide([identity(pool, lambda *_: {TEXT: []}, SETTINGS)])[0]
     assert found.verdict == "INCONCLUSIVE"
-    assert "two or more samples" in found.sentence
+    assert "two or more samples" in sentence(found)
 
 
 @pytest.mark.parametrize("texts", [["", "a"], ["\ud800", "\ud800"], ["如何", "如何学习"]])
@@ -89,12 +90,12 @@ def with_coverage(coverage: dict[str, float], **weights: list[float]) -> Finding
     """The finding of two channels whose samples are drawn with these weights, the suspect's; the rest are even."""
     rng = np.random.default_rng(5)
     pool = Pool("s", "p", (Model("c", "control", "root"),))
-    pairs = {
-        ("s", "p"): {c: grams(rng, w, EVEN) for c, w in weights.items()},
-        ("c", "p"): {c: grams(rng, ODD, EVEN) for c in weights},
+    pairs: dict[str, dict[View, Grams]] = {
+        "s": {(c, "chat"): grams(rng, w, EVEN) for c, w in weights.items()},
+        "c": {(c, "chat"): grams(rng, ODD, EVEN) for c in weights},
     }
-    models = Model("s", "suspect", None), Model("p", "candidate", "root-p")
-    return decide([identity(*models, pool, pairs, SETTINGS, coverage)], SETTINGS)[0]
+    shares: dict[View, float] = {(c, "chat"): share for c, share in coverage.items()}
+    return decide([identity(pool, lambda a, _: pairs[a], SETTINGS, shares)])[0]
 
 
 def test_a_channel_with_gaps_abstains_and_says_so() -> None:
@@ -104,15 +105,16 @@ def test_a_channel_with_gaps_abstains_and_says_so() -> None:
     gaps = with_coverage({"text": 0.97, "logprobs": 0.5}, text=EVEN, logprobs=EVEN)
     assert gaps.verdict == "SAME-LIKE"
     assert gaps.coverage == 0.97
-    assert "logprobs abstains for its gaps: only 50% of what was asked can be compared" in gaps.limits
+    assert "logprobs (chat) abstains for its gaps: only 50% of what was asked can be compared" in limits(gaps)
+    assert [e.part for e in gaps.evidence] == ["counted", "abstains"]
     assert [e.coverage for e in gaps.evidence] == [0.97, 0.5]
     differs = with_coverage({"text": 0.97, "logprobs": 0.5}, text=EVEN, logprobs=ODD)
     assert differs.verdict == "INCONCLUSIVE"
-    assert "logprobs tells s from p, but on too few of the answers" in differs.sentence
+    assert "logprobs (chat) tells s from p, but on too few of the answers" in sentence(differs)
     nothing = with_coverage({"text": 0.8, "logprobs": 0.5}, text=ODD, logprobs=ODD)
     assert nothing.verdict == "INCONCLUSIVE"
-    assert "too little to compare" in nothing.sentence
-    assert not any(limit.startswith("FAILED") for limit in nothing.limits)
+    assert "too little to compare" in sentence(nothing)
+    assert not any(limit.startswith("FAILED") for limit in limits(nothing))
 
 
 def test_coverage_counts_what_was_asked_of_both() -> None:

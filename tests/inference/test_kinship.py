@@ -9,12 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harness.inference.assessment import TWIN, assess
 from harness.inference.findings import Finding, Settings, holm
-from harness.inference.kinship import TWIN, kinship
+from harness.inference.kinship import kinship
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.pool import Model, pool_for
-from harness.inference.verdicts import decide
-from harness.records import Similarity
+from harness.inference.questions import decide
+from harness.records import Sees, Similarity
+from harness.report.words import limits, sentence
 
 SETTINGS = Settings(alpha=0.05, min_coverage=0.9, permutations=200, bootstrap=200, seed=1)
 
@@ -37,13 +39,13 @@ def similarity(
     values = values + values.transpose(0, 2, 1)
     values[:, np.arange(m), np.arange(m)] = np.nan
     ids = tuple(f"q{i}" for i in range(prompts))
-    sees = "text" if channel == "wording" else "weights"
+    sees: Sees = "text" if channel == "wording" else "weights"
     return Similarity(channel, tuple(names), ids, values.astype(np.float32), np.ones(m), "cosine", sees)
 
 
 def verdict(models: list[Model], similarities: list[Similarity], twin: list[Similarity] | None = None) -> Finding:
-    table = LikelihoodTable.shipped()
-    return decide([kinship(models[0], models[1], models, similarities, twin or [], table, SETTINGS)], SETTINGS)[0]
+    assessed = assess(models[0], models[1], models, similarities, SETTINGS)
+    return decide([kinship(assessed, lambda _: twin or [], LikelihoodTable.shipped(), SETTINGS)])[0]
 
 
 def test_false_alarms_keep_to_the_nominal_rate_whatever_the_number_of_prompts() -> None:
@@ -66,7 +68,7 @@ def test_kin_is_found_and_named_by_what_was_seen() -> None:
     assert text_only.effect_low > 0
     both = verdict(models, [similarity(names, rng, kin=0.3), similarity(names, rng, kin=0.3, channel="logprobs")])
     assert both.verdict == "KIN-LIKE"
-    assert "logprobs" in both.sentence
+    assert "logprobs" in sentence(both)
 
 
 def test_few_controls_cannot_give_a_small_p() -> None:
@@ -77,7 +79,7 @@ def test_few_controls_cannot_give_a_small_p() -> None:
         assert found.p_floor == pytest.approx(floor)
         assert found.p_value >= found.p_floor - 1e-12
         assert found.verdict == "INCONCLUSIVE"
-        assert f"{k} control lineages" in found.sentence
+        assert f"{k} control lineages" in sentence(found)
 
 
 def test_two_models_of_one_lineage_count_once_and_kin_never_serve() -> None:
@@ -99,7 +101,7 @@ def test_a_channel_with_gaps_abstains_and_the_reader_is_told() -> None:
     found = verdict(models, [gap])
     assert found.verdict == "INCONCLUSIVE"
     assert math.isnan(found.p_value)
-    assert any("abstains" in limit and "40%" in limit for limit in found.limits)
+    assert any("abstains" in limit and "40%" in limit for limit in limits(found))
 
 
 def test_a_failed_positive_control_forbids_a_verdict() -> None:
@@ -110,7 +112,7 @@ def test_a_failed_positive_control_forbids_a_verdict() -> None:
     blind = similarity([*names, TWIN], rng)  # the candidate's own half looks like anybody
     found = verdict(models, [strong], [blind])
     assert found.verdict == "INCONCLUSIVE"
-    assert "other half" in found.sentence
+    assert "other half" in sentence(found)
 
 
 def test_identical_answers_of_everybody_are_no_evidence() -> None:
@@ -141,11 +143,9 @@ def test_a_control_that_looks_like_kin_is_named_and_no_seed_decides() -> None:
             values[:, i, 1] += 0.4
         s = replace(s, values=values)
         table = LikelihoodTable.shipped()
-        found = {
-            kinship(models[0], models[1], models, [s], [], table, replace(SETTINGS, seed=seed)).limits
-            for seed in range(4)
-        }
-        posing = {next(n for n in limits if "posing as the suspect" in n) for limits in found}
+        seeds = [replace(SETTINGS, seed=seed) for seed in range(4)]
+        found = [kinship(assess(models[0], models[1], models, [s], x), lambda _: [], table, x) for x in seeds]
+        posing = {next(n for n in limits(f) if "posing as the suspect" in n) for f in found}
         assert len(posing) == 1
         (said,) = posing
         assert said.startswith("FAILED") == failed

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from harness.errors import ConfigError
-from harness.inference.likelihood import LikelihoodTable, ScoreLine, cllr, cllr_min, verbal
+from harness.inference.likelihood import LikelihoodTable, ScoreLine, cllr, cllr_min
+from harness.report.words import verbal
 
 
 def trials(seed: int = 4) -> tuple[np.ndarray, np.ndarray, None]:

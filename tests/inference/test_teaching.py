@@ -7,11 +7,13 @@ import pytest
 
 from harness.channels.stylometry import habit_counts
 from harness.inference.excess import max_null_p
-from harness.inference.findings import ChannelEvidence, Finding, Settings
+from harness.inference.findings import Finding, Settings
 from harness.inference.pool import Model
+from harness.inference.questions import decide
 from harness.inference.teaching import habit_similarity, lean, teaching
-from harness.inference.verdicts import decide, origin
+from harness.inference.verdicts import taught
 from harness.records import Prompt, Response, Responses
+from harness.report.words import sentence
 
 SETTINGS = Settings(0.05, 0.9, 199, 100, 0)
 
@@ -28,7 +30,7 @@ def counts(m: int, taught: float, seed: int, blocks: int = 8) -> np.ndarray:
 def find(m: int, taught: float, seed: int = 0) -> Finding:
     models = [Model("s", "suspect", None), Model("c", "candidate", "root")]
     models += [Model(f"k{i}", "control", f"r{i}") for i in range(m - 2)]
-    return teaching(models[0], models[1], models, counts(m, taught, seed), [x.name for x in models], [], None, SETTINGS)
+    return teaching(models[0], models[1], models, counts(m, taught, seed), [x.name for x in models], [], [], SETTINGS)
 
 
 def test_null_is_valid() -> None:
@@ -40,27 +42,24 @@ def test_null_is_valid() -> None:
 
 
 def test_controls_without_text_channels_are_missing() -> None:
-    assert find(12, 0.8).sentence.startswith("Cannot tell: fewer than two control")
-
-
-def weights(p: float) -> ChannelEvidence:
-    return ChannelEvidence("ratings", "weights", "product", 50, 1.0, p=p)
+    assert sentence(find(12, 0.8)).startswith("Cannot tell: fewer than two control")
 
 
 @pytest.mark.parametrize(
     ("text", "evidence", "verdict"),
     [
         (0.01, [], "KIN-OR-TAUGHT"),
-        (0.01, [weights(0.01)], "KIN-LIKE"),
-        (0.01, [weights(0.8)], "TAUGHT-LIKE"),
-        (0.01, [weights(0.3)], "KIN-OR-TAUGHT"),
-        (0.01, [weights(0.04), weights(0.9)], "KIN-OR-TAUGHT"),
-        (0.30, [weights(0.8)], "INCONCLUSIVE"),
+        (0.01, [0.01], "KIN-LIKE"),
+        (0.01, [0.8], "TAUGHT-LIKE"),
+        (0.01, [0.3], "KIN-OR-TAUGHT"),
+        (0.01, [0.04, 0.9], "KIN-OR-TAUGHT"),
+        (0.30, [0.8], "INCONCLUSIVE"),
         (float("nan"), [], "INCONCLUSIVE"),
     ],
 )
-def test_only_weights_tell_derived_from_taught(text: float, evidence: list[ChannelEvidence], verdict: str) -> None:
-    assert origin(text, evidence, 0.05) == verdict
+def test_only_weights_tell_derived_from_taught(text: float, evidence: list[float], verdict: str) -> None:
+    seen = {f"channel {i}": p for i, p in enumerate(evidence)}
+    assert taught(text, seen, 0.05).verdict == verdict
 
 
 def table(m: int) -> Responses:
@@ -83,13 +82,13 @@ def test_a_pupil_is_seen_through_the_whole_path() -> None:
     assert found is not None
     habits = habit_counts(answers)
     assert habits.shape[:2] == (20, 12)
-    finding = teaching(models[0], models[1], models, habits, answers.models, [found], None, SETTINGS)
-    judged = decide([finding], SETTINGS)[0]
+    finding = teaching(models[0], models[1], models, habits, answers.models, [found], [], SETTINGS)
+    judged = decide([finding])[0]
     assert judged.verdict == "KIN-OR-TAUGHT"
     assert judged.p_value == pytest.approx(2 / (12 * 11))
     assert judged.effect_low < judged.effect < judged.effect_high
-    few = teaching(models[0], models[1], models[:5], habits, answers.models, [found], None, SETTINGS)
-    assert "takes 5" in decide([few], SETTINGS)[0].sentence
+    few = teaching(models[0], models[1], models[:5], habits, answers.models, [found], [], SETTINGS)
+    assert "takes 5" in sentence(decide([few])[0])
 
 
 def test_a_silent_model_is_no_evidence() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import campaign as scoring
+from harness.campaign import score, write
 from harness.plan import STORE, Plan, stored_plan
 from harness.report.manifest import costs
 from tests.support import Write
@@ -34,7 +34,7 @@ def campaign(folder: Path, write_prompts: Write, prices: dict[str, Any]) -> Plan
 
 
 def page_of(plan: Plan) -> str:
-    paths = scoring.write(plan, scoring.score(plan))
+    paths = write(plan, score(plan))
     return next(p for p in paths if p.name == "report.html").read_text()
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harness.inference.assessment import Compared
 from harness.inference.breakdown import telling
 from harness.inference.excess import additive_residuals, excess
-from harness.inference.findings import NAN, ChannelEvidence, Finding, blank_finding
-from harness.inference.pool import Model, Pool
+from harness.inference.findings import NAN, Caveat, ChannelEvidence, Finding
 from harness.records import Similarity
 from harness.report.tables import EVIDENCE, FILES, SUMMARY, cell, dictionary, evidence_csv, summary_csv
 from harness.report.terminal import findings_json, print_findings
@@ -23,8 +23,9 @@ from tests.support import ROOT
 
 def finding() -> Finding:
     evidence = (ChannelEvidence("wording", "text", "cosine", 3, 1.0, raw=0.5),)
-    pool = Pool("=cmd|' /C calc'!A0", 'p,"q"', (Model("c", "control", "root"),))
-    return replace(blank_finding("kinship", pool), sentence="line one\nline two", p_value=0.25, evidence=evidence)
+    blank = Finding("kinship", "=cmd|' /C calc'!A0", 'p,"q"', ("root",), 0.05)
+    said = Caveat("too few shared prompts", names=("line one\nline two", "b"))
+    return replace(blank, obstacle=said, p_value=0.25, evidence=evidence)
 
 
 def test_csv_reads_back_and_holds_no_formula() -> None:
@@ -32,7 +33,7 @@ def test_csv_reads_back_and_holds_no_formula() -> None:
     assert tuple(row) == tuple(SUMMARY)
     assert row["suspect"].startswith("'=")
     assert row["candidate"] == 'p,"q"'
-    assert row["sentence"] == "line one\nline two"
+    assert row["sentence"].startswith("Cannot tell: line one\nline two and b have")
     assert (row["p_value"], row["log10_lr"]) == ("0.25", "")
     (line,) = csv.DictReader(io.StringIO(evidence_csv([finding()]), newline=""))
     assert tuple(line) == tuple(EVIDENCE)
@@ -51,17 +52,17 @@ def test_no_cell_is_a_formula(text: str) -> None:
 def test_a_long_or_hostile_cell_fits_one_cell_of_one_row() -> None:
     wild = replace(
         finding(),
-        lr_words="=" * 1_000_000,
+        control_lineages=("=" * 1_000_000,),
         candidate="a\x00b\x1b[2J\u202ec\ud800",
-        sentence='a "b"\r\nc, d\n\n=e',
-        limits=("\t=x", "z;z"),
+        obstacle=Caveat("too few shared prompts", names=('a "b"\r\nc, d\n\n=e', "f")),
+        caveats=(Caveat("mixed models", names=("\t=x", "z;z")), Caveat("no samples")),
     )
     (row,) = csv.DictReader(io.StringIO(summary_csv([wild]), newline=""))
-    assert row["sentence"] == 'a "b"\nc, d\n\n=e'
-    assert row["limits"] == "'\t=x; z;z"
+    assert row["sentence"].startswith('Cannot tell: a "b"\nc, d\n\n=e and f')
+    assert row["limits"].startswith("'\t=x answered as z;z; identity needs")
     assert row["candidate"] == "a\ufffdb\ufffd[2J\ufffdc?"
-    assert len(row["lr_words"]) <= 32_767
-    assert row["lr_words"].endswith("[…]")
+    assert len(row["controls"]) <= 32_767
+    assert row["controls"].endswith("[…]")
     assert summary_csv([wild]).encode()[:8] == b"question"
 
 
@@ -71,7 +72,8 @@ def test_numbers_stay_numbers() -> None:
 
 def test_terminal_shows_no_escape_sequence() -> None:
     out = io.StringIO()
-    print_findings([replace(finding(), sentence="\x1b[2Jgone \u202eabc")], out)
+    wild = Caveat("too few shared prompts", names=("\x1b[2Jgone \u202eabc", "b"))
+    print_findings([replace(finding(), obstacle=wild)], out)
     assert "\x1b" not in out.getvalue()
     assert "\u202e" not in out.getvalue()
     assert "gone" in out.getvalue()
@@ -99,12 +101,13 @@ def test_telling_prompts_sum_to_the_effect() -> None:
     names = tuple("abcdef")
     ids = tuple(f"p{i}" for i in range(40))
     s = Similarity("wording", names, ids, values.astype(np.float32), np.ones(6), "cosine", "text")
-    found = telling(s, s.values, 40)
+    compared = Compared.of(s, names)
+    found = telling(compared, 40)
     assert sum(t.contribution for t in found) == pytest.approx(excess(s.values)[0, 1], rel=1e-6)
     best = int(np.argmax(additive_residuals(s.values)[:, 0, 1]))
     assert found[0].prompt == f"p{best}"
     assert found[-1].contribution < 0 < found[0].contribution
-    assert len(telling(s, s.values, 2)) == 4
+    assert len(telling(compared, 2)) == 4
 
 
 def test_shared_runs_are_marked_and_nothing_is_lost() -> None:

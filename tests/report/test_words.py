@@ -7,28 +7,56 @@ from typing import get_args
 
 import pytest
 
-from harness.inference.findings import Finding, Verdict, blank_finding
-from harness.inference.pool import Model, Pool
-from harness.report.words import error_rate, headline, innocent, sure
-
-POOL = Pool("nova", "mother", (Model("c", "control", "root"),))
+from harness.inference.findings import FAILED, Caveat, CaveatKind, ChannelEvidence, Finding
+from harness.inference.questions import QUESTIONS
+from harness.inference.verdicts import Ground, Judgement, Verdict
+from harness.report.words import caveat, error_rate, headline, innocent, sentence, sure
 
 
 def finding(question: str = "kinship", **values: object) -> Finding:
-    return replace(blank_finding(question, POOL), **values)  # type: ignore[arg-type]
+    return replace(Finding(question, "nova", "mother", ("root",), 0.05), **values)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("question", ["kinship", "teaching", "identity"])
-@pytest.mark.parametrize("verdict", get_args(Verdict))
-def test_every_verdict_is_a_plain_sentence(question: str, verdict: str) -> None:
-    f = finding(question, verdict=verdict, p_value=0.2, p_adjusted=0.2, p_floor=0.01)
+HEADLINES = [(name, verdict) for name, q in QUESTIONS.items() for verdict in q.wording.headlines]
+GROUNDS = [(name, ground) for name, q in QUESTIONS.items() for ground in q.wording.grounds]
+
+
+@pytest.mark.parametrize(("question", "verdict"), HEADLINES)
+def test_every_verdict_is_a_plain_sentence(question: str, verdict: Verdict) -> None:
+    judged = Judgement(verdict, "not judged yet")
+    f = finding(question, judgement=judged, p_value=0.2, p_adjusted=0.2, p_floor=0.01)
     text = headline(f)
     assert "nova" in text
     assert "mother" in text
     assert text.endswith(".")
     assert not any(c.isdigit() or c in "{}" for c in text)
     assert innocent(f)
-    assert "5 in 100" in error_rate(f, 0.05)
+    assert "5 in 100" in error_rate(f)
+
+
+def test_every_verdict_word_can_be_told() -> None:
+    assert {verdict for _, verdict in HEADLINES} == set(get_args(Verdict))
+
+
+@pytest.mark.parametrize(("question", "ground"), GROUNDS)
+def test_every_ground_is_a_sentence_that_leaves_no_blank(question: str, ground: Ground) -> None:
+    weights = ChannelEvidence("logprobs", "weights", "1 - JSD", 9, 1.0, p=0.6)
+    judged = Judgement("INCONCLUSIVE", ground, ("wording",), ("style",))
+    failed = Caveat("positive control failed", names=("mother",))
+    f = finding(question, judgement=judged, p_value=0.2, p_adjusted=0.4, p_floor=0.01, log10_lr=1.2, caveats=(failed,))
+    text = sentence(replace(f, evidence=(weights,)))
+    assert text.endswith(".")
+    assert not set("{}") & set(text)
+    assert "nan" not in text
+
+
+@pytest.mark.parametrize("kind", get_args(CaveatKind))
+def test_every_caveat_has_words(kind: CaveatKind) -> None:
+    pairs = (("x", "y"),) * 5
+    names = ("mother", "c0") if kind in ("candidate's null", "mixed models") else ("mother", "c0", "c1")
+    text = caveat(Caveat(kind, "wording", names, (3.0, 4.0, 1.0), pairs))
+    assert len(text) > 10
+    assert text.startswith("FAILED ") == (kind in FAILED)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +82,6 @@ def test_p_is_a_frequency(question: str, p: float, said: str) -> None:
     ],
 )
 def test_likelihood_ratio_is_how_many_times(lr: float, said: str, bound: bool) -> None:
-    f = finding(p_value=0.01, p_adjusted=0.01, log10_lr=lr, log10_lr_least=-1.6, log10_lr_most=2.1, lr_words="support")
+    f = finding(p_value=0.01, p_adjusted=0.01, log10_lr=lr, log10_lr_least=-1.6, log10_lr_most=2.1)
     assert said in sure(f)
     assert ("supports no stronger ratio" in sure(f)) is bound

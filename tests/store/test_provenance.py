@@ -12,6 +12,7 @@ from typing import Any
 from harness.campaign import collect_async, score, write
 from harness.clock import LAG_INTERVAL, Clock, watch_lag
 from harness.plan import STORE, prepare
+from harness.report.words import limits
 from harness.store.provenance import copy_notes, mixtures, runs
 from harness.store.store import Store
 from harness.transfer import merge_stores
@@ -79,7 +80,7 @@ def test_an_endpoint_that_is_two_models_is_said(write_campaign: Write) -> None:
     findings = score(prepare(path, {})).findings
     assert findings
     for finding in findings:
-        assert any(limit.startswith("good answered as 2 models: big (40)") for limit in finding.limits)
+        assert any(limit.startswith("good answered as 2 models: big (40)") for limit in limits(finding))
 
 
 def test_a_machine_that_comes_too_late_says_so_once() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from harness import campaign as scoring
-from harness.campaign import run
+from harness.campaign import collect_async, score, write
 from harness.plan import prepare
 
 HOSTILE = (
@@ -58,5 +57,5 @@ def campaign(folder: Path, models: int, prompts: int, length: int, questions: Se
 
 def scored(config: Path, limit: int | None = None, **environ: str) -> Path:
     plan = prepare(config, environ, limit)
-    run(plan, environ, {}, asyncio.Event())
-    return next(p for p in scoring.write(plan, scoring.score(plan)) if p.name == "report.html")
+    asyncio.run(collect_async(plan, environ, {}, asyncio.Event()))
+    return next(p for p in write(plan, score(plan)) if p.name == "report.html")

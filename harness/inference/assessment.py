@@ -1,0 +1,270 @@
+"""Assessment of one pair: its pool of controls, each channel compared in it, and all of them combined. Worked out once.
+
+Kinship judges by it, teaching takes from it what sees weights, and the report draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.inference.excess import (
+    TINY,
+    additive_residuals,
+    combine_excess,
+    excess_of,
+    max_null_p,
+    mean_over_prompts,
+    prompt_noise,
+    reliabilities_of,
+)
+from harness.inference.findings import NAN, Caveat, ChannelEvidence, Part, Settings
+from harness.inference.likelihood import LikelihoodTable
+from harness.inference.pool import Model, Pool, agreed_pool, pool_for, restrict, without_copies
+from harness.records import Similarity, Surface
+
+Floats = NDArray[np.float64]
+Grams = Sequence[tuple[Floats, int]]
+View = tuple[str, Surface]  # text or logprobs, of chat or of raw completion
+Samples = Callable[[str, str], Mapping[View, Grams]]
+Twin = Callable[[Sequence[str]], Sequence[Similarity]]
+
+TWIN = "\x00twin"  # no endpoint can be called this
+FOREIGN = 0.2  # of the median model's similarity to the pool; of 178 recorded models none is under 0.46
+HUB = 0.9  # share of the controls that a hub is more like everybody than
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One channel in a pool of n models, the suspect first and the candidate second.
+
+    ``values`` (p, n, n) are its similarities, ``residuals`` (p, n, n) what is left when each model's own level is
+    taken out of each prompt, ``matrix`` (n, n) their excess.
+    """
+
+    similarity: Similarity
+    values: Floats
+    residuals: Floats
+    matrix: Floats
+
+    @classmethod
+    def of(cls, similarity: Similarity, names: Sequence[str]) -> Compared:
+        """A channel among some models, in their order."""
+        values = restrict(similarity, names)
+        residuals = additive_residuals(values)
+        return cls(similarity, values, residuals, excess_of(residuals))
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What all channels say of one pair among its controls.
+
+    ``channels`` are those that count; ``combined`` (n, n) is their weighted excess, of which (``low``, ``high``) is the
+    accused pair's 95 % interval. ``evidence`` also holds channels with a pool of their own and those that are only
+    reported. ``obstacle`` says why nothing can be judged, ``caveats`` what was left out, ``copies`` what was copied.
+    """
+
+    pool: Pool
+    channels: tuple[Compared, ...] = ()
+    combined: Floats | None = None
+    low: float = NAN
+    high: float = NAN
+    evidence: tuple[ChannelEvidence, ...] = ()
+    obstacle: Caveat | None = None
+    caveats: tuple[Caveat, ...] = ()
+    copies: tuple[Caveat, ...] = ()
+
+    @property
+    def effect(self) -> float:
+        """Combined excess of the accused pair."""
+        return NAN if self.combined is None else float(self.combined[0, 1])
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a question may look at about one suspect and one candidate.
+
+    What is costly is a function, called by the questions that need it: ``twin(channels)`` gives similarities in which
+    every second sample of the candidate poses as a model called `TWIN`, ``habits()`` counts of habits of wording
+    (blocks, m, features), ``samples(a, b)`` kernels between samples of two models, ``coverage(a, b)`` the share of
+    samples they are made of, ``resemblance()`` caveats about controls that do not resemble the candidate.
+    """
+
+    suspect: Model
+    candidate: Model
+    models: tuple[Model, ...]
+    similarities: tuple[Similarity, ...]
+    ratios: LikelihoodTable
+    settings: Settings
+    twin: Twin
+    habits: Callable[[], NDArray[np.floating]]
+    samples: Samples
+    coverage: Callable[[str, str], Mapping[View, float]]
+    resemblance: Callable[[], Sequence[Caveat]]
+
+    @cached_property
+    def assessment(self) -> Assessment:
+        """The pair among its controls, worked out once whoever asks."""
+        return assess(self.suspect, self.candidate, self.models, self.similarities, self.settings)
+
+
+def assess(
+    suspect: Model, candidate: Model, models: Sequence[Model], similarities: Sequence[Similarity], settings: Settings
+) -> Assessment:
+    """Compare one pair with its controls in every channel.
+
+    Parameters
+    ----------
+    models : every model of the campaign; controls of neither party's lineage make the pool.
+    similarities : one a channel. A channel that the pair answered too little of abstains, one that the controls
+        answered too little of keeps to a pool of its own, and one that sees nothing but "reported" carries no weight.
+    """
+    least = settings.min_coverage
+    judged, copies = without_copies(similarities, suspect.name, candidate.name)
+    covered, notes = _covered([s for s in judged if s.sees != "reported"], (suspect.name, candidate.name), least)
+    pool, joined = agreed_pool(suspect, candidate, models, covered, least)
+    foreign = {s.channel: why for s in joined if (why := shares_no_words(s, pool)) is not None}
+    counted = [s for s in joined if s.channel not in foreign]
+    notes += [*pool.left_out, *foreign.values()]
+    if not counted:
+        why = next(iter(foreign.values()), Caveat("no usable channel"))
+        return Assessment(pool, obstacle=why, caveats=tuple(notes), copies=copies)
+    if len(pool.controls) < 2:
+        return Assessment(pool, obstacle=Caveat("too few control lineages"), caveats=tuple(notes), copies=copies)
+    rng = np.random.default_rng(settings.seed)
+    rounds = settings.bootstrap
+    channels = tuple(Compared.of(s, pool.names) for s in counted)
+    weights = reliabilities_of([c.residuals for c in channels])
+    combined = combine_excess([c.matrix for c in channels], weights)
+    evidence = [_evidence(c, rounds, rng, weight=w) for c, w in zip(channels, weights, strict=True)]
+    if (obstacle := _untestable(combined, pool)) is not None:
+        return Assessment(pool, channels, combined, NAN, NAN, (), obstacle, tuple(notes), copies)
+    low, high = _interval(channels, weights, rounds, rng)
+    for s in (s for s in covered if not any(s is j for j in joined)):
+        own = pool_for(suspect, candidate, models, [s], least)
+        notes.append(Caveat("own pool", s.channel, values=(len(own.controls),)))
+        if len(own.controls) >= 2:
+            compared = Compared.of(s, own.names)
+            evidence.append(_evidence(compared, rounds, rng, part="own pool", controls=len(own.controls)))
+    for s in (s for s in judged if s.sees == "reported"):
+        compared = Compared.of(s, pool.names)
+        if np.isfinite(compared.values[:, 0, 1]).any():
+            evidence.append(_evidence(compared, rounds, rng, part="reported"))
+    notes.append(_candidates_null(channels, combined, pool))
+    return Assessment(pool, channels, combined, low, high, tuple(evidence), None, tuple(notes), copies)
+
+
+def levels(values: Floats) -> Floats:
+    """How alike each model is to the controls of its pool on average, (n,); the first two models are no controls."""
+    raw = mean_over_prompts(values)[:, 2:]
+    seen = np.isfinite(raw)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        out: Floats = np.where(seen, raw, 0.0).sum(1) / seen.sum(1)
+    return out
+
+
+def shares_no_words(similarity: Similarity, pool: Pool) -> Caveat | None:
+    """A channel of text cannot compare suspect and candidate if one shares next to no words with anybody."""
+    if similarity.sees != "text" or similarity.unit != "cosine" or len(pool.controls) < 2:
+        return None
+    level = levels(restrict(similarity, pool.names))
+    usual = float(np.nanmedian(level[2:]))
+    for name, own in zip(pool.names[:2], level[:2], strict=True):
+        if own < FOREIGN * usual:
+            return Caveat("shares no words", similarity.channel, (name,), (float(own), usual))
+    return None
+
+
+def _candidates_null(channels: Sequence[Compared], combined: Floats, pool: Pool) -> Caveat:
+    """The candidate's own null: is it a hub (then in ``channel``), and how near does the suspect come to it?
+
+    ``values``: controls that are less like everybody than the candidate, controls in all, and those that are at least
+    as close to the candidate as the suspect is.
+    """
+    k = len(pool.controls)
+    parts = []
+    for c in channels:
+        level = levels(c.values)
+        below = int((level[2:] < level[1]).sum())
+        parts.append((below / k, c.similarity.channel, below))
+    share, channel, below = max(parts)
+    row = combined[1]
+    nearer = int((row[2:] >= row[0] - 1e-12).sum())
+    hub = channel if share >= HUB else ""
+    return Caveat("candidate's null", hub, (pool.candidate, pool.suspect), (below, k, nearer))
+
+
+def _untestable(combined: Floats, pool: Pool) -> Caveat | None:
+    if not np.isfinite(combined[0, 1]):
+        return Caveat("too few shared prompts", names=(pool.suspect, pool.candidate))
+    if np.nanmax(np.abs(combined)) < TINY:
+        return Caveat("all answered alike")
+    return None
+
+
+def _covered(
+    similarities: Sequence[Similarity], names: Sequence[str], least: float
+) -> tuple[list[Similarity], list[Caveat]]:
+    usable: list[Similarity] = []
+    notes: list[Caveat] = []
+    for s in similarities:
+        worst, name = min((float(np.nan_to_num(s.coverage[s.models.index(n)])), n) for n in names)  # NaN: never asked
+        if worst >= least:
+            usable.append(s)
+        else:
+            notes.append(Caveat("low coverage", s.channel, (name,), (worst,)))
+    return usable, notes
+
+
+def _evidence(
+    c: Compared,
+    rounds: int,
+    rng: np.random.Generator,
+    *,
+    part: Part = "counted",
+    weight: float = NAN,
+    controls: int = 0,
+) -> ChannelEvidence:
+    s = c.similarity
+    raw = mean_over_prompts(c.values)
+    others = raw[np.triu_indices(len(raw), 1)][1:]  # every pair but the accused one, which comes first
+    low, high = _interval([c], np.ones(1), rounds, rng, scaled=False)
+    return ChannelEvidence(
+        channel=s.channel,
+        sees=s.sees,
+        unit=s.unit,
+        prompts=int(np.isfinite(c.values[:, 0, 1]).sum()),
+        coverage=float(np.nanmin(s.coverage)),
+        raw=float(raw[0, 1]),
+        control_low=float(np.nanmin(others)) if np.isfinite(others).any() else NAN,
+        control_high=float(np.nanmax(others)) if np.isfinite(others).any() else NAN,
+        effect=float(c.matrix[0, 1]),
+        effect_low=low,
+        effect_high=high,
+        p=max_null_p(c.matrix, c.matrix[0, 1]),
+        part=part,
+        weight=float(weight),
+        controls=controls,
+    )
+
+
+def _interval(
+    channels: Sequence[Compared], weights: Floats, rounds: int, rng: np.random.Generator, scaled: bool = True
+) -> tuple[float, float]:
+    """95 % bootstrap interval of the accused pair's effect over prompts, scaled as `combine` does or not."""
+    draws = np.zeros((len(channels), rounds))
+    for row, c in enumerate(channels):
+        noise = max(prompt_noise(c.residuals), TINY)
+        pair = c.residuals[:, 0, 1]
+        pair = pair[np.isfinite(pair)]
+        if not len(pair):
+            return NAN, NAN
+        means = pair[rng.integers(0, len(pair), (rounds, len(pair)))].mean(1) / noise
+        spread = max(float(np.sqrt(np.nanmean(c.matrix**2))), TINY) if scaled else 1.0
+        draws[row] = means / spread
+    low, high = np.quantile(weights @ draws, [0.025, 0.975])
+    return float(low), float(high)
