@@ -143,7 +143,7 @@ def prompt_centred(gram: Floats, prompts: Ints, known: NDArray[np.bool_]) -> Flo
 
 @dataclass(frozen=True)
 class Attribution:
-    """Result of `attribute` for one suspect. ``probabilities`` are over the known models, as if it must be one of them.
+    """What one suspect is most like. ``probabilities`` are among the known models, as if one of them it must be.
 
     ``p_unknown`` is the share of lineages that, left out of the training, were attributed to another as surely: the
     p-value against "none of these", smallest 1 / (lineages + 1). ``best`` is `UNKNOWN` where it exceeds alpha.

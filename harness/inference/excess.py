@@ -126,10 +126,7 @@ def known_mean(values: Floats) -> float:
 
 
 def excess_of(residuals: Floats) -> Floats:
-    """Excess from residuals that are already scaled, (p, m, m) -> (m, m); see `excess`.
-
-    The residuals of one prompt do not depend on the other prompts, so they are computed once and drawn from often.
-    """
+    """As `excess`, of scaled residuals (p, m, m): those of a prompt do not depend on the other prompts."""
     usable = np.isfinite(residuals)
     n = usable.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):

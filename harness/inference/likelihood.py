@@ -33,23 +33,7 @@ ENFSI = (  # lower end of log10 LR in favour of H1, verbal scale of the ENFSI gu
 
 
 def verbal(log10_lr: float) -> str:
-    """Verbal scale of a likelihood ratio after the ENFSI guideline (2015), for kinship or against it.
-
-    Parameters
-    ----------
-    log10_lr : float
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> verbal(1.2)
-    'moderate support for kinship'
-    >>> verbal(-2.5)
-    'moderately strong support against kinship'
-    """
+    """ENFSI wording, for kinship or against it."""
     side = "for kinship" if log10_lr > 0 else "against kinship"
     return next((f"{words} {side}" for low, words in ENFSI if abs(log10_lr) >= low), "no support either way")
 

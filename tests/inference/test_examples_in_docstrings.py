@@ -39,7 +39,6 @@ STATISTICS = (
     "smallest_p",
     "tippett",
     "two_sample",
-    "verbal",
 )
 
 
