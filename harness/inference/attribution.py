@@ -1,7 +1,7 @@
-"""Attribution: which of the known models is the suspect most like, or none of them?
+"""Attribution: which of the known models is the suspect most like, or none of them (open-set authorship).
 
 A ridge classifier on hashed n-grams centred by prompt, trained and asked on different prompts: it learns how a model
-writes, not what it said. "Unknown" has its own null: models whose whole lineage was taken out of the training.
+writes, not what it said. "Unknown" has its own null: models whose whole lineage was left out of the training.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Softmax:
     """Probability of each class from the mean score of n answers: softmax(scale * n ** power * mean).
 
     Never surer than what it was fitted on: more answers than the largest blocks held (``most``) count as so many, and
-    one block more than the ``blocks`` of that size is taken to have been anybody's (Laplace's rule with one prior
-    observation spread over the classes).
+    one more block is added to the ``blocks`` of that size and spread evenly over the classes (Laplace's rule with one
+    prior observation).
     """
 
     scale: float = 1.0
@@ -104,10 +104,31 @@ def _log_unit(counts: csr_matrix) -> csr_matrix:
 
 
 def prompt_centred(gram: Floats, prompts: Ints, known: NDArray[np.bool_]) -> Floats:
-    """Gram matrix (n, n) of rows less the mean of the known models' rows for the same prompt.
+    """Gram matrix centred by prompt: each answer less the mean of the known models' answers to the same prompt.
 
-    Without that, the topic of a prompt outweighs the hand that wrote. ``prompts`` int (n,); ``known`` bool (n,): whose
-    rows make up the mean. A prompt that no known model answered is left as it is.
+    Parameters
+    ----------
+    gram : (n, n) inner products of answers
+    prompts : (n,) int, the prompt of each answer
+    known : (n,) bool, answers that make up the mean
+
+    Returns
+    -------
+    (n, n) centred inner products
+        A prompt that no known model answered is left as it is.
+
+    Notes
+    -----
+    Without centring the topic of a prompt outweighs who wrote the answer.
+
+    Examples
+    --------
+    Two prompts, two answers each, written as vectors; the topic is the first coordinate:
+
+    >>> import numpy as np
+    >>> rows = np.array([[5.0, 1.0], [5.0, -1.0], [-5.0, 1.0], [-5.0, -1.0]])
+    >>> prompt_centred(rows @ rows.T, np.array([0, 0, 1, 1]), np.ones(4, dtype=bool))[0].tolist()
+    [1.0, -1.0, 1.0, -1.0]
     """
     _, at = np.unique(prompts, return_inverse=True)
     member = np.zeros((int(at.max()) + 1, len(at)), dtype=gram.dtype)
@@ -127,12 +148,43 @@ def attribute(
     alpha: float,
     seed: int,
 ) -> list[Attribution]:
-    """Attribute each suspect to one of the other models, or to none.
+    """Attribute suspects to known models by their style, or to none of them.
 
     Parameters
     ----------
-    texts : (p, m) answers by prompt and model, None where there is none; ``names``, ``lineages`` (m,).
-    suspects : names of those to attribute; all others are known.
+    texts : (p, m) answers by prompt and model
+        None where there is none.
+    names, lineages : (m,)
+        Name and lineage of each model; the lineage of a suspect is not used.
+    suspects : sequence of str
+        Names of the models to attribute; all others are known.
+    alpha : float
+        Significance level against "none of these".
+    seed : int
+
+    Returns
+    -------
+    list of Attribution
+        In the order of ``suspects``.
+
+    Notes
+    -----
+    A ridge classifier on hashed word and character n-grams, trained on half of the prompts and asked on the other
+    half. The p-value against "none of these" is the rank of the suspect's likeness among those of known lineages that
+    were left out of the training, so it is not under 1 / (lineages + 1).
+
+    Examples
+    --------
+    Three known models with a style each, and x, which writes like a. The p-value cannot be under 1/4 here:
+
+    >>> colours = "red green blue white black brown grey pink gold cyan".split()
+    >>> texts = [
+    ...     [f"{c}, that is the answer.", f"Well... {c}; so be it!", f"# Answer * {c}", f"{c}, that is my answer."]
+    ...     for c in colours
+    ... ]
+    >>> found = attribute(texts, ["a", "b", "c", "x"], ["la", "lb", "lc", None], ["x"], alpha=0.25, seed=0)[0]
+    >>> found.best, found.p_unknown
+    ('a', 0.25)
     """
     rng = np.random.default_rng(seed)
     known = [i for i, n in enumerate(names) if n not in suspects]
@@ -149,7 +201,7 @@ def attribute(
 
 
 def _null(rows: _Rows, known: Sequence[int], groups: Sequence[Sequence[int]]) -> Floats:
-    """How surely one model of each lineage is attributed when its whole lineage is not among the known, (lineages,)."""
+    """Null distribution of "none of these": likeness of one model of each lineage that was left out, (lineages,)."""
     out = []
     for group in groups:
         rest = [i for i in known if i not in group]
@@ -159,7 +211,7 @@ def _null(rows: _Rows, known: Sequence[int], groups: Sequence[Sequence[int]]) ->
 
 
 def _likeness(scores: Floats, rows: _Rows, known: Sequence[int], asked: int) -> tuple[float, Floats, int]:
-    """How much like its best match a model is, in units of how much that match is like itself on other prompts.
+    """Likeness of a model to its best match, in units of that match's likeness to itself on other prompts.
 
     Also its mean scores (known,), and how many answers they are of; NaN without any.
     """
@@ -251,9 +303,28 @@ def _gram(x: csr_matrix) -> Floats:
 def held_out_scores(
     texts: Sequence[Sequence[str | None]], seed: int, most_rows: int = MOST_ROWS
 ) -> tuple[Floats, Ints]:
-    """Score of every answer for every model by classifiers that saw neither it nor its prompt: (n, m), and labels (n,).
+    """Held-out classifier scores of every answer for every model, to measure attribution with.
 
-    ``texts`` are (p, m) answers of the models to tell apart.
+    Parameters
+    ----------
+    texts : (p, m) answers by prompt and model
+        None where there is none.
+    seed : int
+    most_rows : int
+        Answers used in all; time grows with the cube.
+
+    Returns
+    -------
+    scores : (n, m) by classifiers that saw neither the answer nor its prompt
+    labels : (n,) int, the model that gave the answer
+
+    Examples
+    --------
+    >>> colours = "red green blue white black brown grey pink gold cyan".split()
+    >>> texts = [[f"{c}, that is the answer.", f"Well... {c}; so be it!", f"# Answer * {c}"] for c in colours]
+    >>> scores, labels = held_out_scores(texts, seed=0)
+    >>> scores.shape, float((scores.argmax(1) == labels).mean())
+    ((30, 3), 1.0)
     """
     rows = _Rows.of(texts, np.random.default_rng(seed), most_rows)
     known = list(range(len(texts[0])))

@@ -1,7 +1,8 @@
-"""Calibration: pairs of known relation -> likelihood ratios, fitted and validated with lineages disjoint.
+"""Calibration of likelihood ratios on pairs of known relation, cross-validated with lineages kept apart.
 
 H1: the pair is close kin. H2: it shares no weights. Each pair is judged by a line that saw no trial of either of its
-families, as suspect or candidate; that is what the printed costs and rates are of. What ships is fitted on all.
+families, as suspect or candidate; the printed costs and rates are of those lines. The table that ships is fitted on
+all pairs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LEAST_SHARED = 0.5  # a control must have answered so much of what suspect and c
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of m models.
+    """Known lineages and families of m models.
 
     ``lineage`` (m,) is the unit of control: one control a lineage. ``family`` (m,) is the unit of splitting: never on
     both sides of fit and test. ``apart`` bool (m, m): the pair is known to share no weights.
@@ -40,9 +41,12 @@ class Known:
 
 @dataclass(frozen=True)
 class Trials:
-    """``pairs`` int (t, 2) suspect and candidate; ``controls`` int (t, K), -1 where there are no more lineages;
-    the first k of a row are k controls. ``order`` int (t, p): prompts, the first n of a row are n prompts, -1 after the
-    last that both answered. ``first`` bool (t,): one trial a pair."""
+    """Calibration trials: a pair of models, its controls and its prompts, drawn at random.
+
+    ``pairs`` int (t, 2): suspect and candidate. ``controls`` int (t, K): the first k of a row are k controls, -1 where
+    there are no more lineages. ``order`` int (t, p): the first n of a row are n prompts, -1 after the last that both
+    answered. ``first`` bool (t,): the first trial of each pair.
+    """
 
     pairs: Ints
     controls: Ints
@@ -53,7 +57,7 @@ class Trials:
         return len(self.pairs)
 
     def enough(self, n_controls: int, n_prompts: int) -> Bools:
-        """Trials that have so many controls and prompts, (t,)."""
+        """Which trials have so many controls and prompts, (t,)."""
         if not len(self) or n_controls > self.controls.shape[1] or n_prompts > self.order.shape[1]:
             return np.zeros(len(self), dtype=bool)
         return (self.controls[:, n_controls - 1] >= 0) & (self.order[:, n_prompts - 1] >= 0)
@@ -62,13 +66,16 @@ class Trials:
 def draw_trials(
     known: Known, pairs: Ints, shared: NDArray[np.bool_], n_controls: int, draws: int, rng: np.random.Generator
 ) -> Trials:
-    """``draws`` trials of every pair, with suspect and candidate in random order.
+    """Draw calibration trials: random controls and prompts for every pair, suspect and candidate in random order.
 
     Parameters
     ----------
-    pairs : int (q, 2), rows of ``known.models``.
-    shared : bool (p, m), which model answered which prompt.
-    n_controls : most controls of a trial; fewer where fewer lineages are apart from both.
+    pairs : (q, 2) int, rows of ``known.models``
+    shared : (p, m) bool, which model answered which prompt
+    n_controls : int
+        Most controls of a trial; there are fewer where fewer lineages are apart from both models.
+    draws : int
+        Trials of every pair.
     """
     counts = shared.astype(np.float32).T @ shared.astype(np.float32)
     rows, controls, order = [], [], []
@@ -101,10 +108,23 @@ def _draw_controls(known: Known, s: int, c: int, near: Bools, most: int, rng: np
 def pool_matrices(
     values: Sequence[NDArray[np.float32]], trials: Trials, n_controls: int, prompts: Sequence[int]
 ) -> Mapping[int, tuple[Floats, Floats]]:
-    """By number of prompts n: the excess of the first channel, and all channels combined, each (t, K + 2, K + 2).
+    """Excess matrices of the pools of many trials, by number of prompts.
 
-    ``values`` are (p, m, m) by channel, all on the same prompts; trials without so many controls or prompts give NaN.
-    Row 0 is the suspect, row 1 the candidate.
+    Parameters
+    ----------
+    values : sequence of (p, m, m) similarities, one a channel
+        All on the same prompts and models.
+    trials : Trials
+    n_controls : int
+        K, controls in every pool.
+    prompts : sequence of int
+        Numbers of prompts.
+
+    Returns
+    -------
+    mapping from number of prompts to two (t, K + 2, K + 2) arrays
+        The excess of the first channel, and the combined score of all. Row 0 is the suspect, row 1 the candidate. NaN
+        for trials without so many controls or prompts.
     """
     size = n_controls + 2
     out = {n: (np.full((len(trials), size, size), np.nan), np.full((len(trials), size, size), np.nan)) for n in prompts}
@@ -125,12 +145,34 @@ def pool_matrices(
 
 
 def pair_scores(matrices: Floats) -> Floats:
-    """Score of the accused pair of every trial, (t,)."""
+    """Score of the accused pair of every trial, (t, n, n) -> (t,)."""
     return matrices[:, 0, 1]
 
 
 def pair_p(matrices: Floats) -> Floats:
-    """`pair_rank.max_null_p` with one candidate, for many pools of one size at once, (t,)."""
+    """Exact p-value of the accused pair in many pools at once: `max_null_p` with one candidate.
+
+    Parameters
+    ----------
+    matrices : (t, n, n) scores of t pools of n models, larger = more alike
+        Row 0 is the suspect, row 1 the candidate. No NaN off the diagonal, or all NaN for a pool that does not exist.
+
+    Returns
+    -------
+    (t,) p-values
+        NaN for a pool that does not exist.
+
+    Examples
+    --------
+    Two pools of four models; the accused pair is the closest of six in the first, and third in the second:
+
+    >>> import numpy as np
+    >>> scores = np.full((2, 4, 4), np.nan)
+    >>> rows, columns = np.triu_indices(4, 1)
+    >>> scores[:, rows, columns] = [[3.0, 0.1, 0.2, 0.3, 0.4, 0.5], [0.4, 0.1, 0.2, 0.3, 0.8, 0.5]]
+    >>> pair_p(scores).round(3).tolist()
+    [0.167, 0.5]
+    """
     rows, columns = np.triu_indices(matrices.shape[-1], 1)
     scores = matrices[:, rows, columns]
     p = (scores >= scores[:, :1] - 1e-12).mean(1)
@@ -140,9 +182,33 @@ def pair_p(matrices: Floats) -> Floats:
 def lineage_interval(
     hits: ArrayLike, units: NDArray[np.str_], rounds: int, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of a mean over pairs, drawing lineages: (n,) values and (n, 2) lineages of the pair.
+    """Bootstrap confidence interval (95 %) of a mean over pairs of models, resampling lineages.
 
-    A pair counts as often as both its lineages were drawn, a pair within one lineage as often as that one.
+    Parameters
+    ----------
+    hits : (n,) values, one a pair
+    units : (n, 2) lineages of the pair
+    rounds : int
+        Bootstrap rounds.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    low, high : float
+        In the unit of ``hits``; NaN if no round drew a pair.
+
+    Notes
+    -----
+    Pairs share models, so they are not independent; lineages are. A pair counts as often as both its lineages were
+    drawn (the product), a pair within one lineage as often as that one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> units = np.array([["a", "b"], ["a", "c"], ["b", "c"], ["c", "d"]])
+    >>> low, high = lineage_interval([1.0, 0.0, 1.0, 0.0], units, rounds=200, rng=np.random.default_rng(0))
+    >>> 0.0 <= low < 0.5 < high <= 1.0
+    True
     """
     x = np.asarray(hits, dtype=np.float64)
     means = [np.average(x, weights=w) for w in lineage_weights(units, rounds, rng) if w.sum() > 0]
@@ -150,7 +216,7 @@ def lineage_interval(
 
 
 def lineage_weights(units: NDArray[np.str_], rounds: int, rng: np.random.Generator) -> Floats:
-    """How often each pair counts in each round of drawing lineages with replacement, (rounds, n)."""
+    """Bootstrap weights over lineages: how often each of n pairs (n, 2) counts in each round, (rounds, n)."""
     names, at = np.unique(units, return_inverse=True)
     at = at.reshape(units.shape)
     drawn = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=rounds).astype(np.float64)
@@ -169,9 +235,9 @@ MOST_POINTS = 200  # of a Tippett plot that travels in a file
 
 @dataclass(frozen=True)
 class Validation:
-    """How a calibration did on families it was not fitted on, for K controls and n prompts.
+    """Cross-validation of a calibration on families it was not fitted on, for K controls and n prompts.
 
-    ``log10_lr`` (t,) and ``kin`` (t,) are the trials behind it; every interval is a bootstrap over lineages.
+    ``log10_lr`` (t,) and ``kin`` (t,) are the trials behind it; every interval is a bootstrap over families.
     """
 
     controls: int
@@ -201,12 +267,20 @@ class Validation:
 
 
 def crossfit(scores: Floats, kin: Bools, families: NDArray[np.str_], first: Bools) -> Floats:
-    """log10 LR of every trial by a line fitted without both its families, (t,); NaN where too few kin are left.
+    """Cross-validated log10 LR: each trial is judged by a line fitted without both its families.
 
     Parameters
     ----------
-    scores, kin, first : (t,) score, label, and whether the trial is the first of its pair.
-    families : (t, 2) of suspect and candidate. Controls may recur on both sides.
+    scores : (t,) excess of the accused pair
+    kin : (t,) bool, the pair is close kin
+    families : (t, 2) families of suspect and candidate
+        Controls may recur on both sides.
+    first : (t,) bool, the first trial of its pair
+
+    Returns
+    -------
+    (t,) log10 LR
+        NaN where fewer than eight kin pairs are left to fit on.
     """
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
@@ -222,7 +296,7 @@ def crossfit(scores: Floats, kin: Bools, families: NDArray[np.str_], first: Bool
 
 
 def weighted_cllr(log10_lr: Floats, kin: Bools, families: NDArray[np.str_], seed: int) -> tuple[float, float, float]:
-    """Cllr with its 95 % interval over families."""
+    """Cllr in bits with its 95 % bootstrap interval over ``families`` (t, 2); see `likelihood.cllr`."""
     draws = []
     for w in lineage_weights(families, 300, np.random.default_rng(seed)):
         if w[kin].sum() > 0 and w[~kin].sum() > 0:
@@ -234,17 +308,35 @@ def weighted_cllr(log10_lr: Floats, kin: Bools, families: NDArray[np.str_], seed
 def calibrate(
     similarity: Similarity, known: Known, kin: NDArray[np.int64], unrelated: NDArray[np.int64], alpha: float, seed: int
 ) -> tuple[LikelihoodTable, list[Validation]]:
-    """Fit a `LikelihoodTable` for one channel and say how it does on families it was not fitted on.
+    """Fit a calibration table for one channel, and cross-validate it on families it was not fitted on.
 
     Parameters
     ----------
-    similarity : on the models of ``known``, in that order.
-    kin, unrelated : int (q, 2) pairs as rows of ``known.models``.
+    similarity : Similarity
+        Of one channel, on the models of ``known`` in that order.
+    known : Known
+        Lineages and families of the models.
+    kin, unrelated : (q, 2) int, pairs as rows of ``known.models``
+    alpha : float
+        Significance level at which false alarms and power are counted.
+    seed : int
+
+    Returns
+    -------
+    table : LikelihoodTable
+        Fitted on all pairs.
+    checks : list of Validation
+        One for each number of controls and prompts.
 
     Raises
     ------
     ConfigError
         With fewer than 8 kin pairs, 8 unrelated pairs, 32 prompts, or 2 control lineages: no line could be trusted.
+
+    Notes
+    -----
+    Logistic calibration with both classes weighted equally (Brummer 2006, Morrison 2013), bounds after ELUB (Vergeer
+    et al. 2016). Two trials share a pair, a family or controls, so families and not trials are left out and resampled.
     """
     rng = np.random.default_rng(seed)
     trials, labels = draw_labelled(similarity, known, kin, unrelated, rng)
@@ -275,7 +367,7 @@ def calibrate(
 def draw_labelled(
     similarity: Similarity, known: Known, kin: NDArray[np.int64], unrelated: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[Trials, Bools]:
-    """Trials of all kin pairs, several each, and of a sample of the unrelated ones; and which are kin, (t,)."""
+    """Draw trials of all kin pairs, several each, and of a sample of the unrelated pairs; and which are kin, (t,)."""
     shared: Bools = np.asarray(np.isfinite(similarity.values).any(2))
     if len(unrelated) > MOST_PAIRS:
         unrelated = unrelated[rng.choice(len(unrelated), MOST_PAIRS, replace=False)]
@@ -333,14 +425,36 @@ def _validate(
 
 
 def tippett(log10_lr: Floats, kin: Bools) -> tuple[Floats, Floats, Floats]:
-    """Tippett plot as arrays: thresholds, share of kin pairs at or above each, share of unrelated pairs."""
+    """Tippett plot as arrays: shares of kin and of unrelated pairs at or above each log10 LR.
+
+    Parameters
+    ----------
+    log10_lr : (t,) log10 likelihood ratios
+    kin : (t,) bool
+
+    Returns
+    -------
+    thresholds : (q,) all values of ``log10_lr`` and 0, ascending
+    kin_share, unrelated_share : (q,) share of each class at or above the threshold
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> at, kin, unrelated = tippett(np.array([2.0, 1.0, -1.0, -2.0]), np.array([True, True, False, False]))
+    >>> at.tolist()
+    [-2.0, -1.0, 0.0, 1.0, 2.0]
+    >>> kin.tolist()
+    [1.0, 1.0, 1.0, 1.0, 0.5]
+    >>> unrelated.tolist()
+    [1.0, 0.5, 0.0, 0.0, 0.0]
+    """
     at = np.unique(np.r_[log10_lr, 0.0])
     above = [(group[:, None] >= at).mean(0) for group in (log10_lr[kin], log10_lr[~kin])]
     return at, above[0], above[1]
 
 
 def tippett_points(check: Validation) -> dict[str, Any]:
-    """The Tippett plot of a check as a calibration file carries it: at most `MOST_POINTS` thresholds, zero among them.
+    """Tippett plot as a calibration file holds it: at most `MOST_POINTS` thresholds, zero among them.
 
     ``kin`` and ``unrelated`` are exact shares at ``log10_lr``; the points between are left out, not smoothed.
     """
@@ -359,7 +473,7 @@ def tippett_points(check: Validation) -> dict[str, Any]:
 
 
 def channel_of(similarities: Sequence[Similarity], name: str) -> Similarity:
-    """The channel called ``name``; `ConfigError` if these answers have none."""
+    """Find the channel called ``name``; `ConfigError` if these answers have none."""
     found = next((s for s in similarities if s.channel == name), None)
     if found is None:
         raise ConfigError(

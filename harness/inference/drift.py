@@ -1,4 +1,4 @@
-"""Change: does an endpoint still answer as it did when its baseline was stored?"""
+"""Drift of an endpoint: two-sample tests of its answers now against a stored baseline."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Drift:
-    """One channel, baseline against now.
+    """Result of `drift`: one channel, baseline against now.
 
     ``statistic`` is the mean squared discrepancy (MMD), ``p`` its exact permutation p-value, ``floor`` the smallest p
-    possible. ``noise`` and ``noise_p`` are the same of one half of the baseline against the other: what two looks at
-    one model differ by; NaN with fewer than four samples a prompt. Halves are smaller, so ``noise`` is biased upwards.
+    possible. ``noise`` and ``noise_p`` are the same of one half of the baseline against the other: how much two looks
+    at one model differ; NaN with fewer than four samples a prompt. Halves are smaller, so ``noise`` is biased upwards.
     """
 
     channel: str
@@ -38,7 +38,10 @@ class Drift:
 
 @dataclass(frozen=True)
 class Change:
-    """What is found of one endpoint. ``p_value`` is corrected for all channels and endpoints of the run."""
+    """State of one endpoint: same, differs or cannot tell.
+
+    ``p_value`` is corrected for all channels and endpoints of the run.
+    """
 
     endpoint: str
     state: State
@@ -52,12 +55,50 @@ class Change:
 def drift(
     channel: str, grams: Grams, alpha: float, permutations: int, rng: np.random.Generator, aside: str = ""
 ) -> Drift:
-    """Test one channel; ``grams`` are per prompt the kernel of baseline samples, then new ones, and how many are old.
+    """Two-sample test of one channel: new answers of an endpoint against its baseline.
 
-    ``aside`` says why a channel is shown and decides nothing.
+    Parameters
+    ----------
+    channel : str
+        Name of the channel.
+    grams : sequence of ((n_old + n_new, n_old + n_new) Gram matrix, n_old), one a prompt
+        Rows of the baseline first.
+    alpha : float
+        Significance level of the run.
+    permutations : int
+        Relabellings to draw, as in `two_sample`.
+    rng : numpy.random.Generator
+    aside : str
+        Why this channel is shown and does not decide; empty if it decides.
 
-    A baseline whose own halves differ at a tenth of ``alpha`` was not drawn from one distribution: the p-value would
-    mean nothing, so the channel abstains.
+    Returns
+    -------
+    Drift
+
+    See Also
+    --------
+    judge_changes : The verdict over all channels and endpoints of a run.
+    harness.inference.identity.two_sample : The test.
+
+    Notes
+    -----
+    If the two halves of the baseline differ at a tenth of ``alpha``, it was not drawn from one distribution and the
+    p-value would mean nothing: the channel abstains.
+
+    Examples
+    --------
+    Eight prompts, five old and five new samples each; the new ones have moved:
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> def kernel(x):
+    ...     return np.exp(-np.subtract.outer(x, x) ** 2)
+    >>> grams = [(kernel(np.r_[rng.normal(0, 1, 5), rng.normal(3, 1, 5)]), 5) for _ in range(8)]
+    >>> found = drift("text", grams, alpha=0.01, permutations=999, rng=rng)
+    >>> found.p, found.prompts
+    (0.001, 8)
+    >>> judge_changes({"my-endpoint": [found]}, alpha=0.01)[0].state
+    'differs'
     """
     found = two_sample(grams, permutations, rng)
     own = [halves(gram[:n, :n]) for gram, n in grams if n >= 4]
@@ -71,11 +112,33 @@ def drift(
 
 
 def judge_changes(found: Mapping[str, Sequence[Drift]], alpha: float) -> list[Change]:
-    """Judge all endpoints of a run; if nothing changed, `differs` comes up in at most ``alpha`` of runs.
+    """Judge all endpoints of a run: same, differs or cannot tell, corrected for every look (Bonferroni).
 
-    Bonferroni over every channel of every endpoint that may decide. The samples of a prompt must be
-    exchangeable between baseline and now if nothing changed; endpoints that repeat answers for the same seed make
-    false alarms rarer. Nothing is claimed about how large a change must be to be found.
+    Parameters
+    ----------
+    found : mapping from endpoint to its channels
+    alpha : float
+        If nothing changed, at most this share of runs says `differs` of any endpoint.
+
+    Returns
+    -------
+    list of Change
+        In the order of ``found``.
+
+    Notes
+    -----
+    Corrected over every channel of every endpoint that may decide. If nothing changed, the samples of a prompt must
+    be exchangeable between baseline and now; endpoints that repeat answers for the same seed make false alarms rarer.
+    Nothing is claimed about how large a change must be to be found.
+
+    Examples
+    --------
+    Two endpoints, so each p-value counts twice:
+
+    >>> a = Drift("text", prompts=8, statistic=0.9, p=0.001, floor=0.001)
+    >>> b = Drift("text", prompts=8, statistic=0.1, p=0.4, floor=0.001)
+    >>> [(c.endpoint, c.state, c.p_value) for c in judge_changes({"a": [a], "b": [b]}, alpha=0.01)]
+    [('a', 'differs', 0.002), ('b', 'same', 0.8)]
     """
     looks = sum(not d.note for drifts in found.values() for d in drifts)
     return [_judge(name, tuple(drifts), looks, alpha) for name, drifts in found.items()]

@@ -1,4 +1,4 @@
-"""How unusual one pair of models is among all pairs of a pool of unrelated ones: the arithmetic behind kinship.
+"""Excess similarity of model pairs and its exact p-value: the arithmetic behind kinship.
 
 Every model of the pool (suspect, candidate, K controls, one a lineage) is treated alike: nothing below looks at which
 pair is the accused one until the last step. If suspect and candidate are as unrelated as the controls, the accused pair
@@ -19,15 +19,44 @@ TINY = 1e-6  # float32 similarities that differ by less are equal
 
 
 def additive_residuals(values: NDArray[np.floating], scale: bool = True) -> Floats:
-    """Residuals of v_ij = m + a_i + a_j, least squares over the off-diagonal pairs of each prompt.
+    """Residuals of an additive fit to pairwise similarities: hub models lose their advantage.
 
-    Closed form for a hollow symmetric matrix over m models: a_i = (r_i - T/m) / (m - 2), row sums r, T their sum.
-    Plain double-centring is this for large m; for the small pools of an audit it is biased.
+    Fits v_ij = m + a_i + a_j by least squares over the off-diagonal pairs of each prompt, and returns what is left.
 
     Parameters
     ----------
-    values : (..., m, m); prompts that fewer than four models answered give NaN.
-    scale : divide by the root mean square residual of the prompt, so that prompts weigh alike.
+    values : (..., m, m) symmetric similarities, in any unit
+        NaN on the diagonal, and in row and column of a model that did not answer.
+    scale : bool
+        Divide by the root mean square residual of the prompt, so that all prompts have the same weight.
+
+    Returns
+    -------
+    (..., m, m) residuals
+        In units of the prompt's spread, or in the unit of ``values`` if ``scale`` is false. NaN where ``values`` has
+        NaN, and for prompts that fewer than four models answered.
+
+    See Also
+    --------
+    excess : The mean of these residuals over prompts.
+
+    Notes
+    -----
+    Closed form for a hollow symmetric matrix over m models: a_i = (r_i - T/m) / (m - 2), with row sums r and their
+    sum T. It is the two-way layout without interaction. Double-centring approaches it for large m; for the small
+    pools of an audit double-centring is biased.
+
+    Examples
+    --------
+    Model 1 is a hub, 0.2 closer to every other model. No pair is unusual once that is taken out:
+
+    >>> import numpy as np
+    >>> level = np.array([0.0, 0.2, 0.0, 0.0, 0.0])
+    >>> v = 0.3 + level[:, None] + level
+    >>> np.fill_diagonal(v, np.nan)
+    >>> residuals = additive_residuals(v)
+    >>> float(np.nanmax(np.abs(residuals))) < 1e-9
+    True
     """
     v = np.asarray(values, dtype=np.float64)
     seen = np.isfinite(v)
@@ -49,16 +78,50 @@ def additive_residuals(values: NDArray[np.floating], scale: bool = True) -> Floa
 
 
 def excess(values: NDArray[np.floating]) -> Floats:
-    """(m, m) mean scaled residual in units of its spread from prompt to prompt; larger = more alike.
+    """Excess similarity of every pair of models beyond what their general closeness explains: an effect size.
 
-    Dimensionless, and steady in the number of prompts: an effect size, not a test statistic. The spread is one number
-    for the pool (root mean over pairs of the variance over prompts), so the order of the pairs is that of the means.
+    Parameters
+    ----------
+    values : (p, m, m) symmetric similarities by prompt, in any unit
+        NaN on the diagonal, and in row and column of a model that did not answer.
+
+    Returns
+    -------
+    (m, m) excess
+        The mean scaled residual over prompts, divided by its spread from prompt to prompt. No unit; 0 is what the
+        pool has on average, larger is more alike. NaN on the diagonal and for pairs without a common prompt.
+
+    See Also
+    --------
+    additive_residuals : The fit behind it.
+    max_null_p : The p-value of one pair.
+    combine : The same over several channels.
+
+    Notes
+    -----
+    It is an effect size and not a test statistic: more prompts make it steadier, not larger. The spread is one number
+    for the pool (root mean over pairs of the variance over prompts), so the pairs keep the order of their means.
+
+    Examples
+    --------
+    Five models, 40 prompts; models 0 and 1 are closer than the others:
+
+    >>> import numpy as np
+    >>> noise = np.random.default_rng(0).normal(0.0, 0.05, (40, 5, 5))
+    >>> values = 0.3 + (noise + noise.transpose(0, 2, 1)) / 2
+    >>> values[:, [0, 1], [1, 0]] += 0.1
+    >>> values[:, range(5), range(5)] = np.nan
+    >>> found = excess(values)
+    >>> round(float(found[0, 1]), 2)
+    2.21
+    >>> round(max_null_p(found, found[0, 1]), 3), round(smallest_p(n_controls=3), 3)
+    (0.1, 0.1)
     """
     return excess_of(additive_residuals(values))
 
 
 def known_mean(values: Floats) -> float:
-    """Mean of what is not NaN; NaN where nothing is left, as of models that share no prompt."""
+    """Mean without NaN, and NaN where nothing is left: models that share no prompt."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
@@ -77,13 +140,53 @@ def prompt_noise(residuals: Floats) -> float:
 
 
 def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int = 1) -> float:
-    """Exact p-value of the best of M candidates: what chance would give a score this high?
+    """Exact p-value of the closest of M candidates: its rank among all pairs of the pool.
 
-    Under the null the N models of the pool are exchangeable, so any of them may be the suspect and any M others its
-    candidates. A model x with r_x partners at or above `observed` meets one with probability
-    1 - C(N-1-r_x, M) / C(N-1, M); p is the mean over x. With M = 1 it is the rank of the accused pair among all
-    pairs. Used as a single-step family-wise p for each candidate, it holds when others are true kin, as kin only
-    raise the reference. NaN off the diagonal counts as reaching it.
+    Parameters
+    ----------
+    matrix : (n, n) symmetric scores of all pairs of the pool, larger = more alike
+        Suspect, M candidates and the controls, in any order. NaN off the diagonal counts as reaching ``observed``: a
+        pair that could not be compared may be closer.
+    observed : float
+        Score of the accused pair, in the unit of ``matrix``.
+    n_candidates : int
+        M, how many candidates the suspect was compared with.
+
+    Returns
+    -------
+    float
+        p-value in (0, 1]; NaN if ``observed`` is NaN.
+
+    Raises
+    ------
+    ValueError
+        If ``n_candidates`` is not in 1..n - 1.
+
+    See Also
+    --------
+    smallest_p : The least value it can take.
+    row_p : The rank on the candidate's own row.
+
+    Notes
+    -----
+    Under the null the n models are exchangeable: any of them may be the suspect and any M others its candidates. A
+    model x with r_x partners at or above ``observed`` meets one of them with probability
+    1 - C(n-1-r_x, M) / C(n-1, M), and p is the mean over x. With M = 1 it is the share of pairs that are at least as
+    close as the accused pair. It is a single-step family-wise p-value (max-null) for each candidate, and stays valid
+    when other candidates are true kin, since kin only raise the reference.
+
+    Examples
+    --------
+    Four models have six pairs, and one of them is as close as 3.0:
+
+    >>> import numpy as np
+    >>> scores = np.full((4, 4), np.nan)
+    >>> scores[np.triu_indices(4, 1)] = [3.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    >>> scores = np.fmax(scores, scores.T)
+    >>> round(max_null_p(scores, observed=3.0), 3)
+    0.167
+    >>> round(max_null_p(scores, observed=0.4), 3)
+    0.5
     """
     e = np.asarray(matrix, dtype=np.float64)
     if not np.isfinite(observed):
@@ -98,14 +201,55 @@ def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int 
 
 
 def smallest_p(n_controls: int, n_candidates: int = 1) -> float:
-    """The floor of `max_null_p`: the accused pair alone at the top of the pool."""
+    """Smallest p-value that a number of control lineages allows: the accused pair alone at the top of the pool.
+
+    Parameters
+    ----------
+    n_controls : int
+        K, control lineages in the pool.
+    n_candidates : int
+        M, candidates in the pool.
+
+    Returns
+    -------
+    float
+        2 / ((K+1)(K+2)) for one candidate. A pool of four gives twice that, 1/3 for K = 2: there the residuals of
+        opposite pairs are equal.
+
+    See Also
+    --------
+    controls_needed : The same question the other way round.
+
+    Examples
+    --------
+    >>> [round(smallest_p(k), 4) for k in (2, 5, 13)]
+    [0.3333, 0.0476, 0.0095]
+    """
     n = n_controls + n_candidates + 1
     ties = 2.0 if n == 4 else 1.0  # in a pool of four the residual of a pair is that of the opposite pair
     return ties * 2.0 * n_candidates / (n * (n - 1))
 
 
 def controls_needed(alpha: float, n_candidates: int = 1) -> int:
-    """Fewest control lineages with which a verdict at `alpha` is possible at all."""
+    """Number of control lineages needed for a verdict at a given significance level.
+
+    Parameters
+    ----------
+    alpha : float
+        Significance level, between 0 and 1.
+    n_candidates : int
+        Candidates that the suspect is compared with.
+
+    Returns
+    -------
+    int
+        The fewest control lineages with which `smallest_p` is not above ``alpha``; at least 2.
+
+    Examples
+    --------
+    >>> controls_needed(0.05), controls_needed(0.01)
+    (5, 13)
+    """
     k = 2
     while smallest_p(k, n_candidates) > alpha:
         k += 1
@@ -113,36 +257,123 @@ def controls_needed(alpha: float, n_candidates: int = 1) -> int:
 
 
 def row_p(matrix: NDArray[np.floating]) -> float:
-    """p-value on the candidate's own row: the suspect's rank among the controls, smallest 1/(K+1).
+    """Conditional p-value for one candidate: the suspect's rank among the controls on the candidate's row.
 
-    Conditional on this candidate, hub or not; needs 19 control lineages to reach 0.05. Row 0 is the suspect, 1 the
-    candidate.
+    Parameters
+    ----------
+    matrix : (K + 2, K + 2) scores, larger = more alike
+        Row 0 is the suspect, row 1 the candidate, the other rows are K controls. NaN counts as closer.
+
+    Returns
+    -------
+    float
+        p-value, not under 1 / (K+1): it takes 19 control lineages to reach 0.05.
+
+    See Also
+    --------
+    max_null_p : The rank among all pairs of the pool, which can be smaller.
+
+    Examples
+    --------
+    The suspect is closer to the candidate than all three controls are:
+
+    >>> import numpy as np
+    >>> scores = np.zeros((5, 5))
+    >>> scores[1] = [2.0, np.nan, 0.5, -0.2, 0.1]
+    >>> scores[0, 1] = 2.0
+    >>> row_p(scores)
+    0.25
     """
     others = matrix[1, 2:]
     return float((1 + (~(others < matrix[0, 1] - 1e-12)).sum()) / (1 + len(others)))
 
 
 def combine(values: Sequence[Floats]) -> Floats:
-    """Mean over channels of the excess, each in units of its own spread and weighted by its reliability, (n, n).
+    """Combine channels into one score per pair: the mean of their excess, weighted by reliability.
 
-    One combined score and one rank of it is valid however dependent the channels are; multiplying p-values is not.
-    Spread and reliability are functions of the whole pool that do not know which pair is the accused one.
+    Parameters
+    ----------
+    values : sequence of (p_c, m, m) similarities, one a channel
+        The same m models in the same order; prompts and units may differ. NaN as in `excess`.
+
+    Returns
+    -------
+    (m, m) combined score
+        In units of the spread over the pairs of the pool.
+
+    See Also
+    --------
+    reliabilities : The weights.
+    max_null_p : The p-value of one pair of the result.
+
+    Notes
+    -----
+    One rank of one combined score is valid however dependent the channels are; a product of p-values is not. Spread
+    and reliability are computed on the whole pool and do not know which pair is the accused one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def channel(seed, closer):
+    ...     noise = np.random.default_rng(seed).normal(0.0, 0.05, (40, 5, 5))
+    ...     values = 0.3 + (noise + noise.transpose(0, 2, 1)) / 2
+    ...     values[:, [0, 1], [1, 0]] += closer
+    ...     values[:, range(5), range(5)] = np.nan
+    ...     return values
+    >>> score = combine([channel(0, closer=0.1), channel(1, closer=0.05)])
+    >>> score.shape, bool(score[0, 1] == np.nanmax(score))
+    ((5, 5), True)
     """
     return combine_excess([excess(v) for v in values], reliabilities(values))
 
 
 def combine_excess(matrices: Sequence[Floats], weights: ArrayLike | None = None) -> Floats:
-    """As `combine`, of the excess of each channel; weights (c,), by default equal."""
+    """Weighted mean of excess matrices (m, m) of c channels, each in units of its spread; see `combine`.
+
+    ``weights`` are (c,), by default equal.
+    """
     scaled = [e / max(float(np.sqrt(np.nanmean(e**2))), TINY) for e in matrices]
     out: Floats = np.average(scaled, axis=0, weights=None if weights is None else np.asarray(weights))
     return out
 
 
 def reliabilities(values: Sequence[Floats]) -> Floats:
-    """How well a channel's even prompts foretell what its odd ones say of every pair of the pool, (c,), sum 1.
+    """Split-half reliability of each channel over prompts (Spearman-Brown), as weights.
 
-    Split-half correlation stepped up to full length (Spearman 1910, Brown 1910), at least 0. A channel of few or noisy
-    prompts then cannot drown one that repeats itself.
+    Parameters
+    ----------
+    values : sequence of (p_c, m, m) similarities, one a channel
+        As in `combine`.
+
+    Returns
+    -------
+    (c,) weights
+        Not negative, with sum 1. Equal if no channel is reliable.
+
+    See Also
+    --------
+    combine : Uses these weights.
+
+    Notes
+    -----
+    The mean residuals of all pairs on the even prompts are correlated with those on the odd prompts, r >= 0, and
+    stepped up to full length: 2 r / (1 + r) (Spearman 1910, Brown 1910). A channel with few or noisy prompts then
+    cannot drown one that repeats itself.
+
+    Examples
+    --------
+    A channel that finds the same pair close on every prompt, and one of pure noise:
+
+    >>> import numpy as np
+    >>> def channel(seed, closer):
+    ...     noise = np.random.default_rng(seed).normal(0.0, 0.05, (40, 5, 5))
+    ...     values = 0.3 + (noise + noise.transpose(0, 2, 1)) / 2
+    ...     values[:, [0, 1], [1, 0]] += closer
+    ...     values[:, range(5), range(5)] = np.nan
+    ...     return values
+    >>> steady, noisy = reliabilities([channel(0, closer=0.1), channel(1, closer=0.0)])
+    >>> bool(steady > noisy), round(float(steady + noisy), 9)
+    (True, 1.0)
     """
     return reliabilities_of([additive_residuals(v) for v in values])
 
@@ -165,7 +396,7 @@ def _split_half(residuals: Floats) -> float:
 
 
 def mean_over_prompts(values: Floats) -> Floats:
-    """Mean over prompts where there is one, NaN elsewhere: the diagonal has none."""
+    """Mean over prompts without NaN, (p, m, m) -> (m, m); NaN where there is none, as on the diagonal."""
     seen = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         out: Floats = np.where(seen, values, 0.0).sum(0) / seen.sum(0)

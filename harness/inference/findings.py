@@ -215,12 +215,22 @@ class Wording:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down adjustment of p-values for several looks (Holm 1979); NaN stays NaN and counts as no look.
+    """Holm's step-down correction of p-values for multiple tests (Holm 1979).
+
+    Parameters
+    ----------
+    p_values : list of n floats
+        NaN, where there is no p-value, stays NaN and does not count as a test.
+
+    Returns
+    -------
+    list of n floats
+        Adjusted p-values in the same order, at most 1.
 
     Examples
     --------
-    >>> holm([0.01, 0.04, float("nan"), 0.03])
-    [0.03, 0.06, nan, 0.06]
+    >>> holm([0.01, 0.04, 0.03, float("nan")])
+    [0.03, 0.06, 0.06, nan]
     """
     order = sorted((p, i) for i, p in enumerate(p_values) if p == p)
     out = [NAN] * len(p_values)

@@ -36,18 +36,43 @@ class TwoSample:
 
 
 def two_sample(grams: Sequence[tuple[Floats, int]], permutations: int, rng: np.random.Generator) -> TwoSample:
-    """MMD two-sample test with labels permuted within each prompt (Gretton et al. 2012; Gao et al., ICLR 2025).
+    """MMD two-sample permutation test, labels permuted within each prompt: one distribution or two?
 
     Parameters
     ----------
-    grams : per prompt the Gram matrix (n_a + n_b,) squared, first sample's rows first, and n_a.
-    permutations : how many relabellings are drawn; p = (1 + those at least as far apart) / (1 + drawn). Where there
-        are no more relabellings than that in all, every one is counted once instead.
+    grams : sequence of ((n_a + n_b, n_a + n_b) Gram matrix, n_a), one a prompt
+        Kernel values between all samples of a prompt, rows of the first sample first. No NaN.
+    permutations : int
+        Relabellings to draw; p = (1 + those at least as far apart) / (1 + drawn). Where there are no more
+        relabellings than that in all, each is counted once instead.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    TwoSample
+        All NaN, with ``prompts`` 0, if ``grams`` is empty.
 
     Notes
     -----
-    Exact whatever the kernel and sample size: under the null the labels of one prompt's samples are exchangeable.
-    Prompts are not replicates of one another here; the sample within the prompt is.
+    The statistic is the squared maximum mean discrepancy (Gretton et al. 2012; for language models Gao et al., ICLR
+    2025), each prompt in units of its own spread over relabellings, summed over prompts. The p-value is exact for any
+    kernel and sample size: under the null the labels of one prompt's samples are exchangeable. Replication is within
+    the prompt; prompts are not replicates of one another.
+
+    Examples
+    --------
+    Eight prompts, five samples on each side; a Gaussian kernel on numbers stands for one on answers:
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> def kernel(x):
+    ...     return np.exp(-np.subtract.outer(x, x) ** 2)
+    >>> different = [(kernel(np.r_[rng.normal(0, 1, 5), rng.normal(3, 1, 5)]), 5) for _ in range(8)]
+    >>> two_sample(different, permutations=999, rng=rng).p_value
+    0.001
+    >>> alike = [(kernel(rng.normal(0, 1, 10)), 5) for _ in range(8)]
+    >>> two_sample(alike, permutations=999, rng=rng).p_value > 0.05
+    True
     """
     if not grams:
         return TwoSample(np.nan, np.nan, np.nan, np.nan, 0)

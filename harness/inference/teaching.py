@@ -1,7 +1,7 @@
-"""Teaching: does the suspect share the candidate's habits of wording more than unrelated models do?
+"""Teaching (distillation): does the suspect share the candidate's habits of wording more than unrelated models do?
 
-The null is that of kinship, on another similarity: among exchangeable lineages the accused pair is a random pair. What
-it cannot do alone is tell a pupil from kin, who share habits too; the verdict says so unless weights have spoken.
+The null is that of kinship, on another similarity: among exchangeable lineages the accused pair is a random pair. Alone
+it cannot tell a student from kin, who share habits too; the verdict says so unless a channel that sees weights decides.
 """
 
 from __future__ import annotations
@@ -25,10 +25,35 @@ ROUNDS = 200  # bootstrap rounds; each is a profile of the whole pool
 
 
 def habit_similarity(counts: NDArray[np.floating], models: Sequence[int] | None = None) -> Floats:
-    """Cosine of standardised profiles, (n, n) in [-1, 1] with NaN on the diagonal, of counts (blocks, m, features).
+    """Cosine similarity of stylometric profiles (Burrows's Delta) of all pairs of models.
 
-    Relative frequency, square-rooted, standardised by feature as in Burrows's Delta (2002). ``models`` picks n of the
-    m; the standard is then that of these n. A model without answers gives NaN.
+    Parameters
+    ----------
+    counts : (blocks, m, features) counts of word bigrams by block of prompts
+    models : sequence of n ints, by default all m
+        Which models to compare. Features are standardised over these.
+
+    Returns
+    -------
+    (n, n) cosines in [-1, 1]
+        NaN on the diagonal and for a model without answers.
+
+    See Also
+    --------
+    lean : What of it the models' own levels do not explain.
+
+    Notes
+    -----
+    Relative frequencies, square-rooted, standardised by feature as in Burrows's Delta (2002).
+
+    Examples
+    --------
+    Models 0 and 1 use the same words about equally often, models 2 and 3 prefer others:
+
+    >>> import numpy as np
+    >>> counts = np.array([[[9, 1, 4, 2], [8, 2, 4, 2], [2, 7, 1, 6], [4, 4, 3, 5], [5, 3, 6, 2]]])
+    >>> habit_similarity(counts)[0].round(2).tolist()
+    [nan, 0.95, -0.9, -0.85, 0.33]
     """
     table = np.asarray(counts.sum(0), dtype=np.float64)
     table = table if models is None else table[list(models)]
@@ -45,9 +70,34 @@ def habit_similarity(counts: NDArray[np.floating], models: Sequence[int] | None 
 
 
 def lean(similarity: NDArray[np.floating]) -> Floats:
-    """How much more alike the habits of each pair are than the two models' own levels explain, (n, n).
+    """Excess similarity of habits: the statistic of the teaching question, for every pair of the pool.
 
-    In units of the pool's root mean square; the same centring as for kinship.
+    Parameters
+    ----------
+    similarity : (n, n) cosines of `habit_similarity`
+        NaN on the diagonal.
+
+    Returns
+    -------
+    (n, n) excess
+        In units of the pool's root mean square; 0 is what the pool has on average, larger is more alike.
+
+    See Also
+    --------
+    harness.inference.excess.additive_residuals : The centring, the same as for kinship.
+    harness.inference.excess.max_null_p : Its p-value.
+
+    Examples
+    --------
+    Of five models 0 and 1 write alike; model 4 is near to all, and that is taken out:
+
+    >>> import numpy as np
+    >>> level = np.array([0.0, 0.0, 0.0, 0.0, 0.3])
+    >>> cosines = level[:, None] + level
+    >>> cosines[[0, 1], [1, 0]] += 0.4
+    >>> np.fill_diagonal(cosines, np.nan)
+    >>> lean(cosines)[0].round(2).tolist()
+    [nan, 2.24, -0.75, -0.75, -0.75]
     """
     residual = additive_residuals(np.asarray(similarity, dtype=np.float64), scale=False)
     scale = float(np.sqrt(np.nanmean(residual**2)))
