@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,15 +16,15 @@ from harness.config.schema import Called, Campaign
 from harness.config.yaml import load_config
 from harness.endpoints.requests import planned_keys
 from harness.errors import ConfigError
-from harness.inference.drift import Change, Drift, drift, judge_changes
+from harness.inference.drift import Change, Drift, Grams, News, drift, judge_changes
 from harness.plan import Plan, store_at
-from harness.records import Key, Prompt, Response, Responses
+from harness.records import Key, Prompt, Response, Responses, Surface
 from harness.store.store import Store
 
 BEFORE, NOW = "baseline", "now"
 # Logprobs of one token differ a little from run to run with a server's load (benchmarks/README.md, Monitor), so
 # samples of two runs are not exchangeable in them, and a p-value below any alpha says nothing.
-REPORTED = {"logprobs": "is reported only: logprobs move with a server's load"}
+REPORTED = frozenset({"logprobs"})
 DRAWS = 20  # relabellings per 1 / alpha: few enough would leave no p-value small enough
 
 
@@ -112,50 +112,43 @@ def judge(watched: Watch, alpha: float) -> list[Change]:
     rng = np.random.default_rng(plan.campaign.seed)
     draws = max(a.permutations, int(DRAWS / alpha))
     found: dict[str, list[Drift]] = {}
-    notes: dict[str, tuple[str, ...]] = {}
+    told: dict[str, tuple[News, ...]] = {}
     for name, before in watched.before.items():
         same = {_key(r) for r in before}
         new = [r for r in now if r.endpoint == name and _key(r) in same]
-        found[name] = _drifts(
-            before, new, plan.prompts, lambda c, g: drift(c, g, alpha, draws, rng, REPORTED.get(c.split()[0], ""))
-        )
-        notes[name] = tuple(_notes(before, new))
+        found[name] = [
+            drift(f"{channel} ({surface})", grams, alpha, draws, rng, channel in REPORTED)
+            for channel, surface, grams in _kernels(before, new, plan.prompts)
+        ]
+        told[name] = tuple(_news(before, new))
     changes = judge_changes(found, alpha)
     share = {n: sum(r.endpoint == n for r in now) / len(b) for n, b in watched.before.items()}
-    return [
-        _with_coverage(replace(c, notes=(*c.notes, *notes[c.endpoint])), share[c.endpoint], a.min_coverage)
-        for c in changes
-    ]
+    return [_with_coverage(replace(c, news=told[c.endpoint]), share[c.endpoint], a.min_coverage) for c in changes]
 
 
 def _with_coverage(change: Change, share: float, least: float) -> Change:
     """Too many calls without an answer leave a choice of answers, which is no sample of anything."""
     if share >= least:
         return change
-    said = f"only {share:.0%} of the baseline's calls were answered again"
-    return replace(change, state="cannot tell", sentence=said)
+    return replace(change, state="cannot tell", ground="too few answered again", bound=share)
 
 
-def _drifts(
-    before: Sequence[Response], now: Sequence[Response], prompts: Sequence[Prompt], test: Callable[..., Drift]
-) -> list[Drift]:
-    out = []
+def _kernels(
+    before: Sequence[Response], now: Sequence[Response], prompts: Sequence[Prompt]
+) -> Iterator[tuple[str, Surface, Grams]]:
+    """Kernels of old and new samples, by channel and by how the prompts were put."""
     answers = [replace(r, endpoint=BEFORE) for r in before] + [replace(r, endpoint=NOW) for r in now]
-    for surface in ("chat", "completion"):
+    surfaces: tuple[Surface, ...] = ("chat", "completion")
+    for surface in surfaces:
         table = Responses.of((BEFORE, NOW), [p for p in prompts if p.surface == surface], answers)
         for channel, kernels in (("text", text_kernels), ("logprobs", logprob_kernels)):
             if grams := kernels(table, 0, 1):
-                out.append(test(f"{channel} ({surface})", grams))
-    return out
+                yield channel, surface, grams
 
 
-def _notes(before: Sequence[Response], now: Sequence[Response]) -> list[str]:
+def _news(before: Sequence[Response], now: Sequence[Response]) -> Iterator[News]:
     """What the server says of itself and did not say before: a hint, not part of the test."""
-    out = []
-    for what in ("model_answered", "system_fingerprint", "provider", "outcome"):
-        old, new = ({str(getattr(r, what)) for r in rs} - {""} for rs in (before, now))
+    for field in ("model_answered", "system_fingerprint", "provider", "outcome"):
+        old, new = ({str(getattr(r, field)) for r in rs} - {""} for rs in (before, now))
         if more := sorted(new - old):
-            out.append(
-                f"{what} is new: {', '.join(more)[:200]}" + (f" (was {', '.join(sorted(old))[:200]})" if old else "")
-            )
-    return out
+            yield News(field, tuple(more), tuple(sorted(old)))

@@ -15,7 +15,6 @@ from harness.cli.options import DEFAULT, Config, Json, Limit, Quiet, show, tell
 from harness.errors import EndpointError
 
 if TYPE_CHECKING:
-    from harness.inference.drift import Change
     from harness.plan import Plan
 
 
@@ -241,37 +240,17 @@ def monitor(
     """
     from harness.cli.progress import run_with_progress
     from harness.monitor import carry_over, judge, watch
+    from harness.report.terminal import change_line, changes_json
 
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     watched = watch(config, against, endpoint or [], stamp, limit)
     carry_over(watched)
     run_with_progress(watched.plan, os.environ, "run the same command again; it starts anew", quiet=quiet)
     changes = judge(watched, alpha)
-    show(_changes_json(changes) if as_json else "\n".join(map(_change_line, changes)))
+    show(changes_json(changes) if as_json else "\n".join(map(change_line, changes)))
     if not quiet:
         tell(f"answers are in {os.path.relpath(watched.plan.folder)}")
     states = {c.state for c in changes}
     code = DIFFERS if "differs" in states else CANNOT_TELL if "cannot tell" in states else 0
     if code:
         raise typer.Exit(code)
-
-
-def _change_line(change: Change) -> str:
-    from harness.report.text import plain
-
-    numbers = f"p = {change.p_value:.2g}, alpha {change.alpha:g}" if change.p_value == change.p_value else "no p-value"
-    tests = "; ".join(
-        f"{d.channel} {d.statistic:.3g}, baseline's halves {d.noise:.3g}, {d.prompts} prompts" for d in change.channels
-    )
-    notes = "".join(f"; {n}" for n in change.notes)
-    return plain(
-        f"{change.endpoint}: {change.state}: {change.sentence} ({numbers}; {tests or 'nothing compared'}){notes}"
-    )
-
-
-def _changes_json(changes: list[Change]) -> str:
-    from dataclasses import asdict
-
-    from harness.report.terminal import clean
-
-    return json.dumps([clean(asdict(c)) for c in changes], indent=2, allow_nan=False)

@@ -9,11 +9,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.inference.findings import Part
 from harness.inference.identity import TwoSample, halves, two_sample
 
 Floats = NDArray[np.float64]
 Grams = Sequence[tuple[Floats, int]]
 State = Literal["same", "differs", "cannot tell"]
+ChangeGround = Literal[
+    "told apart",
+    "not told apart",
+    "too few samples",
+    "no two samples",
+    "no channel may decide",
+    "too few answered again",
+]
 NAN = float("nan")
 
 
@@ -33,27 +42,40 @@ class Drift:
     floor: float
     noise: float = NAN
     noise_p: float = NAN
-    note: str = ""
+    part: Part = "counted"
+
+
+@dataclass(frozen=True)
+class News:
+    """Something that a server said only before, or only now, in one field of its replies."""
+
+    field: str
+    now: tuple[str, ...]
+    before: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Change:
     """State of one endpoint: same, differs or cannot tell.
 
-    ``p_value`` is corrected for all channels and endpoints of the run.
+    ``ground`` is what that rests on, ``decisive`` the channels that told the answers apart, ``bound`` the smallest p
+    possible or the share that was answered again, where that is the ground. ``p_value`` is corrected for all channels
+    and endpoints of the run. ``news`` is what the server says of itself for the first time, no part of the test.
     """
 
     endpoint: str
     state: State
-    sentence: str
+    ground: ChangeGround
     p_value: float
     alpha: float
     channels: tuple[Drift, ...]
-    notes: tuple[str, ...] = ()
+    decisive: tuple[str, ...] = ()
+    bound: float = NAN
+    news: tuple[News, ...] = ()
 
 
 def drift(
-    channel: str, grams: Grams, alpha: float, permutations: int, rng: np.random.Generator, aside: str = ""
+    channel: str, grams: Grams, alpha: float, permutations: int, rng: np.random.Generator, reported: bool = False
 ) -> Drift:
     """Two-sample test of one channel: new answers of an endpoint against its baseline.
 
@@ -68,8 +90,8 @@ def drift(
     permutations : int
         Relabellings to draw, as in `two_sample`.
     rng : numpy.random.Generator
-    aside : str
-        Why this channel is shown and does not decide; empty if it decides.
+    reported : bool
+        Whether this channel is only shown and does not decide.
 
     Returns
     -------
@@ -103,11 +125,9 @@ def drift(
     found = two_sample(grams, permutations, rng)
     own = [halves(gram[:n, :n]) for gram, n in grams if n >= 4]
     noise = two_sample(own, permutations, rng) if own else TwoSample(NAN, NAN, NAN, NAN, 0)
-    note = aside
-    if not aside and noise.p_value <= alpha / 10:
-        note = f"abstains: the baseline's own halves differ (p = {noise.p_value:.2g})"
+    part: Part = "reported" if reported else "abstains" if noise.p_value <= alpha / 10 else "counted"
     return Drift(
-        channel, found.prompts, found.statistic, found.p_value, found.p_floor, noise.statistic, noise.p_value, note
+        channel, found.prompts, found.statistic, found.p_value, found.p_floor, noise.statistic, noise.p_value, part
     )
 
 
@@ -140,25 +160,22 @@ def judge_changes(found: Mapping[str, Sequence[Drift]], alpha: float) -> list[Ch
     >>> [(c.endpoint, c.state, c.p_value) for c in judge_changes({"a": [a], "b": [b]}, alpha=0.01)]
     [('a', 'differs', 0.002), ('b', 'same', 0.8)]
     """
-    looks = sum(not d.note for drifts in found.values() for d in drifts)
+    looks = sum(d.part == "counted" for drifts in found.values() for d in drifts)
     return [_judge(name, tuple(drifts), looks, alpha) for name, drifts in found.items()]
 
 
 def _judge(endpoint: str, drifts: tuple[Drift, ...], looks: int, alpha: float) -> Change:
-    speaking = [d for d in drifts if not d.note]
-    blank = Change(
-        endpoint, "cannot tell", "", NAN, alpha, drifts, tuple(f"{d.channel} {d.note}" for d in drifts if d.note)
-    )
+    speaking = [d for d in drifts if d.part == "counted"]
+    blank = Change(endpoint, "cannot tell", "no two samples", NAN, alpha, drifts)
     if not drifts:
-        return replace(blank, sentence="no prompt has two answers on both sides at a temperature above 0")
+        return blank
     if not speaking:
-        return replace(blank, sentence="no channel may decide")
+        return replace(blank, ground="no channel may decide")
     p = min(1.0, looks * min(d.p for d in speaking))
     if p <= alpha:
-        names = ", ".join(d.channel for d in speaking if looks * d.p <= alpha)
-        return replace(blank, state="differs", p_value=p, sentence=f"{names} tells the new answers from the baseline")
+        names = tuple(d.channel for d in speaking if looks * d.p <= alpha)
+        return replace(blank, state="differs", ground="told apart", p_value=p, decisive=names)
     least = min(1.0, looks * min(d.floor for d in speaking))
     if least > alpha:
-        too_few = f"so few samples cannot give a p below {least:.2g}; ask more samples or prompts"
-        return replace(blank, p_value=p, sentence=too_few)
-    return replace(blank, state="same", p_value=p, sentence="the new answers cannot be told from the baseline")
+        return replace(blank, ground="too few samples", p_value=p, bound=least)
+    return replace(blank, state="same", ground="not told apart", p_value=p)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from harness.inference.drift import Change
 from harness.inference.findings import Attribution, ChannelEvidence, Finding
 from harness.report import words
 from harness.report.text import plain
@@ -112,8 +113,34 @@ def _record(f: Finding) -> dict[str, Any]:
 
 
 def _channel_record(e: ChannelEvidence) -> dict[str, Any]:
-    record = {k: v for k, v in dataclasses.asdict(e).items() if k not in ("caveat", "surface", "weight", "controls")}
+    record = _without(dataclasses.asdict(e), "caveat", "surface", "weight", "controls")
     return record | {"channel": e.name, "note": words.channel_note(e)}
+
+
+def change_line(c: Change) -> str:
+    """What `monitor` found of one endpoint, in a line."""
+    numbers = f"p = {c.p_value:.2g}, alpha {c.alpha:g}" if c.p_value == c.p_value else "no p-value"
+    tests = "; ".join(
+        f"{d.channel} {d.statistic:.3g}, baseline's halves {d.noise:.3g}, {d.prompts} prompts" for d in c.channels
+    )
+    notes = "".join(f"; {n}" for n in words.change_notes(c))
+    found = words.change_sentence(c)
+    return plain(f"{c.endpoint}: {c.state}: {found} ({numbers}; {tests or 'nothing compared'}){notes}")
+
+
+def changes_json(changes: Sequence[Change]) -> str:
+    """What `monitor` found as JSON, NaN as null."""
+    return json.dumps([clean(_change_record(c)) for c in changes], indent=2, allow_nan=False)
+
+
+def _change_record(c: Change) -> dict[str, Any]:
+    channels = [{**_without(dataclasses.asdict(d), "part"), "note": words.drift_note(d)} for d in c.channels]
+    record = _without(dataclasses.asdict(c), "ground", "decisive", "bound", "news", "channels")
+    return {**record, "sentence": words.change_sentence(c), "channels": channels, "notes": words.change_notes(c)}
+
+
+def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {k: v for k, v in record.items() if k not in names}
 
 
 def clean(value: Any) -> Any:

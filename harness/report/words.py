@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import log10
 
+from harness.inference.drift import Change, ChangeGround, Drift, News
 from harness.inference.excess import controls_needed
 from harness.inference.findings import FAILED, Attribution, Caveat, CaveatKind, ChannelEvidence, Finding
 from harness.inference.questions import QUESTIONS
@@ -147,6 +148,16 @@ GLOSSARY: Mapping[str, str] = {
     "Tippett plot": "For each likelihood ratio, the share of known kin and of known unrelated pairs that reach it.",
     "Cllr": "Cost of a set of likelihood ratios in bits: 0 is perfect, 1 is what saying nothing would cost.",
     "Contribution": "One prompt's part in a channel's effect.",
+}
+
+
+_CHANGES: Mapping[ChangeGround, str] = {
+    "told apart": "{channels} tells the new answers from the baseline",
+    "not told apart": "the new answers cannot be told from the baseline",
+    "too few samples": "so few samples cannot give a p below {bound:.2g}; ask more samples or prompts",
+    "no two samples": "no prompt has two answers on both sides at a temperature above 0",
+    "no channel may decide": "no channel may decide",
+    "too few answered again": "only {bound:.0%} of the baseline's calls were answered again",
 }
 
 
@@ -331,3 +342,26 @@ def attributed(a: Attribution) -> str:
 def attribution_note(a: Attribution) -> str:
     """Why there is no attribution, or what it would take."""
     return caveat(a.caveat) if a.caveat is not None else ""
+
+
+def change_sentence(c: Change) -> str:
+    """What `monitor` found of one endpoint."""
+    return _CHANGES[c.ground].format(channels=", ".join(c.decisive), bound=c.bound)
+
+
+def change_notes(c: Change) -> list[str]:
+    """Channels that do not decide, and what the server says of itself that it did not say before."""
+    channels = [f"{d.channel} {note}" for d in c.channels if (note := drift_note(d))]
+    return [*channels, *map(_news, c.news)]
+
+
+def drift_note(d: Drift) -> str:
+    """Why a channel does not decide; empty if it does."""
+    if d.part == "reported":
+        return "is reported only: logprobs move with a server's load"
+    return f"abstains: the baseline's own halves differ (p = {d.noise_p:.2g})" if d.part == "abstains" else ""
+
+
+def _news(n: News) -> str:
+    was = f" (was {', '.join(n.before)[:200]})" if n.before else ""
+    return f"{n.field} is new: {', '.join(n.now)[:200]}{was}"
