@@ -23,8 +23,8 @@ from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 from harness.clock import Clock
 from harness.config.schema import Called, Collect
 from harness.config.secrets import key_of
+from harness.endpoints import failures
 from harness.endpoints.apis import provider_of
-from harness.endpoints.failures import failure, filtered, is_filtered, read_error
 from harness.errors import CallError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -200,12 +200,9 @@ class Wire:
         except CallError:
             raise
         except TimeoutError:
-            raise self._late(seconds) from None
+            raise failures.timed_out(seconds) from None
         except Exception as e:  # three libraries lie below, and a broken server gets exceptions of all three through
             raise self._error(e) from None
-
-    def _late(self, seconds: float) -> CallError:
-        return CallError(f"no full reply within {seconds:.3g} s", kind="timeout", retry=True)
 
     def _error(self, error: BaseException) -> CallError:
         """What lies under the client's layers of exceptions; they call a refused connection a timeout."""
@@ -215,13 +212,10 @@ class Wire:
         if isinstance(root, CallError):  # from `_refuse`
             return root
         if isinstance(root, ssl.SSLCertVerificationError):
-            hint = "is `base_url` right? SSL_CERT_FILE names a file of further authorities to trust"
-            said = f"the server's certificate is not trusted: {root.verify_message}"
-            return CallError(said, hint, kind="connection", fatal=True)
+            return failures.untrusted(root.verify_message)
         if isinstance(error, APITimeoutError) and (isinstance(root, TimeoutError) or not isinstance(root, OSError)):
-            return self._late(self._timeout)
-        text = self.redact(f"no connection: {str(root) or type(root).__name__}")[:300]
-        return CallError(text, kind="connection", retry=True)
+            return failures.timed_out(self._timeout)
+        return failures.unreachable(self.redact(str(root) or type(root).__name__))
 
     async def _post(self, path: str, body: bytes) -> Reply:
         response = await self._client.post(
@@ -232,7 +226,7 @@ class Wire:
         )
         content, whole = await _read(response, self._max_bytes)
         if not whole:
-            raise CallError(f"the reply is larger than {self._max_bytes:,} bytes", kind="too_large")
+            raise failures.too_large(self._max_bytes)
         # A server may echo the header back: the key is cut out before anything is kept, spelled in escapes or not.
         if self._forms and b"\\u00" in content:
             content = _ESCAPED.sub(_spelled_out, content)
@@ -249,13 +243,15 @@ class Wire:
             error = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             error = content.decode("utf-8", "replace")
-        _, code, message = read_error(error)
+        _, code, message = failures.read_error(error)
         status, now = response.status_code, self._clock.now().timestamp()
         text = self.redact(f"HTTP {status}: {message}")[:400]
-        if is_filtered(status, error):
-            raise filtered(status, text)
+        if failures.is_filtered(status, error):
+            raise failures.filtered(status, text)
         wait = retry_after(response.headers, now)
-        raise failure(status, code, text, wait if wait is not None else until_reset(response.headers, now) or None)
+        raise failures.from_status(
+            status, code, text, wait if wait is not None else until_reset(response.headers, now) or None
+        )
 
 
 def _spelled_out(escape: re.Match[bytes]) -> bytes:
