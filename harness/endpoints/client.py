@@ -8,6 +8,7 @@ import contextlib
 import email.utils
 import ipaddress
 import re
+import select
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Mapping
@@ -75,15 +76,27 @@ class WatchfulConnector(aiohttp.TCPConnector):
 
     aiohttp hands such a connection out again, and what came unasked is then taken for the answer to the next request:
     a server that answers twice would have one question's answer stored under another's. Its own test for this
-    (`should_close`) is made when a connection is given back, which is too early.
+    (`should_close`) is made when a connection is given back, which is too early; and it knows only what the event loop
+    has read by then, while on a busy machine more may lie in the socket.
     """
 
     async def _get(self, key: Any, traces: Any) -> Any:
         while (connection := await super()._get(key, traces)) is not None:
-            if connection.protocol is None or not connection.protocol.should_close:
+            protocol = connection.protocol
+            if protocol is None or not (protocol.should_close or _has_unread_bytes(connection.transport)):
                 return connection
             connection.close()
         return None
+
+
+def _has_unread_bytes(transport: asyncio.Transport | None) -> bool:
+    """Whether a connection's socket holds something (an end of file, too) that the event loop has not read yet."""
+    socket = transport.get_extra_info("socket") if transport is not None else None
+    if socket is None or socket.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(socket.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def watch_connections(client: httpx2.AsyncClient) -> None:
