@@ -1,9 +1,10 @@
-"""One small hierarchy of errors: each says what went wrong, where, and what to do next."""
+"""Errors with their exit codes: each says what went wrong, where, and what to do next."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
+from typing import Literal
 
 
 class HarnessError(Exception):
@@ -41,8 +42,33 @@ class EndpointError(HarnessError):
     exit_code = 3
 
 
+CallErrorKind = Literal[
+    "auth",  # the key is not accepted
+    "connection",  # nobody answers, or nobody who can be trusted
+    "filtered",  # a filter before the model refused the prompt
+    "http",  # any other error of the server
+    "malformed",  # the reply is not what the API promises
+    "not_found",  # no such address or model
+    "quota",  # no credit left
+    "rate_limit",  # asked too often
+    "redirect",  # the server sends the caller elsewhere
+    "stopped",  # not sent: the run ends
+    "timeout",
+    "too_large",
+]
+
+
 class CallError(HarnessError):
-    """One call failed. ``retry`` says whether asking again can succeed, ``wait`` how long the server asked for (s)."""
+    """One call got no answer; `harness.endpoints.failures` makes every one of them.
+
+    Parameters
+    ----------
+    kind : what went wrong; it is stored under this name.
+    status : HTTP status, None if there was none.
+    retry : whether the same call can succeed later.
+    fatal : whether no other call to this endpoint can succeed either.
+    wait : seconds that the server asked to be left alone.
+    """
 
     exit_code = 3
 
@@ -51,22 +77,22 @@ class CallError(HarnessError):
         message: str,
         hint: str = "",
         *,
-        kind: str = "error",
+        kind: CallErrorKind,
         status: int | None = None,
         retry: bool = False,
         fatal: bool = False,
         wait: float | None = None,
     ) -> None:
         super().__init__(message, hint)
-        self.kind = kind
+        self.kind: CallErrorKind = kind
         self.status = status
         self.retry = retry
-        self.fatal = fatal  # no other call to this endpoint can succeed either
+        self.fatal = fatal
         self.wait = wait
 
 
 def meant(given: str, known: Collection[str]) -> str:
-    """A hint for a name that nobody has: the closest of those that there are, else all of them."""
+    """Suggest a name for one that is not known: "did you mean 'x'?" with the closest, else the list of all."""
     near = difflib.get_close_matches(given, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
 

@@ -18,6 +18,7 @@ from harness.config.schema import Called, Collect, Remote
 from harness.config.secrets import public_address
 from harness.endpoints.apis import KINDS, model_name, path_of, provider_of
 from harness.endpoints.client import Wire, open_wire
+from harness.endpoints.failures import is_unusable
 from harness.endpoints.quirks import Limits, learn, told
 from harness.endpoints.requests import UNKNOWN, jobs, request_body, surface_for
 from harness.errors import CallError
@@ -25,7 +26,6 @@ from harness.records import Job, Key, Prompt, Surface
 from harness.store.store import Attempt, Store
 from harness.token_logprobs import decode_logprobs
 
-_UNUSABLE = frozenset({"connection", "timeout", "malformed"})
 _LESSONS = 16  # as many as there are sets of parameters to leave out, where a server does not say which
 
 Shape = tuple[object, ...]
@@ -122,7 +122,7 @@ async def preflight(calls: Calls, workers: Workers, run: RunContext) -> CallErro
         calls.ended.add(job.key)
         if error is not None:
             workers.record_failure(job, error, failed)
-            if error.fatal or error.kind in _UNUSABLE:
+            if is_unusable(error):
                 return error
         failed = []
     return None

@@ -17,6 +17,7 @@ from harness.collect.worker import Connection, Workers
 from harness.config.schema import Called, Campaign, Collect
 from harness.config.secrets import key_of
 from harness.endpoints.client import open_wire
+from harness.endpoints.failures import not_started
 from harness.endpoints.local import addresses, cache_folder, unless
 from harness.errors import CallError, CeilingError, EndpointError
 from harness.records import Key, Prompt
@@ -150,7 +151,7 @@ async def _first_calls(
     try:
         workers = await open_workers(calls.endpoint)
     except EndpointError as e:
-        return None, CallError(e.message, e.hint, kind="connection", fatal=True)
+        return None, not_started(e)
     if workers is None:
         return None, None
     before = calls.limits

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from harness.clock import Clock
-from harness.endpoints.failures import is_refusal
+from harness.endpoints.failures import is_busy, is_refusal
 from harness.errors import CallError
 
 REFUSALS = 20  # times ``park_after``
@@ -49,8 +49,7 @@ class CircuitBreaker:
 
     def record_attempt(self, error: CallError) -> None:
         """One attempt was refused: nobody calls before the server wants to be called."""
-        busy = error.kind == "rate_limit" or error.status in (503, 529)  # one fault is no reason for all to wait
-        if not busy or not error.wait:
+        if not is_busy(error) or not error.wait:
             return
         if error.wait > self.max_wait:
             self.park()

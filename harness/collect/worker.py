@@ -15,13 +15,13 @@ from harness.collect.throttle import CircuitBreaker, ConcurrencyLimit, RateLimit
 from harness.config.schema import Called, Remote
 from harness.endpoints.apis import KINDS, model_name, path_of
 from harness.endpoints.client import Wire
+from harness.endpoints.failures import is_busy, out_of_time, stopped
 from harness.endpoints.replies import Answer, filtered_answer
 from harness.errors import CallError
 from harness.records import Job, Response
 from harness.store.store import Attempt
 
 SHORTEST = 0.1  # seconds in which there is no point in sending a request
-_TOO_BUSY = frozenset({429, 503, 529})
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class Workers:
         await self._breaker.wait(self._ended)
         async with self._concurrency:
             if self._ended():
-                raise CallError("not asked any more", kind="stopped")
+                raise stopped()
             if tries.sent and self._seconds_left(tries) < SHORTEST:
-                raise CallError("no time is left for another try", kind="timeout")
+                raise out_of_time()
             began = self._clock.monotonic()
             tries.sent, tries.began = tries.sent + 1, tries.began if tries.sent else began
             self._tally.retries += tries.sent > 1
@@ -123,7 +123,7 @@ class Workers:
                 self._breaker.record_attempt(e)
                 self._tally.last_error = str(e)
                 tries.failed.append(Attempt(job.key, tries.sent, e.kind, e.status, e.wait, self._clock.stamp()))
-                if e.status in _TOO_BUSY:
+                if is_busy(e):
                     self._concurrency.cut(began)
                 raise
             self._concurrency.grow()

@@ -8,6 +8,7 @@ import contextlib
 import email.utils
 import ipaddress
 import re
+import select
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Mapping
@@ -23,8 +24,8 @@ from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 from harness.clock import Clock
 from harness.config.schema import Called, Collect
 from harness.config.secrets import key_of
+from harness.endpoints import failures
 from harness.endpoints.apis import provider_of
-from harness.endpoints.failures import failure, filtered, is_filtered, read_error
 from harness.errors import CallError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -75,15 +76,27 @@ class WatchfulConnector(aiohttp.TCPConnector):
 
     aiohttp hands such a connection out again, and what came unasked is then taken for the answer to the next request:
     a server that answers twice would have one question's answer stored under another's. Its own test for this
-    (`should_close`) is made when a connection is given back, which is too early.
+    (`should_close`) is made when a connection is given back, which is too early; and it knows only what the event loop
+    has read by then, while on a busy machine more may lie in the socket.
     """
 
     async def _get(self, key: Any, traces: Any) -> Any:
         while (connection := await super()._get(key, traces)) is not None:
-            if connection.protocol is None or not connection.protocol.should_close:
+            protocol = connection.protocol
+            if protocol is None or not (protocol.should_close or _has_unread_bytes(connection.transport)):
                 return connection
             connection.close()
         return None
+
+
+def _has_unread_bytes(transport: asyncio.Transport | None) -> bool:
+    """Whether a connection's socket holds something (an end of file, too) that the event loop has not read yet."""
+    socket = transport.get_extra_info("socket") if transport is not None else None
+    if socket is None or socket.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(socket.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def watch_connections(client: httpx2.AsyncClient) -> None:
@@ -200,12 +213,9 @@ class Wire:
         except CallError:
             raise
         except TimeoutError:
-            raise self._late(seconds) from None
+            raise failures.timed_out(seconds) from None
         except Exception as e:  # three libraries lie below, and a broken server gets exceptions of all three through
             raise self._error(e) from None
-
-    def _late(self, seconds: float) -> CallError:
-        return CallError(f"no full reply within {seconds:.3g} s", kind="timeout", retry=True)
 
     def _error(self, error: BaseException) -> CallError:
         """What lies under the client's layers of exceptions; they call a refused connection a timeout."""
@@ -215,13 +225,10 @@ class Wire:
         if isinstance(root, CallError):  # from `_refuse`
             return root
         if isinstance(root, ssl.SSLCertVerificationError):
-            hint = "is `base_url` right? SSL_CERT_FILE names a file of further authorities to trust"
-            said = f"the server's certificate is not trusted: {root.verify_message}"
-            return CallError(said, hint, kind="connection", fatal=True)
+            return failures.untrusted(root.verify_message)
         if isinstance(error, APITimeoutError) and (isinstance(root, TimeoutError) or not isinstance(root, OSError)):
-            return self._late(self._timeout)
-        text = self.redact(f"no connection: {str(root) or type(root).__name__}")[:300]
-        return CallError(text, kind="connection", retry=True)
+            return failures.timed_out(self._timeout)
+        return failures.unreachable(self.redact(str(root) or type(root).__name__))
 
     async def _post(self, path: str, body: bytes) -> Reply:
         response = await self._client.post(
@@ -232,7 +239,7 @@ class Wire:
         )
         content, whole = await _read(response, self._max_bytes)
         if not whole:
-            raise CallError(f"the reply is larger than {self._max_bytes:,} bytes", kind="too_large")
+            raise failures.too_large(self._max_bytes)
         # A server may echo the header back: the key is cut out before anything is kept, spelled in escapes or not.
         if self._forms and b"\\u00" in content:
             content = _ESCAPED.sub(_spelled_out, content)
@@ -249,13 +256,15 @@ class Wire:
             error = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             error = content.decode("utf-8", "replace")
-        _, code, message = read_error(error)
+        _, code, message = failures.read_error(error)
         status, now = response.status_code, self._clock.now().timestamp()
         text = self.redact(f"HTTP {status}: {message}")[:400]
-        if is_filtered(status, error):
-            raise filtered(status, text)
+        if failures.is_filtered(status, error):
+            raise failures.filtered(status, text)
         wait = retry_after(response.headers, now)
-        raise failure(status, code, text, wait if wait is not None else until_reset(response.headers, now) or None)
+        raise failures.from_status(
+            status, code, text, wait if wait is not None else until_reset(response.headers, now) or None
+        )
 
 
 def _spelled_out(escape: re.Match[bytes]) -> bytes:

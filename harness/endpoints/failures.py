@@ -1,10 +1,10 @@
-"""What a server's error means for the run: ask again, give up on this call, or give up on the endpoint."""
+"""Call errors: what each failure means for the run (retry, give up on the call, give up on the endpoint)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from harness.errors import CallError
+from harness.errors import CallError, EndpointError
 
 _NO_CREDIT = frozenset({"insufficient_quota", "insufficient_balance", "billing_hard_limit_reached"})
 _NO_MODEL = frozenset({"model_not_found", "model_not_available"})
@@ -15,7 +15,7 @@ _FILTERED = frozenset(
 _TRANSIENT = frozenset({408, 409, 425, 429})
 
 
-def failure(status: int | None, code: str, text: str, wait: float | None = None) -> CallError:
+def from_status(status: int | None, code: str, text: str, wait: float | None = None) -> CallError:
     """`CallError` for an HTTP status (None: not known), the server's own code for it, and what it says."""
     if code in _NO_CREDIT or status == 402:
         return CallError(text, "the account has no credit left", kind="quota", status=status, fatal=True)
@@ -30,6 +30,63 @@ def failure(status: int | None, code: str, text: str, wait: float | None = None)
         return CallError(text, kind="rate_limit", status=status, retry=True, wait=wait)
     again = status is None or status in _TRANSIENT or status >= 500
     return CallError(text, kind="http", status=status, retry=again, wait=wait)
+
+
+def stopped() -> CallError:
+    """The call was not sent, because the run ends."""
+    return CallError("not asked any more", kind="stopped")
+
+
+def timed_out(seconds: float) -> CallError:
+    """The server took longer than one attempt may."""
+    return CallError(f"no full reply within {seconds:.3g} s", kind="timeout", retry=True)
+
+
+def out_of_time() -> CallError:
+    """The time for a call with all its attempts is over."""
+    return CallError("no time is left for another try", kind="timeout")
+
+
+def unreachable(reason: str) -> CallError:
+    """There was no connection, or it broke."""
+    return CallError(f"no connection: {reason}"[:300], kind="connection", retry=True)
+
+
+def untrusted(reason: str) -> CallError:
+    """The server's certificate is not one that this machine trusts."""
+    hint = "is `base_url` right? SSL_CERT_FILE names a file of further authorities to trust"
+    return CallError(f"the server's certificate is not trusted: {reason}", hint, kind="connection", fatal=True)
+
+
+def not_started(error: EndpointError) -> CallError:
+    """The endpoint's own server, or its weights, cannot be had."""
+    return CallError(error.message, error.hint, kind="connection", fatal=True)
+
+
+def too_large(max_bytes: int) -> CallError:
+    """The reply has more bytes than are read."""
+    return CallError(f"the reply is larger than {max_bytes:,} bytes", kind="too_large")
+
+
+def malformed(what: str, content: bytes) -> CallError:
+    """A reply that is no answer; such things pass, so it is asked again."""
+    excerpt = repr(content[:80].decode("utf-8", "replace"))
+    return CallError(f"the reply is not the JSON expected ({what}): {excerpt}", kind="malformed", retry=True)
+
+
+def unfinished() -> CallError:
+    """A reply that says that the answer comes later."""
+    return CallError("the reply is not finished", "leave `background` out of params", kind="malformed")
+
+
+def is_unusable(error: CallError) -> bool:
+    """Whether an endpoint whose first call ends like this cannot be used at all."""
+    return error.fatal or error.kind in ("connection", "timeout", "malformed")
+
+
+def is_busy(error: CallError) -> bool:
+    """Whether the server is well but asked too much; other faults are no reason for all calls to wait."""
+    return error.kind == "rate_limit" or error.status in (503, 529)
 
 
 def is_refusal(error: CallError) -> bool:
@@ -63,5 +120,5 @@ def is_filtered(status: int | None, value: Any) -> bool:
 
 
 def filtered(status: int | None, text: str) -> CallError:
-    """What a filter says instead of an answer. The pool stores it as the answer that it is."""
+    """What a filter says instead of an answer. The worker stores it as the answer that it is."""
     return CallError(text, kind="filtered", status=status)

@@ -74,13 +74,13 @@ async def _address(process: asyncio.subprocess.Process, endpoint: Local, gguf: P
     try:
         async with asyncio.timeout(_START_SECONDS):
             line = await process.stdout.readline()
-        return f"{json.loads(line)['address']}/v1"
+        said = json.loads(line)
+        if package := said.get("missing"):
+            raise EndpointError(f"{endpoint.name}: kind `local` needs {package}", "pip install '.[local]'")
+        return f"{said['address']}/v1"
     except (TimeoutError, ValueError, KeyError) as e:
-        text = _tail(log)
-        if "No module named 'xllamacpp'" in text:
-            raise EndpointError(f"{endpoint.name}: kind `local` needs xllamacpp", "pip install '.[local]'") from None
         raise EndpointError(
-            f"{endpoint.name}: llama.cpp could not serve {gguf}: {text or type(e).__name__}",
+            f"{endpoint.name}: llama.cpp could not serve {gguf}: {_tail(log) or type(e).__name__}",
             "is the file a complete GGUF of a model that llama.cpp knows, and is there memory for it?",
         ) from None
 

@@ -12,9 +12,13 @@ import sys
 
 
 def main() -> None:
-    """``local_server PATH SLOTS CONTEXT THREADS ALIAS``; prints one JSON line with the address."""
+    """``local_server PATH SLOTS CONTEXT THREADS ALIAS``; prints one JSON line: the address, or the package missing."""
     path, slots, context, threads, alias = sys.argv[1:6]
-    import xllamacpp
+    try:
+        import xllamacpp
+    except ModuleNotFoundError as e:
+        print(json.dumps({"missing": e.name}))  # noqa: T201 - the parent reads this
+        return
 
     params = xllamacpp.CommonParams()
     params.model.path = path

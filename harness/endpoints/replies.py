@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from harness.endpoints.failures import failure, filtered, is_filtered, read_error
+from harness.endpoints.failures import filtered, from_status, is_filtered, malformed, read_error
 from harness.errors import CallError
 from harness.records import Outcome
 
@@ -145,12 +145,6 @@ def _finite(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def malformed(what: str, content: bytes) -> CallError:
-    """A reply that is no answer; such things pass, so it is asked again."""
-    excerpt = repr(content[:80].decode("utf-8", "replace"))
-    return CallError(f"the reply is not the JSON expected ({what}): {excerpt}", kind="malformed", retry=True)
-
-
 def string(value: Any) -> str:
     """``value`` if it is text: an odd field must not lose an answer."""
     return value if isinstance(value, str) else ""
@@ -185,4 +179,4 @@ def inner_error(error: Any) -> CallError:
     status, code, message = read_error(error)
     if is_filtered(status, error):
         return filtered(status, message)
-    return failure(status, code, f"error inside a 200 reply: {message[:300]}")
+    return from_status(status, code, f"error inside a 200 reply: {message[:300]}")

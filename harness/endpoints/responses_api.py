@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from harness.endpoints.replies import Answer, Usage, decode, inner_error, malformed, outcome_of, pack, string
-from harness.errors import CallError
+from harness.endpoints.failures import malformed, unfinished
+from harness.endpoints.replies import Answer, Usage, decode, inner_error, outcome_of, pack, string
 
 _FINISH = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
@@ -81,7 +81,7 @@ def read(content: bytes) -> Answer:
 
 def _finish(reply: _Reply, content: bytes) -> str:
     if reply.status in ("queued", "in_progress"):
-        raise CallError("the reply is not finished", "leave `background` out of params", kind="malformed")
+        raise unfinished()
     if reply.status == "incomplete":
         details = reply.incomplete_details if isinstance(reply.incomplete_details, dict) else {}
         reason = string(details.get("reason"))

@@ -12,7 +12,7 @@ import pytest
 
 from harness.collect.throttle import CircuitBreaker, retry_policy
 from harness.endpoints.client import retry_after
-from harness.endpoints.failures import failure
+from harness.endpoints.failures import from_status
 from harness.errors import CallError
 from tests.support.clock import FakeClock
 
@@ -37,7 +37,7 @@ def failing(error: BaseException, times: int) -> tuple[Callable[[], Awaitable[st
 
 
 def test_attempts_are_calls_in_all_not_repeats() -> None:
-    attempt, calls = failing(CallError("x", retry=True), 99)
+    attempt, calls = failing(CallError("x", kind="http", retry=True), 99)
     with pytest.raises(CallError):
         run(attempt, FakeClock(), attempts=3)
     assert len(calls) == 3
@@ -45,7 +45,7 @@ def test_attempts_are_calls_in_all_not_repeats() -> None:
 
 def test_waits_grow_and_are_jittered_up_to_the_limit() -> None:
     clock = FakeClock()
-    attempt, _ = failing(CallError("x", retry=True), 9)
+    attempt, _ = failing(CallError("x", kind="http", retry=True), 9)
     assert run(attempt, clock, attempts=10, max_wait=20.0) == "answer"
     assert all(w <= min(20.0, 2.0**i) for i, w in enumerate(clock.slept))
     assert len(set(clock.slept)) == 9
@@ -53,19 +53,21 @@ def test_waits_grow_and_are_jittered_up_to_the_limit() -> None:
 
 def test_the_servers_wish_is_the_least_that_is_waited() -> None:
     clock = FakeClock()
-    attempt, _ = failing(CallError("x", retry=True, wait=7.0), 1)
+    attempt, _ = failing(CallError("x", kind="http", retry=True, wait=7.0), 1)
     run(attempt, clock)
     assert 7.0 <= clock.slept[0] <= 7.25
 
 
 def test_a_server_that_asks_for_too_much_is_not_asked_again() -> None:
-    attempt, calls = failing(CallError("x", retry=True, wait=3600.0), 1)
+    attempt, calls = failing(CallError("x", kind="http", retry=True, wait=3600.0), 1)
     with pytest.raises(CallError):
         run(attempt, FakeClock())
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("error", [CallError("x"), ValueError("x"), asyncio.CancelledError(), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [CallError("x", kind="http"), ValueError("x"), asyncio.CancelledError(), KeyboardInterrupt()]
+)
 def test_only_what_can_succeed_is_tried_again(error: BaseException) -> None:
     attempt, calls = failing(error, 1)
     with pytest.raises(type(error)):
@@ -93,7 +95,7 @@ def test_only_what_can_succeed_is_tried_again(error: BaseException) -> None:
     ],
 )
 def test_what_a_status_means(status: int, code: str, kind: str, retry: bool, fatal: bool) -> None:
-    error = failure(status, code, "text")
+    error = from_status(status, code, "text")
     assert (error.kind, error.retry, error.fatal) == (kind, retry, fatal)
 
 
@@ -158,10 +160,16 @@ def test_a_wait_of_hours_parks_instead(wait: float) -> None:
 
 def test_failures_in_a_row_park_and_a_success_between_does_not() -> None:
     b = breaker(FakeClock())
-    for error in (CallError("x"), CallError("x"), None, CallError("x"), CallError("x")):
+    for error in (
+        CallError("x", kind="http"),
+        CallError("x", kind="http"),
+        None,
+        CallError("x", kind="http"),
+        CallError("x", kind="http"),
+    ):
         b.record_call(error)
     assert not b.parked
-    b.record_call(CallError("x"))
+    b.record_call(CallError("x", kind="http"))
     assert b.parked
     b.record_call(None)  # one that was still in flight
     assert b.parked
@@ -169,5 +177,5 @@ def test_failures_in_a_row_park_and_a_success_between_does_not() -> None:
 
 def test_a_fatal_failure_parks_at_once() -> None:
     b = breaker(FakeClock())
-    b.record_call(CallError("x", fatal=True))
+    b.record_call(CallError("x", kind="http", fatal=True))
     assert b.parked

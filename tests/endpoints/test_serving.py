@@ -14,7 +14,8 @@ import yaml
 
 from harness.campaign import collect_async
 from harness.collect.context import Tally
-from harness.endpoints.local import in_thread, unless
+from harness.config.schema import Local, Weights
+from harness.endpoints.local import in_thread, serve, unless
 from harness.errors import EndpointError
 from harness.plan import prepare
 from tests.support import Write
@@ -93,3 +94,17 @@ def test_remote_endpoints_do_not_wait_for_weights(
         state: Tally = tallies["here"]
         assert state.state == "parked"
         assert any("here cannot be asked: no such weights" in s for s in said)
+
+
+def test_a_missing_package_is_said_with_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "xllamacpp.py").write_text("raise ModuleNotFoundError('not here', name='xllamacpp')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    endpoint = Local(name="x", role="suspect", kind="local", weights=Weights(gguf=Path("x.gguf")))
+
+    async def main() -> None:
+        async with serve(endpoint, tmp_path / "x.gguf"):
+            raise AssertionError("it cannot have started")
+
+    with pytest.raises(EndpointError, match="x: kind `local` needs xllamacpp") as caught:
+        asyncio.run(main())
+    assert "pip install" in caught.value.hint

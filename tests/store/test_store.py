@@ -90,7 +90,7 @@ def test_hostile_text_is_kept(tmp_path: Path, text: str) -> None:
         store.add(replace(ANSWER, text=text, refusal=text, model_answered=text), JOB)
         (found,) = store.responses()
         assert found.text == text.encode("utf-8", "replace").decode()
-        store.add_failure(JOB, CallError(text), "now")
+        store.add_failure(JOB, CallError(text, kind="http"), "now")
 
 
 def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path: Path) -> None:

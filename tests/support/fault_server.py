@@ -47,7 +47,7 @@ class Reply:
     length: int | None = None
     then: str = "keep"
     after: float = 0.0  # seconds until it is sent
-    stray: bytes = b""  # sent a moment later, unasked
+    stray: bytes = b""  # sent a moment later, unasked; `FaultServer.strays_sent` waits for that
     repeat: int = 1  # the body is sent so many times, without ever being held whole
 
 
@@ -173,6 +173,12 @@ class FaultServer:
         self.most_at_once = 0
         self.at_once: Counter[str] = Counter()  # by model
         self._ready = threading.Event()
+        self._no_stray_due = threading.Event()
+        self._no_stray_due.set()
+
+    def strays_sent(self) -> None:
+        """Wait until whatever was to follow a reply unasked has left: only then the next call can be misled by it."""
+        assert self._no_stray_due.wait(10)
 
     def __enter__(self) -> FaultServer:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -225,7 +231,11 @@ class FaultServer:
         self.most_at_once = max(self.most_at_once, self.at_once.total())
         try:
             await asyncio.sleep(self.delay + reply.after)
+            if reply.stray:
+                self._no_stray_due.clear()
             kept = await _send(writer, reply)
+            if reply.stray:
+                self._no_stray_due.set()
         finally:
             self.at_once[model] -= 1
         if kept and reply.status == 200:

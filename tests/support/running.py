@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Run:
     tallies: dict[str, Tally]
     slept: list[float]
     said: list[str] = field(default_factory=list)
+    monotonic: Callable[[], float] = time.monotonic
 
     @property
     def store(self) -> Path:
@@ -55,7 +57,7 @@ class Run:
             await asyncio.sleep(min(seconds, 100.0) / 1000)
 
         with Store(self.store) as store:
-            clock, end = Clock(sleep=sleep), stop or asyncio.Event()
+            clock, end = Clock(monotonic=self.monotonic, sleep=sleep), stop or asyncio.Event()
             context = RunContext(store, campaign.collect, end, self.said.append, clock, random.Random(1))
 
             async def main() -> None:

@@ -7,12 +7,19 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+
+def _as_a_shell_does() -> None:
+    """In the child: the terminal is its own, and Ctrl-C ends it even if whoever runs the tests ignores SIGINT."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -25,7 +32,7 @@ class Terminal:
         fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.process = subprocess.Popen(
             list(command), cwd=cwd, env={**os.environ, "TERM": "xterm", **(environ or {})}, stdin=inside, stdout=inside,
-            stderr=inside, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            stderr=inside, start_new_session=True, preexec_fn=_as_a_shell_does,
         )  # fmt: skip
         os.close(inside)
         self.shown = ""
