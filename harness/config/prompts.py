@@ -1,4 +1,4 @@
-"""Prompt sets -> `Prompt`s, through `datasets`: read, checked, hashed, drawn."""
+"""Prompt sets: read from YAML, JSONL or the Hub, checked, hashed and drawn."""
 
 from __future__ import annotations
 
@@ -173,10 +173,7 @@ def load_set(name: str, folder: Path) -> PromptSet:
 
 
 def _as_set(name: str, card: dict[str, Any], rows: list[dict[str, Any]]) -> PromptSet:
-    from datasets import Dataset  # heavy; only when prompts are read
-
-    dataset = Dataset.from_list([{"row": json.dumps(r)} for r in rows])
-    prompts = tuple(_prompt(card, json.loads(r["row"])) for r in dataset)
+    prompts = tuple(_prompt(card, json.loads(json.dumps(r))) for r in rows)  # as it comes back out of a store
     return PromptSet(name, card, prompts, content_hash(prompts))
 
 
