@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.collect.budget import cost_of, price_of, tokens_in
 from harness.collect.context import World
 from harness.collect.preflight import Calls, Capability, capabilities, recall, remember
-from harness.config.schema import Called, Local, Recorded, Remote
+from harness.config.schema import Called, Campaign, Endpoint, Local, Recorded, Remote
 from harness.config.secrets import environment, open_to_others, require_keys
 from harness.endpoints.apis import path_of, provider_of
 from harness.endpoints.local import alias
 from harness.errors import EndpointError, StoreError
-from harness.inference.control_match import ENOUGH, described
 from harness.inference.excess import controls_needed, smallest_p
 from harness.plan import STORE, Plan
 from harness.records import Job, Surface
 from harness.store.store import Store
 
 COLUMNS = ("endpoint", "role", "kind", "state", "model", "logprobs", "usage", "system", "reasoning", "refused")
+ENOUGH = 8  # control lineages; with fewer the verdicts of repeated campaigns differ
+MONTHS = 18  # between releases
+TIMES = 8.0  # in parameters
 
 
 def check_endpoints(plan: Plan, environ: Mapping[str, str], *, offline: bool) -> list[dict[str, Any]]:
@@ -141,7 +143,7 @@ def warnings(plan: Plan) -> list[str]:
             )
         elif "kinship" in a.questions and len(lineages) < ENOUGH:
             notes.append(f"{len(lineages)} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
-        notes += described(plan.campaign, candidate)
+        notes += unlike_controls(plan.campaign, candidate)
     loose = [e for e in plan.campaign.endpoints if isinstance(e, Remote) and provider_of(e).pins_upstream]
     if loose := [e for e in loose if not e.upstream]:
         routers, names = ", ".join(sorted({str(e.provider) for e in loose})), ", ".join(e.name for e in loose)
@@ -153,3 +155,43 @@ def warnings(plan: Plan) -> list[str]:
         if samples == {1}:
             notes.append("one sample a prompt: identity cannot be tested")
     return notes
+
+
+def unlike_controls(campaign: Campaign, candidate: Endpoint) -> list[str]:
+    """Warnings from what the config says of candidate and controls; what it leaves out is not judged."""
+    controls = [e for e in campaign.endpoints if e.role == "control" and e.lineage != candidate.lineage]
+    traits: list[tuple[str, Callable[[Endpoint], bool | None]]] = [
+        (f"released more than {MONTHS} months from it", lambda e: _far_in_time(e, candidate)),
+        (f"more than {TIMES:g} times smaller or larger", lambda e: _far_in_size(e, candidate)),
+        ("unlike it in reasoning before they answer", lambda e: _differ(e.reasoning, candidate.reasoning)),
+    ]
+    notes = []
+    for what, unlike in traits:
+        judged = [(e.name, u) for e in controls if (u := unlike(e)) is not None]
+        far = [name for name, u in judged if u]
+        if judged and len(far) * 2 > len(judged):
+            notes.append(
+                f"controls of {candidate.name} that are {what}: {', '.join(far)}; prefer some that resemble it"
+            )
+    vendors = [e.vendor.casefold() for e in controls if e.vendor]
+    if len(vendors) > 2 and max(map(vendors.count, vendors)) * 2 > len(vendors):
+        most = max(vendors, key=vendors.count)
+        notes.append(f"most controls of {candidate.name} are of one maker ({most}): kin of one another hide its kin")
+    return notes
+
+
+def _far_in_time(e: Endpoint, candidate: Endpoint) -> bool | None:
+    if not e.released or not candidate.released:
+        return None
+    a, b = ([int(x) for x in day.split("-")] for day in (e.released, candidate.released))
+    return abs((a[0] - b[0]) * 12 + a[1] - b[1]) > MONTHS
+
+
+def _far_in_size(e: Endpoint, candidate: Endpoint) -> bool | None:
+    if not e.parameters_b or not candidate.parameters_b:
+        return None
+    return max(e.parameters_b / candidate.parameters_b, candidate.parameters_b / e.parameters_b) > TIMES
+
+
+def _differ(a: bool | None, b: bool | None) -> bool | None:
+    return None if a is None or b is None else a != b

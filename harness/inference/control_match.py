@@ -5,60 +5,16 @@ Recorded figures: with controls of another time, size or training 21 to 59 % fal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from harness.channels.base import first_answer, words
-from harness.config.schema import Campaign, Endpoint
 from harness.records import Responses
 
-MONTHS = 18  # between releases
-TIMES = 8.0  # in parameters
 LONGER = 2.5  # in the usual length of an answer
 LAYOUT = 0.5  # in the share of answers with lists, headings or bold
-ENOUGH = 8  # control lineages
 ANSWERS = 200  # read of each model
-
-
-def described(campaign: Campaign, candidate: Endpoint) -> list[str]:
-    """Warnings from what the config says of candidate and controls; what it leaves out is not judged."""
-    controls = [e for e in campaign.endpoints if e.role == "control" and e.lineage != candidate.lineage]
-    traits: list[tuple[str, Callable[[Endpoint], bool | None]]] = [
-        (f"released more than {MONTHS} months from it", lambda e: _far_in_time(e, candidate)),
-        (f"more than {TIMES:g} times smaller or larger", lambda e: _far_in_size(e, candidate)),
-        ("unlike it in reasoning before they answer", lambda e: _differ(e.reasoning, candidate.reasoning)),
-    ]
-    notes = []
-    for what, unlike in traits:
-        judged = [(e.name, u) for e in controls if (u := unlike(e)) is not None]
-        far = [name for name, u in judged if u]
-        if judged and len(far) * 2 > len(judged):
-            notes.append(
-                f"controls of {candidate.name} that are {what}: {', '.join(far)}; prefer some that resemble it"
-            )
-    vendors = [e.vendor.casefold() for e in controls if e.vendor]
-    if len(vendors) > 2 and max(map(vendors.count, vendors)) * 2 > len(vendors):
-        most = max(vendors, key=vendors.count)
-        notes.append(f"most controls of {candidate.name} are of one maker ({most}): kin of one another hide its kin")
-    return notes
-
-
-def _far_in_time(e: Endpoint, candidate: Endpoint) -> bool | None:
-    if not e.released or not candidate.released:
-        return None
-    a, b = ([int(x) for x in day.split("-")] for day in (e.released, candidate.released))
-    return abs((a[0] - b[0]) * 12 + a[1] - b[1]) > MONTHS
-
-
-def _far_in_size(e: Endpoint, candidate: Endpoint) -> bool | None:
-    if not e.parameters_b or not candidate.parameters_b:
-        return None
-    return max(e.parameters_b / candidate.parameters_b, candidate.parameters_b / e.parameters_b) > TIMES
-
-
-def _differ(a: bool | None, b: bool | None) -> bool | None:
-    return None if a is None or b is None else a != b
 
 
 def observed(responses: Responses, candidate: str, controls: Sequence[str]) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.check import unlike_controls
 from harness.config.schema import Campaign
-from harness.inference.control_match import described, observed
+from harness.inference.control_match import observed
 from harness.records import Prompt, Response, Responses
 
 
@@ -36,7 +37,7 @@ def test_controls_unlike_the_candidate_are_named(
 ) -> None:
     def notes(*controls: dict[str, Any]) -> list[str]:
         config = campaign(own, *controls)
-        return described(config, config.endpoints[1])
+        return unlike_controls(config, config.endpoints[1])
 
     assert notes(alike, alike, alike) == []
     assert notes({}, {}, {}) == []
@@ -48,9 +49,9 @@ def test_controls_unlike_the_candidate_are_named(
 
 def test_controls_of_one_maker() -> None:
     one = campaign({}, {"vendor": "Acme"}, {"vendor": "ACME"}, {"vendor": "Other"})
-    assert "one maker (acme)" in described(one, one.endpoints[1])[0]
+    assert "one maker (acme)" in unlike_controls(one, one.endpoints[1])[0]
     many = campaign({}, {"vendor": "Acme"}, {"vendor": "Foo"}, {"vendor": "Other"})
-    assert described(many, many.endpoints[1]) == []
+    assert unlike_controls(many, many.endpoints[1]) == []
 
 
 def test_answers_much_longer_or_laid_out_otherwise() -> None:
