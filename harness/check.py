@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.collect.budget import cost_of, price_of, tokens_in
 from harness.collect.context import World
-from harness.collect.preflight import Calls, Capability, capabilities, recall, remember
 from harness.config.schema import Called, Campaign, Endpoint, Local, Recorded, Remote
 from harness.config.secrets import environment, open_to_others, require_keys
-from harness.endpoints.apis import path_of, provider_of
+from harness.endpoints.apis import model_name, path_of, provider_of
 from harness.endpoints.local import alias
+from harness.endpoints.quirks import Limits
+from harness.endpoints.requests import UNKNOWN, jobs
 from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, smallest_p
 from harness.plan import STORE, Plan
-from harness.records import Job, Surface
+from harness.records import Job, Key, Surface
 from harness.store.store import Store
 
+if TYPE_CHECKING:
+    from harness.collect.preflight import Capability
+
 COLUMNS = ("endpoint", "role", "kind", "state", "model", "logprobs", "usage", "system", "reasoning", "refused")
-ENOUGH = 8  # control lineages; with fewer the verdicts of repeated campaigns differ
+ENOUGH = 8  # control lineages for a steady verdict
 MONTHS = 18  # between releases
 TIMES = 8.0  # in parameters
 
@@ -37,6 +41,8 @@ def check_endpoints(plan: Plan, environ: Mapping[str, str], *, offline: bool) ->
     if offline:
         found: dict[str, Capability] = {}
     else:
+        from harness.collect.preflight import capabilities  # the client is loaded by those who ask somebody
+
         require_keys(remote, environ)
         world = World(environ=environ, base=plan.base)
         answers = asyncio.run(capabilities(remote, plan.prompts, plan.campaign.collect, world))
@@ -54,6 +60,8 @@ def raise_unusable(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _note(plan: Plan, remote: Sequence[Remote], found: Mapping[str, Capability]) -> None:
+    from harness.collect.preflight import remember
+
     with contextlib.suppress(StoreError), Store(plan.folder / STORE) as store:  # a run going on learns for itself
         answered = store.answered_endpoints()
         for e in remote:
@@ -100,33 +108,35 @@ def dry_run_rows(plan: Plan) -> list[dict[str, Any]]:
     path = plan.folder / STORE
     called = [e for e in plan.campaign.endpoints if isinstance(e, Called)]
     if not path.is_file():
-        return [_dry_run_row(plan, Calls(e, plan.prompts)) for e in called]
+        return [_dry_run_row(plan, e, UNKNOWN, lambda _: False) for e in called]
+    from harness.collect.preflight import recall
+
     with Store(path, readonly=True) as store:
-        return [_dry_run_row(plan, Calls(e, plan.prompts, store.answered, recall(store, e))) for e in called]
+        return [_dry_run_row(plan, e, recall(store, e), store.answered) for e in called]
 
 
-def _dry_run_row(plan: Plan, calls: Calls) -> dict[str, Any]:
+def _dry_run_row(plan: Plan, endpoint: Called, limits: Limits, answered: Callable[[Key], bool]) -> dict[str, Any]:
     most = {p.id: p.max_tokens or 0 for p in plan.prompts}
     planned = stored = prompt_tokens = max_tokens = 0
     first: dict[Surface, Job] = {}
-    for job in calls.jobs():
+    for job in jobs(endpoint, plan.prompts, model_name(endpoint), limits):
         planned += 1
         first.setdefault(job.surface, job)
-        if calls.answered(job.key):
+        if answered(job.key):
             stored += 1
         else:
             prompt_tokens += tokens_in(job.body)
             max_tokens += most[job.prompt]
-    price = price_of(calls.endpoint)
+    price = price_of(endpoint)
     return {
-        "endpoint": calls.endpoint.name,
+        "endpoint": endpoint.name,
         "calls": planned,
         "stored": stored,
         "to_ask": planned - stored,
         "prompt_tokens": prompt_tokens,
         "max_tokens": max_tokens,
         "max_cost": round(cost_of(price, prompt_tokens, max_tokens), 6) if price else None,
-        "requests": [{"path": path_of(calls.endpoint, s), "body": j.body.decode()} for s, j in sorted(first.items())],
+        "requests": [{"path": path_of(endpoint, s), "body": j.body.decode()} for s, j in sorted(first.items())],
     }
 
 

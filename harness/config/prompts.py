@@ -77,6 +77,14 @@ def channel_names() -> list[str]:
     return sorted(e.name for e in entry_points(group="harness.channels"))
 
 
+def require_channels(names: Iterable[str] | None) -> None:
+    """`ConfigError` for a channel that nobody has installed, found before anybody is asked."""
+    known = channel_names()
+    for name in names or ():
+        if name not in known:
+            raise ConfigError(f"there is no channel {name!r}", meant(name, known))
+
+
 def check_rows(path: Path, rows: list[tuple[int, Any]], card: dict[str, Any]) -> list[dict[str, Any]]:
     """The prompts of a file, given with their lines, or `ConfigError` with file, line and field."""
     seen: dict[str, int] = {}
