@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from harness.collect.budget import cost_of, price_of, tokens_in
-from harness.collect.preflight import Calls, Capability, capabilities, recall, remember
-from harness.config.schema import Called, Local, Recorded, Remote
+from harness.config.schema import Called, Campaign, Endpoint, Local, Recorded, Remote
 from harness.config.secrets import environment, open_to_others, require_keys
-from harness.endpoints.apis import path_of, provider_of
+from harness.endpoints.apis import model_name, path_of, provider_of
 from harness.endpoints.local import alias
+from harness.endpoints.quirks import Limits
+from harness.endpoints.requests import UNKNOWN, jobs
 from harness.errors import EndpointError, StoreError
-from harness.inference.control_match import ENOUGH, described
 from harness.inference.excess import controls_needed, smallest_p
 from harness.plan import Plan
-from harness.records import Job, Surface
-from harness.report.words import caveat
+from harness.records import Job, Key, Surface
 from harness.store.store import Store
 
+if TYPE_CHECKING:
+    from harness.collect.preflight import Capability
+
 COLUMNS = ("endpoint", "role", "kind", "state", "model", "logprobs", "usage", "system", "reasoning", "refused")
+ENOUGH = 8  # control lineages for a steady verdict
+MONTHS = 18  # between releases
+TIMES = 8.0  # in parameters
 
 
 def check_endpoints(plan: Plan, environ: Mapping[str, str], *, offline: bool) -> list[dict[str, Any]]:
@@ -35,6 +40,8 @@ def check_endpoints(plan: Plan, environ: Mapping[str, str], *, offline: bool) ->
     if offline:
         found: dict[str, Capability] = {}
     else:
+        from harness.collect.preflight import capabilities  # the client is loaded by those who ask somebody
+
         require_keys(remote, environ)
         answers = asyncio.run(capabilities(remote, plan.prompts, plan.campaign.collect, environ))
         found = {e.name: c for e, c in zip(remote, answers, strict=True)}
@@ -51,6 +58,8 @@ def raise_unusable(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _note(plan: Plan, remote: Sequence[Remote], found: Mapping[str, Capability]) -> None:
+    from harness.collect.preflight import remember
+
     with contextlib.suppress(StoreError), Store(plan.store) as store:  # a run going on learns for itself
         answered = store.answered_endpoints()
         for e in remote:
@@ -97,33 +106,35 @@ def dry_run_rows(plan: Plan) -> list[dict[str, Any]]:
     path = plan.store
     called = [e for e in plan.campaign.endpoints if isinstance(e, Called)]
     if not path.is_file():
-        return [_dry_run_row(plan, Calls(e, plan.prompts)) for e in called]
+        return [_dry_run_row(plan, e, UNKNOWN, lambda _: False) for e in called]
+    from harness.collect.preflight import recall
+
     with Store(path, readonly=True) as store:
-        return [_dry_run_row(plan, Calls(e, plan.prompts, store.answered, recall(store, e))) for e in called]
+        return [_dry_run_row(plan, e, recall(store, e), store.answered) for e in called]
 
 
-def _dry_run_row(plan: Plan, calls: Calls) -> dict[str, Any]:
+def _dry_run_row(plan: Plan, endpoint: Called, limits: Limits, answered: Callable[[Key], bool]) -> dict[str, Any]:
     most = {p.id: p.max_tokens or 0 for p in plan.prompts}
     planned = stored = prompt_tokens = max_tokens = 0
     first: dict[Surface, Job] = {}
-    for job in calls.jobs():
+    for job in jobs(endpoint, plan.prompts, model_name(endpoint), limits):
         planned += 1
         first.setdefault(job.surface, job)
-        if calls.answered(job.key):
+        if answered(job.key):
             stored += 1
         else:
             prompt_tokens += tokens_in(job.body)
             max_tokens += most[job.prompt]
-    price = price_of(calls.endpoint)
+    price = price_of(endpoint)
     return {
-        "endpoint": calls.endpoint.name,
+        "endpoint": endpoint.name,
         "calls": planned,
         "stored": stored,
         "to_ask": planned - stored,
         "prompt_tokens": prompt_tokens,
         "max_tokens": max_tokens,
         "max_cost": round(cost_of(price, prompt_tokens, max_tokens), 6) if price else None,
-        "requests": [{"path": path_of(calls.endpoint, s), "body": j.body.decode()} for s, j in sorted(first.items())],
+        "requests": [{"path": path_of(endpoint, s), "body": j.body.decode()} for s, j in sorted(first.items())],
     }
 
 
@@ -140,7 +151,7 @@ def warnings(plan: Plan) -> list[str]:
             )
         elif "kinship" in a.questions and len(lineages) < ENOUGH:
             notes.append(f"{len(lineages)} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
-        notes += map(caveat, described(candidate, [e for e in plan.campaign.endpoints if e.role == "control"]))
+        notes += unlike_controls(plan.campaign, candidate)
     loose = [e for e in plan.campaign.endpoints if isinstance(e, Remote) and provider_of(e).pins_upstream]
     if loose := [e for e in loose if not e.upstream]:
         routers, names = ", ".join(sorted({str(e.provider) for e in loose})), ", ".join(e.name for e in loose)
@@ -152,3 +163,43 @@ def warnings(plan: Plan) -> list[str]:
         if samples == {1}:
             notes.append("one sample a prompt: identity cannot be tested")
     return notes
+
+
+def unlike_controls(campaign: Campaign, candidate: Endpoint) -> list[str]:
+    """Warnings from what the config says of candidate and controls; what it leaves out is not judged."""
+    controls = [e for e in campaign.endpoints if e.role == "control" and e.lineage != candidate.lineage]
+    traits: list[tuple[str, Callable[[Endpoint], bool | None]]] = [
+        (f"released more than {MONTHS} months from it", lambda e: _far_in_time(e, candidate)),
+        (f"more than {TIMES:g} times smaller or larger", lambda e: _far_in_size(e, candidate)),
+        ("unlike it in reasoning before they answer", lambda e: _differ(e.reasoning, candidate.reasoning)),
+    ]
+    notes = []
+    for what, unlike in traits:
+        judged = [(e.name, u) for e in controls if (u := unlike(e)) is not None]
+        far = [name for name, u in judged if u]
+        if judged and len(far) * 2 > len(judged):
+            notes.append(
+                f"controls of {candidate.name} that are {what}: {', '.join(far)}; prefer some that resemble it"
+            )
+    vendors = [e.vendor.casefold() for e in controls if e.vendor]
+    if len(vendors) > 2 and max(map(vendors.count, vendors)) * 2 > len(vendors):
+        most = max(vendors, key=vendors.count)
+        notes.append(f"most controls of {candidate.name} are of one maker ({most}): kin of one another hide its kin")
+    return notes
+
+
+def _far_in_time(e: Endpoint, candidate: Endpoint) -> bool | None:
+    if not e.released or not candidate.released:
+        return None
+    a, b = ([int(x) for x in day.split("-")] for day in (e.released, candidate.released))
+    return abs((a[0] - b[0]) * 12 + a[1] - b[1]) > MONTHS
+
+
+def _far_in_size(e: Endpoint, candidate: Endpoint) -> bool | None:
+    if not e.parameters_b or not candidate.parameters_b:
+        return None
+    return max(e.parameters_b / candidate.parameters_b, candidate.parameters_b / e.parameters_b) > TIMES
+
+
+def _differ(a: bool | None, b: bool | None) -> bool | None:
+    return None if a is None or b is None else a != b

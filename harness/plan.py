@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.channels import load_channels
-from harness.config.prompts import content_hash, draw, expand, load_set
+from harness.config.prompts import content_hash, draw, expand, load_set, require_channels
 from harness.config.schema import Called, Campaign, Recorded
 from harness.config.yaml import load_config
 from harness.endpoints import recorded
@@ -67,7 +66,7 @@ def plan_of(
     campaign: Campaign, base: Path, environ: Mapping[str, str], limit: int | None = None, path: str = "campaign"
 ) -> Plan:
     """As `prepare`, of a config in memory: ``base`` is the folder its paths are relative to, ``path`` its name."""
-    load_channels(campaign.analysis.channels)
+    require_channels(campaign.analysis.channels)
     endpoints = [e for e in campaign.endpoints if isinstance(e, Recorded)]
     recorded_prompts, recordings = recorded.read(endpoints, base, environ) if endpoints else ([], [])
     prompts: list[Prompt] = []
@@ -98,7 +97,7 @@ def stored_plan(path: Path) -> Plan:
 
 def stored_plan_of(campaign: Campaign, base: Path) -> Plan:
     """As `stored_plan`, of a config in memory."""
-    load_channels(campaign.analysis.channels)
+    require_channels(campaign.analysis.channels)
     with Store(base / campaign.results / campaign.campaign / STORE, readonly=True) as store:
         return Plan(campaign, base, tuple(store.prompts()), (), store.prompt_hashes())
 

@@ -1,4 +1,4 @@
-"""Prompt sets -> `Prompt`s, through `datasets`: read, checked, hashed, drawn."""
+"""Prompt sets: read from YAML, JSONL or the Hub, checked, hashed and drawn."""
 
 from __future__ import annotations
 
@@ -75,6 +75,14 @@ def check_card(path: Path, document: Document) -> dict[str, Any]:
 def channel_names() -> list[str]:
     """Names of the channels that are installed, without loading them."""
     return sorted(e.name for e in entry_points(group="harness.channels"))
+
+
+def require_channels(names: Iterable[str] | None) -> None:
+    """`ConfigError` for a channel that nobody has installed, found before anybody is asked."""
+    known = channel_names()
+    for name in names or ():
+        if name not in known:
+            raise ConfigError(f"there is no channel {name!r}", meant(name, known))
 
 
 def check_rows(path: Path, rows: list[tuple[int, Any]], card: dict[str, Any]) -> list[dict[str, Any]]:
@@ -173,10 +181,7 @@ def load_set(name: str, folder: Path) -> PromptSet:
 
 
 def _as_set(name: str, card: dict[str, Any], rows: list[dict[str, Any]]) -> PromptSet:
-    from datasets import Dataset  # heavy; only when prompts are read
-
-    dataset = Dataset.from_list([{"row": json.dumps(r)} for r in rows])
-    prompts = tuple(_prompt(card, json.loads(r["row"])) for r in dataset)
+    prompts = tuple(_prompt(card, json.loads(json.dumps(r))) for r in rows)  # as it comes back out of a store
     return PromptSet(name, card, prompts, content_hash(prompts))
 
 

@@ -46,7 +46,8 @@ PLAIN = Provider()
 @functools.cache
 def providers() -> dict[str, Provider]:
     """All providers by name."""
-    found = yaml.safe_load(Path(__file__).with_name("providers.yaml").read_text(encoding="utf-8"))
+    text = Path(__file__).with_name("providers.yaml").read_text(encoding="utf-8")
+    found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
     return TypeAdapter(dict[str, Provider]).validate_python(found)
 
 

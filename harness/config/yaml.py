@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,11 +18,8 @@ from harness.config.schema import Campaign, Endpoint
 from harness.config.secrets import hides_key, looks_like_key, may_be_variable
 from harness.errors import ConfigError, meant
 
-if TYPE_CHECKING:
-    pass
-
-
-Location = tuple[str | int, ...]
+Location = tuple[str | int, ...]  # keys and positions that lead to a value
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is several times as fast, and may not be there
 
 
 def first_error(document: Document, error: ValidationError) -> ConfigError:
@@ -125,8 +123,6 @@ _SECRET_KEYS = frozenset({"api_key", "apikey", "key", "token", "authorization", 
 _MAX_BYTES = 4_000_000
 _MAX_NODES = 200_000
 
-Path_ = tuple[str | int, ...]
-
 
 @dataclass(frozen=True)
 class Document:
@@ -134,9 +130,9 @@ class Document:
 
     path: Path
     values: Any
-    lines: dict[Path_, int]
+    lines: dict[Location, int]
 
-    def line(self, at: Path_) -> int:
+    def line(self, at: Location) -> int:
         """Line of the nearest thing written at or above ``at``."""
         while at and at not in self.lines:
             at = at[:-1]
@@ -160,7 +156,7 @@ def read_yaml(path: Path) -> Document:
     text = read_text(path)
     reader = _Reader(path)
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _compose(text)
         values = reader.read(node, ()) if node is not None else None
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
@@ -172,16 +168,31 @@ def read_yaml(path: Path) -> Document:
     return Document(path, values, reader.lines)
 
 
+def _compose(text: str) -> yaml.Node | None:
+    """The nodes of a text, the same whichever parser is there.
+
+    libyaml is fast. It takes tabs that PyYAML's own parser refuses, and tells mistakes in other words and lines: those
+    texts are for PyYAML.
+    """
+    node: yaml.Node | None
+    if "\t" not in text:
+        with contextlib.suppress(yaml.YAMLError):
+            node = yaml.compose(text, Loader=LOADER)
+            return node
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    return node
+
+
 class _Reader:
     """Nodes -> plain values, with the line of each."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines: dict[Path_, int] = {}
+        self.lines: dict[Location, int] = {}
         self._loader = yaml.SafeLoader("")
         self._left = _MAX_NODES
 
-    def read(self, node: yaml.Node, at: Path_) -> Any:
+    def read(self, node: yaml.Node, at: Location) -> Any:
         """The value of one node that stands at ``at``."""
         self._left -= 1
         if self._left < 0:  # a few aliases of aliases are a billion values
@@ -193,7 +204,7 @@ class _Reader:
             return [self.read(child, (*at, i)) for i, child in enumerate(node.value)]
         return self._scalar(node)
 
-    def _mapping(self, node: yaml.MappingNode, at: Path_) -> dict[Any, Any]:
+    def _mapping(self, node: yaml.MappingNode, at: Location) -> dict[Any, Any]:
         merged: dict[Any, Any] = {}
         own: dict[Any, Any] = {}
         for key_node, value_node in node.value:
@@ -209,7 +220,7 @@ class _Reader:
             own[key] = self.read(value_node, (*at, str(key)))
         return merged | own
 
-    def _merge(self, node: yaml.Node, at: Path_) -> dict[Any, Any]:
+    def _merge(self, node: yaml.Node, at: Location) -> dict[Any, Any]:
         """What ``<<`` brings in; of several mappings the first one wins."""
         out: dict[Any, Any] = {}
         for child in node.value if isinstance(node, yaml.SequenceNode) else [node]:
@@ -244,7 +255,7 @@ def load_config(path: str | Path) -> Campaign:
         raise first_error(document, e) from None
 
 
-def _walk(value: Any, at: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
+def _walk(value: Any, at: Location = ()) -> Iterator[tuple[Location, Any]]:
     yield at, value
     if isinstance(value, dict):
         for key, child in value.items():

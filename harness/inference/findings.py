@@ -54,10 +54,6 @@ CaveatKind = Literal[
     "copies carry",
     "unlike in length",
     "unlike in layout",
-    "unlike in time",
-    "unlike in size",
-    "unlike in reasoning",
-    "one maker",
     # the campaign as a whole
     "unanswered calls",
     "short form",

@@ -86,12 +86,6 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         f"controls unlike the candidate: {c.values[0]:.0%} of {c.names[0]}'s answers have "
         f"lists, headings or bold, of the controls' {c.values[1]:.0%}"
     ),
-    "unlike in time": lambda c: _unlike(c, f"released more than {c.values[0]:g} months from it"),
-    "unlike in size": lambda c: _unlike(c, f"more than {c.values[0]:g} times smaller or larger"),
-    "unlike in reasoning": lambda c: _unlike(c, "unlike it in reasoning before they answer"),
-    "one maker": lambda c: (
-        f"most controls of {c.names[0]} are of one maker ({c.names[1]}): kin of one another hide its kin"
-    ),
     "unanswered calls": lambda c: (
         f"{c.values[0]:g} of {c.values[1]:g} planned calls have no answer yet; `harness run` asks them"
     ),
@@ -204,10 +198,6 @@ def _posing(c: Caveat) -> str:
 
 def _copied(c: Caveat) -> str:
     return f"{c.values[0]:g} of {c.values[1]:g} answers are verbatim copies of one another"
-
-
-def _unlike(c: Caveat, how: str) -> str:
-    return f"controls of {c.names[0]} that are {how}: {', '.join(c.names[1:])}; prefer some that resemble it"
 
 
 def channel_note(e: ChannelEvidence) -> str:

@@ -54,6 +54,25 @@ def test_help_is_there_at_once(name: str, tmp_path: Path) -> None:
     assert min(spent) < 0.5  # seconds of CPU: other work on the machine does not count
 
 
+@pytest.mark.parametrize("arguments", [["check", "--offline"], ["run", "--dry-run"]], ids=" ".join)
+def test_who_asks_nobody_loads_neither_client_nor_data_sets(
+    arguments: list[str], tmp_path: Path, write_campaign: Write
+) -> None:
+    for config in (write_campaign("http://localhost:1/v1"), ROOT / "config.yaml"):
+        code = (
+            "import sys; from harness.cli import app; app(sys.argv[1:], standalone_mode=False); "
+            "print(sorted({m.partition('.')[0] for m in sys.modules}), file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments, str(config)],
+            cwd=tmp_path, env={**os.environ, "TEST_KEY": KEY}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        loaded = done.stderr.splitlines()[-1]
+        for heavy in ("datasets", "openai", "aiohttp", "httpx", "httpx2", "pandas", "pyarrow", "scipy", "sklearn"):
+            assert f"'{heavy}'" not in loaded, heavy
+
+
 def test_every_command_shows_an_example_and_every_command_is_known_here() -> None:
     from typer.main import get_command
 

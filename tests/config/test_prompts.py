@@ -124,6 +124,36 @@ def test_half_a_surrogate_pair_is_no_text(tmp_path: Path) -> None:
     assert "'text' has the wrong type" in refused(tmp_path, GOOD.replace("Two?", '"\\ud83d"'))
 
 
+ODD = r"""card:
+  {family: odd, version: 1, purpose: tests, discriminates: nothing, source: here, queries: 4, languages: [en, de],
+   surface: chat, max_tokens: 16, samples: 2, temperature: 0.7, top_logprobs: 5, channels: [wording]}
+prompts:
+  - {id: odd-1, text: "One?\u2028 \U0001F600 é", answer: [1, 2.50, true, null, "x"], scales: [{10: a, 9: b}]}
+  - {id: odd-2, text: " Two?\n", twin: odd-1, rung: 3, language: de, claim: "c", group: g}
+  - id: odd-3
+    text: |
+      Three
+      lines
+  - {id: odd-4, text: Four, answer: [1.0e+3, .5, 0x1f, 1_000, "1_000"]}
+"""
+
+
+def test_hashes_are_those_of_stored_manifests(tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text(ODD, encoding="utf-8")
+    odd = load_set("odd", tmp_path)
+    assert odd.sha256 == "0df60f4cbb3ae639d7fc6a81860f88d00af785720ab533d3a62c5f4068480e68"
+    assert odd.prompts[0].fields["scales"] == [{"10": "a", "9": "b"}]
+    versions = {
+        "everyday": (1, "160ab17cb63e09c959f5d0878757e59e1993f707a2abd6db63a7c092e1c8c5e8"),
+        "multilingual": (1, "7b2e2cde283ba542045f2fe88bfe3016d6e4676d86c5b51716005f9d033e75f2"),
+        "ratings": (1, "0c27251bff97361801cb7477f99d513a7659cae5de094baf74693406986c739f"),
+        "stubs": (1, "ef8583314ab07cdd6f89fb8913c08011d92dc0d49aefd251c8a1761a3940f56b"),
+    }
+    for name, (version, sha256) in versions.items():
+        found = load_set(name, shipped_folder())
+        assert (found.card["version"], found.sha256) == (version, sha256), f"{name}: a new text is a new version"
+
+
 def test_jsonl_with_a_card_beside_it(tmp_path: Path) -> None:
     (tmp_path / "tiny.card.yaml").write_text(CARD_TEXT)
     rows = [{"id": "tiny-1", "text": "line\u2028separator\u0085"}, {"id": "tiny-2", "text": "Two?"}]

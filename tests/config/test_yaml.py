@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from harness.config import yaml as reading
 from harness.config.yaml import load_config, read_yaml
 from harness.errors import ConfigError
 from tests.support import ROOT
@@ -183,6 +185,50 @@ def test_an_address_without_a_key_is_taken(tmp_path: Path, url: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(GOOD.replace("    model: m\n", f"    model: m\n    base_url: '{url}'\n"))
     assert load_config(path).endpoints[0].base_url == url  # type: ignore[union-attr]
+
+
+ODD = [
+    "# a\n\n# b\na: 1 # c\n\n\nb:\n  # d\n  - 1\n\n  - 2\n",
+    "a:\nb:\n  c:\n  d:\n\n\ne: []\nf:\n  -\n  -\n\n  - x\n",
+    "a: {b: 1,\n  c: [1,\n 2,\n\n 3], d:\n   {}}\n",
+    "a: |\n  x\n  y\n\nb: >-\n  z\n  w\n\n\nc: 'q\n  r'\nd: \"s\\\n   t\"\n",
+    "a: x\u2028b\nc: y\u0085d: 1\ne: z\u2029\nf: 1\n",
+    "a: &a {x: 1}\nb: *a\nc:\n  <<: *a\n  y: 2\nd:\n  <<: [*a, {z: 3}]\n",
+    "%YAML 1.1\n---\na: 1\n...\n",
+    "a: 1\rb: \U0001f600\rc: 3\n",
+    "a: 1\t# x\nb:\t2\n",
+    "a: x\n  y\n\n  z\nb: !!str 1\n",
+    "a: 1\n---\nb: 2\n",
+    "a: [1\nb: 2\n",
+    "a: b: c\n",
+    "a: 'x\n\n",
+    "- a\nb: 1\n",
+    "a: *x\n",
+    "a: 1\nb: @x\n",
+    'a: 1\nb: "\\ud83d"\n',
+    "a: 1\nb: \x07\n",
+]
+
+
+def _read(path: Path) -> object:
+    try:
+        found = read_yaml(path)
+    except ConfigError as e:
+        return str(e)
+    return repr(found.values), found.lines
+
+
+@pytest.mark.parametrize(
+    "text", [*ODD, *sorted(p for d in ("prompts", "examples", ".") for p in (ROOT / d).glob("*.yaml"))]
+)
+def test_without_libyaml_values_lines_and_mistakes_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | Path
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text.read_bytes())
+    with_libyaml = _read(path)
+    monkeypatch.setattr(reading, "LOADER", yaml.SafeLoader)
+    assert _read(path) == with_libyaml
 
 
 def test_merged_keys_can_be_overridden(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.check import unlike_controls
 from harness.config.schema import Campaign
-from harness.inference.control_match import described, observed
+from harness.inference.control_match import observed
 from harness.records import Prompt, Response, Responses
 from harness.report.words import caveat
 
@@ -24,10 +25,6 @@ def campaign(candidate: dict[str, Any], *controls: dict[str, Any]) -> Campaign:
     )
 
 
-def said_of(config: Campaign) -> list[str]:
-    return [caveat(c) for c in described(config.endpoints[1], config.endpoints[2:])]
-
-
 @pytest.mark.parametrize(
     ("own", "alike", "unlike", "said"),
     [
@@ -40,7 +37,8 @@ def test_controls_unlike_the_candidate_are_named(
     own: dict[str, Any], alike: dict[str, Any], unlike: dict[str, Any], said: str
 ) -> None:
     def notes(*controls: dict[str, Any]) -> list[str]:
-        return said_of(campaign(own, *controls))
+        config = campaign(own, *controls)
+        return unlike_controls(config, config.endpoints[1])
 
     assert notes(alike, alike, alike) == []
     assert notes({}, {}, {}) == []
@@ -52,9 +50,9 @@ def test_controls_unlike_the_candidate_are_named(
 
 def test_controls_of_one_maker() -> None:
     one = campaign({}, {"vendor": "Acme"}, {"vendor": "ACME"}, {"vendor": "Other"})
-    assert "one maker (acme)" in said_of(one)[0]
+    assert "one maker (acme)" in unlike_controls(one, one.endpoints[1])[0]
     many = campaign({}, {"vendor": "Acme"}, {"vendor": "Foo"}, {"vendor": "Other"})
-    assert said_of(many) == []
+    assert unlike_controls(many, many.endpoints[1]) == []
 
 
 def test_answers_much_longer_or_laid_out_otherwise() -> None:
