@@ -16,10 +16,9 @@ import numpy as np
 
 from harness import calibrate as calibrating
 from harness.channels import load_channels
-from harness.channels.base import answers
-from harness.channels.kernels import coverage, logprob_kernels, text_kernels
-from harness.channels.observations import observations
-from harness.channels.parallel import compare
+from harness.channels.base import first_answers
+from harness.channels.kernels import kernel_coverage, logprob_kernels, text_kernels
+from harness.channels.parallel import compare, observations
 from harness.channels.stylometry import habit_counts
 from harness.collect.context import Tally, World, lag_watched
 from harness.collect.preflight import learned, remember
@@ -254,7 +253,7 @@ def _calibration(plan: Plan) -> str:
 def _attributions(table: Responses, models: Sequence[Model], settings: Settings) -> tuple[Attribution, ...]:
     from harness.inference.attribution import attribute
 
-    texts = answers(table, table.where("wording"))
+    texts = first_answers(table, table.where("wording"))
     suspects = [m.name for m in _by(models, "suspect")]
     lineages = [m.lineage for m in models]
     return tuple(attribute(texts, table.models, lineages, suspects, settings.alpha, settings.seed))
@@ -280,7 +279,7 @@ def _coverage(table: Responses, a: str, b: str) -> dict[str, float]:
     return {
         f"{channel} ({surface})": share
         for surface, part in _by_surface(table).items()
-        for channel, share in coverage(part, i, j, recorded.FAMILY).items()
+        for channel, share in kernel_coverage(part, i, j, recorded.FAMILY).items()
     }
 
 

@@ -87,7 +87,8 @@ def _manner(responses: Responses, model: str) -> tuple[float, float]:
     """Median words of an answer, and the share of answers with markdown."""
     prompts = responses.where("wording")
     step = max(1, len(prompts) // ANSWERS)
-    texts = [first_answer(responses, p, responses.models.index(model)) for p in prompts[::step]]
+    own = responses.among([responses.models.index(model)])
+    texts = [first_answer(own, p, 0) for p in prompts[::step]]
     said = [t for t in texts if t]
     if not said:
         return float("nan"), float("nan")
