@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -132,6 +133,14 @@ def answered_share(responses: Responses, prompts: Sequence[int], usable: NDArray
     asked = responses.asked[list(prompts)]
     with np.errstate(invalid="ignore"):
         return np.where(asked.any(0), (usable & asked).sum(0) / np.maximum(asked.sum(0), 1), np.nan)
+
+
+def numbered(lists: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Every word as a number, in the order in which words first occur, (all words,); and the words by number."""
+    known = dict.fromkeys(chain.from_iterable(lists))
+    number = dict(zip(known, range(len(known)), strict=True))
+    ids = np.array(list(map(number.__getitem__, chain.from_iterable(lists))), dtype=np.int64)
+    return ids, tuple(known)
 
 
 def by_prompt(

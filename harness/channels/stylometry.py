@@ -66,12 +66,19 @@ def tokenize(text: str) -> list[str]:
 def read_tokens(texts: Iterable[str | None]) -> Tokens:
     """Tokens of every answer; None and empty texts have none."""
     seen: dict[str, int] = {}
-    found = [np.array([seen.setdefault(w, len(seen)) for w in tokenize(t)] if t else [], np.int32) for t in texts]
+    found = [_numbers(tokenize(t), seen) if t else np.zeros(0, np.int32) for t in texts]
     known = sorted(seen)
     rank = np.zeros(len(known), dtype=np.int64)
     rank[[seen[w] for w in known]] = np.arange(len(known))
     start = np.concatenate([[0], np.cumsum([len(f) for f in found])]).astype(np.int64)
     return Tokens(rank[np.concatenate(found)] if known else np.zeros(0, np.int64), start, tuple(known))
+
+
+def _numbers(tokens: Sequence[str], seen: dict[str, int]) -> NDArray[np.int32]:
+    """The number of each token; one that was not ``seen`` before gets the next."""
+    for new in set(tokens).difference(seen):
+        seen[new] = len(seen)
+    return np.array([seen[w] for w in tokens], dtype=np.int32)
 
 
 def templates(t: Tokens) -> csr_matrix:
