@@ -98,18 +98,22 @@ def thoughts(responses: Responses, row: int) -> str:
     return responses.text[row][found[0] : found[1]] if found else ""
 
 
-def _each_answer(responses: Responses, prompt: int, model: int) -> Iterator[str]:
-    return (text for r in responses.usable(prompt, model) if (text := answer(responses, r)).strip())
+def answer_rows(responses: Responses, prompt: int, model: int) -> Iterator[int]:
+    """Rows of the usable samples that say something besides reasoning."""
+    for row in responses.usable(prompt, model):
+        found = responses.cached(_reasoning_at, row)
+        if found is None or found[2] < found[3]:
+            yield row
 
 
 def all_answers(responses: Responses, prompt: int, model: int) -> list[str]:
     """Every usable sample of one model's answer to one prompt, reasoning taken out."""
-    return list(_each_answer(responses, prompt, model))
+    return [answer(responses, row) for row in answer_rows(responses, prompt, model)]
 
 
 def first_answer(responses: Responses, prompt: int, model: int) -> str | None:
     """The first usable sample, reasoning taken out."""
-    return next(_each_answer(responses, prompt, model), None)
+    return next((answer(responses, row) for row in answer_rows(responses, prompt, model)), None)
 
 
 def first_answers(responses: Responses, prompts: Sequence[int]) -> list[list[str | None]]:
