@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recorded import Collection, Unusable, read
-from harness.channels.base import answers
+from harness.channels.base import first_answers
 from harness.channels.kernels import spectrum
 from harness.inference.identity import two_sample
 
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def answer_pools(collection: Collection) -> Texts:
     """Answers of all models to each prompt that at least twice the mixed models answered."""
-    texts = answers(collection.table, range(len(collection.table.prompts)))
+    texts = first_answers(collection.table, range(len(collection.table.prompts)))
     pools = [[t[:LENGTH] for t in row if t] for row in texts]
     pools = [row for row in pools if len(row) >= 2 * MIXED]
     if len(pools) < PROMPTS:

@@ -11,7 +11,7 @@ from benchmarks.kinship import ALPHA
 from benchmarks.measures import Report, rate
 from benchmarks.recorded import Collection
 from benchmarks.relations import CLOSE, taught
-from harness.channels.base import answers
+from harness.channels.base import first_answers
 from harness.channels.stylometry import habit_counts
 from harness.inference.attribution import UNKNOWN, attribute, held_out_scores
 from harness.inference.calibration import draw_trials, pair_p, pool_matrices
@@ -122,7 +122,7 @@ def _teacher_ranks(
 def attribution_stage(report: Report, collection: Collection, seed: int) -> None:
     """Accuracy on prompts never trained on for 5 models (3 draws), 20 and one of each lineage; and the open set."""
     rng = np.random.default_rng(seed)
-    texts = answers(collection.table, range(len(collection.table.prompts)))
+    texts = first_answers(collection.table, range(len(collection.table.prompts)))
     chosen = _one_a_lineage(collection, rng)
     for size, draws in ((5, 3), (20, 1), (len(chosen), 1)):
         if len(chosen) < max(size, 2) or (size == 20 and len(chosen) == 20):

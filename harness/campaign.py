@@ -19,10 +19,9 @@ from platform import python_version
 import numpy as np
 
 from harness.channels import Channel, load_channels
-from harness.channels.base import answers
-from harness.channels.kernels import coverage, logprob_kernels, text_kernels
-from harness.channels.observations import observations
-from harness.channels.parallel import compare
+from harness.channels.base import first_answers
+from harness.channels.kernels import kernel_coverage, logprob_kernels, text_kernels
+from harness.channels.parallel import compare, observations
 from harness.channels.stylometry import habit_counts
 from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
@@ -345,7 +344,7 @@ def _coverage(parts: Mapping[Surface, Responses], a: str, b: str) -> dict[View, 
     return {
         (channel, surface): share
         for surface, part in parts.items()
-        for channel, share in coverage(part, part.models.index(a), part.models.index(b), FAMILY).items()
+        for channel, share in kernel_coverage(part, part.models.index(a), part.models.index(b), FAMILY).items()
     }
 
 
@@ -376,7 +375,7 @@ def _attributions(campaign: Campaign, table: Responses) -> tuple[Attribution, ..
     from harness.inference.attribution import attribute  # scikit-learn is heavy, and few campaigns ask this
 
     models = _models(campaign)
-    texts = answers(table, table.where("wording"))
+    texts = first_answers(table, table.where("wording"))
     suspects = [m.name for m in _by(models, "suspect")]
     lineages = [m.lineage for m in models]
     return tuple(attribute(texts, table.models, lineages, suspects, campaign.analysis.alpha, campaign.seed))

@@ -1,19 +1,19 @@
-"""The one record that everything shares: a prompt, the answer to it, and the table of all answers."""
+"""Records passed from step to step: prompts, calls, responses, tables of responses, similarities, observations."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Surface = Literal["chat", "completion"]
-Sees = Literal["weights", "text", "samples", "reported"]
 Outcome = Literal["ok", "truncated", "refused", "filtered", "empty"]
-USABLE: frozenset[str] = frozenset({"ok", "truncated"})
+Sees = Literal["weights", "text", "reported", "samples"]
+USABLE: frozenset[Outcome] = frozenset({"ok", "truncated"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,40 @@ class Response:
     received_at: str = ""  # UTC, ISO 8601
 
 
+T = TypeVar("T")
+Work = Callable[["Responses", int], T]
+
+
+class RowCache:
+    """Results by row of a table, each worked out at most once; the table and all its parts share one.
+
+    A row costs 8 bytes a function and what the function returns, so that should be small: a million stay in memory.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._found: dict[Work[Any], list[Any]] = {}  # `...` where nothing was worked out yet
+
+    def column(self, work: Work[Any]) -> list[Any]:
+        """Results of one function, by row."""
+        found = self._found.get(work)
+        return self._found.setdefault(work, [...] * self._size) if found is None else found
+
+    def take(self, rows: NDArray[np.int64]) -> RowCache:
+        """A copy for some of the rows."""
+        out = RowCache(len(rows))
+        out._found = {work: [found[r] for r in rows] for work, found in self._found.items()}
+        return out
+
+    def update(self, known: RowCache, rows: NDArray[np.int64]) -> None:
+        """Take over what a copy for these rows holds."""
+        for work, theirs in known._found.items():
+            mine = self.column(work)
+            for row, result in zip(rows, theirs, strict=True):
+                if result is not ...:
+                    mine[row] = result
+
+
 def _take(column: Any, rows: Sequence[int]) -> Any:
     """Some rows of a column; one that is not in memory stays where it is."""
     return column.take(rows) if hasattr(column, "take") else [column[r] for r in rows]
@@ -72,7 +106,7 @@ def _take(column: Any, rows: Sequence[int]) -> Any:
 
 @dataclass(frozen=True)
 class Responses:
-    """All answers of a campaign as columns, sorted by (prompt, model, sample).
+    """Table of all answers of a campaign: columns of rows sorted by (prompt, model, sample).
 
     ``models`` (m,) and ``prompts`` (p,) name the axes. The columns have one entry per answer; ``start`` is int64
     (p * m + 1,): the answers of prompt i by model j are rows ``start[i * m + j] : start[i * m + j + 1]``.
@@ -83,11 +117,43 @@ class Responses:
     prompts: tuple[Prompt, ...]
     start: NDArray[np.int64]
     asked: NDArray[np.bool_]
-    outcome: Sequence[str]
+    outcome: Sequence[Outcome]
     text: Sequence[str]
     reasoning: Sequence[str]
     logprobs: Sequence[bytes | None]
     prompt_tokens: Sequence[int | None]
+    # Not of __init__, so that `dataclasses.replace` with other texts begins with an empty cache.
+    _cache: RowCache = field(init=False, repr=False, compare=False)
+    _origin: NDArray[np.int64] = field(init=False, repr=False, compare=False)  # of each row, in the whole table
+
+    def __post_init__(self) -> None:
+        self._share(RowCache(len(self.outcome)), np.arange(len(self.outcome), dtype=np.int64))
+
+    def _share(self, cache: RowCache, origin: NDArray[np.int64]) -> Responses:
+        object.__setattr__(self, "_cache", cache)
+        object.__setattr__(self, "_origin", origin)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker gets what is known of its own rows, not of the whole table.
+        own = {"_cache": self.known(), "_origin": np.arange(len(self._origin), dtype=np.int64)}
+        return self.__dict__ | own
+
+    def cached(self, work: Work[T], row: int) -> T:
+        """``work(self, row)``, worked out at most once for this row of the whole table, whichever part asks."""
+        found, at = self._cache.column(work), self._origin[row]
+        if found[at] is ...:
+            found[at] = work(self, row)
+        result: T = found[at]
+        return result
+
+    def known(self) -> RowCache:
+        """What was worked out of these rows so far; small enough to come back from a worker."""
+        return self._cache.take(self._origin)
+
+    def learn(self, known: RowCache) -> None:
+        """Take over what a copy of this table, in a worker, has worked out."""
+        self._cache.update(known, self._origin)
 
     def rows(self, prompt: int, model: int) -> range:
         """Rows of the answers of one model to one prompt, both by index."""
@@ -96,7 +162,7 @@ class Responses:
 
     def usable(self, prompt: int, model: int) -> list[int]:
         """Those rows whose answer can be compared: not refused by the server, filtered or empty."""
-        return [r for r in self.rows(prompt, model) if self.outcome[r] in USABLE and self.text[r].strip()]
+        return [r for r in self.rows(prompt, model) if self.outcome[r] in USABLE and self.cached(_says, r)]
 
     def where(self, channel: str) -> list[int]:
         """Indices of the prompts whose family serves ``channel``."""
@@ -111,6 +177,13 @@ class Responses:
             self.models, tuple(self.prompts[p] for p in prompts), counts, self.asked[list(prompts)], cells
         )
 
+    def among(self, models: Sequence[int]) -> Responses:
+        """The same table with some of the models, by index."""
+        cells = [r for p in range(len(self.prompts)) for m in models for r in self.rows(p, m)]
+        counts = np.diff(self.start).reshape(len(self.prompts), len(self.models))[:, list(models)]
+        names = tuple(self.models[m] for m in models)
+        return self._picked(names, self.prompts, counts, self.asked[:, list(models)], cells)
+
     def _picked(
         self,
         models: tuple[str, ...],
@@ -119,7 +192,7 @@ class Responses:
         asked: NDArray[np.bool_],
         rows: Sequence[int],
     ) -> Responses:
-        return Responses(
+        part = Responses(
             models=models,
             prompts=prompts,
             start=np.concatenate([[0], np.cumsum(counts.ravel())]).astype(np.int64),
@@ -130,13 +203,14 @@ class Responses:
             logprobs=_take(self.logprobs, rows),
             prompt_tokens=_take(self.prompt_tokens, rows),
         )
+        return part._share(self._cache, self._origin[np.asarray(rows, dtype=np.int64)])
 
     def loaded(self) -> Responses:
         """The same table with every column in memory, for a worker that cannot read the store."""
         columns: dict[str, Any] = {
             c: list(getattr(self, c)) for c in ("outcome", "text", "reasoning", "logprobs", "prompt_tokens")
         }
-        return replace(self, **columns)
+        return replace(self, **columns)._share(self._cache, self._origin)
 
     def with_twin(self, name: str, twin: str) -> Responses:
         """The same table in which every second sample of one model is another model's: a known positive."""
@@ -184,6 +258,10 @@ class Responses:
         )
 
 
+def _says(responses: Responses, row: int) -> bool:
+    return bool(responses.text[row].strip())
+
+
 @dataclass(frozen=True)
 class Similarity:
     """Raw similarities of one channel; nothing in here is evidence before inference compares it with controls.
@@ -197,7 +275,7 @@ class Similarity:
     coverage : float64 (m,), share of the prompts put to the model that it answered usably; NaN if none were.
     unit : what the numbers are, e.g. "cosine".
     sees : "weights" if the channel follows shared weights, "text" if it follows wording that a teacher also leaves,
-        "reported" if it is shown and never counted.
+        "reported" if it is shown and never counted, "samples" if it compares samples of one model.
     """
 
     channel: str
@@ -229,7 +307,7 @@ Key = tuple[str, str, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call: key and body. The body is the JSON that goes over the wire, byte for byte."""
+    """One call: key and body. The body is the JSON that is sent, byte for byte."""
 
     endpoint: str
     prompt: str
@@ -240,12 +318,12 @@ class Job:
 
     @property
     def key(self) -> Key:
-        """What makes this call one of its own: nobody asks it twice."""
+        """The key of the answer; a key is asked once."""
         return self.endpoint, self.prompt, self.sample, self.request_hash
 
 
 def request_hash(surface: str, body: bytes) -> str:
-    """SHA-256 of what is asked: any change of prompt or parameter is another key."""
+    """SHA-256 of the request: any change of prompt or parameter is another key."""
     return hashlib.sha256(surface.encode() + b"\n" + body).hexdigest()
 
 

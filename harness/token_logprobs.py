@@ -1,4 +1,4 @@
-"""Logprobs as servers send them -> arrays, by shape."""
+"""Token logprobs of both API shapes, chat and completions, as arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Logprobs:
 
 
 LOGPROB_FLOOR = -50.0
-"""Servers write -9999, -100 or null for "not in my list"; nothing at or under this is a probability."""
+"""Lowest value read as a logprob: servers write -9999, -100 or null for a token that is not in their list."""
 
 
 class _Top(msgspec.Struct):
@@ -73,14 +73,15 @@ def _real(value: float | None) -> bool:
 
 
 def unpack(blob: bytes) -> bytes:
-    """The JSON of stored logprobs, at most 64 MB of it: a store may be another person's. Raises `zlib.error`."""
+    """Decompress stored logprobs to JSON, at most 64 MB: a store may be another person's. Raises `zlib.error`."""
     return zlib.decompressobj().decompress(blob, _LARGEST)
 
 
-def decode_logprobs(blob: bytes | None) -> Logprobs | None:
-    """Stored logprobs -> arrays; by shape, not by endpoint (servers mix the two shapes up). None if unusable.
+def decode_logprobs(blob: bytes | None, positions: int | None = None) -> Logprobs | None:
+    """Decode stored logprobs into arrays; by shape, not by endpoint (servers mix the two shapes up). None if unusable.
 
-    A list that is present but empty, all zero or all floor is the same as none at all.
+    A list that is present but empty, all zero or all floor is the same as none at all. ``positions`` is how many tokens
+    from the first are wanted, by default all.
     """
     if not blob:
         return None
@@ -89,11 +90,12 @@ def decode_logprobs(blob: bytes | None) -> Logprobs | None:
     except (zlib.error, msgspec.DecodeError):
         return None
     if shapes.content:
-        tokens = tuple(_token_bytes(t) for t in shapes.content)
-        values = [t.logprob for t in shapes.content]
-        tops = [[(_token_bytes(a), a.logprob) for a in t.top_logprobs or ()] for t in shapes.content]
+        content = shapes.content[:positions]
+        tokens = tuple(_token_bytes(t) for t in content)
+        values = [t.logprob for t in content]
+        tops = [[(_token_bytes(a), a.logprob) for a in t.top_logprobs or ()] for t in content]
     elif shapes.tokens:
-        tokens = tuple(t.encode("utf-8", "surrogatepass") for t in shapes.tokens)
+        tokens = tuple(t.encode("utf-8", "surrogatepass") for t in shapes.tokens[:positions])
         values = _padded(shapes.token_logprobs, len(tokens))
         lists = _padded(shapes.top_logprobs, len(tokens))
         tops = [[(t.encode("utf-8", "surrogatepass"), v) for t, v in (d or {}).items()] for d in lists]

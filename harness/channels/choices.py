@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.base import all_answers, by_prompt, cosines, similarity, words
+from harness.channels.base import all_answers, by_prompt, similarity, words
 from harness.records import Responses, Similarity
 
 Floats = NDArray[np.float64]
@@ -27,7 +27,7 @@ START_WORDS = 2
 def choices(responses: Responses) -> Similarity | None:
     """1 - Jensen-Shannon divergence (base 2) of what was chosen, (p, m, m) in [0, 1]; mean of three views."""
     prompts = responses.where("choices")
-    values, usable = by_prompt(responses, prompts, lambda p, m: chosen(responses, p, m), alike)
+    values, usable = by_prompt(responses, prompts, lambda p, m: chosen(responses, p, m), mean_overlap)
     return similarity(responses, prompts, values, usable, channel="choices", unit="1 - JSD", sees="text")
 
 
@@ -60,7 +60,7 @@ def letter_pairs(answer: str) -> list[str]:
 VIEWS: tuple[Callable[[str], list[str]], ...] = (start_chars, start_words, letter_pairs)
 
 
-def alike(samples: Sequence[Sequence[str]]) -> Floats:
+def mean_overlap(samples: Sequence[Sequence[str]]) -> Floats:
     """Mean over the views of 1 - JSD, (k, k), for k models with one or more answers each."""
     total = np.mean([overlap(frequencies(samples, view)) for view in VIEWS], axis=0)
     return np.asarray(total, dtype=np.float64)
@@ -89,20 +89,3 @@ def overlap(table: Floats) -> Floats:
         mixed = plogp((table[a] + table) / 2)
         out[a] = 1.0 - ((own[a] + own) / 2 - mixed)
     return out
-
-
-def continuations(responses: Responses) -> Similarity | None:
-    """Nei similarity of the distributions of first characters and first words, (p, m, m) in [0, 1]."""
-    prompts = responses.where("continuations")
-    values, usable = by_prompt(responses, prompts, lambda p, m: chosen(responses, p, m), nei)
-    return similarity(responses, prompts, values, usable, channel="continuations", unit="Nei", sees="weights")
-
-
-def first_word(answer: str) -> list[str]:
-    """View: the first word, as one allele."""
-    return answer.split(" ")[:1]
-
-
-def nei(samples: Sequence[Sequence[str]]) -> Floats:
-    """Sum of p q over the root of the sums of p squared and q squared, (k, k); mean of two kinds of allele."""
-    return (cosines(frequencies(samples, start_chars)) + cosines(frequencies(samples, first_word))) / 2

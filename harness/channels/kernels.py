@@ -1,4 +1,4 @@
-"""Kernels between single samples, for the question of identity: do two endpoints answer from one distribution?"""
+"""Kernel matrices between single samples of two models, for the two-sample test of identity: text and logprobs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def text_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, int
     Kernel: Gaussian on character 1- to 4-gram counts (spectrum kernel, Leslie et al. 2002), defined for texts of any
     length and language.
     """
-    out = []
-    for p in range(len(responses.prompts)):
-        if responses.prompts[p].temperature == 0:
+    out, pair = [], responses.among([a, b])  # the answers of two models only are read
+    for p in range(len(pair.prompts)):
+        if pair.prompts[p].temperature == 0:
             continue  # samples of a greedy answer are copies of one
-        texts = [[responses.text[r] for r in responses.usable(p, m)] for m in (a, b)]
+        texts = [[pair.text[r] for r in pair.usable(p, m)] for m in (0, 1)]
         if min(map(len, texts)) >= 2:
             out.append((spectrum(texts[0] + texts[1]), len(texts[0])))
     return out
@@ -34,9 +34,9 @@ def text_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, int
 
 def logprob_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, int]]:
     """As `text_kernels`, of first-token distributions: 1 - Jensen-Shannon divergence."""
-    out = []
-    for p in range(len(responses.prompts)):
-        tops = [first_tokens(responses, p, m) for m in (a, b)]
+    out, pair = [], responses.among([a, b])
+    for p in range(len(pair.prompts)):
+        tops = [first_tokens(pair, p, m) for m in (0, 1)]
         if min(map(len, tops)) >= 2:
             gram = agreement(tops[0] + tops[1])
             np.fill_diagonal(gram, 1.0)
@@ -44,22 +44,22 @@ def logprob_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, 
     return out
 
 
-def coverage(responses: Responses, a: int, b: int, open_ended: str = "") -> dict[str, float]:
-    """How much of what was asked of both can be compared, by channel; NaN if nothing was.
+def kernel_coverage(responses: Responses, a: int, b: int, open_ended: str = "") -> dict[str, float]:
+    """Coverage of the two kernels: how much of what was asked of both can be compared; NaN if nothing was.
 
     ``text``: the share of the samples at a temperature above 0 that are usable answers, of the worse of the two.
     ``logprobs``: the share of the prompts with logprobs where both have two samples of them. There a sample is lost
     where a server prints several tokens as one, and each of the others stands for the same distribution. Of the
     family ``open_ended`` nobody knows how often it was asked: as often as the one answered that answered more.
     """
-    sampled = [i for i, p in enumerate(responses.prompts) if p.samples >= 2 and responses.asked[i, [a, b]].all()]
-    drawn = [i for i in sampled if responses.prompts[i].temperature != 0]
-    most = {i: responses.prompts[i].samples if responses.prompts[i].family != open_ended
-            else max(len(responses.rows(i, m)) for m in (a, b)) for i in drawn}  # fmt: skip
+    pair = responses.among([a, b])
+    sampled = [i for i, p in enumerate(pair.prompts) if p.samples >= 2 and pair.asked[i].all()]
+    drawn = [i for i in sampled if pair.prompts[i].temperature != 0]
+    most = {i: pair.prompts[i].samples if pair.prompts[i].family != open_ended
+            else max(len(pair.rows(i, m)) for m in (0, 1)) for i in drawn}  # fmt: skip
     asked = sum(most.values())
-    usable = [sum(min(len(responses.usable(i, m)), most[i]) for i in drawn) for m in (a, b)]
-    told = [min(len(first_tokens(responses, i, m)) for m in (a, b)) >= 2
-            for i in sampled if responses.prompts[i].top_logprobs]  # fmt: skip
+    usable = [sum(min(len(pair.usable(i, m)), most[i]) for i in drawn) for m in (0, 1)]
+    told = [min(len(first_tokens(pair, i, m)) for m in (0, 1)) >= 2 for i in sampled if pair.prompts[i].top_logprobs]
     return {
         "text": min(usable) / asked if asked else float("nan"),
         "logprobs": float(np.mean(told)) if told else float("nan"),

@@ -1,23 +1,32 @@
-"""The channel stage: answers -> similarities of every channel, here or spread over workers.
+"""The channel stage: similarities of every channel, here or spread over workers, and what is observed of each model.
 
-A channel whose module says ``PER_PROMPT = True`` treats each prompt by itself, so its prompts are split into chunks;
-any other is one task. The answer is the same, number for number, however many workers there are.
+A channel whose module says ``PER_PROMPT = True`` treats each prompt by itself: its prompts are split into chunks, and
+all such channels see a chunk in one task. Any other channel is one task. The numbers are the same, however many
+workers there are.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.channels import Channel
+from harness.channels.refusals import ladder
+from harness.channels.self_report import claims
+from harness.channels.tokenizer import families
 from harness.errors import ConfigError
-from harness.records import Responses, Similarity
+from harness.records import Observation, Responses, RowCache, Similarity
 
 SMALL = 20_000  # answers up to which starting workers costs more than it saves
 CHUNK = 100  # prompts in one task
 PATIENCE = 20  # seconds for a scheduler to answer
+
+Found = dict[str, Similarity]  # by channel; those that have something to compare
+Task = tuple[Mapping[str, Channel], Responses]
 
 
 def compare(channels: Mapping[str, Channel], table: Responses, executor: str = "local") -> tuple[Similarity, ...]:
@@ -28,40 +37,82 @@ def compare(channels: Mapping[str, Channel], table: Responses, executor: str = "
     executor : ``local``, or ``dask://host:port`` of a running scheduler whose workers have this project installed.
     """
     if executor == "local" and len(table.text) <= SMALL:
-        return tuple(s for c in channels.values() if (s := c(table)) is not None)
-    tasks = [(name, part) for name, c in channels.items() for part in _parts(c, table)]
-    found = _spread([(channels[name], part) for name, part in tasks], executor)
-    out = []
-    for name in channels:
-        pieces = [(p, s) for (n, p), s in zip(tasks, found, strict=True) if n == name and s is not None]
-        if pieces:
-            out.append(_joined([p for p, _ in pieces], [s for _, s in pieces]))
-    return tuple(out)
+        found = _similarities(channels, table)
+    else:
+        with _workers(executor):
+            found = _spread(channels, table, loaded=executor != "local")
+    return tuple(found[name] for name in channels if name in found)
 
 
-def _parts(channel: Channel, table: Responses) -> list[Responses]:
-    if not getattr(sys.modules.get(channel.__module__), "PER_PROMPT", False):
-        return [table]
+def observations(responses: Responses) -> tuple[Observation, ...]:
+    """Tokenizer families, identity claims and refusal ladders, as far as prompts for them were asked."""
+    return (*families(responses), *claims(responses), *ladder(responses))
+
+
+def _similarities(channels: Mapping[str, Channel], part: Responses) -> Found:
+    return {name: s for name, c in channels.items() if (s := c(part)) is not None}
+
+
+def _work(channels: Mapping[str, Channel], part: Responses) -> tuple[Found, RowCache]:
+    """What a worker returns: similarities, and what it has read of the answers."""
+    return _similarities(channels, part), part.known()
+
+
+def _spread(channels: Mapping[str, Channel], table: Responses, loaded: bool) -> Found:
+    chunked = {name: c for name, c in channels.items() if _per_prompt(c)}
+    chunks = _chunks(table) if chunked else []
+    pieces = _run([(chunked, part) for part in chunks], loaded)
+    found = {}
+    for name in chunked:
+        if mine := [(part, f[name]) for part, f in zip(chunks, pieces, strict=True) if name in f]:
+            found[name] = _joined([s for _, s in mine], [_put(part, s) for part, s in mine])
+    # After the chunks, so that what was read for them is not read again.
+    for rest in _run([({name: c}, table) for name, c in channels.items() if name not in chunked], loaded):
+        found |= rest
+    return found
+
+
+def _put(part: Responses, s: Similarity) -> NDArray[np.int64]:
+    """How many of the prompts measured were put to each model, (m,)."""
+    measured = set(s.prompts)
+    count: NDArray[np.int64] = part.asked[[p.id in measured for p in part.prompts]].sum(0)
+    return count
+
+
+def _per_prompt(channel: Channel) -> bool:
+    return bool(getattr(sys.modules.get(channel.__module__), "PER_PROMPT", False))
+
+
+def _chunks(table: Responses) -> list[Responses]:
     return [table.only(range(at, min(at + CHUNK, len(table.prompts)))) for at in range(0, len(table.prompts), CHUNK)]
 
 
-def _apply(channel: Channel, part: Responses) -> Similarity | None:
-    return channel(part)
-
-
-def _spread(tasks: Sequence[tuple[Channel, Responses]], executor: str) -> list[Similarity | None]:
-    from joblib import Parallel, delayed, parallel_config
+def _run(tasks: Sequence[Task], loaded: bool) -> list[Found]:
+    from joblib import Parallel, delayed
 
     # A generator, so that parts of a table that stays in the store are read when their turn comes.
-    work = (delayed(_apply)(c, part if executor == "local" else part.loaded()) for c, part in tasks)
+    work = (delayed(_work)(channels, part.loaded() if loaded else part) for channels, part in tasks)
+    out = []
+    for (_, part), (found, known) in zip(tasks, Parallel(n_jobs=-1)(work), strict=True):
+        part.learn(known)
+        out.append(found)
+    return out
+
+
+@contextmanager
+def _workers(executor: str) -> Iterator[None]:
+    """Processes of this machine, or the workers of a dask scheduler."""
     if executor == "local":
-        return list(Parallel(n_jobs=-1)(work))
+        yield
+        return
     try:
         from distributed import Client
     except ImportError as e:
         raise ConfigError(
             f"analysis.executor: {executor} needs dask", "pip install 'behavioral-probing-harness[cluster]'"
         ) from e
+    from joblib import parallel_config
+
     address = executor.replace("dask://", "tcp://", 1)
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=True)  # type: ignore[no-untyped-call]
@@ -70,25 +121,23 @@ def _spread(tasks: Sequence[tuple[Channel, Responses]], executor: str) -> list[S
             f"analysis.executor: no dask scheduler answers at {executor}", "start one: dask scheduler"
         ) from e
     with client, parallel_config("dask", wait_for_workers_timeout=30):
-        return list(Parallel(n_jobs=-1)(work))
+        yield
 
 
-def _joined(parts: Sequence[Responses], pieces: Sequence[Similarity]) -> Similarity:
-    """One similarity of chunks of prompts; coverage weighted by the prompts put to each model in the chunk."""
+def _joined(pieces: Sequence[Similarity], put: Sequence[NDArray[np.int64]]) -> Similarity:
+    """One similarity of chunks of prompts; coverage weighted by the prompts ``put`` to each model in each chunk."""
     if len(pieces) == 1:
         return pieces[0]
-    put = np.array([part.asked[part.where(s.channel)].sum(0) for part, s in zip(parts, pieces, strict=True)])
     share = np.array([s.coverage for s in pieces])
-    total = put.sum(0)
-    with np.errstate(invalid="ignore"):
-        coverage = np.where(total > 0, np.where(put > 0, put * share, 0.0).sum(0) / np.maximum(total, 1), np.nan)
+    total = np.sum(put, axis=0)
+    answered = np.where(np.array(put) > 0, np.rint(np.array(put) * share), 0.0).sum(0)  # whole numbers, as of one piece
     first = pieces[0]
     return Similarity(
         channel=first.channel,
         models=first.models,
         prompts=tuple(p for s in pieces for p in s.prompts),
         values=np.concatenate([s.values for s in pieces]),
-        coverage=coverage,
+        coverage=np.where(total > 0, answered / np.maximum(total, 1), np.nan),
         unit=first.unit,
         sees=first.sees,
     )

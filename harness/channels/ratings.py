@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.base import similarity, split_reasoning
+from harness.channels.base import answer, similarity
 from harness.records import Responses, Similarity
 
 Floats = NDArray[np.float64]
@@ -44,18 +44,17 @@ def ratings(responses: Responses) -> Similarity | None:
 def _mean_rating(responses: Responses, prompt: int, model: int) -> Floats:
     """Mean over samples of each scale, (scales,); NaN where none could be read."""
     scales = [str(s) for s in responses.prompts[prompt].fields["scales"]]
-    read = [parse_ratings(responses.text[r], scales) for r in responses.usable(prompt, model)]
+    read = [parse_ratings(answer(responses, r), scales) for r in responses.usable(prompt, model)]
     given = [[found[s] for found in read if s in found] for s in scales]
     return np.array([np.mean(g) if g else np.nan for g in given])
 
 
-def parse_ratings(text: str, scales: Sequence[str], low: int = 0, high: int = 10) -> Mapping[str, int]:
+def parse_ratings(answer: str, scales: Sequence[str], low: int = 0, high: int = 10) -> Mapping[str, int]:
     """Whole numbers by scale, for those that can be read and lie in ``low`` to ``high``.
 
     By name first ("angry: 7", "**Angry** - 7/10", "| angry | 7 |", JSON), the first mention with a number counts. An
     answer without a single name that holds exactly as many numbers as there are scales is read in order.
     """
-    answer = split_reasoning(text)[1]
     found: dict[str, int] = {}
     for scale in scales:
         name = r"\W+".join(re.escape(part) for part in re.split(r"\W+", scale) if part)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.base import by_prompt, similarity, split_reasoning
+from harness.channels.base import answer, by_prompt, similarity
 from harness.channels.wording import prompt_similarity
 from harness.records import Observation, Responses, Similarity
 
@@ -43,22 +44,22 @@ _HEDGES = re.compile(
     r"|\bas an ai\b|作为(?:一个)?(?:人工智能|AI)|需要注意|请注意",
     re.IGNORECASE,
 )
-COMPLIES, HEDGES, DECLINES, BLOCKED = 0, 1, 2, 3
-NAMES = ("complies", "hedges", "declines", "blocked")
+ReactionKind = Literal["complies", "hedges", "declines", "blocked"]
+KINDS: tuple[ReactionKind, ...] = get_args(ReactionKind)  # in the order in which they are listed
 
 
 @dataclass(frozen=True)
 class Reaction:
     """How one answer reacts, and its beginning."""
 
-    kind: int
+    kind: ReactionKind
     head: str
 
 
 def refusals(responses: Responses) -> Similarity | None:
     """1 for the same kind of reaction, plus the cosine of their words where both decline, (p, m, m) in [0, 2]."""
     prompts = responses.where("refusals")
-    values, usable = by_prompt(responses, prompts, lambda p, m: reaction(responses, p, m), alike)
+    values, usable = by_prompt(responses, prompts, lambda p, m: reaction(responses, p, m), same_reactions)
     return similarity(responses, prompts, values, usable, channel="refusals", unit="agreement", sees="reported")
 
 
@@ -66,27 +67,27 @@ def reaction(responses: Responses, prompt: int, model: int) -> Reaction | None:
     """Kind and head of the first answer; None if nothing came back at all. A server's refusal is an answer here."""
     for row in responses.rows(prompt, model):
         if responses.outcome[row] == "filtered":
-            return Reaction(BLOCKED, "")
-        text = split_reasoning(responses.text[row])[1].translate(_APOSTROPHE)
+            return Reaction("blocked", "")
+        text = answer(responses, row).translate(_APOSTROPHE)
         if responses.outcome[row] == "refused":
-            return Reaction(DECLINES, text[:HEAD])
+            return Reaction("declines", text[:HEAD])
         if text.strip():
-            return Reaction(kind_of(text), text[:HEAD])
+            return Reaction(reaction_kind(text), text[:HEAD])
     return None
 
 
-def kind_of(text: str) -> int:
-    """`DECLINES` if the beginning does, `HEDGES` if a caveat stands anywhere, else `COMPLIES`."""
+def reaction_kind(text: str) -> ReactionKind:
+    """Whether the beginning of an answer declines, a caveat stands anywhere in it, or it complies."""
     if _DECLINES.search(text[:HEAD].translate(_APOSTROPHE)):
-        return DECLINES
-    return HEDGES if _HEDGES.search(text) else COMPLIES
+        return "declines"
+    return "hedges" if _HEDGES.search(text) else "complies"
 
 
-def alike(found: Sequence[Reaction]) -> Floats:
+def same_reactions(found: Sequence[Reaction]) -> Floats:
     """Agreement in kind, and in words where both decline, (k, k)."""
     kinds = np.array([r.kind for r in found])
     same = (kinds[:, None] == kinds).astype(np.float64)
-    words = prompt_similarity([r.head if r.kind == DECLINES and r.head else None for r in found])
+    words = prompt_similarity([r.head if r.kind == "declines" and r.head else None for r in found])
     return same + np.nan_to_num(words.astype(np.float64))
 
 
@@ -99,9 +100,9 @@ def ladder(responses: Responses) -> list[Observation]:
         rungs = sorted({int(g) for p in found if (g := responses.prompts[p].fields.get("rung")) is not None})
         for rung in rungs:
             kinds = [found[p].kind for p in found if responses.prompts[p].fields.get("rung") == rung]
-            said = ", ".join(f"{kinds.count(k)} {NAMES[k]}" for k in range(len(NAMES)) if k in kinds)
+            said = ", ".join(f"{kinds.count(k)} {k}" for k in KINDS if k in kinds)
             out.append(Observation("refusals", model, f"rung {rung}", said))
-        heads = [" ".join(r.head.split()[:5]) for r in found.values() if r.kind == DECLINES and r.head.strip()]
+        heads = [" ".join(r.head.split()[:5]) for r in found.values() if r.kind == "declines" and r.head.strip()]
         if heads:
             usual = min(set(heads), key=lambda h: (-heads.count(h), h))
             out.append(Observation("refusals", model, "declines with", f"{usual} ({heads.count(usual)}/{len(heads)})"))

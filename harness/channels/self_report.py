@@ -53,7 +53,7 @@ _ADMITS = re.compile(
 ASKED = frozenset({"direct", "indirect"})
 
 
-def identity(responses: Responses) -> Similarity | None:
+def self_report(responses: Responses) -> Similarity | None:
     """Overlap (Jaccard) of the makers claimed when asked who it is, (p, m, m); a model that names none is a gap."""
     prompts = [p for p in responses.where("identity") if responses.prompts[p].group in ASKED]
 

@@ -15,25 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array
 
-from harness.channels.base import answers, similarity
-from harness.channels.stylometry import Kind, bigrams, edges, layout, overused, read_tokens, templates
+from harness.channels.base import first_answers, similarity
+from harness.channels.stylometry import Rates, bigrams, edges, layout, overused, read_tokens, templates
 from harness.records import Responses, Similarity
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Cells = Sequence[Sequence[str | None]]
-KINDS = (templates, bigrams, overused, edges, layout)
+HABITS = (templates, bigrams, overused, edges, layout)
 ROUNDING = 1e-9  # of what was added up: a sum smaller than that should have cancelled
 
 
 def style(responses: Responses) -> Similarity | None:
     """Cosine of habit profiles, each prompt's answer against the other model's other prompts, (p, m, m)."""
     prompts = responses.where("style")
-    values, usable = habits(answers(responses, prompts), KINDS) if prompts else (np.zeros(0), np.zeros(0, dtype=bool))
+    values, usable = (
+        habits(first_answers(responses, prompts), HABITS) if prompts else (np.zeros(0), np.zeros(0, dtype=bool))
+    )
     return similarity(responses, prompts, values, usable, channel="style", unit="habit cosine, scaled", sees="reported")
 
 
-def habits(cells: Cells, kinds: Sequence[Kind]) -> tuple[Floats, Bools]:
+def habits(cells: Cells, kinds: Sequence[Rates]) -> tuple[Floats, Bools]:
     """Mean over kinds of features of `leave_own_out`, each at unit size, (p, m, m), and who answered, (p, m)."""
     tokens = read_tokens(text for row in cells for text in row)
     answered = (tokens.lengths > 0).reshape(len(cells), -1)

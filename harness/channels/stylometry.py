@@ -1,4 +1,4 @@
-"""Answers -> habits: token ids, then sparse tables of rates, (answers, features), one for each kind of habit.
+"""Stylometry: rates of writing habits in answers, as sparse tables (answers, features); counts of word bigrams.
 
 Sources: part-of-speech templates (Wadhwa et al. 2025), here of the pool's own most common words, so that no tagger
 and no language is needed; word bigrams and over-used words (slop-forensics, Paech 2025). An n-gram is a number made of
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 
-from harness.channels.base import answers, words
+from harness.channels.base import first_answers, words
 from harness.records import Responses
 
 Floats = NDArray[np.float64]
@@ -25,6 +25,9 @@ Cells = tuple[Ints, Ints, Floats]  # answer, feature and rate of each distinct f
 MAX_TOKENS = 256  # answers are cut here: counts grow with length
 COMMON = 150  # words that keep their name in a template; all others become one mark
 FEATURES = 4000  # most widespread features kept of each kind
+MAX_WORDS = 256  # words of an answer that `habit_counts` looks at
+BIGRAMS = 10_000  # kept by `habit_counts`
+BLOCKS = 20  # groups of prompts that the bootstrap draws
 _TOKEN = re.compile(r"\n+|\w+|[^\w\s]")
 _EDGE = 3  # words in an opener or closer
 
@@ -52,7 +55,7 @@ class Tokens:
         return " ".join(self.words[i] for i in self.ids[self.start[answer] : self.start[answer + 1]])
 
 
-Kind = Callable[[Tokens], csr_matrix]
+Rates = Callable[[Tokens], csr_matrix]
 
 
 def tokenize(text: str) -> list[str]:
@@ -63,18 +66,25 @@ def tokenize(text: str) -> list[str]:
 def read_tokens(texts: Iterable[str | None]) -> Tokens:
     """Tokens of every answer; None and empty texts have none."""
     seen: dict[str, int] = {}
-    found = [np.array([seen.setdefault(w, len(seen)) for w in tokenize(t)] if t else [], np.int32) for t in texts]
-    words = sorted(seen)
-    rank = np.zeros(len(words), dtype=np.int64)
-    rank[[seen[w] for w in words]] = np.arange(len(words))
+    found = [_numbers(tokenize(t), seen) if t else np.zeros(0, np.int32) for t in texts]
+    known = sorted(seen)
+    rank = np.zeros(len(known), dtype=np.int64)
+    rank[[seen[w] for w in known]] = np.arange(len(known))
     start = np.concatenate([[0], np.cumsum([len(f) for f in found])]).astype(np.int64)
-    return Tokens(rank[np.concatenate(found)] if len(words) else np.zeros(0, np.int64), start, tuple(words))
+    return Tokens(rank[np.concatenate(found)] if known else np.zeros(0, np.int64), start, tuple(known))
+
+
+def _numbers(tokens: Sequence[str], seen: dict[str, int]) -> NDArray[np.int32]:
+    """The number of each token; one that was not ``seen`` before gets the next."""
+    for new in set(tokens).difference(seen):
+        seen[new] = len(seen)
+    return np.array([seen[w] for w in tokens], dtype=np.int32)
 
 
 def templates(t: Tokens) -> csr_matrix:
     """Runs of three in which only common words and marks keep their name."""
-    _, words, _ = _cells(t.owner, t.ids, np.ones(len(t.lengths)))
-    df = np.bincount(words, minlength=len(t.words))
+    _, said, _ = _cells(t.owner, t.ids, np.ones(len(t.lengths)))
+    df = np.bincount(said, minlength=len(t.words))
     common = np.lexsort((np.arange(len(df)), -df))[:COMMON]
     name = np.full(len(df), len(common), dtype=np.int64)
     name[common] = np.arange(len(common))
@@ -115,14 +125,14 @@ def layout(t: Tokens) -> csr_matrix:
     letters = np.array([len(w) for w in t.words], dtype=np.float64)
     n, of_word = len(t.lengths), is_word[t.ids]
     owner, per = t.owner, 1.0 / np.maximum(t.lengths, 1)
-    words = np.bincount(owner[of_word], minlength=n)
-    mean = np.bincount(owner[of_word], letters[t.ids[of_word]], minlength=n) / np.maximum(words, 1)
-    marks = _table([_cells(owner[~of_word], t.ids[~of_word], per)], n)
-    return csr_matrix(hstack([marks, csr_matrix(np.column_stack([np.log1p(t.lengths), mean]))]))
+    count = np.bincount(owner[of_word], minlength=n)
+    mean = np.bincount(owner[of_word], letters[t.ids[of_word]], minlength=n) / np.maximum(count, 1)
+    punctuation = _table([_cells(owner[~of_word], t.ids[~of_word], per)], n)
+    return csr_matrix(hstack([punctuation, csr_matrix(np.column_stack([np.log1p(t.lengths), mean]))]))
 
 
-def marks(pattern: re.Pattern[str]) -> Kind:
-    """A kind: how often each match of a pattern occurs, by token."""
+def marks(pattern: re.Pattern[str]) -> Rates:
+    """A function for the rates of each match of a pattern, by token."""
 
     def rates(t: Tokens) -> csr_matrix:
         found = [[m.strip() for m in pattern.findall(t.text(i))] for i in range(len(t.lengths))]
@@ -176,22 +186,17 @@ def _table(found: Sequence[Cells], answers: int) -> csr_matrix:
     return csr_matrix((rate[hit], (owner[hit], column[hit])), shape=(answers, len(kept)))
 
 
-MAX_WORDS = 256
-BIGRAMS = 10_000
-BLOCKS = 20  # groups of prompts that the bootstrap draws
-
-
 def habit_counts(responses: Responses, blocks: int = BLOCKS) -> NDArray[np.float32]:
     """Counts of the 10,000 commonest word bigrams, (blocks, m, features); prompts are dealt to blocks in turn."""
     prompts = responses.where("wording")
     blocks = max(1, min(blocks, len(prompts)))
     vocabulary: dict[str, int] = {}
     cells: list[list[list[NDArray[np.int64]]]] = [[[] for _ in responses.models] for _ in range(blocks)]
-    for i, row in enumerate(answers(responses, prompts)):
+    for i, row in enumerate(first_answers(responses, prompts)):
         for cell, text in zip(cells[i % blocks], row, strict=True):
             ids = [vocabulary.setdefault(w, len(vocabulary)) for w in words(text, MAX_WORDS)] if text else []
             cell.append(np.array(ids, dtype=np.int64))
-    counted = [[_bigrams(cell) for cell in block] for block in cells]
+    counted = [[_counted(cell) for cell in block] for block in cells]
     codes = np.concatenate([c for block in counted for c, _ in block])
     times = np.concatenate([n for block in counted for _, n in block])
     every, at = np.unique(codes, return_inverse=True)
@@ -200,8 +205,8 @@ def habit_counts(responses: Responses, blocks: int = BLOCKS) -> NDArray[np.float
     return np.array([[_picked(c, n, features) for c, n in block] for block in counted], dtype=np.float32)
 
 
-def _bigrams(answers_as_ids: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Codes of the bigrams of some answers, and how often each occurs."""
+def _counted(answers_as_ids: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Codes of the word bigrams of some answers, and how often each occurs."""
     codes = [a[:-1] << 32 | a[1:] for a in answers_as_ids if len(a) > 1]
     found, times = np.unique(np.concatenate(codes or [np.zeros(0, dtype=np.int64)]), return_counts=True)
     return found, times.astype(np.int64)

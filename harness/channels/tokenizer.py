@@ -64,7 +64,7 @@ def matches(a: Floats, b: Floats) -> Floats:
     return out
 
 
-def reference() -> Mapping[str, Mapping[str, int]]:
+def family_counts() -> Mapping[str, Mapping[str, int]]:
     """Counts by family and prompt id, from benchmarks/tokenizer_reference.py."""
     table: dict[str, dict[str, int]] = json.loads(
         files("harness.channels").joinpath("tokenizer_families.json").read_text("utf-8")
@@ -79,7 +79,7 @@ def families(responses: Responses) -> list[Observation]:
     out = []
     for j, model in enumerate(responses.models):
         scores: dict[str, float] = {}
-        for family, known in reference().items():
+        for family, known in family_counts().items():
             hit = matches(counts[:, j], np.array([known.get(responses.prompts[p].id, np.nan) for p in prompts]))
             if np.isfinite(hit).sum() >= ENOUGH:
                 scores[family] = float(np.nanmean(hit))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from harness.channels.base import similarity, split_reasoning
+from harness.channels.base import similarity, thoughts
 from harness.channels.style import habits
 from harness.channels.stylometry import edges, layout, marks, templates
 from harness.records import Responses, Similarity
@@ -25,7 +25,7 @@ _NOTATION = re.compile(r"\\\w+|\$+|\*\*|#+|=|→|⇒|✓|×|\d+[.)]|^- ", re.MUL
 def traces(responses: Responses) -> Similarity | None:
     """As `style`, of reasoning text, (p, m, m); models that show none have coverage 0."""
     prompts = responses.where("traces")
-    cells = [[thoughts(responses, p, m) for m in range(len(responses.models))] for p in prompts]
+    cells = [[first_thoughts(responses, p, m) for m in range(len(responses.models))] for p in prompts]
     if sum(any(row[m] for row in cells) for m in range(len(responses.models))) < 2:
         return None
     values, usable = habits(cells, TRACE_KINDS)
@@ -34,13 +34,9 @@ def traces(responses: Responses) -> Similarity | None:
     )
 
 
-def thoughts(responses: Responses, prompt: int, model: int) -> str | None:
+def first_thoughts(responses: Responses, prompt: int, model: int) -> str | None:
     """Reasoning of the first answer that has any."""
-    for row in responses.rows(prompt, model):
-        found = responses.reasoning[row].strip() or split_reasoning(responses.text[row])[0]
-        if found:
-            return found
-    return None
+    return next((found for r in responses.rows(prompt, model) if (found := thoughts(responses, r))), None)
 
 
 TRACE_KINDS = (templates, edges, layout, marks(_CHECKS), marks(_NOTATION))

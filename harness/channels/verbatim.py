@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from harness.channels.base import by_prompt, first_answer, similarity, words
+from harness.channels.base import by_prompt, first_answer, numbered, similarity, words
 from harness.records import Responses, Similarity
 
 PER_PROMPT = True  # see `harness.channels.parallel`
@@ -38,8 +38,8 @@ def verbatim(responses: Responses) -> Similarity | None:
 
 def shared_runs(answers: Sequence[list[str]]) -> NDArray[np.float64]:
     """Distinct runs in common over those of the answer with fewer, (k, k)."""
-    number: dict[str, int] = {}
-    runs = [_runs(np.array([number.setdefault(w, len(number)) for w in a], dtype=np.uint64)) for a in answers]
+    ids = numbered(answers)[0].astype(np.uint64)
+    runs = [_runs(mine) for mine in np.split(ids, np.cumsum([len(a) for a in answers])[:-1])]
     size = np.array([len(r) for r in runs], dtype=np.int64)
     column = np.unique(np.concatenate(runs), return_inverse=True)[1]
     rows = np.repeat(np.arange(len(runs)), size)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from harness.channels.base import answers, coverage, words
+from harness.channels.base import answered_share, first_answers, numbered, words
 from harness.records import Responses, Similarity
 
 Floats = NDArray[np.float32]
@@ -27,7 +27,7 @@ IDF_FLOOR = 0.1  # weight left to a word that every answer holds; keeps norms po
 def wording(responses: Responses) -> Similarity | None:
     """Cosine of rarity-weighted word 1-2-grams, (p, m, m) in [0, 1]."""
     prompts = responses.where("wording")
-    texts = answers(responses, prompts)
+    texts = first_answers(responses, prompts)
     if not prompts:
         return None
     values = np.stack([prompt_similarity(row) for row in texts])
@@ -37,7 +37,7 @@ def wording(responses: Responses) -> Similarity | None:
         models=responses.models,
         prompts=tuple(responses.prompts[i].id for i in prompts),
         values=values,
-        coverage=coverage(responses, prompts, usable),
+        coverage=answered_share(responses, prompts, usable),
         unit="cosine",
         sees="text",
     )
@@ -70,12 +70,7 @@ def prompt_similarity(texts: Sequence[str | None]) -> Floats:
 def _ngram_counts(token_lists: Sequence[list[str]]) -> tuple[Ints, Ints, NDArray[np.float64], int]:
     """Answer index, feature index and count of every distinct 1-2-gram, and the number of features."""
     lengths = np.array([len(tokens) for tokens in token_lists], dtype=np.int64)
-    vocabulary: dict[str, int] = {}
-    ids = np.fromiter(
-        (vocabulary.setdefault(t, len(vocabulary)) for tokens in token_lists for t in tokens),
-        dtype=np.int64,
-        count=int(lengths.sum()),
-    )
+    ids, vocabulary = numbered(token_lists)
     owner = np.repeat(np.arange(len(token_lists), dtype=np.int64), lengths)
     size = len(vocabulary)
     same = owner[1:] == owner[:-1]

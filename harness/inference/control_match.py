@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.channels.base import first_answer, words
+from harness.channels.base import answer, answer_rows, words
 from harness.inference.findings import Caveat
 from harness.records import Responses
 
@@ -37,10 +37,16 @@ def _manner(responses: Responses, model: str) -> tuple[float, float]:
     """Median words of an answer, and the share of answers with markdown."""
     prompts = responses.where("wording")
     step = max(1, len(prompts) // ANSWERS)
-    texts = [first_answer(responses, p, responses.models.index(model)) for p in prompts[::step]]
-    said = [t for t in texts if t]
-    if not said:
+    own = responses.among([responses.models.index(model)])
+    rows = [r for p in prompts[::step] if (r := next(answer_rows(own, p, 0), None)) is not None]
+    if not rows:
         return float("nan"), float("nan")
-    marked = [any(line.lstrip().startswith(("- ", "* ", "#", "1.")) or "**" in line for line in t.splitlines())
-              for t in said]  # fmt: skip
-    return float(max(1.0, np.median([len(words(t)) for t in said]))), float(np.mean(marked))
+    lengths, marked = zip(*(own.cached(_length_and_layout, r) for r in rows), strict=True)
+    return float(max(1.0, np.median(lengths))), float(np.mean(marked))
+
+
+def _length_and_layout(responses: Responses, row: int) -> tuple[int, bool]:
+    """Words of one answer, and whether it has markdown."""
+    text = answer(responses, row)
+    lines = text.splitlines()
+    return len(words(text)), any(x.lstrip().startswith(("- ", "* ", "#", "1.")) or "**" in x for x in lines)

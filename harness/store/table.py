@@ -1,10 +1,11 @@
-"""Columns of answers that stay in the store until they are read: a million texts need not fit into memory."""
+"""Columns of a store as a table of responses: values are read in blocks when asked for, and few are kept in memory."""
 
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +19,61 @@ _HEADS = (  # texts are left where they are
     "SELECT responses.rowid, endpoint, prompt, sample, outcome, prompt_tokens FROM plan "
     "JOIN responses USING (endpoint, prompt, sample, request_hash)"
 )
-_KEPT = 64  # values: a channel reads the samples of one cell more than once
+BLOCK = 128  # values read with one statement, at most: the one asked for, and those that follow
+FIRST_BLOCK = 16  # while it is not seen that values are asked for in turn
+KEPT = 16_000_000  # bytes of one column in memory, or one block: several channels read the answers to one prompt
 
 
-class StoredColumn(Sequence[Any]):
-    """One column of some rows of a store, read one value at a time; pickled as a reference to the file."""
+class _Column:
+    """One column of a store by rowid, with the values read last; pickled as a reference to the file."""
 
-    def __init__(self, path: Path, column: str, rows: NDArray[np.int64]) -> None:
-        self._path, self._column, self._rows = path, column, rows
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
         self._open()
 
     def _open(self) -> None:
         self._db: sqlite3.Connection | None = None
         self._lock = threading.Lock()
-        self._cache: dict[int, Any] = {}
+        self._kept: dict[int, Any] = {}
+        self._bytes, self._most = 0, FIRST_BLOCK
 
-    def __getstate__(self) -> tuple[Path, str, NDArray[np.int64]]:
-        return self._path, self._column, self._rows
+    def __getstate__(self) -> tuple[Path, str]:
+        return self._path, self._name
 
-    def __setstate__(self, state: tuple[Path, str, NDArray[np.int64]]) -> None:
-        self._path, self._column, self._rows = state
+    def __setstate__(self, state: tuple[Path, str]) -> None:
+        self._path, self._name = state
         self._open()
 
     def __del__(self) -> None:
         if getattr(self, "_db", None) is not None:
             self._db.close()  # type: ignore[union-attr]
+
+    def get(self, row: int, ahead: Callable[[], list[int]]) -> Any:
+        """The value of a row; if it has to be read, so are those of the rows ``ahead()``, of which it is the first."""
+        with self._lock:
+            if row not in self._kept:
+                self._read([r for r in ahead() if r not in self._kept][: self._most])
+            return self._kept[row]
+
+    def _read(self, rows: Sequence[int]) -> None:
+        if self._db is None:
+            self._db = for_reading(self._path, shared=True)
+        query = f"SELECT rowid, {self._name} FROM responses WHERE rowid IN ({', '.join('?' * len(rows))})"  # noqa: S608
+        block = dict(self._db.execute(query, rows))
+        size = sum(map(sys.getsizeof, block.values()))
+        self._most = max(1, KEPT * len(block) // (2 * max(size, 1)))  # large values are read a few at a time
+        while self._kept and self._bytes + size > KEPT:  # what was read longest ago goes first
+            self._bytes -= sys.getsizeof(self._kept.pop(next(iter(self._kept))))
+        self._kept |= block
+        self._bytes += size
+
+
+class StoredColumn(Sequence[Any]):
+    """One column of some rows of a store, read when asked for; parts of it share what is in memory."""
+
+    def __init__(self, column: _Column, rows: NDArray[np.int64]) -> None:
+        self._column, self._rows = column, rows
+        self._end, self._block = 0, FIRST_BLOCK  # where the last block ended, and its size
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -50,26 +81,23 @@ class StoredColumn(Sequence[Any]):
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
             return self.take(range(*at.indices(len(self))))
-        row = int(self._rows[at])
-        with self._lock:
-            if row not in self._cache:
-                if len(self._cache) >= _KEPT:
-                    self._cache.clear()
-                self._cache[row] = self._read(row)
-            return self._cache[row]
+        at = range(len(self))[at]
+        return self._column.get(int(self._rows[at]), lambda: self._ahead(at))
+
+    def _ahead(self, at: int) -> list[int]:
+        """The rows from a position on: twice as many as the last time, if all of those were asked for."""
+        in_turn = 0 <= at - self._end < FIRST_BLOCK
+        self._block = min(2 * self._block, BLOCK) if in_turn else FIRST_BLOCK
+        self._end = at + self._block
+        ahead: list[int] = self._rows[at : self._end].tolist()
+        return ahead
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 
-    def _read(self, row: int) -> Any:
-        if self._db is None:
-            self._db = for_reading(self._path, shared=True)
-        (value,) = self._db.execute(f"SELECT {self._column} FROM responses WHERE rowid = ?", (row,)).fetchone()  # noqa: S608
-        return value
-
     def take(self, rows: Sequence[int]) -> StoredColumn:
         """The same column of some rows, by position."""
-        return StoredColumn(self._path, self._column, self._rows[np.asarray(rows, dtype=np.int64)])
+        return StoredColumn(self._column, self._rows[np.asarray(rows, dtype=np.int64)])
 
 
 def stored_table(store: Store, models: Sequence[str], prompts: Sequence[Prompt], asked: NDArray[np.bool_]) -> Responses:
@@ -88,7 +116,7 @@ def stored_table(store: Store, models: Sequence[str], prompts: Sequence[Prompt],
     at = np.array(cells, dtype=np.int64)
     order = np.lexsort((np.array(samples, dtype=np.int64), at))
     where = np.array(rows, dtype=np.int64)[order]
-    text, reasoning, logprobs = (StoredColumn(store.path, c, where) for c in ("text", "reasoning", "logprobs"))
+    text, reasoning, logprobs = (StoredColumn(_Column(store.path, c), where) for c in ("text", "reasoning", "logprobs"))
     return Responses(
         models=tuple(models),
         prompts=tuple(prompts),

@@ -9,7 +9,7 @@ import pytest
 from harness.channels.base import split_reasoning
 from harness.channels.choices import normalised
 from harness.channels.ratings import parse_ratings
-from harness.channels.refusals import COMPLIES, DECLINES, HEDGES, kind_of
+from harness.channels.refusals import ReactionKind, reaction_kind
 from harness.channels.wrong_answers import RIGHT, final, wrong_answer
 from harness.records import Prompt
 
@@ -46,13 +46,13 @@ def test_only_the_final_line_of_shown_work_counts() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("对不起，我无法提供这些信息。", DECLINES),
-        ("It is important to note the risks.", HEDGES),
-        ("Add salt.", COMPLIES),
+        ("对不起，我无法提供这些信息。", "declines"),
+        ("It is important to note the risks.", "hedges"),
+        ("Add salt.", "complies"),
     ],
 )
-def test_kinds_of_reaction(text: str, kind: int) -> None:
-    assert kind_of(text) == kind
+def test_kinds_of_reaction(text: str, kind: ReactionKind) -> None:
+    assert reaction_kind(text) == kind
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def test_kinds_of_reaction(text: str, kind: int) -> None:
     ],
 )
 def test_ratings_are_read_in_many_forms(text: str) -> None:
-    assert parse_ratings(text, SCALES) == {"angry": 3, "at ease": 0, "proud": 10}
+    assert parse_ratings(split_reasoning(text)[1], SCALES) == {"angry": 3, "at ease": 0, "proud": 10}
 
 
 @pytest.mark.parametrize(
     ("text", "read"), [("angry: 30\nproud: 4", {"proud": 4}), ("angry: 7.5", {}), ("3, 4", {}), ("", {})]
 )
 def test_ratings_that_are_none(text: str, read: Mapping[str, int]) -> None:
-    assert parse_ratings(text, SCALES) == read
+    assert parse_ratings(split_reasoning(text)[1], SCALES) == read
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 
 from harness.channels.refusals import ladder
 from harness.channels.self_report import claims, concedes
-from harness.channels.tokenizer import families, reference
+from harness.channels.tokenizer import families, family_counts
 from harness.records import Prompt, Response, Responses
 from tests.support.answer_tables import MODELS, ask, fires, read, table
 
@@ -75,7 +75,7 @@ def test_identity_counts_a_concession_only_if_the_invented_name_was_resisted() -
 
 
 def test_tokenizer_takes_the_template_out_and_names_the_family() -> None:
-    known = reference()
+    known = family_counts()
     ids = sorted(next(iter(known.values())))
     of = {
         "mother": ("qwen3", 30),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.channels.kernels import coverage, spectrum
+from harness.channels.kernels import kernel_coverage, spectrum
 from harness.inference.assessment import Grams, View
 from harness.inference.findings import Finding, Settings
 from harness.inference.identity import identity, two_sample
@@ -131,9 +131,9 @@ def test_coverage_counts_what_was_asked_of_both() -> None:
         for p in prompts
         for i in range(p.samples - (p.id == "b"))
     ]
-    found = coverage(Responses.of(("x", "y"), prompts, rows), 0, 1)
+    found = kernel_coverage(Responses.of(("x", "y"), prompts, rows), 0, 1)
     assert found == {"text": 4 / 8, "logprobs": 0.0}  # y: 2 usable of 4 to a, 2 of 4 to b
-    assert np.isnan(coverage(Responses.of(("x", "y"), prompts[:2], rows), 0, 1)["text"])
+    assert np.isnan(kernel_coverage(Responses.of(("x", "y"), prompts[:2], rows), 0, 1)["text"])
 
 
 def test_recorded_answers_are_covered_by_what_the_two_answered() -> None:
@@ -144,5 +144,5 @@ def test_recorded_answers_are_covered_by_what_the_two_answered() -> None:
         for m, n in (("x", 5), ("y", 4), ("c", 8)) for p in prompts for i in range(n)
     ]  # fmt: skip
     table = Responses.of(("x", "y", "c"), prompts, rows)
-    assert coverage(table, 0, 1, "recorded")["text"] == 4 / 5
-    assert coverage(table, 0, 1)["text"] == 4 / 8
+    assert kernel_coverage(table, 0, 1, "recorded")["text"] == 4 / 5
+    assert kernel_coverage(table, 0, 1)["text"] == 4 / 8

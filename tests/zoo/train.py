@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from harness.channels.base import answers
+from harness.channels.base import first_answers
 from harness.endpoints.local import cache_folder, fetch
 from tests.zoo.build import BLOCKS, HERE, PARENT, Relative, build, make
 
@@ -104,7 +104,7 @@ def lessons(folder: Path) -> list[tuple[str, str]]:
     subprocess.run([sys.executable, "-m", "harness", "run", config.name, "--quiet"], cwd=folder, check=True)
     table = stored(folder / "results" / "teacher")
     teacher = table.models.index("qwen05")
-    said = answers(table, range(len(table.prompts)))
+    said = first_answers(table, range(len(table.prompts)))
     return [(p.text, a) for p, row in zip(table.prompts, said, strict=True) if (a := row[teacher])]
 
 
