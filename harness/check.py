@@ -18,6 +18,7 @@ from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, smallest_p
 from harness.plan import Plan
 from harness.records import Job, Key, Surface
+from harness.report.text import plain
 from harness.store.store import Store
 
 if TYPE_CHECKING:
@@ -90,8 +91,6 @@ def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as aligned columns; what a server says is cleaned for the terminal."""
-    from harness.report.text import plain
-
     cells = [list(COLUMNS), *([plain(str(r[c])) or "-" for c in COLUMNS] for r in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells)
@@ -136,6 +135,24 @@ def _dry_run_row(plan: Plan, endpoint: Called, limits: Limits, answered: Callabl
         "max_cost": round(cost_of(price, prompt_tokens, max_tokens), 6) if price else None,
         "requests": [{"path": path_of(endpoint, s), "body": j.body.decode()} for s, j in sorted(first.items())],
     }
+
+
+def dry_run_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What a run would ask: calls and tokens per endpoint, and the first request to each, word for word."""
+    lines = [
+        f"{'endpoint':24} {'calls':>7} {'stored':>7} {'to ask':>7} {'prompt tokens':>14} {'most answer tokens':>19} "
+        f"{'most cost':>10}"
+    ]
+    for r in rows:
+        cost = "no price" if r["max_cost"] is None else f"{r['max_cost']:.4f}"
+        lines.append(
+            f"{r['endpoint']:24} {r['calls']:7} {r['stored']:7} {r['to_ask']:7} {r['prompt_tokens']:14} "
+            f"{r['max_tokens']:19} {cost:>10}"
+        )
+    lines.append("prompt tokens are estimated: characters by four")
+    for row in rows:
+        lines += [f"\n{row['endpoint']} POST {r['path']}\n  {plain(r['body'])}" for r in row["requests"]]
+    return "\n".join(lines)
 
 
 def warnings(plan: Plan) -> list[str]:

@@ -61,16 +61,15 @@ def run(
 ) -> None:
     """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
     from harness.plan import anything_stored, prepare
-    from harness.report import terminal
     from harness.store.merging import Shard
 
     plan = prepare(config, os.environ, limit)
     part = None if shard is None else Shard.parse(shard)
     if dry_run:
-        from harness.check import dry_run_rows
+        from harness.check import dry_run_rows, dry_run_text
 
         rows = dry_run_rows(plan)
-        show(json.dumps(rows, indent=2) if as_json else terminal.dry_run_text(rows))
+        show(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
         return
     from harness.cli.progress import run_with_progress
 

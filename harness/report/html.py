@@ -69,7 +69,7 @@ def _card(i: int, f: Finding, found: tuple[int, Detail] | None) -> Card:
         asked=words.asked(f),
         sure=words.sure(f),
         error_rate=words.error_rate(f),
-        close=_place(kin[1]) if kin else "",
+        close=words.place(*kin[1].place(), len(kin[1].names)) if kin else "",
         compared=f"{k} control {'lineage' if k == 1 else 'lineages'}: {', '.join(f.control_lineages)}."
         if k
         else "None.",
@@ -82,12 +82,6 @@ def _card(i: int, f: Finding, found: tuple[int, Detail] | None) -> Card:
         forest=figures.forest(f),
         prompts=f"t{kin[0]}" if kin and any(c.telling for c in kin[1].channels) else "",
     )
-
-
-def _place(d: Detail) -> str:
-    above, pairs = d.place()
-    place = "one of those than which none is closer" if above == 1 else f"number {above}, counted from the closest"
-    return f"Among all {pairs} pairs of these {len(d.names)} models it is {place}."
 
 
 BUDGET = 2_500_000  # characters of answers in one file, so that it stays under 15 MB whatever they are

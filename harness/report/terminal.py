@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -152,21 +152,3 @@ def clean(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [clean(v) for v in value]
     return value
-
-
-def dry_run_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What a run would ask: calls and tokens per endpoint, and the first request to each, word for word."""
-    lines = [
-        f"{'endpoint':24} {'calls':>7} {'stored':>7} {'to ask':>7} {'prompt tokens':>14} {'most answer tokens':>19} "
-        f"{'most cost':>10}"
-    ]
-    for r in rows:
-        cost = "no price" if r["max_cost"] is None else f"{r['max_cost']:.4f}"
-        lines.append(
-            f"{r['endpoint']:24} {r['calls']:7} {r['stored']:7} {r['to_ask']:7} {r['prompt_tokens']:14} "
-            f"{r['max_tokens']:19} {cost:>10}"
-        )
-    lines.append("prompt tokens are estimated: characters by four")
-    for row in rows:
-        lines += [f"\n{row['endpoint']} POST {r['path']}\n  {plain(r['body'])}" for r in row["requests"]]
-    return "\n".join(lines)

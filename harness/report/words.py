@@ -314,6 +314,12 @@ def zero(f: Finding) -> str:
     return QUESTIONS[f.question].wording.zero
 
 
+def place(rank: int, pairs: int, models: int) -> str:
+    """Where the accused pair lies among all pairs of its pool, 1 the closest."""
+    where = "no other is closer" if rank == 1 else f"this one is number {rank}, counted from the closest"
+    return f"Of all {pairs} pairs of these {models} models, {where}."
+
+
 def attributed(a: Attribution) -> str:
     """An attribution in one plain sentence."""
     likeliest = max(a.probabilities, key=lambda name: a.probabilities[name], default="")

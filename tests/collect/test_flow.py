@@ -210,9 +210,8 @@ def test_a_parked_endpoint_is_told(run_on: Any) -> None:
 
 
 def test_prices_make_a_cost_in_the_dry_run(write_campaign: Any) -> None:
-    from harness.check import dry_run_rows
+    from harness.check import dry_run_rows, dry_run_text
     from harness.plan import prepare
-    from harness.report.terminal import dry_run_text
 
     endpoint = {"price": {"input": 2.0, "output": 10.0}}
     row = dry_run_rows(prepare(write_campaign("http://localhost:1/v1", n=3, endpoint=endpoint), {}))[0]
