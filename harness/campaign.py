@@ -29,7 +29,7 @@ from harness.config.schema import Called, Recorded
 from harness.config.secrets import environment, open_to_others, require_keys
 from harness.config.yaml import read_text
 from harness.endpoints import recorded
-from harness.endpoints.local import endpoint_identity
+from harness.endpoints.local import endpoint_fingerprint
 from harness.endpoints.quirks import Limits
 from harness.endpoints.recorded import Recording
 from harness.errors import StoreError
@@ -117,7 +117,7 @@ def _know(plan: Plan, called: Sequence[Called], store: Store, say: Callable[[str
     before = {name: {f for n, f, _ in known if n == name} for name, *_ in known}
     found = {}
     for endpoint in called:
-        fingerprint, told = endpoint_identity(endpoint, plan.base)
+        fingerprint, told = endpoint_fingerprint(endpoint, plan.base)
         found[endpoint.name] = fingerprint
         if before.get(endpoint.name, set()) - {fingerprint}:
             say(

@@ -11,8 +11,7 @@ from harness.collect.budget import cost_of, price_of, tokens_in
 from harness.collect.preflight import Calls, Capability, capabilities, recall, remember
 from harness.config.schema import Called, Local, Recorded, Remote
 from harness.config.secrets import environment, open_to_others, require_keys
-from harness.endpoints.apis import path_of, provider_of
-from harness.endpoints.local import alias
+from harness.endpoints.apis import model_name, path_of, provider_of
 from harness.errors import EndpointError, StoreError
 from harness.inference.control_match import ENOUGH, described
 from harness.inference.excess import controls_needed, smallest_p
@@ -63,7 +62,9 @@ def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
     row |= {"endpoint": endpoint.name, "role": endpoint.role, "lineage": endpoint.lineage, "kind": endpoint.kind}
     if found is None:
         is_local = isinstance(endpoint, Local)
-        state = f"local, {alias(endpoint)}" if is_local else "not contacted" if isinstance(endpoint, Remote) else ""
+        state = (
+            f"local, {model_name(endpoint)}" if is_local else "not contacted" if isinstance(endpoint, Remote) else ""
+        )
         return row | {"state": state or "recorded"}
     if not found.answers:
         return row | {"state": "does not answer", "error": found.error, "hint": found.hint}

@@ -16,8 +16,7 @@ from harness.collect.context import RunContext
 from harness.collect.worker import Workers
 from harness.config.schema import Called, Collect, Remote
 from harness.config.secrets import public_address
-from harness.endpoints.apis import KINDS, model_name, path_of, provider_of
-from harness.endpoints.client import Wire, open_wire
+from harness.endpoints.apis import APIS, model_name, path_of, provider_of
 from harness.endpoints.failures import is_unusable
 from harness.endpoints.quirks import Limits, learn, told
 from harness.endpoints.requests import UNKNOWN, jobs, request_body, surface_for
@@ -160,22 +159,24 @@ async def capabilities(
 async def _capability(
     endpoint: Remote, prompts: Sequence[Prompt], settings: Collect, environ: Mapping[str, str], clock: Clock = Clock()
 ) -> Capability:
+    from harness.endpoints.client import open_client  # not before somebody is asked: see there
+
     surface: Surface = "chat" if "chat" in endpoint.surfaces else "completion"
     prompt = _probe(prompts, surface)
     asked = endpoint if surface == "completion" or endpoint.system_prompt else _with_system(endpoint)
     limits = UNKNOWN
-    async with open_wire(endpoint, endpoint.base_url, settings, environ) as wire:
+    async with open_client(endpoint, endpoint.base_url, settings, environ) as client:
         for _ in range(_CHECK_LESSONS):
             body = request_body(prompt, asked, surface, 0, model_name(endpoint), limits)
             began = clock.monotonic()
             try:
-                content = (await wire.post(path_of(endpoint, surface), msgspec.json.encode(body))).content
-                return _read(endpoint, surface, body, content, limits, clock.monotonic() - began, wire)
+                content = (await client.post(path_of(endpoint, surface), msgspec.json.encode(body))).content
+                return _read(endpoint, surface, body, content, limits, clock.monotonic() - began, client.redact)
             except CallError as e:
                 better = learn(limits, body, e)
                 if better is None:
                     return Capability(
-                        False, refused=_refused(limits), limits=limits, error=wire.redact(e.message), hint=e.hint
+                        False, refused=_refused(limits), limits=limits, error=client.redact(e.message), hint=e.hint
                     )
                 limits = better
     return Capability(False, limits=limits, error="refuses one parameter after the other")
@@ -207,15 +208,21 @@ def _refused(limits: Limits) -> tuple[str, ...]:
 
 
 def _read(
-    endpoint: Remote, surface: Surface, body: dict[str, Any], content: bytes, limits: Limits, seconds: float, wire: Wire
+    endpoint: Remote,
+    surface: Surface,
+    body: dict[str, Any],
+    content: bytes,
+    limits: Limits,
+    seconds: float,
+    redact: Callable[[str], str],
 ) -> Capability:
-    answer = KINDS[endpoint.kind].read(content)
+    answer = APIS[endpoint.kind].read(content)
     system = "" if surface == "completion" else "refused" if "system" in limits.refuses else "yes"
     asked = body.get("top_logprobs") or (body.get("logprobs") if not isinstance(body.get("logprobs"), bool) else 0)
     documented = Limits.of(provider_of(endpoint)).top_logprobs
     return Capability(
         answers=True,
-        model=wire.redact(answer.model),
+        model=redact(answer.model),
         logprobs=_logprobs(answer.logprobs) if asked else "refused" if documented else "none",
         usage=answer.prompt_tokens is not None and answer.completion_tokens is not None,
         system=system,

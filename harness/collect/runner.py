@@ -16,7 +16,6 @@ from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
 from harness.config.schema import Called, Campaign, Collect
 from harness.config.secrets import key_of
-from harness.endpoints.client import open_wire
 from harness.endpoints.failures import not_started
 from harness.endpoints.local import addresses, cache_folder, unless
 from harness.errors import CallError, CeilingError, EndpointError
@@ -68,6 +67,8 @@ async def collect(
 
     Returns how late the event loop was.
     """
+    from harness.endpoints.client import open_client  # not before somebody is asked: see there
+
     called = [e for e in campaign.endpoints if isinstance(e, Called)]
     for endpoint in called:
         key_of(endpoint, environ)
@@ -89,7 +90,7 @@ async def collect(
             address = await unless(run.stop, where[e.name])
             if address is None:
                 return None
-            client = await stack.enter_async_context(open_wire(e, address, run.settings, environ))
+            client = await stack.enter_async_context(open_client(e, address, run.settings, environ))
             clock = run.clock.interrupted_by(run.stop)
             breaker = CircuitBreaker(run.settings.park_after, run.settings.max_wait, clock)
             return Workers(Connection(e, client, breaker), run, tallies[e.name])

@@ -1,4 +1,4 @@
-"""What to ask: campaign and prompts -> jobs, each with the exact request it will send. Pure."""
+"""Requests and jobs: campaign and prompts -> every call with the exact body that it will send. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from harness.config.schema import Called, Campaign, Remote
-from harness.endpoints.apis import KINDS, model_name, provider_of
+from harness.endpoints.apis import APIS, model_name, provider_of
 from harness.endpoints.quirks import Limits, adapted
 from harness.records import Job, Key, Prompt, Surface, request_hash
 
@@ -36,9 +36,9 @@ def request_body(
     among them is a root: each call sends one drawn from it, the endpoint, the prompt and the sample, so that samples
     are not copies of each other, nor of another endpoint's.
     """
-    preset = provider_of(endpoint)
-    body = KINDS[endpoint.kind].write(adapted(_plain(prompt, endpoint, surface, model), Limits.of(preset)))
-    body |= _preset_body(endpoint) | endpoint.params
+    provider = provider_of(endpoint)
+    body = APIS[endpoint.kind].write(adapted(_plain(prompt, endpoint, surface, model), Limits.of(provider)))
+    body |= _provider_body(endpoint) | endpoint.params
     body = adapted(body, learned)
     if isinstance(body.get("seed"), int):
         digest = hashlib.sha256(f"{body['seed']}:{endpoint.name}:{prompt.id}:{sample}".encode()).digest()
@@ -69,7 +69,7 @@ def _plain(prompt: Prompt, endpoint: Called, surface: Surface, model: str) -> di
     return body
 
 
-def _preset_body(endpoint: Called) -> dict[str, Any]:
+def _provider_body(endpoint: Called) -> dict[str, Any]:
     """What a provider gets with every request; the upstream is pinned where there is one to pin."""
     body = provider_of(endpoint).body
     if isinstance(endpoint, Remote) and endpoint.upstream:

@@ -14,7 +14,7 @@ import yaml
 
 from harness.campaign import collect_async, merge_stores
 from harness.config.schema import Local, OpenAIChat
-from harness.endpoints.local import endpoint_identity as identity
+from harness.endpoints.local import endpoint_fingerprint as identity
 from harness.endpoints.quirks import Limits
 from harness.errors import ConfigError, StoreError
 from harness.plan import STORE, planned, prepare
