@@ -30,7 +30,7 @@ from harness.config.secrets import environment, open_to_others, require_keys
 from harness.config.yaml import read_text
 from harness.endpoints import recorded
 from harness.endpoints.local import endpoint_fingerprint
-from harness.endpoints.quirks import Limits
+from harness.endpoints.quirks import Quirks
 from harness.endpoints.recorded import Recording
 from harness.errors import StoreError
 from harness.inference.breakdown import Detail, detail
@@ -141,7 +141,7 @@ def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
         target = stack.enter_context(Store(plan.folder / STORE))
         # A shard learns only what its own calls were refused; the campaign's own store may be one.
         known = {path: learned(store, called) for path, store in [(target.path, target), *read]}
-        joined = {e.name: reduce(Limits.joined, [limits[e.name] for limits in known.values()]) for e in called}
+        joined = {e.name: reduce(Quirks.joined, [limits[e.name] for limits in known.values()]) for e in called}
         unlike = {path: _taken(limits, joined) for path, limits in known.items()}
         keys = set(planned(plan, joined))
         added = joining.merge(target, read, plan.prompts, keys, unlike)
@@ -151,7 +151,7 @@ def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
         return added
 
 
-def _taken(limits: Mapping[str, Limits], joined: Mapping[str, Limits]) -> dict[str, str]:
+def _taken(limits: Mapping[str, Quirks], joined: Mapping[str, Quirks]) -> dict[str, str]:
     """Which endpoints took parameters in one store that ``joined`` leaves out or changes, and which."""
     out = {}
     for name, all_stores in joined.items():

@@ -54,7 +54,7 @@ def _note(plan: Plan, remote: Sequence[Remote], found: Mapping[str, Capability])
         for e in remote:
             # Other limits are other requests: what is answered already would be asked and paid again.
             if found[e.name].answers and e.name not in answered:
-                remember(store, e, found[e.name].limits)
+                remember(store, e, found[e.name].quirks)
 
 
 def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
     return row | {
         "state": f"up, {found.seconds:.1f} s",
         "model": found.model,
-        "logprobs": found.logprobs,
+        "logprobs": str(found.logprobs),
         "usage": "yes" if found.usage else "missing",
         "system": found.system,
         "reasoning": found.reasoning,

@@ -1,4 +1,4 @@
-"""Plan -> calls -> store: one worker pool per endpoint, every answer committed as it arrives."""
+"""Collect answers: workers for every endpoint, every answer committed to the store as it arrives."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from harness.records import Key, Prompt
 from harness.store.provenance import spent
 from harness.store.store import Store
 
-FirstCalls = tuple[Workers | None, CallError | None]  # who asks on, None if nobody could be reached; why not
+# The workers for all other calls, None if the endpoint was not reached; the error if it cannot be used.
+FirstCalls = tuple[Workers | None, CallError | None]
 
 
 @contextlib.contextmanager
 def tuned_memory() -> Iterator[None]:
-    """Rarer garbage collection: a run makes many objects and hardly a cycle, and each search walks all modules."""
+    """Collect garbage less often: a run makes many objects and hardly a cycle, and each search walks all modules."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -131,7 +132,7 @@ def _tallies(called: Sequence[Called], store: Store, wanted: Callable[[Key], boo
 
 
 async def _cancelled(servers: Iterable[asyncio.Future[str]]) -> None:
-    """Servers that are still on their way are not waited for."""
+    """Cancel servers that have not started yet, and wait until they are."""
     for server in servers:
         server.cancel()
     await asyncio.gather(*servers, return_exceptions=True)
@@ -155,9 +156,9 @@ async def _first_calls(
         return None, not_started(e)
     if workers is None:
         return None, None
-    before = calls.limits
+    before = calls.quirks
     error = await preflight(calls, workers, run)
-    if calls.limits != before:
+    if calls.quirks != before:
         replan()
     return workers, error
 

@@ -10,10 +10,10 @@ import msgspec
 
 from harness.config.schema import Called, Campaign, Remote
 from harness.endpoints.apis import APIS, model_name, provider_of
-from harness.endpoints.quirks import Limits, adapted
+from harness.endpoints.quirks import Quirks, adapted
 from harness.records import Job, Key, Prompt, Surface, request_hash
 
-UNKNOWN = Limits()
+UNKNOWN = Quirks()
 
 
 def surface_for(prompt: Prompt, endpoint: Called) -> Surface | None:
@@ -28,7 +28,7 @@ def surface_for(prompt: Prompt, endpoint: Called) -> Surface | None:
 
 
 def request_body(
-    prompt: Prompt, endpoint: Called, surface: Surface, sample: int, model: str, learned: Limits = UNKNOWN
+    prompt: Prompt, endpoint: Called, surface: Surface, sample: int, model: str, learned: Quirks = UNKNOWN
 ) -> dict[str, Any]:
     """The request as a mapping: what the prompt's card and the config say, as provider and server take it.
 
@@ -37,7 +37,7 @@ def request_body(
     are not copies of each other, nor of another endpoint's.
     """
     provider = provider_of(endpoint)
-    body = APIS[endpoint.kind].write(adapted(_plain(prompt, endpoint, surface, model), Limits.of(provider)))
+    body = APIS[endpoint.kind].write(adapted(_plain(prompt, endpoint, surface, model), Quirks.of(provider)))
     body |= _provider_body(endpoint) | endpoint.params
     body = adapted(body, learned)
     if isinstance(body.get("seed"), int):
@@ -77,7 +77,7 @@ def _provider_body(endpoint: Called) -> dict[str, Any]:
     return body
 
 
-def jobs(endpoint: Called, prompts: Sequence[Prompt], model: str, learned: Limits = UNKNOWN) -> Iterator[Job]:
+def jobs(endpoint: Called, prompts: Sequence[Prompt], model: str, learned: Quirks = UNKNOWN) -> Iterator[Job]:
     """All calls to one endpoint: first samples of every prompt, then second ones, so that a run cut short is even.
 
     Samples of one prompt share body and hash, unless each has a seed of its own.
@@ -96,7 +96,7 @@ def jobs(endpoint: Called, prompts: Sequence[Prompt], model: str, learned: Limit
 
 
 def planned_keys(
-    campaign: Campaign, prompts: Sequence[Prompt], learned: Mapping[str, Limits] | None = None
+    campaign: Campaign, prompts: Sequence[Prompt], learned: Mapping[str, Quirks] | None = None
 ) -> Iterator[Key]:
     """Keys of all calls of a campaign, as far as it is known by endpoint name what is refused."""
     called = [e for e in campaign.endpoints if isinstance(e, Called)]
