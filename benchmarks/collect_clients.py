@@ -1,7 +1,7 @@
 """The clients that `benchmarks.collect` sets beside each other. Each asks until its time is up.
 
 All but ``harness`` keep nothing: they parse the answer, touch its text and drop it. ``harness`` runs the project's own
-worker pool: it also records provenance, compresses logprobs, and commits each answer to SQLite.
+workers: it also records provenance, compresses logprobs, and commits each answer to SQLite.
 """
 
 from __future__ import annotations
