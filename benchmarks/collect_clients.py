@@ -1,7 +1,7 @@
 """The clients that `benchmarks.collect` sets beside each other. Each asks until its time is up.
 
 All but ``harness`` keep nothing: they parse the answer, touch its text and drop it. ``harness`` runs the project's own
-worker pool: it also records provenance, compresses logprobs, and commits each answer to SQLite.
+workers: it also records provenance, compresses logprobs, and commits each answer to SQLite.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from harness.collect.runner import tuned_memory
 from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
 from harness.config.schema import Collect, OpenAIChat
-from harness.endpoints.client import Wire
+from harness.endpoints.client import Client
 from harness.endpoints.requests import jobs
 from harness.records import Job, Prompt
 from harness.store.store import Store
 
 PROMPTS = [Prompt(f"p{i}", "bench", f"Question number {i}?", max_tokens=200, samples=1000) for i in range(1000)]
-Client = Callable[[str, str, int, float], Awaitable[int]]
+Measured = Callable[[str, str, int, float], Awaitable[int]]
 
 
 async def _closed_loop(ask: Callable[[str], Awaitable[object]], in_flight: int, seconds: float) -> int:
@@ -109,19 +109,19 @@ async def harness(url: str, model: str, in_flight: int, seconds: float) -> int:
             yield job
 
     settings, clock, tally = Collect(), Clock(), Tally()
-    wire = Wire(url, None, timeout=60, max_bytes=32_000_000, connections=in_flight)
+    client = Client(url, None, timeout=60, max_bytes=32_000_000, connections=in_flight)
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "bench.sqlite") as store, tuned_memory():
-        connection = Connection(endpoint, wire, CircuitBreaker(settings.park_after, settings.max_wait, clock))
+        connection = Connection(endpoint, client, CircuitBreaker(settings.park_after, settings.max_wait, clock))
         run = RunContext(store, settings, asyncio.Event(), clock=clock)
         await Workers(connection, run, tally, until()).run()
-        await wire.close()
+        await client.close()
         stored = len(store.keys())
     if tally.failed or stored != tally.stored:
         raise RuntimeError(f"{tally.failed} failed, {stored} of {tally.stored} stored: {tally.last_error}")
     return stored
 
 
-CLIENTS: dict[str, Client] = {
+CLIENTS: dict[str, Measured] = {
     "openai client, create()": usual,
     "raw httpx + json": raw_httpx,
     "aiohttp + msgspec": aiohttp_msgspec,

@@ -30,7 +30,7 @@ from harness.collect.runner import collect
 from harness.config.schema import Called, Campaign, Recorded
 from harness.config.secrets import environment, open_to_others, require_keys
 from harness.config.yaml import read_text
-from harness.endpoints.local import endpoint_identity
+from harness.endpoints.local import endpoint_fingerprint
 from harness.endpoints.recorded import FAMILY, Recording
 from harness.errors import StoreError
 from harness.files import write_whole
@@ -234,7 +234,7 @@ def _recognise(plan: Plan, called: Sequence[Called], store: Store, say: Callable
     before = {name: {f for n, f, _ in known if n == name} for name, *_ in known}
     found = {}
     for endpoint in called:
-        fingerprint, told = endpoint_identity(endpoint, plan.base)
+        fingerprint, told = endpoint_fingerprint(endpoint, plan.base)
         found[endpoint.name] = fingerprint
         if before.get(endpoint.name, set()) - {fingerprint}:
             say(

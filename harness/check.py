@@ -11,8 +11,7 @@ from harness.collect.budget import cost_of, price_of, tokens_in
 from harness.config.schema import Called, Campaign, Endpoint, Local, Recorded, Remote
 from harness.config.secrets import environment, open_to_others, require_keys
 from harness.endpoints.apis import model_name, path_of, provider_of
-from harness.endpoints.local import alias
-from harness.endpoints.quirks import Limits
+from harness.endpoints.quirks import Quirks
 from harness.endpoints.requests import UNKNOWN, jobs
 from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, smallest_p
@@ -66,7 +65,7 @@ def _note(plan: Plan, remote: Sequence[Remote], found: Mapping[str, Capability])
         for e in remote:
             # Other limits are other requests: what is answered already would be asked and paid again.
             if found[e.name].answers and e.name not in answered:
-                remember(store, e, found[e.name].limits)
+                remember(store, e, found[e.name].quirks)
 
 
 def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
@@ -74,14 +73,16 @@ def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
     row |= {"endpoint": endpoint.name, "role": endpoint.role, "lineage": endpoint.lineage, "kind": endpoint.kind}
     if found is None:
         is_local = isinstance(endpoint, Local)
-        state = f"local, {alias(endpoint)}" if is_local else "not contacted" if isinstance(endpoint, Remote) else ""
+        state = (
+            f"local, {model_name(endpoint)}" if is_local else "not contacted" if isinstance(endpoint, Remote) else ""
+        )
         return row | {"state": state or "recorded"}
     if not found.answers:
         return row | {"state": "does not answer", "error": found.error, "hint": found.hint}
     return row | {
         "state": f"up, {found.seconds:.1f} s",
         "model": found.model,
-        "logprobs": found.logprobs,
+        "logprobs": str(found.logprobs),
         "usage": "yes" if found.usage else "missing",
         "system": found.system,
         "reasoning": found.reasoning,
@@ -112,11 +113,11 @@ def dry_run_rows(plan: Plan) -> list[dict[str, Any]]:
         return [_dry_run_row(plan, e, recall(store, e), store.answered) for e in called]
 
 
-def _dry_run_row(plan: Plan, endpoint: Called, limits: Limits, answered: Callable[[Key], bool]) -> dict[str, Any]:
+def _dry_run_row(plan: Plan, endpoint: Called, quirks: Quirks, answered: Callable[[Key], bool]) -> dict[str, Any]:
     most = {p.id: p.max_tokens or 0 for p in plan.prompts}
     planned = stored = prompt_tokens = max_tokens = 0
     first: dict[Surface, Job] = {}
-    for job in jobs(endpoint, plan.prompts, model_name(endpoint), limits):
+    for job in jobs(endpoint, plan.prompts, model_name(endpoint), quirks):
         planned += 1
         first.setdefault(job.surface, job)
         if answered(job.key):

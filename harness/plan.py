@@ -11,7 +11,7 @@ from harness.config.prompts import content_hash, draw, expand, load_set, require
 from harness.config.schema import Called, Campaign, Recorded
 from harness.config.yaml import load_config
 from harness.endpoints import recorded
-from harness.endpoints.quirks import Limits
+from harness.endpoints.quirks import Quirks
 from harness.endpoints.recorded import Recording
 from harness.endpoints.requests import planned_keys
 from harness.errors import ConfigError
@@ -122,6 +122,6 @@ def store_at(path: Path) -> Path:
     return path / STORE if path.is_dir() else path
 
 
-def planned(plan: Plan, known: Mapping[str, Limits] | None = None) -> Iterator[Key]:
+def planned(plan: Plan, known: Mapping[str, Quirks] | None = None) -> Iterator[Key]:
     """Keys of all answers that a plan asks for, as far as it is known what endpoints refuse."""
     return itertools.chain(planned_keys(plan.campaign, plan.prompts, known), plan.recorded_keys())

@@ -22,7 +22,7 @@ import msgspec
 
 from harness.collect.preflight import learned, remember
 from harness.endpoints.answer_files import ESCAPED, count, jsonl_rows
-from harness.endpoints.quirks import Limits
+from harness.endpoints.quirks import Quirks
 from harness.errors import ConfigError
 from harness.files import replacing
 from harness.plan import Plan, planned, store_at
@@ -319,8 +319,8 @@ def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
         target = stack.enter_context(Store(plan.store))
         # A shard learns only what its own calls were refused; the campaign's own store may be one.
         known = {path: learned(store, called) for path, store in [(target.path, target), *read]}
-        joined = {e.name: reduce(Limits.joined, [limits[e.name] for limits in known.values()]) for e in called}
-        unlike = {path: _taken(limits, joined) for path, limits in known.items()}
+        joined = {e.name: reduce(Quirks.joined, [quirks[e.name] for quirks in known.values()]) for e in called}
+        unlike = {path: _taken(quirks, joined) for path, quirks in known.items()}
         keys = set(planned(plan, joined))
         added = merging.merge(target, read, plan.prompts, keys, unlike)
         target.set_plan(plan.prompts, keys, plan.prompt_hashes)
@@ -329,11 +329,11 @@ def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
         return added
 
 
-def _taken(limits: Mapping[str, Limits], joined: Mapping[str, Limits]) -> dict[str, str]:
+def _taken(quirks: Mapping[str, Quirks], joined: Mapping[str, Quirks]) -> dict[str, str]:
     """Which endpoints took parameters in one store that ``joined`` leaves out or changes, and which."""
     out = {}
     for name, all_stores in joined.items():
-        one = limits[name]
+        one = quirks[name]
         names = sorted(all_stores.refuses - one.refuses)
         names += [f for f in ("max_tokens", "top_logprobs") if getattr(one, f) != getattr(all_stores, f)]
         if names:

@@ -18,7 +18,7 @@ import yaml
 
 from harness.campaign import score, write
 from harness.config.schema import OpenAIChat
-from harness.endpoints.local import endpoint_identity as identity
+from harness.endpoints.local import endpoint_fingerprint as identity
 from harness.errors import CallError, StoreError
 from harness.evidence import pack_folder, verify_folder
 from harness.inference.likelihood import shipped_text

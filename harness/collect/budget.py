@@ -1,4 +1,4 @@
-"""What a campaign may spend, in money, tokens and time. Reached once, no call is made any more."""
+"""Budget: cost and token ceilings of a campaign; once one is reached, no further calls are made."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Budget:
                 self.charge(by_name[name], prompt, completion)
 
     def reach(self, what: str) -> None:
-        """A ceiling was reached: calls in flight are the last."""
+        """End the run after the calls in flight, because of this ceiling."""
         self.reached = self.reached or what
         self.stop.set()
 

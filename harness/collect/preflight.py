@@ -1,4 +1,4 @@
-"""The first calls to an endpoint: whether it can be used, and which parameters it refuses. Learned once."""
+"""Preflight: the first calls to an endpoint show whether it can be used and which parameters it refuses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,10 +16,9 @@ from harness.collect.context import RunContext
 from harness.collect.worker import Workers
 from harness.config.schema import Called, Collect, Remote
 from harness.config.secrets import public_address
-from harness.endpoints.apis import KINDS, model_name, path_of, provider_of
-from harness.endpoints.client import Wire, open_wire
+from harness.endpoints.apis import APIS, model_name, path_of, provider_of
 from harness.endpoints.failures import is_unusable
-from harness.endpoints.quirks import Limits, learn, told
+from harness.endpoints.quirks import Quirks, describe, learn
 from harness.endpoints.requests import UNKNOWN, jobs, request_body, surface_for
 from harness.errors import CallError
 from harness.records import Job, Key, Prompt, Surface
@@ -29,57 +28,61 @@ from harness.token_logprobs import decode_logprobs
 _LESSONS = 16  # as many as there are sets of parameters to leave out, where a server does not say which
 
 Shape = tuple[object, ...]
+SystemRole = Literal["", "yes", "refused"]
+ReasoningField = Literal["", "reasoning_content", "reasoning", "reasoning_details", "<think>"]
+_REASONING_FIELDS: tuple[ReasoningField, ...] = ("reasoning_content", "reasoning", "reasoning_details")
 
 
-def recall(store: Store, endpoint: Called) -> Limits:
-    """What was learned of an endpoint in an earlier run or check; forgotten when its address or model changes."""
+def recall(store: Store, endpoint: Called) -> Quirks:
+    """Quirks of an endpoint found in an earlier run or check; forgotten when its address or model changes."""
     found = json.loads(store.note(f"learned/{endpoint.name}") or "{}")
-    return Limits.read(found["limits"]) if found.get("of") == _identity(endpoint) else UNKNOWN
+    return Quirks.read(found["limits"]) if found.get("of") == _learned_of(endpoint) else UNKNOWN
 
 
-def learned(store: Store, endpoints: Iterable[Called]) -> dict[str, Limits]:
-    """What a store knows of endpoints, by name."""
+def learned(store: Store, endpoints: Iterable[Called]) -> dict[str, Quirks]:
+    """Stored quirks of endpoints, by name."""
     return {e.name: recall(store, e) for e in endpoints}
 
 
-def remember(store: Store, endpoint: Called, limits: Limits) -> None:
-    """Keep what was learned of an endpoint beside its answers."""
-    record = {"of": _identity(endpoint), "limits": limits.record()}
+def remember(store: Store, endpoint: Called, quirks: Quirks) -> None:
+    """Store the quirks of an endpoint beside its answers."""
+    record = {"of": _learned_of(endpoint), "limits": quirks.record()}
     store.set_note(f"learned/{endpoint.name}", json.dumps(record))
 
 
-def _identity(endpoint: Called) -> list[str]:
+def _learned_of(endpoint: Called) -> list[str]:
+    """What a server's refusals depend on: API, address and model."""
     address = public_address(endpoint.base_url) if isinstance(endpoint, Remote) else ""
     return [endpoint.kind, address, model_name(endpoint)]
 
 
 @dataclass
 class Calls:
-    """All planned calls of one endpoint, as what is known of it allows; each is written when it is its turn.
+    """Planned calls of one endpoint, each made from its prompt only when it is due, as the endpoint's quirks allow.
 
-    Nothing is held of calls to come or of calls made, so memory does not grow with the plan.
+    Calls to come and calls made are not kept, so memory does not grow with the plan.
     """
 
     endpoint: Called
     prompts: Sequence[Prompt]
     answered: Callable[[Key], bool] = lambda _: False
-    limits: Limits = UNKNOWN
+    quirks: Quirks = UNKNOWN
     wanted: Callable[[Key], bool] = lambda _: True
     ended: set[Key] = field(default_factory=set)
 
     def jobs(self) -> Iterator[Job]:
         """Every call of the plan."""
-        return jobs(self.endpoint, self.prompts, model_name(self.endpoint), self.limits)
+        return jobs(self.endpoint, self.prompts, model_name(self.endpoint), self.quirks)
 
     def todo(self) -> Iterator[Job]:
-        """What is still to be asked here, at the moment when it is asked for."""
+        """Every call that is not answered yet, at the moment when it is due."""
         return (j for j in self.jobs() if self._open(j.key))
 
     def _open(self, key: Key) -> bool:
         return self.wanted(key) and key not in self.ended and not self.answered(key)
 
     def probes(self) -> dict[Shape, Job]:
-        """For every set of parameters the first call that is still to be made."""
+        """The first unanswered call of every set of parameters."""
         settings = {p.id: (p.max_tokens is None, p.temperature, p.top_p, p.top_logprobs) for p in self.prompts}
         surfaces = [(surface_for(p, self.endpoint), p) for p in self.prompts]
         shapes = {(surface, *settings[p.id]) for surface, p in surfaces if surface is not None}
@@ -97,7 +100,7 @@ async def preflight(calls: Calls, workers: Workers, run: RunContext) -> CallErro
     These calls are of the plan and their answers are kept. A parameter that is refused is left out of all requests
     from then on, and what is stored and hashed is the request that was really sent.
     """
-    lessons, before = 0, calls.limits
+    lessons, before = 0, calls.quirks
     attempts = min(2, run.settings.attempts)
     failed: list[Attempt] = []
     tried: set[Shape] = set()
@@ -107,17 +110,17 @@ async def preflight(calls: Calls, workers: Workers, run: RunContext) -> CallErro
         error = await workers.with_retries(job, attempts, failed)
         if error is not None and error.kind == "stopped":
             return None
-        better = learn(calls.limits, msgspec.json.decode(job.body), error) if error is not None else None
+        better = learn(calls.quirks, msgspec.json.decode(job.body), error) if error is not None else None
         if better is not None and lessons < _LESSONS:
             lessons += 1
-            calls.limits = better
+            calls.quirks = better
             probes = calls.probes()
             continue
-        calls.limits = calls.limits.settled(took=error is None)
-        remember(run.store, calls.endpoint, calls.limits)
-        if calls.limits != before:
-            run.say(f"{calls.endpoint.name}: refuses {told(before, calls.limits)}; it is asked without from now on")
-        before, lessons = calls.limits, 0
+        calls.quirks = calls.quirks.settled(took=error is None)
+        remember(run.store, calls.endpoint, calls.quirks)
+        if calls.quirks != before:
+            run.say(f"{calls.endpoint.name}: refuses {describe(before, calls.quirks)}; it is asked without from now on")
+        before, lessons = calls.quirks, 0
         tried.add(shape)
         calls.ended.add(job.key)
         if error is not None:
@@ -128,24 +131,23 @@ async def preflight(calls: Calls, workers: Workers, run: RunContext) -> CallErro
     return None
 
 
-_CHECK_LESSONS = 16
 _SYSTEM = "Answer in one word."
 _QUESTION = "What is the capital of France?"
 
 
 @dataclass(frozen=True)
 class Capability:
-    """What one endpoint answered. ``logprobs``: alternatives a token, "empty" or "refused"; ``error``: why not."""
+    """What one endpoint can do, as `harness check` shows it; ``logprobs``: alternatives a token, or why none."""
 
     answers: bool
     model: str = ""
-    logprobs: str = ""
+    logprobs: int | Literal["", "none", "empty", "refused"] = ""
     usage: bool = False
-    system: str = ""
-    reasoning: str = ""
+    system: SystemRole = ""
+    reasoning: ReasoningField = ""
     refused: tuple[str, ...] = ()
     seconds: float = 0.0
-    limits: Limits = UNKNOWN
+    quirks: Quirks = UNKNOWN
     error: str = ""
     hint: str = field(default="", repr=False)
 
@@ -160,25 +162,27 @@ async def capabilities(
 async def _capability(
     endpoint: Remote, prompts: Sequence[Prompt], settings: Collect, environ: Mapping[str, str], clock: Clock = Clock()
 ) -> Capability:
+    from harness.endpoints.client import open_client  # not before somebody is asked: see there
+
     surface: Surface = "chat" if "chat" in endpoint.surfaces else "completion"
     prompt = _probe(prompts, surface)
     asked = endpoint if surface == "completion" or endpoint.system_prompt else _with_system(endpoint)
-    limits = UNKNOWN
-    async with open_wire(endpoint, endpoint.base_url, settings, environ) as wire:
-        for _ in range(_CHECK_LESSONS):
-            body = request_body(prompt, asked, surface, 0, model_name(endpoint), limits)
+    quirks = UNKNOWN
+    async with open_client(endpoint, endpoint.base_url, settings, environ) as client:
+        for _ in range(_LESSONS):
+            body = request_body(prompt, asked, surface, 0, model_name(endpoint), quirks)
             began = clock.monotonic()
             try:
-                content = (await wire.post(path_of(endpoint, surface), msgspec.json.encode(body))).content
-                return _read(endpoint, surface, body, content, limits, clock.monotonic() - began, wire)
+                content = (await client.post(path_of(endpoint, surface), msgspec.json.encode(body))).content
+                return _read(endpoint, surface, body, content, quirks, clock.monotonic() - began, client.redact)
             except CallError as e:
-                better = learn(limits, body, e)
+                better = learn(quirks, body, e)
                 if better is None:
                     return Capability(
-                        False, refused=_refused(limits), limits=limits, error=wire.redact(e.message), hint=e.hint
+                        False, refused=_refused(quirks), quirks=quirks, error=client.redact(e.message), hint=e.hint
                     )
-                limits = better
-    return Capability(False, limits=limits, error="refuses one parameter after the other")
+                quirks = better
+    return Capability(False, quirks=quirks, error="refuses one parameter after the other")
 
 
 def _probe(prompts: Sequence[Prompt], surface: Surface) -> Prompt:
@@ -201,43 +205,51 @@ def _with_system(endpoint: Remote) -> Remote:
     return endpoint.model_copy(update={"system_prompt": _SYSTEM})
 
 
-def _refused(limits: Limits) -> tuple[str, ...]:
-    renamed = {"max_tokens"} if limits.max_tokens != "max_tokens" else set()
-    return tuple(sorted(limits.refuses | renamed))
+def _refused(quirks: Quirks) -> tuple[str, ...]:
+    renamed = {"max_tokens"} if quirks.max_tokens != "max_tokens" else set()
+    return tuple(sorted(quirks.refuses | renamed))
 
 
 def _read(
-    endpoint: Remote, surface: Surface, body: dict[str, Any], content: bytes, limits: Limits, seconds: float, wire: Wire
+    endpoint: Remote,
+    surface: Surface,
+    body: dict[str, Any],
+    content: bytes,
+    quirks: Quirks,
+    seconds: float,
+    redact: Callable[[str], str],
 ) -> Capability:
-    answer = KINDS[endpoint.kind].read(content)
-    system = "" if surface == "completion" else "refused" if "system" in limits.refuses else "yes"
+    answer = APIS[endpoint.kind].read(content)
+    system: Literal["", "yes", "refused"] = (
+        "" if surface == "completion" else "refused" if "system" in quirks.refuses else "yes"
+    )
     asked = body.get("top_logprobs") or (body.get("logprobs") if not isinstance(body.get("logprobs"), bool) else 0)
-    documented = Limits.of(provider_of(endpoint)).top_logprobs
+    documented = Quirks.of(provider_of(endpoint)).top_logprobs
     return Capability(
         answers=True,
-        model=wire.redact(answer.model),
+        model=redact(answer.model),
         logprobs=_logprobs(answer.logprobs) if asked else "refused" if documented else "none",
         usage=answer.prompt_tokens is not None and answer.completion_tokens is not None,
-        system=system,
+        system="" if surface == "completion" else system,
         reasoning=_reasoning_field(content),
-        refused=_refused(limits),
+        refused=_refused(quirks),
         seconds=round(seconds, 2),
-        limits=replace(limits, logprobs_is_count=False),
+        quirks=replace(quirks, logprobs_is_count=False),
     )
 
 
-def _logprobs(packed: bytes | None) -> str:
+def _logprobs(packed: bytes | None) -> int | Literal["empty"]:
     """The most alternatives that came with one token, or "empty"."""
     found = decode_logprobs(packed)
     most = max((len(t) for t in found.top), default=0) if found else 0
-    return str(most) if most else "empty"
+    return most or "empty"
 
 
-def _reasoning_field(content: bytes) -> str:
+def _reasoning_field(content: bytes) -> ReasoningField:
     """Where the reasoning stands in a reply of chat completions."""
     with contextlib.suppress(msgspec.DecodeError, LookupError, TypeError, AttributeError):
         message = msgspec.json.decode(content)["choices"][0]["message"]
-        for name in ("reasoning_content", "reasoning", "reasoning_details"):
+        for name in _REASONING_FIELDS:
             if message.get(name):
                 return name
         return "<think>" if "<think>" in (message.get("content") or "") else ""

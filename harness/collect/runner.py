@@ -1,4 +1,4 @@
-"""Plan -> calls -> store: one worker pool per endpoint, every answer committed as it arrives."""
+"""Collect answers: workers for every endpoint, every answer committed to the store as it arrives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
 from harness.config.schema import Called, Campaign, Collect
 from harness.config.secrets import key_of
-from harness.endpoints.client import open_wire
 from harness.endpoints.failures import not_started
 from harness.endpoints.local import addresses, cache_folder, unless
 from harness.errors import CallError, CeilingError, EndpointError
@@ -24,12 +23,13 @@ from harness.records import Key, Prompt
 from harness.store.provenance import spent
 from harness.store.store import Store
 
-FirstCalls = tuple[Workers | None, CallError | None]  # who asks on, None if nobody could be reached; why not
+# The workers for all other calls, None if the endpoint was not reached; the error if it cannot be used.
+FirstCalls = tuple[Workers | None, CallError | None]
 
 
 @contextlib.contextmanager
 def tuned_memory() -> Iterator[None]:
-    """Rarer garbage collection: a run makes many objects and hardly a cycle, and each search walks all modules."""
+    """Collect garbage less often: a run makes many objects and hardly a cycle, and each search walks all modules."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -68,6 +68,8 @@ async def collect(
 
     Returns how late the event loop was.
     """
+    from harness.endpoints.client import open_client  # not before somebody is asked: see there
+
     called = [e for e in campaign.endpoints if isinstance(e, Called)]
     for endpoint in called:
         key_of(endpoint, environ)
@@ -89,7 +91,7 @@ async def collect(
             address = await unless(run.stop, where[e.name])
             if address is None:
                 return None
-            client = await stack.enter_async_context(open_wire(e, address, run.settings, environ))
+            client = await stack.enter_async_context(open_client(e, address, run.settings, environ))
             clock = run.clock.interrupted_by(run.stop)
             breaker = CircuitBreaker(run.settings.park_after, run.settings.max_wait, clock)
             return Workers(Connection(e, client, breaker), run, tallies[e.name])
@@ -130,7 +132,7 @@ def _tallies(called: Sequence[Called], store: Store, wanted: Callable[[Key], boo
 
 
 async def _cancelled(servers: Iterable[asyncio.Future[str]]) -> None:
-    """Servers that are still on their way are not waited for."""
+    """Cancel servers that have not started yet, and wait until they are."""
     for server in servers:
         server.cancel()
     await asyncio.gather(*servers, return_exceptions=True)
@@ -154,9 +156,9 @@ async def _first_calls(
         return None, not_started(e)
     if workers is None:
         return None, None
-    before = calls.limits
+    before = calls.quirks
     error = await preflight(calls, workers, run)
-    if calls.limits != before:
+    if calls.quirks != before:
         replan()
     return workers, error
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.collect.budget import cost_of, price_of, tokens_in, tokens_used
 from harness.collect.context import RunContext, Tally
 from harness.collect.throttle import CircuitBreaker, ConcurrencyLimit, RateLimiter, retry_policy
 from harness.config.schema import Called, Remote
-from harness.endpoints.apis import KINDS, model_name, path_of
-from harness.endpoints.client import Wire
+from harness.endpoints.apis import APIS, model_name, path_of
 from harness.endpoints.failures import is_busy, out_of_time, stopped
 from harness.endpoints.replies import Answer, filtered_answer
 from harness.errors import CallError
 from harness.records import Job, Response
 from harness.store.store import Attempt
+
+if TYPE_CHECKING:
+    from harness.endpoints.client import Client
 
 SHORTEST = 0.1  # seconds in which there is no point in sending a request
 
@@ -29,7 +32,7 @@ class Connection:
     """One endpoint as a run reaches it: its settings, the client that sends, the breaker that holds workers back."""
 
     endpoint: Called
-    client: Wire
+    client: Client
     breaker: CircuitBreaker
 
 
@@ -137,9 +140,9 @@ class Workers:
         began = self._clock.monotonic()
         try:
             reply = await self._client.post(path_of(self.endpoint, job.surface), job.body, within)
-            self._breaker.hold(reply.rest)
+            self._breaker.hold(reply.reset_after)
             seconds = self._clock.monotonic() - began
-            answer = KINDS[self.endpoint.kind].read(reply.content)
+            answer = APIS[self.endpoint.kind].read(reply.content)
         except CallError as e:
             if e.kind != "filtered":
                 raise

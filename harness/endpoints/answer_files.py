@@ -1,4 +1,4 @@
-"""Tables of answers that someone else wrote: JSONL, CSV, Parquet or a Hub data set, read a batch of rows at a time."""
+"""Read tables of answers: JSONL, CSV, Parquet or a Hub data set, a batch of rows at a time."""
 
 from __future__ import annotations
 

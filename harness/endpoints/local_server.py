@@ -1,4 +1,4 @@
-"""Child process: llama.cpp's OpenAI-compatible server on a free loopback port, until its standard input closes.
+"""llama.cpp server as a child process: OpenAI-compatible, on a free loopback port, until standard input closes.
 
 The parent holds the other end of that pipe. When it ends, in whatever way, the kernel closes it and this process
 goes too, so that no server is ever left behind.

@@ -1,4 +1,4 @@
-"""Requests as an endpoint takes them: what its provider documents, and what its server refused once. Pure."""
+"""Quirks of an endpoint: which parameters its provider documents or its server refused, and requests without them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _NEEDED = frozenset({"model", "messages", "prompt", "input"})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What may be sent: the name of the length limit, the most alternatives a token, and what is left out.
+class Quirks:
+    """What an endpoint takes: the name of `max_tokens`, the most alternatives a token, and what is left out.
 
     ``refuses`` holds names of body parameters, and ``system`` where there is no system role. Of these ``guessed`` is
     what is left out on trial, the ``guesses``-th set that was tried, where a server refuses without a name.
@@ -43,13 +43,13 @@ class Limits:
     guessed: frozenset[str] = frozenset()
     guesses: int = 0
 
-    def settled(self, took: bool) -> Limits:
+    def settled(self, took: bool) -> Quirks:
         """The trial is over: what was left out stays out if the request was taken."""
         refuses = self.refuses if took else self.refuses - self.guessed
         return replace(self, refuses=refuses, guessed=frozenset(), guesses=0)
 
     @classmethod
-    def of(cls, provider: Provider) -> Limits:
+    def of(cls, provider: Provider) -> Quirks:
         """What a provider documents."""
         refuses = frozenset(provider.refuses)
         return cls(provider.max_tokens, provider.top_logprobs, provider.logprobs_is_count, refuses)
@@ -58,36 +58,36 @@ class Limits:
         """As plain JSON values."""
         return {"max_tokens": self.max_tokens, "top_logprobs": self.top_logprobs, "refuses": sorted(self.refuses)}
 
-    def joined(self, other: Limits) -> Limits:
-        """What both leave: where either was refused something, it is not sent."""
+    def joined(self, other: Quirks) -> Quirks:
+        """The quirks of two stores as one: what either was refused is not sent."""
         renamed = next((x.max_tokens for x in (self, other) if x.max_tokens != "max_tokens"), "max_tokens")
         most = min(self.top_logprobs, other.top_logprobs)
-        return Limits(renamed, most, self.logprobs_is_count or other.logprobs_is_count, self.refuses | other.refuses)
+        return Quirks(renamed, most, self.logprobs_is_count or other.logprobs_is_count, self.refuses | other.refuses)
 
     @classmethod
-    def read(cls, record: Mapping[str, Any]) -> Limits:
+    def read(cls, record: Mapping[str, Any]) -> Quirks:
         """What `record` wrote."""
         return cls(record["max_tokens"], record["top_logprobs"], refuses=frozenset(record["refuses"]))
 
 
-def adapted(body: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    """``body`` as these limits allow it: renamed, capped, or left out; never anything added."""
+def adapted(body: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
+    """``body`` as an endpoint with these quirks takes it: renamed, capped, or left out; never anything added."""
     out = dict(body)
-    if limits.max_tokens != "max_tokens" and "max_tokens" in out and ("messages" in out):
-        out = {limits.max_tokens if k == "max_tokens" else k: v for k, v in out.items()}
-    _cap_logprobs(out, limits)
-    for name in limits.refuses & out.keys() - _NEEDED:
+    if quirks.max_tokens != "max_tokens" and "max_tokens" in out and ("messages" in out):
+        out = {quirks.max_tokens if k == "max_tokens" else k: v for k, v in out.items()}
+    _cap_logprobs(out, quirks)
+    for name in quirks.refuses & out.keys() - _NEEDED:
         del out[name]
-    if "system" in limits.refuses:
+    if "system" in quirks.refuses:
         _fold_system(out)
     return out
 
 
-def _cap_logprobs(body: dict[str, Any], limits: Limits) -> None:
-    most = 0 if "logprobs" in limits.refuses else limits.top_logprobs
+def _cap_logprobs(body: dict[str, Any], quirks: Quirks) -> None:
+    most = 0 if "logprobs" in quirks.refuses else quirks.top_logprobs
     if "top_logprobs" in body:
         body["top_logprobs"] = min(body["top_logprobs"], most)
-        if limits.logprobs_is_count:
+        if quirks.logprobs_is_count:
             body["logprobs"] = body.pop("top_logprobs")
     elif isinstance(body.get("logprobs"), int) and not isinstance(body["logprobs"], bool):  # plain completions
         body["logprobs"] = min(body["logprobs"], most)
@@ -106,7 +106,7 @@ def _fold_system(body: dict[str, Any]) -> None:
         body["input"] = f"{text}\n\n{body['input']}"
 
 
-def learn(limits: Limits, body: Mapping[str, Any], error: CallError) -> Limits | None:
+def learn(quirks: Quirks, body: Mapping[str, Any], error: CallError) -> Quirks | None:
     """What a refusal of ``body`` says about its endpoint; None if it names nothing that can be left out.
 
     Only HTTP 400 and 422 are read, and only parameters that were sent are believed to be refused; and the 404 of a
@@ -114,35 +114,35 @@ def learn(limits: Limits, body: Mapping[str, Any], error: CallError) -> Limits |
     """
     text = error.message
     if error.status in (400, 404, 422) and _UNNAMED.search(text):
-        return _guess(limits, body)
+        return _guess(quirks, body)
     if error.status not in (400, 422) or error.kind != "http" or not _REFUSED.search(text):
         return None
-    if _SYSTEM.search(text) and _has_system(body) and "system" not in limits.refuses:
-        return replace(limits, refuses=limits.refuses | {"system"})
+    if _SYSTEM.search(text) and _has_system(body) and "system" not in quirks.refuses:
+        return replace(quirks, refuses=quirks.refuses | {"system"})
     named = {a or b for a, b in _PARAMETER.findall(text)} & body.keys() - _NEEDED
-    if "max_tokens" in named and "max_completion_tokens" in text and limits.max_tokens == "max_tokens":
-        return replace(limits, max_tokens="max_completion_tokens")
+    if "max_tokens" in named and "max_completion_tokens" in text and quirks.max_tokens == "max_tokens":
+        return replace(quirks, max_tokens="max_completion_tokens")
     if named & {"logprobs", "top_logprobs"}:
-        return replace(limits, top_logprobs=_next_step(body, named, text))
+        return replace(quirks, top_logprobs=_next_step(body, named, text))
     for name in sorted(named - {"max_tokens", "max_completion_tokens", "max_output_tokens", "provider"}):
-        return replace(limits, refuses=limits.refuses | {name})
+        return replace(quirks, refuses=quirks.refuses | {name})
     return None
 
 
-def _guess(limits: Limits, body: Mapping[str, Any]) -> Limits | None:
+def _guess(quirks: Quirks, body: Mapping[str, Any]) -> Quirks | None:
     """The next smallest set of parameters to leave out; None when all have been tried."""
-    there = [name for name in _OPTIONAL if name in body or name in limits.guessed]
+    there = [name for name in _OPTIONAL if name in body or name in quirks.guessed]
     # First the same once more: a router's 404 may be a passing one, and a channel of evidence would be lost for it.
     sets = [frozenset(c) for size in range(len(there) + 1) for c in itertools.combinations(there, size)]
-    if limits.guesses >= len(sets):
+    if quirks.guesses >= len(sets):
         return None
-    left_out = sets[limits.guesses]
-    refuses = limits.refuses - limits.guessed | left_out
-    return replace(limits, refuses=refuses, guessed=left_out, guesses=limits.guesses + 1)
+    left_out = sets[quirks.guesses]
+    refuses = quirks.refuses - quirks.guessed | left_out
+    return replace(quirks, refuses=refuses, guessed=left_out, guesses=quirks.guesses + 1)
 
 
-def told(before: Limits, after: Limits) -> str:
-    """What was learned, in words."""
+def describe(before: Quirks, after: Quirks) -> str:
+    """What was learned, for a message."""
     parts = sorted(after.refuses - before.refuses)
     if after.max_tokens != before.max_tokens:
         parts.append(f"{before.max_tokens} (it is {after.max_tokens} there)")

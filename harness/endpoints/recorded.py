@@ -1,4 +1,4 @@
-"""Endpoints of kind ``recorded``: answers that someone already has, as if they had just been given."""
+"""Recorded endpoints (``kind: recorded``): answers that someone already has, read from a table."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Recording:
 
 
 def read(endpoints: Sequence[Recorded], base: Path, environ: Mapping[str, str]) -> tuple[list[Prompt], list[Recording]]:
-    """What all recorded endpoints answered, and the prompts in order of first appearance.
+    """Read recorded endpoints: prompts in order of first appearance, and the recording of each endpoint.
 
     Raises `ConfigError` for a missing file, column or model.
     """

@@ -1,4 +1,4 @@
-"""Bytes of a reply -> `Answer`, by shape: typed, once, and without believing that 200 means success."""
+"""Parse replies of chat and plain completions into an `Answer`; a reply of status 200 may still be an error."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _text(content: str | list[Any] | None) -> str:
 
 
 def outcome_of(text: str, refusal: str, finish: str) -> Outcome:
-    """How an answer ended, from what came and why it stopped."""
+    """Outcome of an answer: ok, truncated, refused, filtered or empty."""
     if finish.lower() in _FILTERED:
         return "filtered"
     if not text.strip():

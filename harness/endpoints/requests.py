@@ -1,4 +1,4 @@
-"""What to ask: campaign and prompts -> jobs, each with the exact request it will send. Pure."""
+"""Requests and jobs: campaign and prompts -> every call with the exact body that it will send. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from harness.config.schema import Called, Campaign, Remote
-from harness.endpoints.apis import KINDS, model_name, provider_of
-from harness.endpoints.quirks import Limits, adapted
+from harness.endpoints.apis import APIS, model_name, provider_of
+from harness.endpoints.quirks import Quirks, adapted
 from harness.records import Job, Key, Prompt, Surface, request_hash
 
-UNKNOWN = Limits()
+UNKNOWN = Quirks()
 
 
 def surface_for(prompt: Prompt, endpoint: Called) -> Surface | None:
@@ -28,7 +28,7 @@ def surface_for(prompt: Prompt, endpoint: Called) -> Surface | None:
 
 
 def request_body(
-    prompt: Prompt, endpoint: Called, surface: Surface, sample: int, model: str, learned: Limits = UNKNOWN
+    prompt: Prompt, endpoint: Called, surface: Surface, sample: int, model: str, learned: Quirks = UNKNOWN
 ) -> dict[str, Any]:
     """The request as a mapping: what the prompt's card and the config say, as provider and server take it.
 
@@ -36,9 +36,9 @@ def request_body(
     among them is a root: each call sends one drawn from it, the endpoint, the prompt and the sample, so that samples
     are not copies of each other, nor of another endpoint's.
     """
-    preset = provider_of(endpoint)
-    body = KINDS[endpoint.kind].write(adapted(_plain(prompt, endpoint, surface, model), Limits.of(preset)))
-    body |= _preset_body(endpoint) | endpoint.params
+    provider = provider_of(endpoint)
+    body = APIS[endpoint.kind].write(adapted(_plain(prompt, endpoint, surface, model), Quirks.of(provider)))
+    body |= _provider_body(endpoint) | endpoint.params
     body = adapted(body, learned)
     if isinstance(body.get("seed"), int):
         digest = hashlib.sha256(f"{body['seed']}:{endpoint.name}:{prompt.id}:{sample}".encode()).digest()
@@ -69,7 +69,7 @@ def _plain(prompt: Prompt, endpoint: Called, surface: Surface, model: str) -> di
     return body
 
 
-def _preset_body(endpoint: Called) -> dict[str, Any]:
+def _provider_body(endpoint: Called) -> dict[str, Any]:
     """What a provider gets with every request; the upstream is pinned where there is one to pin."""
     body = provider_of(endpoint).body
     if isinstance(endpoint, Remote) and endpoint.upstream:
@@ -77,7 +77,7 @@ def _preset_body(endpoint: Called) -> dict[str, Any]:
     return body
 
 
-def jobs(endpoint: Called, prompts: Sequence[Prompt], model: str, learned: Limits = UNKNOWN) -> Iterator[Job]:
+def jobs(endpoint: Called, prompts: Sequence[Prompt], model: str, learned: Quirks = UNKNOWN) -> Iterator[Job]:
     """All calls to one endpoint: first samples of every prompt, then second ones, so that a run cut short is even.
 
     Samples of one prompt share body and hash, unless each has a seed of its own.
@@ -96,7 +96,7 @@ def jobs(endpoint: Called, prompts: Sequence[Prompt], model: str, learned: Limit
 
 
 def planned_keys(
-    campaign: Campaign, prompts: Sequence[Prompt], learned: Mapping[str, Limits] | None = None
+    campaign: Campaign, prompts: Sequence[Prompt], learned: Mapping[str, Quirks] | None = None
 ) -> Iterator[Key]:
     """Keys of all calls of a campaign, as far as it is known by endpoint name what is refused."""
     called = [e for e in campaign.endpoints if isinstance(e, Called)]

@@ -1,4 +1,4 @@
-"""Endpoints of kind ``openai-responses``: the Responses API, written from and read into what chat completions say."""
+"""Responses API (``kind: openai-responses``): requests and replies translated from and to chat completions."""
 
 from __future__ import annotations
 

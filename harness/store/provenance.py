@@ -34,7 +34,7 @@ _NAMED = 4  # values that a sentence names
 
 
 def note_endpoint(store: Store, name: str, fingerprint: str, description: str) -> None:
-    """Record whom a name stands for: the identity behind it, see `harness.endpoints.local.endpoint_identity`."""
+    """Record whom a name stands for: the identity behind it, see `harness.endpoints.local.endpoint_fingerprint`."""
     store.insert("INSERT OR IGNORE INTO endpoints VALUES (?, ?, ?)", [(name, fingerprint, description)])
 
 

@@ -92,7 +92,10 @@ def test_a_slow_endpoint_does_not_hold_the_others(run_on: Any, then: str, state:
     def late(request: Request) -> Reply:
         if request.number == 1:
             asked_before.append(request.server.asked["good"])
-        return replace(STEPS[then](request), after=1.0 if request.number == 0 else 0.0)
+        return replace(STEPS[then](request), until=others_are_done if request.number == 0 else lambda: True)
+
+    def others_are_done() -> bool:
+        return sum(n for (model, _), n in server.delivered.items() if model == "good") == 10
 
     with FaultServer({"good": ["ok"], "shaky": [late]}) as server:
         run = run_on(server, n=10, samples=1, collect={"first_calls": 0.1}, endpoint={"concurrency": 2})
@@ -140,10 +143,11 @@ def test_who_refuses_everything_is_parked_in_the_end(run_on: Any) -> None:
 
 def test_first_calls_that_are_paid_for_are_kept(run_on: Any) -> None:
     """Another endpoint is found unusable while one is slow to answer: its answer is stored and not asked for again."""
-    with FaultServer({"good": [lambda r: replace(STEPS["ok"](r), after=0.6)], "shaky": ["401"]}) as server:
-        run = run_on(server, n=3, samples=1, collect={"first_calls": 0.2})
+    stop = asyncio.Event()  # set when an endpoint is found unusable
+    with FaultServer({"good": [lambda r: replace(STEPS["ok"](r), until=stop.is_set)], "shaky": ["401"]}) as server:
+        run = run_on(server, n=3, samples=1, collect={"first_calls": 2.0})
         with pytest.raises(EndpointError, match="shaky"):
-            run.go()
+            run.go(stop)
         assert len(run.answers("good")) == server.asked["good"] == 1
 
 

@@ -17,7 +17,7 @@ import yaml
 
 from harness.config.schema import Local, Weights
 from harness.config.yaml import load_config
-from harness.endpoints.client import Wire
+from harness.endpoints.client import Client
 from harness.endpoints.local import cache_folder, fetch, serve
 from harness.errors import EndpointError
 from harness.token_logprobs import decode_logprobs
@@ -125,12 +125,12 @@ def test_the_same_seed_gives_the_same_answer(smol: Local, gguf: Path) -> None:
     body = {"model": "m", "prompt": "Once upon a time", "max_tokens": 12, "temperature": 1.0, "seed": 7}
 
     async def thrice(address: str) -> list[str]:
-        wire = Wire(address, None, timeout=60, max_bytes=1_000_000, connections=1)
+        client = Client(address, None, timeout=60, max_bytes=1_000_000, connections=1)
         try:
             bodies = [body, body, {**body, "seed": 8}]
-            replies = [await wire.post("/completions", json.dumps(b).encode()) for b in bodies]
+            replies = [await client.post("/completions", json.dumps(b).encode()) for b in bodies]
         finally:
-            await wire.close()
+            await client.close()
         return [json.loads(r.content)["choices"][0]["text"] for r in replies]
 
     first, second, other = served(smol, gguf, thrice)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Providers, kinds and refusals, over a real socket: what is sent, where, with which header, and what is learned."""
+"""Providers, APIs and refusals, over a real socket: what is sent, where, with which header, and what is learned."""
 
 from __future__ import annotations
 
@@ -47,24 +47,23 @@ def with_prompts(run: Run, **card: Any) -> Run:
 
 @pytest.mark.parametrize("name", list(providers()))
 def test_a_provider_fills_in_what_is_not_written(name: str, tmp_path: Path, write_campaign: Write) -> None:
-    preset = providers()[name]
+    known = providers()[name]
     path = write_campaign("http://localhost:1/v1", ("good", "fine"), endpoint={"provider": name})
     config = yaml.safe_load(path.read_text())
-    if preset.base_url:
+    if known.base_url:
         for endpoint in config["endpoints"]:
             del endpoint["base_url"]
     path.write_text(yaml.safe_dump(config))
     found = load_config(path).endpoints[0]
     assert isinstance(found, Remote)
-    assert found.base_url == (preset.base_url or "http://localhost:1/v1")
-    assert found.api_key_env == preset.api_key_env
-    assert preset.source.startswith("https://")
-    assert preset.base_url is None or preset.base_url.startswith(("https://", "http://localhost:"))
+    assert found.base_url == (known.base_url or "http://localhost:1/v1")
+    assert found.api_key_env == known.api_key_env
+    assert known.source.startswith("https://")
+    assert known.base_url is None or known.base_url.startswith(("https://", "http://localhost:"))
     documented = (ROOT / "docs" / "endpoints.md").read_text()
-    limit = preset.top_logprobs if preset.top_logprobs < 100 else "-"
+    limit = known.top_logprobs if known.top_logprobs < 100 else "-"
     assert (
-        f"| `{name}` | {preset.title} | {preset.base_url or '-'} | {preset.api_key_env or '-'} | {limit} |"
-        in documented
+        f"| `{name}` | {known.title} | {known.base_url or '-'} | {known.api_key_env or '-'} | {limit} |" in documented
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from harness.endpoints.client import Reply, Wire
+from harness.endpoints.client import Client, Reply
 from harness.errors import CallError
 
 KEY = "tls-key-0123456789abcdef"
@@ -29,13 +29,13 @@ async def post(authority: trustme.CA, host: str) -> tuple[Reply | CallError, lis
     authority.issue_cert(host).configure_cert(context)
     async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
         port = server.sockets[0].getsockname()[1]
-        wire = Wire(f"https://127.0.0.1:{port}/v1", KEY, timeout=5, max_bytes=1000, connections=1)
+        client = Client(f"https://127.0.0.1:{port}/v1", KEY, timeout=5, max_bytes=1000, connections=1)
         try:
-            return await wire.post("/chat/completions", b"{}"), heard
+            return await client.post("/chat/completions", b"{}"), heard
         except CallError as e:
             return e, heard
         finally:
-            await wire.close()
+            await client.close()
 
 
 @pytest.mark.parametrize(("trusted", "host"), [(False, "127.0.0.1"), (True, "example.org")])

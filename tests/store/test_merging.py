@@ -14,8 +14,8 @@ import yaml
 
 from harness.campaign import collect_async
 from harness.config.schema import Local, OpenAIChat
-from harness.endpoints.local import endpoint_identity as identity
-from harness.endpoints.quirks import Limits
+from harness.endpoints.local import endpoint_fingerprint as identity
+from harness.endpoints.quirks import Quirks
 from harness.errors import ConfigError, StoreError
 from harness.plan import STORE, planned, prepare
 from harness.records import Response
@@ -106,7 +106,7 @@ def test_what_the_campaigns_own_store_was_refused_holds_as_well(tmp_path: Path, 
     with FaultServer({"good": [refuses_top_p], "fine": ["ok"]}) as server:
         path = write_campaign(server.url, n=1, samples=1, endpoint={"params": {"top_p": 0.9}})
         plan = prepare(path, {})
-        known = {"good": Limits(refuses=frozenset({"top_p"}))}
+        known = {"good": Quirks(refuses=frozenset({"top_p"}))}
         keys = [k for k in (*planned(plan), *planned(plan, known)) if k[0] == "good"]
         shards = (Shard(i, n) for n in range(2, 50) for i in range(1, n + 1))
         own = next(s for s in shards if all(s.holds(k) for k in keys))  # it asks with top_p, and without

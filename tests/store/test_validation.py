@@ -12,7 +12,7 @@ import yaml
 
 from harness.campaign import collect_async
 from harness.config.schema import Called
-from harness.endpoints.local import endpoint_identity as identity
+from harness.endpoints.local import endpoint_fingerprint as identity
 from harness.errors import StoreError
 from harness.plan import STORE, prepare, stored_plan
 from harness.store.provenance import note_endpoint, note_run

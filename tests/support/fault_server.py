@@ -47,6 +47,7 @@ class Reply:
     length: int | None = None
     then: str = "keep"
     after: float = 0.0  # seconds until it is sent
+    until: Callable[[], bool] = lambda: True  # it is held back until this is so, for 20 s at most
     stray: bytes = b""  # sent a moment later, unasked; `FaultServer.strays_sent` waits for that
     repeat: int = 1  # the body is sent so many times, without ever being held whole
 
@@ -231,6 +232,9 @@ class FaultServer:
         self.most_at_once = max(self.most_at_once, self.at_once.total())
         try:
             await asyncio.sleep(self.delay + reply.after)
+            last = time.monotonic() + 20
+            while not reply.until() and time.monotonic() < last:
+                await asyncio.sleep(0.005)
             if reply.stray:
                 self._no_stray_due.clear()
             kept = await _send(writer, reply)
