@@ -7,7 +7,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -147,7 +147,7 @@ def export(
     tell(f"{count} answers{f' -> {out}' if out else ''}")
 
 
-def _column(role: str) -> typer.models.OptionInfo:
+def _column(role: str) -> Any:
     return typer.Option(f"--{role}-column", help="Default: guessed from usual names.", show_default=False)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from harness.config.schema import Campaign, Endpoint
 from harness.config.secrets import hides_key, looks_like_key, may_be_variable
@@ -42,7 +41,7 @@ def first_error(document: Document, error: ValidationError) -> ConfigError:
     return ConfigError(f"{where}: {name or ('the file' if 'missing' in said else 'the campaign')}: {said}", hint + more)
 
 
-def _words(error: ErrorDetails, at: Location) -> tuple[str, str]:
+def _words(error: Mapping[str, Any], at: Location) -> tuple[str, str]:
     """What is wrong, and what to write instead as far as the error tells."""
     given, context = error.get("input"), error.get("ctx") or {}
     shown = "change that line" if isinstance(given, dict | list | tuple) else f"not {str(given)[:80]!r}"
