@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import DEFAULT, Config, Json, Limit, Quiet, show, tell
+from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Json, Limit, Quiet, show, tell
 from harness.errors import EndpointError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer()
-DIFFERS, CANNOT_TELL = 10, 11  # exit codes of `monitor`
 
 
 @app.command(epilog="Example: harness check config.yaml --offline")
