@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Data to stdout, progress and errors to stderr. Heavy imports wait.
+"""Command line `harness`: parse, call, print. Data to stdout, progress and errors to stderr. Heavy imports wait.
 
 Each module registers its commands where it is imported here.
 """

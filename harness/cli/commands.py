@@ -13,6 +13,7 @@ import typer
 
 from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Json, Limit, Quiet, show, tell
 from harness.errors import EndpointError
+from harness.report.text import plain
 
 if TYPE_CHECKING:
     from harness.inference.drift import Change
@@ -256,8 +257,6 @@ def monitor(
 
 
 def _change_line(change: Change) -> str:
-    from harness.report.text import plain
-
     numbers = f"p = {change.p_value:.2g}, alpha {change.alpha:g}" if change.p_value == change.p_value else "no p-value"
     tests = "; ".join(
         f"{d.channel} {d.statistic:.3g}, baseline's halves {d.noise:.3g}, {d.prompts} prompts" for d in change.channels

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import HarnessError
+from harness.report.text import plain
 
 Config = Annotated[Path, typer.Argument(help="The campaign's YAML file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
@@ -34,8 +35,6 @@ def tell(text: str) -> None:
 
 def complain(error: HarnessError) -> None:
     """An expected error as a line for whoever watches, and what to do next as another."""
-    from harness.report.text import plain
-
     tell(f"error: {plain(error.message)}")
     if error.hint:
         tell(f"hint:  {plain(error.hint)}")

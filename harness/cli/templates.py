@@ -1,4 +1,4 @@
-"""A first campaign for what somebody wants to know, made from the examples that are shipped."""
+"""Templates of a first config: made from the shipped examples, with endpoints of one's own filled in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that a user may write in YAML, as typed models with defaults, units and plain errors."""
+"""Schema of a campaign's YAML: typed models with defaults, units and plain errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML file -> `Campaign`, with the line of every mistake and a guess at what was meant."""
+"""Reading YAML: a file to a `Campaign`, with the line of every mistake and a guess at what was meant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from harness.config.schema import Campaign, Endpoint
-from harness.config.secrets import hides_key, looks_like_key, may_be_variable
+from harness.config.secrets import hides_key, looks_like_key, may_be_variable, names_key
 from harness.errors import ConfigError, meant
 
 Location = tuple[str | int, ...]  # keys and positions that lead to a value
@@ -118,7 +118,6 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-_SECRET_KEYS = frozenset({"api_key", "apikey", "key", "token", "authorization", "secret", "password"})
 _MAX_BYTES = 4_000_000
 _MAX_NODES = 200_000
 
@@ -266,7 +265,7 @@ def _walk(value: Any, at: Location = ()) -> Iterator[tuple[Location, Any]]:
 
 def _refuse_secrets(document: Document) -> None:
     for at, value in ((a, v) for a, v in _walk(document.values) if isinstance(v, str)):
-        named = bool(at) and str(at[-1]).lower().replace("-", "_") in _SECRET_KEYS
+        named = bool(at) and names_key(str(at[-1]))
         where = f"{document.path}:{document.line(at)}"
         hidden = bool(at) and at[-1] == "base_url" and hides_key(value)
         if named or hidden or looks_like_key(value):
