@@ -1,4 +1,4 @@
-"""`harness calibrate`: a campaign's answers and a CSV of pairs of known relation -> a calibration file.
+"""Calibration of likelihood ratios: `harness calibrate` fits a campaign's answers to pairs of known relation.
 
 The CSV has a row a pair: ``model_a, model_b, relation, lineage_a, lineage_b`` and, if models of several lineages may be
 related after all, ``family_a, family_b``: families are what fit and test never share (default: the lineage). Relation

@@ -1,4 +1,4 @@
-"""``harness check``: is every endpoint there, and what can it do? What it refuses is noted for the run."""
+"""Checking a campaign before a run: `harness check` (endpoints, warnings) and `run --dry-run` (calls, tokens, cost)."""
 
 from __future__ import annotations
 

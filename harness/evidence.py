@@ -1,4 +1,4 @@
-"""`harness verify`: is a results folder what its manifest says?"""
+"""Verifying a results folder against its manifest, and packing it for others: `harness verify`, `pack`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``harness monitor``: the prompts of an earlier campaign again, new answers against stored ones."""
+"""Monitoring for drift: `harness monitor` asks a campaign again and tests new answers against stored ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded outputs with any column names -> one Parquet that endpoints of kind ``recorded`` read. In bounded memory."""
+"""Import of recorded outputs, export of stored answers, merging of stores: `harness import`, `export`, `merge`."""
 
 from __future__ import annotations
 

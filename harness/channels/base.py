@@ -202,4 +202,5 @@ def cosines(vectors: Floats | csr_matrix) -> NDArray[np.float64]:
         dots = np.asarray(vectors @ vectors.T, dtype=np.float64)
     norm = np.sqrt(np.maximum(np.diag(dots), 0.0))
     scale = norm[:, None] * norm
-    return np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0)
+    out: NDArray[np.float64] = np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0)
+    return out

@@ -74,7 +74,8 @@ def frequencies(samples: Sequence[Sequence[str]], view: Callable[[str], list[str
     for row, count in enumerate(counts):
         for allele, n in count.items():
             out[row, column[allele]] = n
-    return out / out.sum(1, keepdims=True)
+    shares: Floats = out / out.sum(1, keepdims=True)
+    return shares
 
 
 def overlap(table: Floats) -> Floats:

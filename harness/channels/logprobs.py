@@ -116,7 +116,8 @@ def _with_remainder(top: Mapping[bytes, float], vocabulary: Mapping[bytes, int])
         out[:-1][out[:-1] == 0.0] = share
         left -= share * missing
     out[-1] = left
-    return out / out.sum()
+    shares: Floats = out / out.sum()
+    return shares
 
 
 def _relative_entropy(p: Floats, q: Floats) -> Floats:

@@ -92,6 +92,6 @@ def products(residuals: Floats) -> Floats:
     seen = np.isfinite(residuals).astype(np.float64)
     z = np.where(seen > 0, residuals, 0.0)
     shared = seen.T @ seen
-    out = np.divide(z.T @ z, shared, out=np.full(shared.shape, np.nan), where=shared > 0)
+    out: Floats = np.divide(z.T @ z, shared, out=np.full(shared.shape, np.nan), where=shared > 0)
     np.fill_diagonal(out, np.nan)
     return out

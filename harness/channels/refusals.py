@@ -88,7 +88,8 @@ def same_reactions(found: Sequence[Reaction]) -> Floats:
     kinds = np.array([r.kind for r in found])
     same = (kinds[:, None] == kinds).astype(np.float64)
     words = prompt_similarity([r.head if r.kind == "declines" and r.head else None for r in found])
-    return same + np.nan_to_num(words.astype(np.float64))
+    both: Floats = same + np.nan_to_num(words.astype(np.float64))
+    return both
 
 
 def ladder(responses: Responses) -> list[Observation]:

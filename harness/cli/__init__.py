@@ -1,23 +1,18 @@
-"""The command line: parse, call, print. Data to stdout, progress and errors to stderr. Heavy imports wait.
+"""Command line `harness`: parse, call, print. Data to stdout, progress and errors to stderr. Heavy imports wait.
 
 Each module registers its commands where it is imported here.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from harness.cli import commands, init, prompt_sets
+from harness.cli.options import EXIT_CODES, complain
 from harness.errors import HarnessError
 
-EXIT_CODES = (
-    "Exit codes: 0 done; 1 a fault of this program; 2 config or usage; 3 an endpoint cannot be used or calls failed, "
-    "run again; 4 a ceiling of `collect:` was reached; 10 `monitor` finds a difference; 11 `monitor` cannot tell; "
-    "130 stopped with Ctrl-C. Example: harness init && harness run config.yaml"
-)
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -54,9 +49,5 @@ def main() -> None:
             raise SystemExit(0) from None
         raise
     except HarnessError as e:
-        from harness.report.text import plain
-
-        print(f"error: {plain(e.message)}", file=sys.stderr)  # noqa: T201
-        if e.hint:
-            print(f"hint:  {plain(e.hint)}", file=sys.stderr)  # noqa: T201
+        complain(e)
         raise SystemExit(e.exit_code) from None

@@ -7,11 +7,11 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import DEFAULT, Config, Json, Limit, Quiet, show, tell
+from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Json, Limit, Quiet, show, tell
 from harness.errors import EndpointError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer()
-DIFFERS, CANNOT_TELL = 10, 11  # exit codes of `monitor`
 
 
 @app.command(epilog="Example: harness check config.yaml --offline")
@@ -145,7 +144,7 @@ def export(
     tell(f"{count} answers{f' -> {out}' if out else ''}")
 
 
-def _column(role: str) -> typer.models.OptionInfo:
+def _column(role: str) -> Any:
     return typer.Option(f"--{role}-column", help="Default: guessed from usual names.", show_default=False)
 
 

@@ -1,4 +1,4 @@
-"""Command `harness init`: a first config.yaml, from a preset or from an interview."""
+"""Command `harness init`: a first config.yaml, from a template or from an interview."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ app = typer.Typer()
 
 
 def _names() -> list[str]:
-    from harness.cli.templates import presets
+    from harness.cli.templates import templates
 
-    return list(presets())
+    return list(templates())
 
 
 @app.command(epilog="Example: harness init --preset kinship")
@@ -41,13 +41,13 @@ def init(
 
     The demo asks small models that run on this machine, no key needed.
     """
-    from harness.cli.templates import DEMO, ignore_results, preset_text, refuse_target, write_config
+    from harness.cli.templates import DEMO, ignore_results, refuse_target, template_text, write_config
 
     target = folder / "config.yaml"
     refuse_target(target, force=force)
     seed = int.from_bytes(os.urandom(4), "big") >> 1
     asks = preset is None and sys.stdin.isatty()
-    text = _asked(folder, seed) if asks else preset_text(preset or DEMO, seed=seed)
+    text = _asked(folder, seed) if asks else template_text(preset or DEMO, seed=seed)
     campaign = write_config(target, text, force=force)
     tell(f"wrote {target}")
     if (ignored := ignore_results(folder)) is not None:

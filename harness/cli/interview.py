@@ -20,11 +20,11 @@ from harness.cli.templates import (
     endpoint_blocks,
     lineage_of,
     parties,
-    preset,
-    preset_text,
-    presets,
     recorded_text,
     shipped,
+    template,
+    template_text,
+    templates,
 )
 from harness.config.providers import providers
 from harness.config.schema import OpenAIChat
@@ -40,14 +40,14 @@ _NO_KEY = "none"
 def asked_text(folder: Path, environ: Mapping[str, str], seed: int) -> str:
     """Ask what somebody wants to know and of whom: the text of the config. ``typer.Abort`` on Ctrl-C or at the end."""
     tell("What do you want to know?")
-    for number, (name, found) in enumerate(presets().items(), 1):
+    for number, (name, found) in enumerate(templates().items(), 1):
         tell(f"  {number}  {name:9} {found.title}")
     name = _ask("Number or name", _chosen, DEMO)
     if name == DEMO:
-        return preset_text(name)
+        return template_text(name)
     if name == RECORDED:
         return _recorded(folder)
-    chosen = preset(name)
+    chosen = template(name)
     placeholder, reference = parties(chosen)
     blocks = endpoint_blocks(read_text(shipped(chosen.source)))
     stay = ("control",) if reference else ("control", "candidate")
@@ -58,9 +58,9 @@ def asked_text(folder: Path, environ: Mapping[str, str], seed: int) -> str:
     tell("\nThe suspect, the model in question:")
     suspect = _party(placeholder, taken, [], environ)
     if not reference:
-        return preset_text(name, suspect, seed=seed)
+        return template_text(name, suspect, seed=seed)
     tell("\nThe candidate, the model to compare it with:")
-    return preset_text(name, suspect, _party(reference, [*taken, suspect["name"]], lineages, environ), seed)
+    return template_text(name, suspect, _party(reference, [*taken, suspect["name"]], lineages, environ), seed)
 
 
 def _party(
@@ -99,12 +99,12 @@ def _ask(question: str, check: Check, default: str | None, *, hidden: bool = Fal
 
 
 def _chosen(answer: str) -> str:
-    names = list(presets())
+    names = list(templates())
     if answer.isdecimal():
         if not 1 <= int(answer) <= len(names):
             raise ValueError(f"a number from 1 to {len(names)}, or a name")
         return names[int(answer) - 1]
-    preset(answer)
+    template(answer)
     return answer
 
 

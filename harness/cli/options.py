@@ -1,4 +1,4 @@
-"""What commands share: their common options, and the two streams."""
+"""What commands share: common options, exit codes, and what goes to stdout and stderr."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from typing import Annotated
 
 import typer
 
+from harness.errors import HarnessError
+from harness.report.text import plain
+
 Config = Annotated[Path, typer.Argument(help="The campaign's YAML file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but errors on stderr.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use at most so many prompts of each set: a short form.")]
 DEFAULT = Path("config.yaml")
+DIFFERS, CANNOT_TELL = 10, 11  # exit codes of `monitor`
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 a fault of this program; 2 config or usage; 3 an endpoint cannot be used or calls failed, "
+    "run again; 4 a ceiling of `collect:` was reached; 10 `monitor` finds a difference; 11 `monitor` cannot tell; "
+    "130 stopped with Ctrl-C. Example: harness init && harness run config.yaml"
+)
 
 
 def show(text: str) -> None:
@@ -22,3 +31,10 @@ def show(text: str) -> None:
 def tell(text: str) -> None:
     """A line for whoever watches."""
     typer.echo(text, err=True)
+
+
+def complain(error: HarnessError) -> None:
+    """An expected error as a line for whoever watches, and what to do next as another."""
+    tell(f"error: {plain(error.message)}")
+    if error.hint:
+        tell(f"hint:  {plain(error.hint)}")

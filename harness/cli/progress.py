@@ -1,4 +1,4 @@
-"""A run as a person sees it: progress on stderr, Ctrl-C once to finish what is in flight, twice to stop now."""
+"""Progress display of a run on stderr; Ctrl-C once finishes what is in flight, twice stops now."""
 
 from __future__ import annotations
 
@@ -281,7 +281,5 @@ async def _watch(tallies: dict[str, Tally], clock: Clock, quiet: bool) -> None:
 
 
 def _say(text: str, quiet: bool) -> None:
-    from harness.report.text import plain
-
     if not quiet:
         print(plain(text), file=sys.stderr, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""A first campaign for what somebody wants to know, made from the examples that are shipped."""
+"""Templates of a first config: made from the shipped examples, with endpoints of one's own filled in."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ DEMO, RECORDED = "demo", "recorded"
 
 
 @dataclass(frozen=True)
-class Preset:
+class Template:
     """One thing that somebody may want to know, and the shipped campaign that asks it (starting.yaml)."""
 
     title: str
@@ -131,17 +131,17 @@ class Preset:
 
 
 @functools.cache
-def presets() -> dict[str, Preset]:
-    """All presets by name."""
+def templates() -> dict[str, Template]:
+    """All templates by name."""
     found = yaml.safe_load(Path(__file__).with_name("starting.yaml").read_text(encoding="utf-8"))
-    return TypeAdapter(dict[str, Preset]).validate_python(found)
+    return TypeAdapter(dict[str, Template]).validate_python(found)
 
 
-def preset(name: str) -> Preset:
-    """The preset called ``name``; `ConfigError` with the closest for a name that none has."""
-    if name in presets():
-        return presets()[name]
-    raise ConfigError(f"no preset is called {name!r}", meant(name, presets()))
+def template(name: str) -> Template:
+    """The template called ``name``; `ConfigError` with the closest for a name that none has."""
+    if name in templates():
+        return templates()[name]
+    raise ConfigError(f"no preset is called {name!r}", meant(name, templates()))
 
 
 def shipped(name: str) -> Path:
@@ -151,19 +151,19 @@ def shipped(name: str) -> Path:
     return inside if inside.exists() else here.parent / name
 
 
-def parties(chosen: Preset) -> tuple[Values, Values]:
-    """What a preset says of suspect and candidate before anybody changed it; empty where it has no such block."""
+def parties(chosen: Template) -> tuple[Values, Values]:
+    """What a template says of suspect and candidate before anybody changed it; empty where it has no such block."""
     found = [(yaml.safe_load(text) or [{}])[0] for text in (chosen.suspect, chosen.candidate)]
     return found[0], found[1]
 
 
-def preset_text(name: str, suspect: Values | None = None, candidate: Values | None = None, seed: int = 1) -> str:
-    """A config for preset ``name``, with endpoints of one's own or with marked places to fill in.
+def template_text(name: str, suspect: Values | None = None, candidate: Values | None = None, seed: int = 1) -> str:
+    """A config from template ``name``, with endpoints of one's own or with marked places to fill in.
 
     Controls that are the candidate's kin or one of the two models by another name are taken out. ``seed`` takes the
     place of the example's where prompts are held back by it, for that one is known to everybody.
     """
-    chosen = preset(name)
+    chosen = template(name)
     text = read_text(shipped(chosen.source))
     if name == DEMO:
         return text
@@ -176,14 +176,14 @@ def preset_text(name: str, suspect: Values | None = None, candidate: Values | No
     return rewritten(text, _changes(chosen, endpoint_blocks(text), suspect, candidate))
 
 
-def _campaign(chosen: Preset, suspect: Values | None, candidate: Values | None) -> str:
+def _campaign(chosen: Template, suspect: Values | None, candidate: Values | None) -> str:
     if not suspect:
         return chosen.campaign
     return f"{suspect['name']}-vs-{candidate['name']}"[:64] if candidate else str(suspect["name"])
 
 
 def _changes(
-    chosen: Preset, blocks: Sequence[Block], suspect: Values | None, candidate: Values | None
+    chosen: Template, blocks: Sequence[Block], suspect: Values | None, candidate: Values | None
 ) -> dict[str, str]:
     """New text by name of endpoint; an empty one takes it out."""
     changes = {}
@@ -221,7 +221,7 @@ def lineage_of(model: str, known: Sequence[str]) -> str:
 
 def recorded_text(suspect: str, candidate: str, lineage: str, blocks: Sequence[Values]) -> str:
     """A config on recorded answers: ``blocks`` are endpoints as `harness.transfer.yaml_blocks` gives them."""
-    chosen = preset(RECORDED)
+    chosen = template(RECORDED)
     roles = {suspect: "suspect", candidate: "candidate"}
     endpoints = []
     for block in blocks:

@@ -1,4 +1,4 @@
-"""The providers people use, by name: addresses, headers and quirks. Data in providers.yaml, no code per provider."""
+"""Providers by name: addresses, headers and quirks. Data in providers.yaml, no code per provider."""
 
 from __future__ import annotations
 

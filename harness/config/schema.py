@@ -1,4 +1,4 @@
-"""All that a user may write in YAML, as typed models with defaults, units and plain errors."""
+"""Schema of a campaign's YAML: typed models with defaults, units and plain errors."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ class Price(Strict):
 class _OpenAI(_Called):
     kind: str
     provider: str | None = Field(
-        None, description="Name of a preset (docs/endpoints.md); fills `base_url` and `api_key_env`, knows the quirks."
+        None,
+        description="Name of a provider (docs/endpoints.md); fills `base_url` and `api_key_env`, knows the quirks.",
     )
     base_url: str = Field(
         "https://api.openai.com/v1", pattern=r"^https?://", description="Any OpenAI-compatible address."

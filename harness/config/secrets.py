@@ -1,4 +1,4 @@
-"""Keys: from the environment, or from a secrets file beside the config. They are never written anywhere."""
+"""API keys: read from the environment or a secrets file, recognised in texts and addresses, and cut out of them."""
 
 from __future__ import annotations
 
@@ -194,13 +194,17 @@ _SECRET_FIELD = re.compile(r"(x-)?(api[-_]?)?(key|token|secret|password)|(proxy-
 _IN_URL = re.compile(r"(://)[^/\s@]+(@)|([?&][^=&\s]*(?:key|token|secret|sig|password)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 
 
-def _public(value: Any, name: str = "") -> Any:
+def names_key(field: str) -> bool:
+    """Whether a field of this name holds a key: ``api_key``, ``X-Token``, ``authorization``, ..."""
+    return _SECRET_FIELD.fullmatch(field) is not None
+
+
+def without_keys(value: Any, name: str = "") -> Any:
+    """A JSON value with `[key]` for what its field or its place in an address says is one."""
     if isinstance(value, dict):
-        return {k: _public(v, str(k)) for k, v in value.items()}
+        return {k: without_keys(v, str(k)) for k, v in value.items()}
     if isinstance(value, list):
-        return [_public(v, name) for v in value]
+        return [without_keys(v, name) for v in value]
     if not isinstance(value, str):
         return value
-    return (
-        "[key]" if _SECRET_FIELD.fullmatch(name) else _IN_URL.sub(lambda m: f"{m[1] or m[3]}[key]{m[2] or ''}", value)
-    )
+    return "[key]" if names_key(name) else _IN_URL.sub(lambda m: f"{m[1] or m[3]}[key]{m[2] or ''}", value)

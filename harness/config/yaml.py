@@ -1,21 +1,20 @@
-"""YAML file -> `Campaign`, with the line of every mistake and a guess at what was meant."""
+"""Reading YAML: a file to a `Campaign`, with the line of every mistake and a guess at what was meant."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from harness.config.schema import Campaign, Endpoint
-from harness.config.secrets import hides_key, looks_like_key, may_be_variable
+from harness.config.secrets import hides_key, looks_like_key, may_be_variable, names_key
 from harness.errors import ConfigError, meant
 
 Location = tuple[str | int, ...]  # keys and positions that lead to a value
@@ -42,7 +41,7 @@ def first_error(document: Document, error: ValidationError) -> ConfigError:
     return ConfigError(f"{where}: {name or ('the file' if 'missing' in said else 'the campaign')}: {said}", hint + more)
 
 
-def _words(error: ErrorDetails, at: Location) -> tuple[str, str]:
+def _words(error: Mapping[str, Any], at: Location) -> tuple[str, str]:
     """What is wrong, and what to write instead as far as the error tells."""
     given, context = error.get("input"), error.get("ctx") or {}
     shown = "change that line" if isinstance(given, dict | list | tuple) else f"not {str(given)[:80]!r}"
@@ -119,7 +118,6 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-_SECRET_KEYS = frozenset({"api_key", "apikey", "key", "token", "authorization", "secret", "password"})
 _MAX_BYTES = 4_000_000
 _MAX_NODES = 200_000
 
@@ -267,7 +265,7 @@ def _walk(value: Any, at: Location = ()) -> Iterator[tuple[Location, Any]]:
 
 def _refuse_secrets(document: Document) -> None:
     for at, value in ((a, v) for a, v in _walk(document.values) if isinstance(v, str)):
-        named = bool(at) and str(at[-1]).lower().replace("-", "_") in _SECRET_KEYS
+        named = bool(at) and names_key(str(at[-1]))
         where = f"{document.path}:{document.line(at)}"
         hidden = bool(at) and at[-1] == "base_url" and hides_key(value)
         if named or hidden or looks_like_key(value):

@@ -279,7 +279,8 @@ async def _served(
 
 async def in_thread(work: Callable[[], _T]) -> _T:
     """As `asyncio.to_thread`, in a thread that nothing waits for: Ctrl-C twice need not wait for a download."""
-    loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
 
     def settle(value: _T | None, error: BaseException | None) -> None:
         if not done.done():
@@ -294,7 +295,8 @@ async def in_thread(work: Callable[[], _T]) -> _T:
             loop.call_soon_threadsafe(settle, value, error)
 
     threading.Thread(target=run, daemon=True).start()
-    return await done
+    value: _T = await done
+    return value
 
 
 async def unless(stop: asyncio.Event, wanted: asyncio.Future[_T]) -> _T | None:

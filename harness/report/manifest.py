@@ -13,7 +13,7 @@ from typing import Any
 from harness.collect.budget import cost_of
 from harness.config.prompts import content_hash
 from harness.config.schema import Campaign, Remote
-from harness.config.secrets import _public
+from harness.config.secrets import without_keys
 from harness.store.provenance import endpoint_summary, notes_digest, packages, reused, runs, spent
 from harness.store.store import FORMAT, Store, content_digest
 
@@ -75,7 +75,7 @@ def config_hash(config: Mapping[str, object]) -> str:
 
 def public_config(campaign: Campaign) -> dict[str, object]:
     """The config as others may see it: names of variables stay, whatever looks like a key itself goes."""
-    public: dict[str, object] = _public(campaign.model_dump(mode="json"))
+    public: dict[str, object] = without_keys(campaign.model_dump(mode="json"))
     return public
 
 

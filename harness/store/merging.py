@@ -1,4 +1,4 @@
-"""One plan over several machines, and answers that another store already has: split, merge, reuse."""
+"""Shards, merging stores, reusing answers of other campaigns, and copying a store."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def reuse(
 
     ``sources`` are (name to record, store), ``identities`` fingerprints of this config's endpoints by name. An answer
     counts only if its key is of the target's plan and ``wanted``, and the source asked, under that endpoint's name,
-    nobody but the very endpoint of this config: a name alone is no endpoint_identity.
+    nobody but the very endpoint of this config: a name alone does not say who answered.
     """
     taken = 0
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Whom names stood for, in which runs and with which versions they were asked, and what other stores gave."""
+"""Provenance notes: endpoint fingerprints, runs, package versions, reused answers, costs and mixtures."""
 
 from __future__ import annotations
 

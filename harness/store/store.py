@@ -1,4 +1,4 @@
-"""The one place that writes answers: SQLite, each committed when it arrives, keyed so that none is asked twice."""
+"""SQLite store of answers: each is committed when it arrives, and keyed so that none is asked twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores that somebody else wrote: every row is checked before one of them is believed."""
+"""Validation of stores that somebody else wrote: every row is checked before one of them is believed."""
 
 from __future__ import annotations
 

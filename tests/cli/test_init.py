@@ -1,4 +1,4 @@
-"""`harness init`: every preset is a campaign that passes the check, and on a terminal it asks."""
+"""`harness init`: every template is a campaign that passes the check, and on a terminal it asks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.templates import lineage_of, preset_text, presets, shipped
+from harness.cli.templates import lineage_of, shipped, template_text, templates
 from harness.config.yaml import load_config
 from harness.inference.excess import smallest_p
 from tests.support import ROOT
@@ -19,7 +19,7 @@ PASTED = "sk-or-v1-0123456789abcdef0123456789abcdef"
 OTHER = "a3f9c1d27b6e4f0c9d8e7a6b5c4d3e2f"  # no prefix that gives it away
 
 
-@pytest.mark.parametrize("name", list(presets()))
+@pytest.mark.parametrize("name", list(templates()))
 def test_every_preset_passes_the_check(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     environ = {"RECORDED_DATA": str(request.getfixturevalue("recorded_data"))} if name == "recorded" else {}
     done = harness("init", "--preset", name, cwd=tmp_path, **environ)
@@ -36,7 +36,7 @@ def test_every_preset_passes_the_check(name: str, tmp_path: Path, request: pytes
 
 def test_kinship_has_enough_controls_and_nothing_of_the_example_s_case(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(preset_text("kinship", seed=77))
+    path.write_text(template_text("kinship", seed=77))
     campaign = load_config(path)
     controls = {e.lineage for e in campaign.endpoints if e.role == "control"}
     assert len(controls) >= 13
@@ -54,7 +54,7 @@ def test_kin_and_twins_of_the_candidate_are_no_controls(name: str, tmp_path: Pat
     twin = {**kin, "lineage": "new", "model": "together/Mistral-Small-24B-Instruct-2501"}
     path = tmp_path / "config.yaml"
     for candidate in (kin, twin):
-        path.write_text(preset_text(name, suspect, candidate))
+        path.write_text(template_text(name, suspect, candidate))
         campaign = load_config(path)
         assert "mistral-small-3" not in {e.name for e in campaign.endpoints}
         assert {"s", "c"} <= {e.name for e in campaign.endpoints}
@@ -194,8 +194,8 @@ def test_a_folder_that_cannot_be_written_is_found_before_anything_is_asked(tmp_p
 
 
 def test_presets_are_made_from_what_is_shipped() -> None:
-    assert [n for n, p in presets().items() if not shipped(p.source).is_file()] == []
-    sources = {p.source.split("/")[0] for p in presets().values()}
+    assert [n for n, p in templates().items() if not shipped(p.source).is_file()] == []
+    sources = {p.source.split("/")[0] for p in templates().values()}
     included = (ROOT / "pyproject.toml").read_text()
     assert [s for s in sources if f'"{s}" = "harness/_{s}"' not in included] == []
 
@@ -203,7 +203,7 @@ def test_presets_are_made_from_what_is_shipped() -> None:
 def test_a_key_in_the_place_of_its_variable_is_not_repeated(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     for key in (PASTED, OTHER, "0a1b-2c3d-4e5f-6071"):
-        path.write_text(preset_text("which").replace("MYSTERY_API_KEY", key))
+        path.write_text(template_text("which").replace("MYSTERY_API_KEY", key))
         said = one_line(harness("check", "--offline", cwd=tmp_path), 2)
         assert key not in said
         assert key[4:12] not in said

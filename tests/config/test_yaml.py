@@ -89,6 +89,7 @@ def test_duplicate_key_is_not_overwritten(tmp_path: Path) -> None:
     "line",
     [
         "    params: {api_key: whatever}",
+        "    params: {extra_headers: {X-Api-Key: whatever}}",
         "    api-key: whatever",
         "    api_key_env: sk-abcdefghijklmnopqrstuvwx",
         "    base_url: https://user:hunter2@example.com/v1",
