@@ -1,4 +1,4 @@
-"""Each channel alone: which relation does it see, and which not?
+"""Accuracy of each channel alone, by relation of two models.
 
     python -m benchmarks.channels --data FILE.parquet --lineage FILE.csv     recorded answers of known lineage
     python -m benchmarks.channels --zoo FOLDER/results/zoo                   the answers of tests/zoo

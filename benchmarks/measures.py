@@ -1,4 +1,4 @@
-"""What the benchmark counts, and its table: areas, rates at a fixed false-alarm rate, intervals over lineages."""
+"""Benchmark measures: AUC, TPR at a fixed false-alarm rate, intervals over lineages; and the table of results."""
 
 from __future__ import annotations
 

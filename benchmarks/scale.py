@@ -1,4 +1,4 @@
-"""What comparing costs: `python -m benchmarks.scale --data X --lineage Y` prints seconds and peak memory by channel.
+"""Time and memory of each channel: `python -m benchmarks.scale --data X --lineage Y` prints a Markdown table.
 
 Every channel runs in a process of its own, which holds the answers as well; the last line is all of them together as
 `harness score` runs them, over all cores, with the memory of all processes.
@@ -39,10 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"{len(table.models)} models x {len(table.prompts)} prompts, {len(table.text)} answers, {os.cpu_count()} cores"
     )
-    print(
-        "\n| channel | seconds: features and similarities | CPU seconds | seconds: all pairs | peak GiB |"
-        "\n|---|---|---|---|---|"
-    )
+    print(f"\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     channels = load_channels()
     speaking = {}
     for name, channel in channels.items():

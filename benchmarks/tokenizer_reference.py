@@ -1,4 +1,4 @@
-"""Token counts of the `tokenizer` prompts by tokenizer family, for harness/channels/tokenizer_families.json.
+"""Count the tokens of the `tokenizer` prompts by tokenizer family: writes harness/channels/tokenizer_families.json.
 
     python -m benchmarks.tokenizer_reference qwen3=PATH/tokenizer.json smollm2=MODEL.gguf cl100k ...
 

@@ -322,7 +322,7 @@ class Job:
         return self.endpoint, self.prompt, self.sample, self.request_hash
 
 
-def request_hash(surface: str, body: bytes) -> str:
+def request_hash(surface: Surface, body: bytes) -> str:
     """SHA-256 of the request: any change of prompt or parameter is another key."""
     return hashlib.sha256(surface.encode() + b"\n" + body).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Logprobs in every shape and with every flaw that servers have: one reading for all."""
+"""Decoding logprobs in every shape and with every flaw that servers have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reading room: answers without their reasoning, words, similarities by prompt. What every channel is made of.
+"""The reading room: answers without their reasoning, words, and similarities by prompt, shared by all channels.
 
 An answer is taken apart at most once, whatever number of channels look at it: `answer` and `thoughts` keep where both
 stand in the text (`Responses.cached`), not a copy of them.

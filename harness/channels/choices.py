@@ -1,4 +1,4 @@
-"""Channel `choices`: do two models pick the same things, as often, when told to pick at random?
+"""Channel `choices`: do two models pick the same things equally often when told to pick at random?
 
 Source: one-token priors (Bruckner 2026, "One Token Is Enough"; fpverify) and random strings (FLIPS); 1 - Jensen-Shannon
 divergence (Lin 1991) of answer distributions over samples. Low-entropy habits that see identity and close kinship

@@ -1,4 +1,4 @@
-"""The channel stage: similarities of every channel, here or spread over workers, and what is observed of each model.
+"""Run all channels, in this process, on local workers or on a Dask cluster; and all observations of each model.
 
 A channel whose module says ``PER_PROMPT = True`` treats each prompt by itself: its prompts are split into chunks, and
 all such channels see a chunk in one task. Any other channel is one task. The numbers are the same, however many

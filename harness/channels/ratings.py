@@ -1,4 +1,4 @@
-"""Channel `ratings`: do two models err from the common opinion in the same direction when they rate a scene?
+"""Channel `ratings`: do two models depart from the common opinion in the same direction when they rate a scene?
 
 Source: EQ-Bench v2 (Paech 2023) ratings; residuals after removing item and model means as in two-way analysis of
 variance. Each scale of a prompt is an item. The mean over prompts of the values is the correlation of residuals.

@@ -2,8 +2,8 @@
 
 Sources: LLMmap (banner grabbing), LLMs-Distillation-Quantification (identity under pressure), provenance-probe (paired
 confrontation with an invented name). A concession counts only if the confrontation with the invented name of the same
-language was resisted: who agrees to that agrees to anything. Reported only: web text and system prompts put names into
-anybody's mouth. Names that are not on the list are not seen.
+language was resisted: a model that agrees to that one agrees to anything. Reported only: web text and system prompts
+put names into anybody's mouth. Names that are not on the list are not seen.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def self_report(responses: Responses) -> Similarity | None:
 
 
 def makers(text: str) -> frozenset[str]:
-    """Makers that a text names, by their own names or those of their models."""
+    """Makers named in a text, by their own names or by those of their models."""
     return frozenset(maker for maker, pattern in _PATTERNS.items() if pattern.search(text))
 
 

@@ -1,4 +1,4 @@
-"""Stylometry: rates of writing habits in answers, as sparse tables (answers, features); counts of word bigrams.
+"""Stylometry: rates of writing habits in answers as sparse tables (answers, features), and counts of word bigrams.
 
 Sources: part-of-speech templates (Wadhwa et al. 2025), here of the pool's own most common words, so that no tagger
 and no language is needed; word bigrams and over-used words (slop-forensics, Paech 2025). An n-gram is a number made of

@@ -1,4 +1,4 @@
-"""Channel `verbatim`: which answers, or long runs of them, are another model's to the letter?
+"""Channel `verbatim`: which answers, or long runs of words in them, are copies of another model's?
 
 Source: shingling (Broder 1997) with runs of 16 words. Finds copies, caches and endpoints that pass another model's
 answers through; also one model behind two names at temperature 0. Reported only: a copy says who typed, not whose

@@ -23,8 +23,8 @@ Floats = NDArray[np.float64]
 
 _NUMBER = re.compile(r"-?\d+(?:[.,]\d+)*")
 _SAID = re.compile(r'"answer"\s*:\s*("(?:[^"\\]|\\.)*"|-?[\d.]+|true|false|null)', re.IGNORECASE)
-
 _FINAL = re.compile(r"answer\W{0,3}[:：]\W*(\w[^\n]*)", re.IGNORECASE)
+RIGHT: frozenset[str] = frozenset()  # nothing was said instead of the right answer
 
 
 def mistakes(responses: Responses) -> Similarity | None:
@@ -38,9 +38,6 @@ def mistakes(responses: Responses) -> Similarity | None:
 
     values, usable = by_prompt(responses, prompts, read, same_mistakes)
     return similarity(responses, prompts, values, usable, channel="mistakes", unit="weighted overlap", sees="text")
-
-
-RIGHT: frozenset[str] = frozenset()
 
 
 def final(text: str, prompt: Prompt) -> str | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from harness.channels import load_channels
 from harness.channels import parallel as stage
 from harness.errors import ConfigError
-from harness.records import Prompt, Response, Responses
+from harness.records import Prompt, Response, Responses, Similarity
 
 CHANNELS = ("wording", "ratings", "verbatim")
 
@@ -47,6 +49,23 @@ def test_two_dask_workers(whole: dict) -> None:
 def test_local_workers(whole: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "SMALL", 0)
     same(stage.compare(load_channels(CHANNELS), table()), whole)
+
+
+PER_PROMPT = True  # of the channel below
+
+
+def renamed(responses: Responses) -> Similarity | None:
+    """A channel that reads the prompts of another one, as one from outside may."""
+    found = load_channels(("wording",))["wording"](responses)
+    return replace(found, channel="renamed") if found else None
+
+
+def test_coverage_is_of_the_prompts_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    (here,) = stage.compare({"renamed": renamed}, table())
+    monkeypatch.setattr(stage, "SMALL", 0)
+    (there,) = stage.compare({"renamed": renamed}, table())
+    np.testing.assert_array_equal(there.coverage, here.coverage)
+    assert (here.coverage < 1).all()
 
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:

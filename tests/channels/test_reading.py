@@ -1,4 +1,4 @@
-"""How answers are taken apart: numbers, wrong answers, refusals, reasoning, in the forms that models give them."""
+"""Parsing answers: numbers, wrong answers, refusals and reasoning, in the forms in which models give them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small tables of answers written for a test, and what a channel must find in them."""
+"""Small tables of answers for tests of channels, and what a channel must find in them."""
 
 from __future__ import annotations
 
