@@ -55,7 +55,7 @@ from harness.records import Key, Observation, Responses, Similarity, Surface
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
-from harness.store.merging import Shard, reuse
+from harness.store.merging import reuse
 from harness.store.provenance import endpoints, mixtures, note_endpoint, note_run, packages
 from harness.store.store import Store, batches, key_of
 from harness.store.table import stored_table
@@ -187,11 +187,10 @@ async def collect_async(
     tallies: dict[str, Tally],
     stop: asyncio.Event,
     say: Callable[[str], None] = lambda _: None,
-    shard: Shard | None = None,
     clock: Clock = Clock(),
 ) -> None:
-    """Ask whatever is not stored yet, until done or ``stop`` is set; with a shard only the keys that are its own."""
-    called, holds = plan.called, (shard or Shard()).holds
+    """Ask whatever is not stored yet, until done or ``stop`` is set; of a shard its own keys only."""
+    called, holds = plan.called, plan.shard.holds
     environ = environment(plan.campaign, plan.base, environ)
     if warning := open_to_others(plan.campaign, plan.base):
         say(f"warning: {warning}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.collect.budget import cost_of, price_of, tokens_in
+from harness.collect.preflight import Capability, capabilities, recall, remember
 from harness.config.schema import Called, Campaign, Endpoint, Local, Recorded, Remote
 from harness.config.secrets import environment, open_to_others, require_keys
 from harness.endpoints.apis import model_name, path_of, provider_of
@@ -20,16 +21,15 @@ from harness.records import Job, Key, Surface
 from harness.report.text import plain
 from harness.store.store import Store
 
-if TYPE_CHECKING:
-    from harness.collect.preflight import Capability
-
 COLUMNS = ("endpoint", "role", "kind", "state", "model", "logprobs", "usage", "system", "reasoning", "refused")
 ENOUGH = 8  # control lineages for a steady verdict
 MONTHS = 18  # between releases
 TIMES = 8.0  # in parameters
 
 
-def check_endpoints(plan: Plan, environ: Mapping[str, str], *, offline: bool) -> list[dict[str, Any]]:
+def check_endpoints(
+    plan: Plan, environ: Mapping[str, str], *, offline: bool, say: Callable[[str], None] = lambda _: None
+) -> list[dict[str, Any]]:
     """One row an endpoint, in the order of the config; ``state`` says whether it answers.
 
     Called endpoints are asked one small question, and again without whatever they refuse. `EndpointError` for a key
@@ -40,8 +40,8 @@ def check_endpoints(plan: Plan, environ: Mapping[str, str], *, offline: bool) ->
     if offline:
         found: dict[str, Capability] = {}
     else:
-        from harness.collect.preflight import capabilities  # the client is loaded by those who ask somebody
-
+        if remote:
+            say(f"asking {len(remote)} endpoints; each has {plan.campaign.collect.call_timeout:g} s to answer")
         require_keys(remote, environ)
         answers = asyncio.run(capabilities(remote, plan.prompts, plan.campaign.collect, environ))
         found = {e.name: c for e, c in zip(remote, answers, strict=True)}
@@ -58,8 +58,6 @@ def raise_unusable(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _note(plan: Plan, remote: Sequence[Remote], found: Mapping[str, Capability]) -> None:
-    from harness.collect.preflight import remember
-
     with contextlib.suppress(StoreError), Store(plan.store) as store:  # a run going on learns for itself
         answered = store.answered_endpoints()
         for e in remote:
@@ -107,8 +105,6 @@ def dry_run_rows(plan: Plan) -> list[dict[str, Any]]:
     called = [e for e in plan.campaign.endpoints if isinstance(e, Called)]
     if not path.is_file():
         return [_dry_run_row(plan, e, UNKNOWN, lambda _: False) for e in called]
-    from harness.collect.preflight import recall
-
     with Store(path, readonly=True) as store:
         return [_dry_run_row(plan, e, recall(store, e), store.answered) for e in called]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.config.prompts import content_hash, draw, expand, load_set, require_channels
@@ -22,6 +24,29 @@ STORE = "responses.sqlite"
 SHORT_FORM = "short form"  # note in a store: most prompts of each set, empty for the whole campaign
 
 
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part ``index`` (from 1) of ``count``: each key belongs to exactly one, whatever machine works it out."""
+
+    index: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """``i/n`` as a user writes it."""
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ConfigError(f"--shard {text}: not i/n with i from 1 to n", "three machines: 1/3, 2/3, 3/3")
+        return cls(int(found[1]), int(found[2]))
+
+    def holds(self, key: Key) -> bool:
+        """Whether a key is this shard's to ask."""
+        if self.count == 1:
+            return True
+        digest = hashlib.sha256("\n".join(map(str, key)).encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
+
+
 @dataclass(frozen=True)
 class Plan:
     """A campaign with its prompts drawn and its recorded answers found: all that is known before a call is made."""
@@ -32,6 +57,7 @@ class Plan:
     recorded: tuple[Recording, ...]
     prompt_hashes: Mapping[str, str]
     limit: int | None = None  # of a short form: most prompts of each set
+    shard: Shard = Shard()  # the part that is asked here
 
     @property
     def folder(self) -> Path:
@@ -53,13 +79,20 @@ class Plan:
         chosen = {p.id for p in self.prompts}
         return itertools.chain.from_iterable(r.keys(chosen) for r in self.recorded)
 
+    def anything_stored(self) -> bool:
+        """Whether there is an answer to score."""
+        with Store(self.store, readonly=True) as store:
+            return any(answered for _, answered in store.plan_keys())
 
-def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None) -> Plan:
+
+def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None, shard: str | None = None) -> Plan:
     """Read config and prompt sets, and find recorded answers. Nothing is called or written.
 
-    ``limit`` caps the prompts of every set, for a short form of the campaign.
+    ``limit`` caps the prompts of every set, for a short form of the campaign; ``shard``, as "2/3", is the part that
+    is asked here.
     """
-    return plan_of(load_config(path), path.resolve().parent, environ, limit, str(path))
+    plan = plan_of(load_config(path), path.resolve().parent, environ, limit, str(path))
+    return plan if shard is None else replace(plan, shard=Shard.parse(shard))
 
 
 def plan_of(
@@ -100,12 +133,6 @@ def stored_plan_of(campaign: Campaign, base: Path) -> Plan:
     require_channels(campaign.analysis.channels)
     with Store(base / campaign.results / campaign.campaign / STORE, readonly=True) as store:
         return Plan(campaign, base, tuple(store.prompts()), (), store.prompt_hashes())
-
-
-def anything_stored(plan: Plan) -> bool:
-    """Whether there is an answer to score."""
-    with Store(plan.store, readonly=True) as store:
-        return any(answered for _, answered in store.plan_keys())
 
 
 def _judged(recordings: Sequence[Recording], prompts: Sequence[Prompt], path: str) -> list[Prompt]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Json, Limit, Quiet, show, tell
+from harness.clock import Clock
 from harness.errors import EndpointError
 
 if TYPE_CHECKING:
@@ -29,14 +29,9 @@ def check(
 ) -> None:
     """Check config, prompts and keys, and find out with a call or two what each endpoint can do."""
     from harness.check import check_endpoints, raise_unusable, table, warnings
-    from harness.config.schema import Remote
-    from harness.plan import prepare
 
-    plan = prepare(config, os.environ)
-    called = sum(isinstance(e, Remote) for e in plan.campaign.endpoints)
-    if called and not offline:
-        tell(f"asking {called} endpoints; each has {plan.campaign.collect.call_timeout:g} s to answer")
-    rows = check_endpoints(plan, os.environ, offline=offline)
+    plan = _planned(config)
+    rows = check_endpoints(plan, os.environ, offline=offline, say=tell)
     notes = warnings(plan)
     if as_json:
         show(json.dumps({"endpoints": rows, "warnings": notes}, indent=2))
@@ -59,11 +54,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
-    from harness.plan import anything_stored, prepare
-    from harness.store.merging import Shard
-
-    plan = prepare(config, os.environ, limit)
-    part = None if shard is None else Shard.parse(shard)
+    plan = _planned(config, limit, shard)
     if dry_run:
         from harness.check import dry_run_rows, dry_run_text
 
@@ -72,10 +63,10 @@ def run(
         return
     from harness.cli.progress import run_with_progress
 
-    failed = run_with_progress(plan, os.environ, f"resume: harness run {config}", quiet=quiet, shard=part)
-    if failed and not anything_stored(plan):
+    failed = run_with_progress(plan, os.environ, f"resume: harness run {config}", quiet=quiet)
+    if failed and not plan.anything_stored():
         raise EndpointError("no call got an answer", "the lines above say why; mend it and run the same command again")
-    if part is None:
+    if shard is None:
         _finish(plan, as_json, quiet=quiet)
     else:
         tell(f"shard {shard} is in {os.path.relpath(plan.folder)}; when all are: harness merge {config} FOLDER...")
@@ -87,9 +78,19 @@ def run(
 @app.command(epilog="Example: harness score config.yaml --json")
 def score(config: Config = DEFAULT, as_json: Json = False, quiet: Quiet = False) -> None:
     """Compare and decide again from the stored answers; nobody is asked, and only config and store are needed."""
+    _finish(_stored(config), as_json, quiet=quiet)
+
+
+def _planned(config: Path, limit: int | None = None, shard: str | None = None) -> Plan:
+    from harness.plan import prepare
+
+    return prepare(config, os.environ, limit, shard)
+
+
+def _stored(config: Path) -> Plan:
     from harness.plan import stored_plan
 
-    _finish(stored_plan(config), as_json, quiet=quiet)
+    return stored_plan(config)
 
 
 def _finish(plan: Plan, as_json: bool, *, quiet: bool = False) -> None:
@@ -118,10 +119,9 @@ def calibrate(
 ) -> None:
     """Fit likelihood ratios on stored answers of models of known relation, and say how well they do."""
     from harness.calibrate import calibrate_campaign, summary_text
-    from harness.plan import stored_plan
 
-    plan = stored_plan(config)
-    written, checks = calibrate_campaign(plan, pairs, channel, out, datetime.now(UTC))
+    plan = _stored(config)
+    written, checks = calibrate_campaign(plan, pairs, channel, out, Clock().now())
     show(summary_text(checks, plan.campaign.analysis.alpha))
     tell("\n".join(f"wrote {os.path.relpath(p)}" for p in written))
     tell(f"next: write `calibration: {os.path.relpath(written[0], plan.base)}` under `analysis:` in {config}")
@@ -137,10 +137,9 @@ def export(
     logprobs: Annotated[bool, typer.Option("--logprobs", help="Add the logprobs, as JSON text.")] = False,
 ) -> None:
     """Write the stored answers as a table that a `recorded` endpoint, or anything else, can read."""
-    from harness.plan import stored_plan
     from harness.transfer import export_answers
 
-    count = export_answers(stored_plan(config), fmt, out, sys.stdout.buffer, logprobs=logprobs)
+    count = export_answers(_stored(config), fmt, out, sys.stdout.buffer, logprobs=logprobs)
     tell(f"{count} answers{f' -> {out}' if out else ''}")
 
 
@@ -180,10 +179,9 @@ def merge(
     limit: Limit = None,
 ) -> None:
     """Join the stores of shards into the campaign's own; a key with two different answers is refused."""
-    from harness.plan import prepare
     from harness.transfer import merge_stores
 
-    for path, count in merge_stores(prepare(config, os.environ, limit), stores).items():
+    for path, count in merge_stores(_planned(config, limit), stores).items():
         tell(f"{count} answers from {path}")
     tell(f"next: harness score {config}")
 
@@ -240,7 +238,7 @@ def monitor(
     from harness.monitor import carry_over, judge, watch
     from harness.report.terminal import change_line, changes_json
 
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    stamp = Clock().now().strftime("%Y%m%dT%H%M%S")
     watched = watch(config, against, endpoint or [], stamp, limit)
     carry_over(watched)
     run_with_progress(watched.plan, os.environ, "run the same command again; it starts anew", quiet=quiet)

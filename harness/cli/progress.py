@@ -19,7 +19,6 @@ from harness.collect.context import Tally
 from harness.errors import HarnessError, InterruptedRunError
 from harness.plan import Plan
 from harness.report.text import plain
-from harness.store.merging import Shard
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -190,16 +189,14 @@ def _summary(facts: Sequence[Fact], hidden: int) -> str:
 LINES, REDRAW = 10, 0.25  # seconds between lines, and between drawings
 
 
-def run_with_progress(
-    plan: Plan, environ: Mapping[str, str], again: str, *, quiet: bool, shard: Shard | None = None
-) -> int:
+def run_with_progress(plan: Plan, environ: Mapping[str, str], again: str, *, quiet: bool) -> int:
     """Collect with progress; returns the number of calls that failed.
 
     Raises `InterruptedRunError` after Ctrl-C; ``again`` is what to do then.
     """
     tallies: dict[str, Tally] = {}
     try:
-        stopped = asyncio.run(_run(plan, environ, tallies, quiet, shard))
+        stopped = asyncio.run(_run(plan, environ, tallies, quiet))
     except (KeyboardInterrupt, asyncio.CancelledError):
         stopped = True
     except BaseExceptionGroup as group:
@@ -219,9 +216,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return group
 
 
-async def _run(
-    plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally], quiet: bool, shard: Shard | None
-) -> bool:
+async def _run(plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally], quiet: bool) -> bool:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -237,7 +232,7 @@ async def _run(
         clock = Clock()
         watcher = asyncio.create_task(_watch(tallies, clock, quiet))
         try:
-            await collect_async(plan, environ, tallies, stop, lambda text: _say(text, quiet), shard, clock)
+            await collect_async(plan, environ, tallies, stop, lambda text: _say(text, quiet), clock)
         finally:
             watcher.cancel()
             await asyncio.wait([watcher])  # the table is gone before anything else is written

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from harness.errors import ConfigError, StoreError
+from harness.errors import StoreError
 from harness.records import Key, Prompt
 from harness.store.provenance import copy_notes, note_reused
 from harness.store.provenance import endpoints as told
@@ -19,29 +17,6 @@ from harness.store.store import Store, batches, compact, content_digest, key_of
 from harness.store.validation import foreign
 
 _NAMED = 5  # conflicts that a message names
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Part ``index`` (from 1) of ``count``: each key belongs to exactly one, whatever machine works it out."""
-
-    index: int = 1
-    count: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """``i/n`` as a user writes it."""
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-        if found is None or not 1 <= int(found[1]) <= int(found[2]):
-            raise ConfigError(f"--shard {text}: not i/n with i from 1 to n", "three machines: 1/3, 2/3, 3/3")
-        return cls(int(found[1]), int(found[2]))
-
-    def holds(self, key: Key) -> bool:
-        """Whether a key is this shard's to ask."""
-        if self.count == 1:
-            return True
-        digest = hashlib.sha256("\n".join(map(str, key)).encode("utf-8", "surrogatepass")).digest()
-        return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
 
 
 def merge(

@@ -17,9 +17,8 @@ from harness.config.schema import Local, OpenAIChat
 from harness.endpoints.local import endpoint_fingerprint as identity
 from harness.endpoints.quirks import Quirks
 from harness.errors import ConfigError, StoreError
-from harness.plan import STORE, planned, prepare
+from harness.plan import STORE, Shard, planned, prepare
 from harness.records import Response
-from harness.store.merging import Shard
 from harness.store.provenance import endpoints as endpoints_of
 from harness.store.provenance import reused
 from harness.store.store import Store
@@ -36,7 +35,8 @@ def change(path: Path, **settings: object) -> Path:
 
 def ask(path: Path, shard: Shard | None = None) -> list[str]:
     said: list[str] = []
-    asyncio.run(collect_async(prepare(path, {}), {}, {}, asyncio.Event(), said.append, shard))
+    plan = replace(prepare(path, {}), shard=shard or Shard())
+    asyncio.run(collect_async(plan, {}, {}, asyncio.Event(), said.append))
     return said
 
 
