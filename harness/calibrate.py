@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from harness.campaign import read_responses
 from harness.channels import load_channels
 from harness.channels.parallel import compare
-from harness.config.yaml import read_text
+from harness.config import read_text
 from harness.errors import ConfigError
 from harness.files import write_whole
 from harness.inference.calibration import Known, Validation, calibrate, channel_of, tippett, tippett_points

@@ -27,9 +27,7 @@ from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import learned
 from harness.collect.runner import collect
-from harness.config.schema import Called, Campaign, Recorded
-from harness.config.secrets import environment, open_to_others, require_keys
-from harness.config.yaml import read_text
+from harness.config import Called, Campaign, Recorded, environment, open_to_others, read_text, require_keys
 from harness.endpoints.local import endpoint_fingerprint
 from harness.endpoints.recorded import FAMILY, Recording
 from harness.errors import StoreError
@@ -55,10 +53,18 @@ from harness.records import Key, Observation, Responses, Similarity, Surface
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
-from harness.store.merging import reuse
-from harness.store.provenance import endpoints, mixtures, note_endpoint, note_run, packages
-from harness.store.store import Store, batches, key_of
-from harness.store.table import stored_table
+from harness.store import (
+    Store,
+    batches,
+    endpoints,
+    key_of,
+    mixtures,
+    note_endpoint,
+    note_run,
+    packages,
+    reuse,
+    stored_table,
+)
 
 _LOG = logging.getLogger("harness")
 OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is one function and one line here

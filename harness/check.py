@@ -9,8 +9,17 @@ from typing import Any
 
 from harness.collect.budget import cost_of, price_of, tokens_in
 from harness.collect.preflight import Capability, capabilities, recall, remember
-from harness.config.schema import Called, Campaign, Endpoint, Local, Recorded, Remote
-from harness.config.secrets import environment, open_to_others, require_keys
+from harness.config import (
+    Called,
+    Campaign,
+    Endpoint,
+    Local,
+    Recorded,
+    Remote,
+    environment,
+    open_to_others,
+    require_keys,
+)
 from harness.endpoints.apis import model_name, path_of, provider_of
 from harness.endpoints.quirks import Quirks
 from harness.endpoints.requests import UNKNOWN, jobs
@@ -19,7 +28,7 @@ from harness.inference.excess import controls_needed, smallest_p
 from harness.plan import Plan
 from harness.records import Job, Key, Surface
 from harness.report.text import plain
-from harness.store.store import Store
+from harness.store import Store
 
 COLUMNS = ("endpoint", "role", "kind", "state", "model", "logprobs", "usage", "system", "reasoning", "refused")
 ENOUGH = 8  # control lineages for a steady verdict

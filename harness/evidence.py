@@ -16,16 +16,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from harness.config.schema import Campaign
-from harness.config.yaml import read_text
+from harness.config import Campaign, read_text
 from harness.errors import StoreError
 from harness.files import replacing
 from harness.plan import STORE
 from harness.report.manifest import CALIBRATION, config_hash, costs, of_store
-from harness.store.merging import copy_store
-from harness.store.provenance import packages
-from harness.store.store import Store
-from harness.store.validation import check, forged_requests
+from harness.store import Store, check, copy_store, forged_requests, packages
 
 MANIFEST = "manifest.json"
 _ADDED = ("notes_sha256",)  # not in manifests of earlier versions

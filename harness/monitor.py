@@ -12,14 +12,13 @@ import numpy as np
 
 from harness.channels.kernels import logprob_kernels, text_kernels
 from harness.collect.preflight import learned, recall, remember
-from harness.config.schema import Called, Campaign
-from harness.config.yaml import load_config
+from harness.config import Called, Campaign, load_config
 from harness.endpoints.requests import planned_keys
 from harness.errors import ConfigError
 from harness.inference.drift import Change, Drift, Grams, News, drift, judge_changes
 from harness.plan import Plan, store_at
 from harness.records import Key, Prompt, Response, Responses, Surface
-from harness.store.store import Store
+from harness.store import Store
 
 BEFORE, NOW = "baseline", "now"
 # Logprobs of one token differ a little from run to run with a server's load (benchmarks/README.md, Monitor), so

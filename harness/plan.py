@@ -9,16 +9,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.config.prompts import content_hash, draw, expand, load_set, require_channels
-from harness.config.schema import Called, Campaign, Recorded
-from harness.config.yaml import load_config
+from harness.config import (
+    Called,
+    Campaign,
+    Recorded,
+    content_hash,
+    draw,
+    expand,
+    load_config,
+    load_set,
+    require_channels,
+)
 from harness.endpoints import recorded
 from harness.endpoints.quirks import Quirks
 from harness.endpoints.recorded import Recording
 from harness.endpoints.requests import planned_keys
 from harness.errors import ConfigError
 from harness.records import Key, Prompt
-from harness.store.store import Store
+from harness.store import Store
 
 STORE = "responses.sqlite"
 SHORT_FORM = "short form"  # note in a store: most prompts of each set, empty for the whole campaign

@@ -28,9 +28,7 @@ from harness.files import replacing
 from harness.plan import Plan, planned, store_at
 from harness.records import Response
 from harness.report.tables import cell
-from harness.store import merging
-from harness.store.store import Store
-from harness.store.validation import foreign
+from harness.store import Store, foreign, merging
 from harness.token_logprobs import unpack
 
 GUESSES: Mapping[str, tuple[str, ...]] = {

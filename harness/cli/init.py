@@ -12,7 +12,7 @@ import typer
 from harness.cli.options import tell
 
 if TYPE_CHECKING:
-    from harness.config.schema import Campaign
+    from harness.config import Campaign
 
 
 app = typer.Typer()
@@ -68,7 +68,7 @@ def _asked(folder: Path, seed: int) -> str:
 def _next(target: Path, text: str, campaign: Campaign) -> None:
     """What is missing, and the next command."""
     from harness.cli.templates import variables
-    from harness.config.schema import Local
+    from harness.config import Local
 
     controls = len({e.lineage for e in campaign.endpoints if e.role == "control"})
     tell(f"{len(campaign.endpoints)} endpoints, {controls} control lineages")

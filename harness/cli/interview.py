@@ -26,10 +26,7 @@ from harness.cli.templates import (
     template_text,
     templates,
 )
-from harness.config.providers import providers
-from harness.config.schema import OpenAIChat
-from harness.config.secrets import looks_like_key, may_be_variable
-from harness.config.yaml import read_text
+from harness.config import OpenAIChat, looks_like_key, may_be_variable, providers, read_text
 from harness.errors import ConfigError
 
 Check = Callable[[str], str]

@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at prompt sets: `harness prom
 @app.command("list", epilog="Example: harness prompts list")
 def prompts_list(as_json: Json = False) -> None:
     """List the prompt sets with the number of prompts and what each tells apart."""
-    from harness.config.prompts import available, load_set, shipped_folder
+    from harness.config import available, load_set, shipped_folder
 
     folders = [Path("prompts"), shipped_folder()]
     names = sorted({n for f in folders for n in available(f)})
@@ -34,7 +34,7 @@ def prompts_list(as_json: Json = False) -> None:
 @app.command("show", epilog="Example: harness prompts show everyday")
 def prompts_show(name: str, as_json: Json = False) -> None:
     """Show one prompt set: its card and every prompt."""
-    from harness.config.prompts import load_set
+    from harness.config import load_set
 
     found = load_set(name, Path("prompts"))
     if as_json:
@@ -56,7 +56,7 @@ def prompts_check(
     names: Annotated[list[str] | None, typer.Argument(help="Sets or files; default: all.")] = None,
 ) -> None:
     """Check prompt sets against the documented format."""
-    from harness.config.prompts import available, load_set, shipped_folder
+    from harness.config import available, load_set, shipped_folder
 
     for name in names or available(shipped_folder()):
         found = load_set(name, Path("prompts"))

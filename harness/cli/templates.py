@@ -13,8 +13,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
-from harness.config.schema import Campaign, Recorded, Remote
-from harness.config.yaml import load_config, read_text
+from harness.config import Campaign, Recorded, Remote, load_config, read_text
 from harness.errors import ConfigError, meant
 from harness.files import replacing, write_whole
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from harness.config.schema import Called, Collect, Price, Remote
+from harness.config import Called, Collect, Price, Remote
 from harness.records import CHARACTERS_PER_TOKEN, Response
 
 

@@ -11,8 +11,8 @@ from typing import Literal
 
 from harness.clock import Clock
 from harness.collect.budget import Budget
-from harness.config.schema import Collect
-from harness.store.store import Store
+from harness.config import Collect
+from harness.store import Store
 
 State = Literal["waiting", "running", "parked", "stopped", "done"]
 

@@ -14,15 +14,14 @@ import msgspec
 from harness.clock import Clock
 from harness.collect.context import RunContext
 from harness.collect.worker import Workers
-from harness.config.schema import Called, Collect, Remote
-from harness.config.secrets import public_address
+from harness.config import Called, Collect, Remote, public_address
 from harness.endpoints.apis import APIS, model_name, path_of, provider_of
 from harness.endpoints.failures import is_unusable
 from harness.endpoints.quirks import Quirks, describe, learn
 from harness.endpoints.requests import UNKNOWN, jobs, request_body, surface_for
 from harness.errors import CallError
 from harness.records import Job, Key, Prompt, Surface
-from harness.store.store import Attempt, Store
+from harness.store import Attempt, Store
 from harness.token_logprobs import decode_logprobs
 
 _LESSONS = 16  # as many as there are sets of parameters to leave out, where a server does not say which

@@ -14,14 +14,12 @@ from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import Calls, preflight, recall
 from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
-from harness.config.schema import Called, Campaign, Collect
-from harness.config.secrets import key_of
+from harness.config import Called, Campaign, Collect, key_of
 from harness.endpoints.failures import not_started
 from harness.endpoints.local import addresses, cache_folder, unless
 from harness.errors import CallError, CeilingError, EndpointError
 from harness.records import Key, Prompt
-from harness.store.provenance import spent
-from harness.store.store import Store
+from harness.store import Store, spent
 
 # The workers for all other calls, None if the endpoint was not reached; the error if it cannot be used.
 FirstCalls = tuple[Workers | None, CallError | None]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.config.providers import PLAIN, Provider, provider
-from harness.config.schema import Called, Local, Remote
+from harness.config import PLAIN, Called, Local, Provider, Remote, provider
 from harness.endpoints import responses_api
 from harness.endpoints.replies import Answer, parse
 from harness.records import Surface

@@ -27,8 +27,7 @@ import msgspec
 from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 
 from harness.clock import Clock
-from harness.config.schema import Called, Collect
-from harness.config.secrets import key_of
+from harness.config import Called, Collect, key_of
 from harness.endpoints import failures
 from harness.endpoints.apis import provider_of
 from harness.errors import CallError, EndpointError

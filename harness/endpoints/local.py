@@ -20,8 +20,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from harness.config.schema import Called, Local, Weights
-from harness.config.secrets import public_address
+from harness.config import Called, Local, Weights, public_address
 from harness.endpoints.apis import model_name
 from harness.errors import EndpointError
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.config.providers import Provider
+from harness.config import Provider
 from harness.errors import CallError
 
 _PARAMETER = re.compile(r"[`'\"]([a-z_]+)[`'\"]|\b(top_logprobs|logprobs|max_tokens|temperature|top_p|seed)\b")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.config.schema import Recorded
+from harness.config import Recorded
 from harness.endpoints.answer_files import Row, Table, count, open_table
 from harness.endpoints.replies import outcome_of
 from harness.errors import ConfigError

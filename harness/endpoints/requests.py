@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from harness.config.schema import Called, Campaign, Remote
+from harness.config import Called, Campaign, Remote
 from harness.endpoints.apis import APIS, model_name, provider_of
 from harness.endpoints.quirks import Quirks, adapted
 from harness.records import Job, Key, Prompt, Surface, request_hash

@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.collect.budget import cost_of
-from harness.config.prompts import content_hash
-from harness.config.schema import Campaign, Remote
-from harness.config.secrets import without_keys
-from harness.store.provenance import endpoint_summary, notes_digest, packages, reused, runs, spent
-from harness.store.store import FORMAT, Store, content_digest
+from harness.config import Campaign, Remote, content_hash, without_keys
+from harness.store import FORMAT, Store, content_digest, endpoint_summary, notes_digest, packages, reused, runs, spent
 
 CALIBRATION = "calibration-used.json"
 
