@@ -15,8 +15,7 @@ from pathlib import Path
 from benchmarks.recorded import read
 from benchmarks.relations import CLOSE
 from harness.calibrate import Pairs, fit_table, summary_text
-from harness.channels import load_channels
-from harness.channels.parallel import compare
+from harness.channels.parallel import compare, load_channels
 from harness.inference.calibration import channel_of
 from harness.inference.likelihood import LikelihoodTable
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.recorded import Collection, read
-from harness.channels import load_channels
+from harness.channels.parallel import load_channels
 from harness.inference.excess import excess
 from harness.records import Responses, Similarity
 from harness.store.store import Store

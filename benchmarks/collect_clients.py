@@ -18,8 +18,8 @@ from harness.collect.runner import tuned_memory
 from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
 from harness.config.schema import Collect, OpenAIChat
+from harness.endpoints.apis import jobs
 from harness.endpoints.client import Client
-from harness.endpoints.requests import jobs
 from harness.records import Job, Prompt
 from harness.store.store import Store
 

@@ -21,7 +21,7 @@ from benchmarks.measures import Report, auc, spread, tpr_at
 from benchmarks.recorded import Collection, read
 from benchmarks.relations import CLOSE, SAME_ROOT
 from benchmarks.wider import attribution_stage, origin_stage, teaching_stage
-from harness.channels import load_channels
+from harness.channels.parallel import load_channels
 from harness.inference.excess import combine
 from harness.records import Similarity
 

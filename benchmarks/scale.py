@@ -19,8 +19,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.recorded import read
-from harness.channels import Channel, load_channels
-from harness.channels.parallel import compare
+from harness.channels.parallel import Channel, compare, load_channels
 from harness.inference.excess import excess
 from harness.records import Responses
 

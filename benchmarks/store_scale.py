@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from harness.endpoints.requests import planned_keys
+from harness.endpoints.apis import planned_keys
 from harness.plan import STORE, prepare
 from harness.records import Key, Response
 from harness.store.store import Store

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.campaign import Scores, run_campaign, score, write
-    from harness.config.schema import Campaign
-    from harness.config.yaml import load_config
+    from harness.config import Campaign, load_config
     from harness.errors import HarnessError
     from harness.inference.findings import Finding
     from harness.report.words import limits, sentence
@@ -31,12 +30,12 @@ __all__ = [
     "write",
 ]
 _HOME = {
-    "Campaign": "harness.config.schema",
+    "Campaign": "harness.config",
     "Finding": "harness.inference.findings",
     "HarnessError": "harness.errors",
     "Scores": "harness.campaign",
     "limits": "harness.report.words",
-    "load_config": "harness.config.yaml",
+    "load_config": "harness.config",
     "run_campaign": "harness.campaign",
     "score": "harness.campaign",
     "sentence": "harness.report.words",

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.campaign import read_responses
-from harness.channels import load_channels
-from harness.channels.parallel import compare
+from harness.channels.parallel import compare, load_channels
 from harness.config import read_text
 from harness.errors import ConfigError
 from harness.files import write_whole

@@ -18,18 +18,16 @@ from platform import python_version
 
 import numpy as np
 
-from harness.channels import Channel, load_channels
 from harness.channels.base import first_answers
 from harness.channels.kernels import kernel_coverage, logprob_kernels, text_kernels
-from harness.channels.parallel import compare, observations
+from harness.channels.parallel import Channel, compare, load_channels, observations
 from harness.channels.stylometry import habit_counts
 from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import learned
 from harness.collect.runner import collect
 from harness.config import Called, Campaign, Recorded, environment, open_to_others, read_text, require_keys
-from harness.endpoints.local import endpoint_fingerprint
-from harness.endpoints.recorded import FAMILY, Recording
+from harness.endpoints import FAMILY, Recording, endpoint_fingerprint
 from harness.errors import StoreError
 from harness.files import write_whole
 from harness.inference.assessment import TWIN, Case, Grams, View
@@ -56,11 +54,11 @@ from harness.report.tables import attribution_csv, evidence_csv, observations_cs
 from harness.store import (
     Store,
     batches,
-    endpoints,
     key_of,
     mixtures,
     note_endpoint,
     note_run,
+    noted_endpoints,
     packages,
     reuse,
     stored_table,
@@ -235,7 +233,7 @@ def _take_over(recording: Recording, plan: Plan, store: Store, holds: Callable[[
 
 def _recognise(plan: Plan, called: Sequence[Called], store: Store, say: Callable[[str], None]) -> dict[str, str]:
     """Note and return each endpoint's fingerprint; warn if answers under its name came from another."""
-    known = endpoints(store)
+    known = noted_endpoints(store)
     before = {name: {f for n, f, _ in known if n == name} for name, *_ in known}
     found = {}
     for endpoint in called:

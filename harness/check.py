@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness.collect.budget import cost_of, price_of, tokens_in
+from harness.collect.context import cost_of, price_of, tokens_in
 from harness.collect.preflight import Capability, capabilities, recall, remember
 from harness.config import (
     Called,
@@ -20,9 +20,7 @@ from harness.config import (
     open_to_others,
     require_keys,
 )
-from harness.endpoints.apis import model_name, path_of, provider_of
-from harness.endpoints.quirks import Quirks
-from harness.endpoints.requests import UNKNOWN, jobs
+from harness.endpoints import UNKNOWN, Quirks, jobs, model_name, path_of, provider_of
 from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, smallest_p
 from harness.plan import Plan

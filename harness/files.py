@@ -22,11 +22,16 @@ def replacing(path: Path, hint: str = _HINT) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
-        part.replace(path)
+        publish(part, path)
     except OSError as e:
         raise StoreError(f"{path}: {e.strerror or e}", hint) from e
     finally:
         _remove(part)
+
+
+def publish(part: Path, path: Path) -> None:
+    """Move a finished file or folder to its place, over what was there: others see the old one or the new one."""
+    part.replace(path)
 
 
 def _remove(part: Path) -> None:

@@ -13,10 +13,9 @@ import numpy as np
 from harness.channels.kernels import logprob_kernels, text_kernels
 from harness.collect.preflight import learned, recall, remember
 from harness.config import Called, Campaign, load_config
-from harness.endpoints.requests import planned_keys
 from harness.errors import ConfigError
 from harness.inference.drift import Change, Drift, Grams, News, drift, judge_changes
-from harness.plan import Plan, store_at
+from harness.plan import Plan, planned, store_at
 from harness.records import Key, Prompt, Response, Responses, Surface
 from harness.store import Store
 
@@ -51,7 +50,7 @@ def watch(config: Path, against: Path | None, names: Sequence[str], stamp: str, 
     where = campaign.results / campaign.campaign / "monitor"
     again = campaign.model_copy(update={"endpoints": chosen, "results": where, "campaign": stamp, "reuse": ()})
     prompts = _drawn(prompts, {r.prompt for r in stored}, limit, campaign.seed)
-    asked = _asked(planned_keys(again, prompts, known))
+    asked = _asked(planned(Plan(again, base, tuple(prompts), (), hashes), known))
     before = {e.name: tuple(r for r in stored if r.endpoint == e.name and _key(r) in asked) for e in chosen}
     drawn = {p.id for p in prompts}
     for name, answers in before.items():

@@ -20,11 +20,8 @@ from harness.config import (
     load_set,
     require_channels,
 )
-from harness.endpoints import recorded
-from harness.endpoints.quirks import Quirks
-from harness.endpoints.recorded import Recording
-from harness.endpoints.requests import planned_keys
-from harness.errors import ConfigError
+from harness.endpoints import Quirks, Recording, planned_keys, recorded
+from harness.errors import ConfigError, EndpointError
 from harness.records import Key, Prompt
 from harness.store import Store
 
@@ -87,10 +84,12 @@ class Plan:
         chosen = {p.id for p in self.prompts}
         return itertools.chain.from_iterable(r.keys(chosen) for r in self.recorded)
 
-    def anything_stored(self) -> bool:
-        """Whether there is an answer to score."""
+    def require_answers(self) -> None:
+        """`EndpointError` if there is nothing to score: no call of the plan got an answer."""
         with Store(self.store, readonly=True) as store:
-            return any(answered for _, answered in store.plan_keys())
+            if not any(answered for _, answered in store.plan_keys()):
+                hint = "the lines above say why; mend it and run the same command again"
+                raise EndpointError("no call got an answer", hint)
 
 
 def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None, shard: str | None = None) -> Plan:

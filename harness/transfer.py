@@ -21,8 +21,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from harness.collect.preflight import learned, remember
-from harness.endpoints.answer_files import ESCAPED, count, jsonl_rows
-from harness.endpoints.quirks import Quirks
+from harness.endpoints import ESCAPED, Quirks, count, jsonl_rows
 from harness.errors import ConfigError
 from harness.files import replacing
 from harness.plan import Plan, planned, store_at

@@ -8,25 +8,36 @@ workers there are.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels import Channel
 from harness.channels.refusals import ladder
 from harness.channels.self_report import claims
 from harness.channels.tokenizer import families
-from harness.errors import ConfigError
+from harness.errors import ConfigError, meant
 from harness.records import Observation, Responses, RowCache, Similarity
 
+Channel = Callable[[Responses], Similarity | None]
 SMALL = 20_000  # answers up to which starting workers costs more than it saves
 CHUNK = 100  # prompts in one task
 PATIENCE = 20  # seconds for a scheduler to answer
 
 Found = dict[str, Similarity]  # by channel; those that have something to compare
 Task = tuple[Mapping[str, Channel], Responses]
+
+
+def load_channels(names: tuple[str, ...] | None = None) -> dict[str, Channel]:
+    """Channels by name: all that are installed, or those named. `ConfigError` for a name nobody provides."""
+    found = {e.name: e for e in entry_points(group="harness.channels")}
+    wanted = sorted(found) if names is None else list(names)
+    for name in wanted:
+        if name not in found:
+            raise ConfigError(f"there is no channel {name!r}", meant(name, sorted(found)))
+    return {name: found[name].load() for name in wanted}
 
 
 def compare(channels: Mapping[str, Channel], table: Responses, executor: str = "local") -> tuple[Similarity, ...]:

@@ -12,7 +12,6 @@ import typer
 
 from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Json, Limit, Quiet, show, tell
 from harness.clock import Clock
-from harness.errors import EndpointError
 
 if TYPE_CHECKING:
     from harness.plan import Plan
@@ -61,11 +60,9 @@ def run(
         rows = dry_run_rows(plan)
         show(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
         return
-    from harness.cli.progress import run_with_progress
-
-    failed = run_with_progress(plan, os.environ, f"resume: harness run {config}", quiet=quiet)
-    if failed and not plan.anything_stored():
-        raise EndpointError("no call got an answer", "the lines above say why; mend it and run the same command again")
+    failed = _collect(plan, f"resume: harness run {config}", quiet=quiet)
+    if failed:
+        plan.require_answers()
     if shard is None:
         _finish(plan, as_json, quiet=quiet)
     else:
@@ -78,19 +75,21 @@ def run(
 @app.command(epilog="Example: harness score config.yaml --json")
 def score(config: Config = DEFAULT, as_json: Json = False, quiet: Quiet = False) -> None:
     """Compare and decide again from the stored answers; nobody is asked, and only config and store are needed."""
-    _finish(_stored(config), as_json, quiet=quiet)
+    _finish(_planned(config, stored=True), as_json, quiet=quiet)
 
 
-def _planned(config: Path, limit: int | None = None, shard: str | None = None) -> Plan:
-    from harness.plan import prepare
+def _planned(config: Path, limit: int | None = None, shard: str | None = None, *, stored: bool = False) -> Plan:
+    """The plan of a config; ``stored`` as its store holds it."""
+    from harness.plan import prepare, stored_plan
 
-    return prepare(config, os.environ, limit, shard)
+    return stored_plan(config) if stored else prepare(config, os.environ, limit, shard)
 
 
-def _stored(config: Path) -> Plan:
-    from harness.plan import stored_plan
+def _collect(plan: Plan, again: str, *, quiet: bool) -> int:
+    """Ask what is missing, with progress; returns how many calls failed."""
+    from harness.cli.progress import run_with_progress
 
-    return stored_plan(config)
+    return run_with_progress(plan, os.environ, again, quiet=quiet)
 
 
 def _finish(plan: Plan, as_json: bool, *, quiet: bool = False) -> None:
@@ -120,7 +119,7 @@ def calibrate(
     """Fit likelihood ratios on stored answers of models of known relation, and say how well they do."""
     from harness.calibrate import calibrate_campaign, summary_text
 
-    plan = _stored(config)
+    plan = _planned(config, stored=True)
     written, checks = calibrate_campaign(plan, pairs, channel, out, Clock().now())
     show(summary_text(checks, plan.campaign.analysis.alpha))
     tell("\n".join(f"wrote {os.path.relpath(p)}" for p in written))
@@ -139,7 +138,7 @@ def export(
     """Write the stored answers as a table that a `recorded` endpoint, or anything else, can read."""
     from harness.transfer import export_answers
 
-    count = export_answers(_stored(config), fmt, out, sys.stdout.buffer, logprobs=logprobs)
+    count = export_answers(_planned(config, stored=True), fmt, out, sys.stdout.buffer, logprobs=logprobs)
     tell(f"{count} answers{f' -> {out}' if out else ''}")
 
 
@@ -234,14 +233,13 @@ def monitor(
 
     One line an endpoint. Exit code 0: cannot be told from the baseline; 10: differs; 11: cannot tell.
     """
-    from harness.cli.progress import run_with_progress
     from harness.monitor import carry_over, judge, watch
     from harness.report.terminal import change_line, changes_json
 
     stamp = Clock().now().strftime("%Y%m%dT%H%M%S")
     watched = watch(config, against, endpoint or [], stamp, limit)
     carry_over(watched)
-    run_with_progress(watched.plan, os.environ, "run the same command again; it starts anew", quiet=quiet)
+    _collect(watched.plan, "run the same command again; it starts anew", quiet=quiet)
     changes = judge(watched, alpha)
     show(changes_json(changes) if as_json else "\n".join(map(change_line, changes)))
     if not quiet:

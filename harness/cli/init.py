@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.cli.options import tell
-
-if TYPE_CHECKING:
-    from harness.config import Campaign
-
 
 app = typer.Typer()
 
@@ -41,7 +37,7 @@ def init(
 
     The demo asks small models that run on this machine, no key needed.
     """
-    from harness.cli.templates import DEMO, ignore_results, refuse_target, template_text, write_config
+    from harness.cli.templates import DEMO, ignore_results, next_steps, refuse_target, template_text, write_config
 
     target = folder / "config.yaml"
     refuse_target(target, force=force)
@@ -52,7 +48,8 @@ def init(
     tell(f"wrote {target}")
     if (ignored := ignore_results(folder)) is not None:
         tell(f"wrote {ignored}, so that results stay out of git")
-    _next(target, text, campaign)
+    for line in next_steps(target, text, campaign, os.environ):
+        tell(line)
 
 
 def _asked(folder: Path, seed: int) -> str:
@@ -63,18 +60,3 @@ def _asked(folder: Path, seed: int) -> str:
     except (typer.Abort, KeyboardInterrupt):
         tell("\nstopped; nothing was written")
         raise typer.Exit(130) from None
-
-
-def _next(target: Path, text: str, campaign: Campaign) -> None:
-    """What is missing, and the next command."""
-    from harness.cli.templates import variables
-    from harness.config import Local
-
-    controls = len({e.lineage for e in campaign.endpoints if e.role == "control"})
-    tell(f"{len(campaign.endpoints)} endpoints, {controls} control lineages")
-    if places := [str(n) for n, line in enumerate(text.splitlines(), 1) if "# change:" in line]:
-        tell(f"fill in what is marked `change:` (lines {', '.join(places)})")
-    if missing := [v for v in variables(campaign) if v not in os.environ]:
-        tell(f"set first: {', '.join(f'export {v}=...' for v in missing)}")
-    local = all(isinstance(e, Local) for e in campaign.endpoints)
-    tell(f"next: harness {'run' if local else 'check'} {target}")

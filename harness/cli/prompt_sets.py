@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.options import Json, show
+
+if TYPE_CHECKING:
+    from harness.config import PromptSet
 
 app = typer.Typer(no_args_is_help=True, help="Look at prompt sets: `harness prompts list`.")
 
@@ -16,11 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at prompt sets: `harness prom
 @app.command("list", epilog="Example: harness prompts list")
 def prompts_list(as_json: Json = False) -> None:
     """List the prompt sets with the number of prompts and what each tells apart."""
-    from harness.config import available, load_set, shipped_folder
-
-    folders = [Path("prompts"), shipped_folder()]
-    names = sorted({n for f in folders for n in available(f)})
-    sets = [load_set(n, folders[0]) for n in names]
+    sets = [found for _, found in _sets()]
     if as_json:
         show(json.dumps([{"name": s.name, "sha256": s.sha256, **s.card} for s in sets], indent=2))
         return
@@ -34,9 +34,7 @@ def prompts_list(as_json: Json = False) -> None:
 @app.command("show", epilog="Example: harness prompts show everyday")
 def prompts_show(name: str, as_json: Json = False) -> None:
     """Show one prompt set: its card and every prompt."""
-    from harness.config import load_set
-
-    found = load_set(name, Path("prompts"))
+    ((_, found),) = _sets([name])
     if as_json:
         show(
             json.dumps(
@@ -56,8 +54,14 @@ def prompts_check(
     names: Annotated[list[str] | None, typer.Argument(help="Sets or files; default: all.")] = None,
 ) -> None:
     """Check prompt sets against the documented format."""
+    for name, found in _sets(names, own=False):
+        show(f"{name}: ok, {len(found.prompts)} prompts, {found.sha256[:12]}")
+
+
+def _sets(names: Sequence[str] | None = None, *, own: bool = True) -> Iterator[tuple[str, PromptSet]]:
+    """Prompt sets, each with the name or file it was asked for by; by default all that ship, and ``own`` ones."""
     from harness.config import available, load_set, shipped_folder
 
-    for name in names or available(shipped_folder()):
-        found = load_set(name, Path("prompts"))
-        show(f"{name}: ok, {len(found.prompts)} prompts, {found.sha256[:12]}")
+    here = Path("prompts")
+    found = {*available(shipped_folder()), *(available(here) if own else ())}
+    return ((name, load_set(name, here)) for name in names or sorted(found))

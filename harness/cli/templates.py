@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
-from harness.config import Campaign, Recorded, Remote, load_config, read_text
+from harness.config import Campaign, Local, Recorded, Remote, load_config, read_text
 from harness.errors import ConfigError, meant
 from harness.files import replacing, write_whole
 
@@ -278,3 +278,15 @@ def variables(campaign: Campaign) -> list[str]:
         elif isinstance(e, Remote) and e.api_key_env:
             found.append(e.api_key_env)
     return list(dict.fromkeys(found))
+
+
+def next_steps(target: Path, text: str, campaign: Campaign, environ: Mapping[str, str]) -> Iterator[str]:
+    """What is missing in a config that was just written, and the next command, a line each."""
+    controls = len({e.lineage for e in campaign.endpoints if e.role == "control"})
+    yield f"{len(campaign.endpoints)} endpoints, {controls} control lineages"
+    if places := [str(n) for n, line in enumerate(text.splitlines(), 1) if "# change:" in line]:
+        yield f"fill in what is marked `change:` (lines {', '.join(places)})"
+    if missing := [v for v in variables(campaign) if v not in environ]:
+        yield f"set first: {', '.join(f'export {v}=...' for v in missing)}"
+    local = all(isinstance(e, Local) for e in campaign.endpoints)
+    yield f"next: harness {'run' if local else 'check'} {target}"

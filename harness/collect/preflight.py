@@ -15,10 +15,20 @@ from harness.clock import Clock
 from harness.collect.context import RunContext
 from harness.collect.worker import Workers
 from harness.config import Called, Collect, Remote, public_address
-from harness.endpoints.apis import APIS, model_name, path_of, provider_of
-from harness.endpoints.failures import is_unusable
-from harness.endpoints.quirks import Quirks, describe, learn
-from harness.endpoints.requests import UNKNOWN, jobs, request_body, surface_for
+from harness.endpoints import (
+    APIS,
+    UNKNOWN,
+    Quirks,
+    describe,
+    is_unusable,
+    jobs,
+    learn,
+    model_name,
+    path_of,
+    provider_of,
+    request_body,
+    surface_for,
+)
 from harness.errors import CallError
 from harness.records import Job, Key, Prompt, Surface
 from harness.store import Attempt, Store

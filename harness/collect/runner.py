@@ -15,8 +15,7 @@ from harness.collect.preflight import Calls, preflight, recall
 from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
 from harness.config import Called, Campaign, Collect, key_of
-from harness.endpoints.failures import not_started
-from harness.endpoints.local import addresses, cache_folder, unless
+from harness.endpoints import addresses, cache_folder, not_started, unless
 from harness.errors import CallError, CeilingError, EndpointError
 from harness.records import Key, Prompt
 from harness.store import Store, spent

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from harness.clock import Clock
-from harness.endpoints.failures import is_busy, is_refusal
+from harness.endpoints import is_busy, is_refusal
 from harness.errors import CallError
 
 REFUSALS = 20  # times ``park_after``

@@ -10,13 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.collect.budget import cost_of, price_of, tokens_in, tokens_used
-from harness.collect.context import RunContext, Tally
+from harness.collect.context import RunContext, Tally, cost_of, price_of, tokens_in, tokens_used
 from harness.collect.throttle import CircuitBreaker, ConcurrencyLimit, RateLimiter, retry_policy
 from harness.config import Called, Remote
-from harness.endpoints.apis import APIS, model_name, path_of
-from harness.endpoints.failures import is_busy, out_of_time, stopped
-from harness.endpoints.replies import Answer, filtered_answer
+from harness.endpoints import APIS, Answer, filtered_answer, is_busy, model_name, out_of_time, path_of, stopped
 from harness.errors import CallError
 from harness.records import Job, Response
 from harness.store import Attempt

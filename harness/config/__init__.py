@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from harness.config.prompts import available, content_hash, draw, expand, load_set, require_channels, shipped_folder
+from harness.config.prompts import (
+    PromptSet,
+    available,
+    content_hash,
+    draw,
+    expand,
+    load_set,
+    require_channels,
+    shipped_folder,
+)
 from harness.config.providers import PLAIN, Provider, provider, providers
 from harness.config.schema import (
     Called,
@@ -17,6 +26,7 @@ from harness.config.schema import (
     Weights,
 )
 from harness.config.secrets import (
+    Redactor,
     environment,
     key_of,
     looks_like_key,
@@ -37,8 +47,10 @@ __all__ = [
     "Local",
     "OpenAIChat",
     "Price",
+    "PromptSet",
     "Provider",
     "Recorded",
+    "Redactor",
     "Remote",
     "Weights",
     "available",

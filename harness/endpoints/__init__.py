@@ -1,0 +1,53 @@
+"""Endpoints: APIs, quirks, replies, local and recorded ones. The client, heavy to import, is taken from its module."""
+
+from __future__ import annotations
+
+from harness.endpoints.answer_files import ESCAPED, count, jsonl_rows
+from harness.endpoints.apis import (
+    APIS,
+    UNKNOWN,
+    jobs,
+    model_name,
+    path_of,
+    planned_keys,
+    provider_of,
+    request_body,
+    surface_for,
+)
+from harness.endpoints.failures import is_busy, is_refusal, is_unusable, not_started, out_of_time, stopped
+from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprint, unless
+from harness.endpoints.quirks import Quirks, describe, learn
+from harness.endpoints.recorded import FAMILY, Recording
+from harness.endpoints.replies import Answer, filtered_answer
+
+__all__ = [
+    "APIS",
+    "ESCAPED",
+    "FAMILY",
+    "UNKNOWN",
+    "Answer",
+    "Quirks",
+    "Recording",
+    "addresses",
+    "cache_folder",
+    "count",
+    "describe",
+    "endpoint_fingerprint",
+    "filtered_answer",
+    "is_busy",
+    "is_refusal",
+    "is_unusable",
+    "jobs",
+    "jsonl_rows",
+    "learn",
+    "model_name",
+    "not_started",
+    "out_of_time",
+    "path_of",
+    "planned_keys",
+    "provider_of",
+    "request_body",
+    "stopped",
+    "surface_for",
+    "unless",
+]

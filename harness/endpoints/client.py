@@ -6,17 +6,14 @@ The only module that opens sockets. It takes half a second to import, so it is i
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import email.utils
 import ipaddress
 import re
 import select
 import ssl
-import urllib.parse
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +24,7 @@ import msgspec
 from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 
 from harness.clock import Clock
-from harness.config import Called, Collect, key_of
+from harness.config import Called, Collect, Redactor, key_of
 from harness.endpoints import failures
 from harness.endpoints.apis import provider_of
 from harness.errors import CallError, EndpointError
@@ -138,9 +135,7 @@ def is_loopback(url: str) -> bool:
 
 
 _ERROR_BYTES = 65_536
-_SHORTEST_SECRET = 8  # local servers are given "EMPTY" or "x", which may well stand in an answer
 _KNOWN_HEADERS = re.compile(r"accept|content-type|user-agent|authorization|x-stainless-.*", re.IGNORECASE)
-_ESCAPED = re.compile(rb"(?<!\\)((?:\\\\)*)\\u00([2-7][0-9a-fA-F])")
 NO_KEY = "none"  # what servers without keys are sent; the client insists on one
 
 
@@ -170,8 +165,7 @@ class Client:
         key_header: str = "Authorization",
         clock: Clock = Clock(),
     ) -> None:
-        self._key = key or ""
-        self._forms = _forms(self._key) if len(self._key) >= _SHORTEST_SECRET else ()
+        self._redactor = Redactor(key)
         self._timeout = timeout
         self._headers: dict[str, Any] = {
             "Content-Type": "application/json",
@@ -203,10 +197,8 @@ class Client:
         await self._client.close()
 
     def redact(self, text: str) -> str:
-        """``text`` without this endpoint's key, plain, in base64 or percent-encoded."""
-        for form in self._forms:
-            text = text.replace(form, "[key]")
-        return text
+        """``text`` without this endpoint's key, however a server spells it."""
+        return self._redactor.text(text)
 
     async def post(self, path: str, body: bytes, within: float | None = None) -> Reply:
         """Send one request and read the reply, within so many seconds. Raises `CallError` and nothing else."""
@@ -244,12 +236,8 @@ class Client:
         content, whole = await _read(response, self._max_bytes)
         if not whole:
             raise failures.too_large(self._max_bytes)
-        # A server may echo the header back: the key is cut out before anything is kept, spelled in escapes or not.
-        if self._forms and b"\\u00" in content:
-            content = _ESCAPED.sub(_spelled_out, content)
-        for form in self._forms:
-            content = content.replace(form.encode(), b"[key]")
-        return Reply(content, until_reset(response.headers, self._clock.now().timestamp()))
+        # A server may echo the header back: the key is cut out before anything is kept.
+        return Reply(self._redactor.body(content), until_reset(response.headers, self._clock.now().timestamp()))
 
     async def _refuse(self, response: httpx2.Response) -> None:
         """Anything but a success, before the client reads an error page of any size into memory."""
@@ -271,22 +259,9 @@ class Client:
         )
 
 
-def _spelled_out(escape: re.Match[bytes]) -> bytes:
-    """A JSON escape of a printable ASCII character as that character; quotes and backslashes stay escaped."""
-    character = bytes([int(escape[2], 16)])
-    return escape[0] if character in (b'"', b"\\", b"\x7f") else escape[1] + character
-
-
 def _headers(key_header: str, key: str | None) -> Mapping[str, Any]:
     """Where the key goes, if not where the client puts it."""
     return {} if key_header == "Authorization" or not key else {key_header: key, "Authorization": Omit()}
-
-
-def _forms(key: str) -> tuple[str, ...]:
-    """The key as a server may write it back."""
-    encoded = base64.b64encode(key.encode()).decode().rstrip("=")
-    found = {key, encoded, urllib.parse.quote(key, safe=""), key.replace("/", "\\/")}
-    return tuple(sorted(found, key=len, reverse=True))
 
 
 async def _read(response: httpx2.Response, most: int) -> tuple[bytes, bool]:
@@ -326,12 +301,12 @@ async def open_client(
 _CHUNK = 1 << 20  # bytes
 
 
-def download(url: str, path: Path) -> None:
-    """Write what is at ``url`` into a file, following redirects. `EndpointError` if it cannot be had."""
+def download(url: str, write: Callable[[bytes], object]) -> None:
+    """Write what is at ``url`` chunk by chunk, following redirects. `EndpointError` if it cannot be had."""
     try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=60.0) as reply, path.open("wb") as out:
+        with httpx.stream("GET", url, follow_redirects=True, timeout=60.0) as reply:
             reply.raise_for_status()
             for chunk in reply.iter_bytes(_CHUNK):
-                out.write(chunk)
+                write(chunk)
     except httpx.HTTPError as e:
         raise EndpointError(str(e), "check the name and the network") from e

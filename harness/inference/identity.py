@@ -149,11 +149,25 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
 
     Parameters
     ----------
-    samples : ``samples(a, b)`` gives the kernels between the samples of two models by view
-        (`harness.channels.kernels`). Every control is tested against the candidate too: a test that cannot tell those
-        apart finds nothing out.
-    coverage : share of what was asked of suspect and candidate that can be compared, by view. Under ``min_coverage``
-        a view abstains, for what is left is a choice of answers and no sample of them. NaN or not there: not known.
+    pool : Pool
+        Suspect, candidate and controls. Every control is tested against the candidate too: a test that cannot tell
+        those apart finds nothing out.
+    samples : function from two names to kernels by view
+        Kernels between the samples of two models (`harness.channels.kernels`): per prompt a Gram matrix
+        (n_a + n_b, n_a + n_b) and n_a.
+    settings : Settings
+    coverage : mapping from view to float
+        Share of what was asked of suspect and candidate that can be compared. Under ``min_coverage`` a view abstains,
+        for what is left is a choice of answers and no sample of them. NaN or not there: not known.
+
+    Returns
+    -------
+    Finding
+        Its p-value is the smallest over the views that may speak, times their number (Bonferroni).
+
+    See Also
+    --------
+    two_sample : The test of one view.
     """
     rng = np.random.default_rng(settings.seed)
     grams = samples(pool.suspect, pool.candidate)

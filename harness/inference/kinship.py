@@ -30,14 +30,24 @@ def kinship(a: Assessment, twin: Twin, ratios: LikelihoodTable, settings: Settin
 
     Parameters
     ----------
-    a : the pair among its controls.
-    twin : gives, for some channels by name, similarities in which every second sample of the candidate poses as a
-        model called `TWIN`: the positive control. Empty where the candidate has no second sample.
-    ratios : calibrates the likelihood ratio.
+    a : Assessment
+        The pair among its controls.
+    twin : function from names of channels to similarities
+        The positive control: every second sample of the candidate poses as a model called `TWIN`. Empty where the
+        candidate has no second sample.
+    ratios : LikelihoodTable
+        Calibrates the likelihood ratio; of a channel or a pool that it does not know, there is none.
+    settings : Settings
 
     Returns
     -------
-    The finding with its p-value before correction for other looks; `judge` wants it adjusted.
+    Finding
+        With its p-value before correction for other looks; `judge` wants it adjusted.
+
+    Notes
+    -----
+    The p-value is the rank of the pair's combined excess among all pairs of the pool (`max_null_p`). It is exact if
+    suspect, candidate and controls are exchangeable when unrelated, whatever the number of prompts.
     """
     blank = Finding("kinship", a.pool.suspect, a.pool.candidate, a.pool.lineages, settings.alpha)
     if a.obstacle is not None or a.combined is None:

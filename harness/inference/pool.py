@@ -54,8 +54,28 @@ def pool_for(
     """Controls for one pair: one a lineage, none of the candidate's lineage nor of the suspect's, if that is known.
 
     Of several models of one lineage the one with the best coverage stands for it: models of one lineage are one
-    replicate, and an average of several would be smoother than any single suspect. Controls under ``min_coverage``
-    in any channel are left out.
+    replicate, and an average of several would be smoother than any single suspect.
+
+    Parameters
+    ----------
+    suspect, candidate : Model
+    models : sequence of Model
+        Every model of the campaign; those with the role "control" are looked at.
+    similarities : sequence of Similarity
+        Channels that a control must cover.
+    min_coverage : float
+        Least share of a channel's prompts; controls under it in any channel are left out, with a caveat.
+
+    Returns
+    -------
+    Pool
+
+    Examples
+    --------
+    >>> s, c = Model("s", "suspect", None), Model("c", "candidate", "root")
+    >>> others = [Model("k0", "control", "a"), Model("k1", "control", "a"), Model("kin", "control", "root")]
+    >>> pool_for(s, c, [s, c, *others], [], 0.0).names
+    ('s', 'c', 'k0')
     """
     kin = {candidate.lineage, suspect.lineage} - {None}
     best: dict[str, tuple[float, Model]] = {}

@@ -119,9 +119,26 @@ def teaching(
 
     Parameters
     ----------
-    counts : (blocks, m, features) of `harness.channels.stylometry.habit_counts`, models in the order of ``names``.
-    similarities : the campaign's channels; they decide which controls answered enough.
-    evidence : what channels say of the pair; those that see weights tell derived from taught.
+    suspect, candidate : Model
+    models : sequence of Model
+        Every model of the campaign.
+    counts : (blocks, m, features) array
+        Of `harness.channels.stylometry.habit_counts`, models in the order of ``names``.
+    names : sequence of m str
+    similarities : sequence of Similarity
+        The campaign's channels; they decide which controls answered enough.
+    evidence : sequence of ChannelEvidence
+        What channels say of the pair; those that see weights tell derived from taught.
+    settings : Settings
+
+    Returns
+    -------
+    Finding
+
+    Notes
+    -----
+    The p-value is the rank of the pair's `lean` among all pairs of the pool. Kin share habits as pupils do, so the
+    p-value alone does not tell one from the other.
     """
     text = [s for s in similarities if s.channel == "wording"]  # habits are read from the same answers
     pool = pool_for(suspect, candidate, models, text, settings.min_coverage)

@@ -64,8 +64,21 @@ def weights_speaking(p_values: Mapping[str, float], alpha: float) -> tuple[str, 
 
     Parameters
     ----------
-    p_values : p-value by channel, of every channel that sees weights; NaN where it has none.
-    alpha : error rate shared among them (Bonferroni: they are dependent).
+    p_values : mapping from channel to float
+        p-value of every channel that sees weights; NaN where it has none, which is no look.
+    alpha : float
+        Error rate shared among them (Bonferroni, as they are dependent).
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> weights_speaking({"logprobs": 0.01, "ratings": 0.04}, alpha=0.05)
+    ('logprobs',)
+    >>> weights_speaking({"ratings": 0.04}, alpha=0.05)
+    ('ratings',)
     """
     tested = {channel: p for channel, p in p_values.items() if p == p}
     return tuple(channel for channel, p in tested.items() if p * len(tested) <= alpha)

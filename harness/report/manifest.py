@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.collect.budget import cost_of
+from harness.collect.context import cost_of
 from harness.config import Campaign, Remote, content_hash, without_keys
 from harness.store import FORMAT, Store, content_digest, endpoint_summary, notes_digest, packages, reused, runs, spent
 

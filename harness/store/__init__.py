@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from harness.store.merging import copy_store, reuse
+from harness.store.merging import check, copy_store, foreign, forged_requests, reuse
 from harness.store.provenance import (
     endpoint_summary,
-    endpoints,
     mixtures,
     note_endpoint,
     note_run,
+    noted_endpoints,
     notes_digest,
     packages,
     reused,
@@ -17,7 +17,6 @@ from harness.store.provenance import (
 )
 from harness.store.store import FORMAT, Attempt, Store, batches, content_digest, key_of
 from harness.store.table import stored_table
-from harness.store.validation import check, foreign, forged_requests
 
 __all__ = [
     "FORMAT",
@@ -28,13 +27,13 @@ __all__ = [
     "content_digest",
     "copy_store",
     "endpoint_summary",
-    "endpoints",
     "foreign",
     "forged_requests",
     "key_of",
     "mixtures",
     "note_endpoint",
     "note_run",
+    "noted_endpoints",
     "notes_digest",
     "packages",
     "reuse",

@@ -38,7 +38,7 @@ def note_endpoint(store: Store, name: str, fingerprint: str, description: str) -
     store.insert("INSERT OR IGNORE INTO endpoints VALUES (?, ?, ?)", [(name, fingerprint, description)])
 
 
-def endpoints(store: Store) -> list[tuple[str, str, str]]:
+def noted_endpoints(store: Store) -> list[tuple[str, str, str]]:
     """(name, fingerprint, description as JSON) of every identity that was asked under a name."""
     return store.rows("endpoints", "SELECT name, fingerprint, json FROM endpoints ORDER BY 1, 2")
 
@@ -72,7 +72,7 @@ def reused(store: Store) -> list[tuple[str, str, int]]:
 def spent(store: Store) -> list[tuple[str, int, int]]:
     """(endpoint, prompt tokens, completion tokens) paid for what is stored.
 
-    As servers counted; where one did not, characters by four, as in `harness.collect.budget`.
+    As servers counted; where one did not, characters by four, as in `harness.collect.context`.
     """
     asked = f"COALESCE(r.prompt_tokens, LENGTH(q.body) / {CHARACTERS_PER_TOKEN}, 0)"
     wrote = f"COALESCE(r.completion_tokens, (LENGTH(r.text) + LENGTH(r.reasoning)) / {CHARACTERS_PER_TOKEN}, 0)"

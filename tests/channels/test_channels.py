@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.channels import load_channels
+from harness.channels.parallel import load_channels
 from tests.support.answer_tables import MODELS, ask, fires, read, table
 
 HABIT = {  # what each house always says, whatever the topic

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.channels import load_channels
 from harness.channels import parallel as stage
+from harness.channels.parallel import load_channels
 from harness.errors import ConfigError
 from harness.records import Prompt, Response, Responses, Similarity
 

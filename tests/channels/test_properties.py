@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from harness.channels import load_channels
+from harness.channels.parallel import load_channels
 from harness.records import Prompt, Response, Responses
 
 CHANNELS = load_channels()

@@ -18,8 +18,9 @@ import yaml
 
 from harness import token_logprobs
 from harness.campaign import read_responses, score, write
-from harness.channels import base, load_channels, parallel
-from harness.endpoints.requests import planned_keys
+from harness.channels import base, parallel
+from harness.channels.parallel import load_channels
+from harness.endpoints.apis import planned_keys
 from harness.plan import STORE, Plan, prepare
 from harness.records import Response, Responses
 from harness.store import store as stores

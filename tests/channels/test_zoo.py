@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.channels import STRANGERS, stored, zoo
-from harness.channels import load_channels
+from harness.channels.parallel import load_channels
 from harness.channels.tokenizer import families
 
 pytest.importorskip("gguf", reason="relatives are made with gguf: pip install '.[test]'")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.collect.budget import Budget
+from harness.collect.context import Budget
 from harness.collect.throttle import ConcurrencyLimit, RateLimiter
 from harness.config.schema import Collect
 from harness.endpoints.client import seconds, until_reset

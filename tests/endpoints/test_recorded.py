@@ -138,7 +138,7 @@ def stored(write_campaign: Write) -> Any:
     plan = prepare(write_campaign("http://127.0.0.1:9/v1", n=2, samples=2), {})
     run = Run(write_campaign("http://127.0.0.1:9/v1", n=2, samples=2), {}, [])
     campaign, prompts = run.load()
-    from harness.endpoints.requests import planned_keys
+    from harness.endpoints.apis import planned_keys
 
     keys = list(planned_keys(campaign, prompts))
     texts = ["=1+1", "two\nlines", 'quote " and , comma', "\u2028\u0085 \U0001f600", "", "  ", "-3", "@x"]

@@ -19,7 +19,7 @@ from harness.endpoints.quirks import Quirks
 from harness.errors import ConfigError, StoreError
 from harness.plan import STORE, Shard, planned, prepare
 from harness.records import Response
-from harness.store.provenance import endpoints as endpoints_of
+from harness.store.provenance import noted_endpoints as endpoints_of
 from harness.store.provenance import reused
 from harness.store.store import Store
 from harness.transfer import merge_stores

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.collect.preflight import Calls
 from harness.config.schema import Campaign, OpenAIChat
-from harness.endpoints.requests import planned_keys
+from harness.endpoints.apis import planned_keys
 from harness.records import Prompt
 from harness.store.store import Store
 

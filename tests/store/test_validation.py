@@ -15,9 +15,9 @@ from harness.config.schema import Called
 from harness.endpoints.local import endpoint_fingerprint as identity
 from harness.errors import StoreError
 from harness.plan import STORE, prepare, stored_plan
+from harness.store.merging import foreign
 from harness.store.provenance import note_endpoint, note_run
 from harness.store.store import Store
-from harness.store.validation import foreign
 from harness.transfer import merge_stores
 from tests.support import Write
 from tests.support.stored_plans import answered

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.channels import load_channels
+from harness.channels.parallel import load_channels
 from harness.records import Prompt, Response, Responses, Similarity
 
 MODELS = ("mother", "child", "red", "green", "blue")

@@ -9,8 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from harness.config.schema import Called
-from harness.endpoints.apis import model_name
-from harness.endpoints.requests import jobs, planned_keys
+from harness.endpoints.apis import jobs, model_name, planned_keys
 from harness.plan import STORE, Plan, prepare
 from harness.records import Response
 from harness.store.store import Store
