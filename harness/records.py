@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Surface = Literal["chat", "completion"]
+Question = Literal["kinship", "identity", "teaching", "attribution"]
 Outcome = Literal["ok", "truncated", "refused", "filtered", "empty"]
 Sees = Literal["weights", "text", "reported", "samples"]
 USABLE: frozenset[Outcome] = frozenset({"ok", "truncated"})

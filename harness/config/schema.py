@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 from harness.config.providers import providers
 from harness.errors import meant
+from harness.records import Question
 
 Role = Literal["suspect", "candidate", "control"]
 SurfaceName = Literal["chat", "completion"]
@@ -223,8 +224,6 @@ __all__ = [
     "Role",
     "Weights",
 ]
-
-Question = Literal["kinship", "identity", "teaching", "attribution"]
 
 
 class PromptUse(Strict):

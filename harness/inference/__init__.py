@@ -1,0 +1,1 @@
+"""Inference: similarities in, findings out. `questions.ask` puts the questions and gives the verdicts."""

@@ -1,4 +1,4 @@
-"""What stands behind a kinship verdict, pair by pair and prompt by prompt: for the report, nothing is decided here."""
+"""Breakdown of a kinship verdict for the report: its pairs, channels and telling prompts. Nothing is decided here."""
 
 from __future__ import annotations
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.inference.verdicts import UNJUDGED, Ground, Judgement, Verdict
-from harness.records import Sees, Surface
+from harness.records import Question, Sees, Surface
 
 NAN = float("nan")
 UNKNOWN = "unknown"  # what an attribution is to where it is to no known model
 Part = Literal["counted", "own pool", "reported", "abstains"]
-QuestionName = Literal["kinship", "teaching", "identity"]
 CaveatKind = Literal[
     # nothing can be judged
     "no usable channel",
@@ -125,7 +124,7 @@ class Finding:
     judged, if so.
     """
 
-    question: QuestionName
+    question: Question
     suspect: str
     candidate: str
     control_lineages: tuple[str, ...]

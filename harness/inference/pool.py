@@ -100,11 +100,29 @@ def agreed_pool(
     similarities: Sequence[Similarity],
     min_coverage: float,
 ) -> tuple[Pool, list[Similarity]]:
-    """The pool that most channels can share, and those channels, in the order given.
+    """The pool that most channels can share, and the channels that share it.
 
-    Channels join by the number of control lineages that they cover; one that would cost the pool more than a fifth of
-    its control lineages stays out, with a pool of its own, rather than take the controls from the others. Which one
-    that is depends on the controls' gaps only, not on the accused pair.
+    Parameters
+    ----------
+    suspect, candidate : Model
+    models : sequence of Model
+        Every model of the campaign.
+    similarities : sequence of Similarity
+        Channels that the pair itself covers.
+    min_coverage : float
+        Least share of a channel's prompts that a control must have answered.
+
+    Returns
+    -------
+    Pool
+    list of Similarity
+        In the order given. The others keep to pools of their own.
+
+    Notes
+    -----
+    Channels join by the number of control lineages that they cover. One that would cost the pool more than a fifth of
+    its control lineages stays out, rather than take the controls from the others. Which one that is depends on the
+    controls' gaps only, not on the accused pair, so the rank stays exact.
     """
 
     def pool(of: Sequence[Similarity]) -> Pool:
@@ -136,8 +154,20 @@ def without_copies(
 ) -> tuple[tuple[Similarity, ...], tuple[Caveat, ...]]:
     """Similarities without the prompts whose answers were copied word for word, and the caveat that says how many.
 
-    Where fewer than `ENOUGH` prompts would remain in ``wording``, all stay: one model under two names answers alike
-    nearly always, and the caveat says that copies carry the verdict.
+    Parameters
+    ----------
+    similarities : sequence of Similarity
+        Copies are found in the channel "verbatim"; without it nothing is known of them and nothing changes.
+    suspect, candidate : str
+        The pair; what other pairs copied from one another stays.
+
+    Returns
+    -------
+    tuple of Similarity
+        Every channel but "verbatim" without those prompts. Where fewer than `ENOUGH` prompts would remain in
+        "wording", all stay: one model under two names answers alike nearly always.
+    tuple of Caveat
+        None, or one that says how many answers were copied and whether copies carry the verdict.
     """
     found = next((s for s in similarities if s.channel == "verbatim"), None)
     if found is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.inference import identity, kinship, teaching
 from harness.inference.assessment import Case
-from harness.inference.findings import Finding, QuestionName, Wording, holm
+from harness.inference.findings import Finding, Wording, holm
 from harness.inference.verdicts import Judgement, inconclusive
 
 
@@ -24,7 +24,7 @@ class Question:
     wording: Wording
 
 
-QUESTIONS: Mapping[QuestionName, Question] = {
+QUESTIONS: Mapping[str, Question] = {
     "kinship": Question(kinship.find, kinship.judge, kinship.WORDING),
     "teaching": Question(teaching.find, teaching.judge, teaching.WORDING),
     "identity": Question(identity.find, identity.judge, identity.WORDING),

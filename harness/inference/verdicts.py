@@ -96,8 +96,22 @@ def taught(text_p: float, p_values: Mapping[str, float], alpha: float) -> Judgem
 
     Parameters
     ----------
-    text_p : p-value of what the text says, NaN without.
-    p_values : as for `weights_speaking`; if all of them are at least `SILENT`, weights are not what the two share.
+    text_p : float
+        p-value of what the text says; NaN without.
+    p_values : mapping from channel to float
+        As for `weights_speaking`; if all of them are at least `SILENT`, weights are not what the two share.
+    alpha : float
+
+    Returns
+    -------
+    Judgement
+
+    Examples
+    --------
+    >>> taught(0.01, {"ratings": 0.8}, alpha=0.05).verdict
+    'TAUGHT-LIKE'
+    >>> taught(0.01, {}, alpha=0.05).verdict
+    'KIN-OR-TAUGHT'
     """
     found = related(p_values, alpha)
     if found.decisive:

@@ -1,0 +1,1 @@
+"""Report: findings in, words, tables, figures and pages out. Nothing is decided here."""

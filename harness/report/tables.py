@@ -16,7 +16,7 @@ from harness.report import words
 from harness.report.text import excerpt, harmless
 
 _PAIR = {
-    "question": "What was asked: kinship, teaching or identity",
+    "question": "What was asked, as `questions:` of the config names it",
     "suspect": "Endpoint under suspicion, by its name in the config",
     "candidate": "Endpoint it may descend from",
 }

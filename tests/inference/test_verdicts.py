@@ -8,15 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.config.schema import Question as QuestionKey
 from harness.inference.assessment import assess
-from harness.inference.findings import Caveat, ChannelEvidence, Finding, Part, QuestionName, Settings
+from harness.inference.findings import Caveat, ChannelEvidence, Finding, Part, Settings
 from harness.inference.kinship import kinship
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.pool import Model
 from harness.inference.questions import QUESTIONS, decide
 from harness.inference.verdicts import Verdict, related, taught, weights_speaking
-from harness.records import Sees, Similarity
+from harness.records import Question, Sees, Similarity
 from harness.report.figures import forest
 
 SETTINGS = Settings(alpha=0.05, min_coverage=0.9, permutations=99, bootstrap=100, seed=1)
@@ -98,7 +97,7 @@ def test_only_what_counts_is_drawn_full_and_only_what_was_tested_is_heard(part: 
 
 
 @pytest.mark.parametrize("question", list(QUESTIONS))
-def test_an_obstacle_is_no_verdict(question: QuestionName) -> None:
+def test_an_obstacle_is_no_verdict(question: Question) -> None:
     blank = Finding(question, "s", "c", (), 0.05, obstacle=Caveat("too few control lineages"))
     assert decide([blank])[0].verdict == "INCONCLUSIVE"
     assert decide([replace(blank, p_value=0.0001)])[0].verdict == "INCONCLUSIVE"
@@ -107,4 +106,4 @@ def test_an_obstacle_is_no_verdict(question: QuestionName) -> None:
 def test_what_the_yaml_may_ask_is_what_is_registered() -> None:
     from typing import get_args
 
-    assert {*QUESTIONS, "attribution"} == set(get_args(QuestionKey))
+    assert {*QUESTIONS, "attribution"} == set(get_args(Question))
