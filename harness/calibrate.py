@@ -148,7 +148,7 @@ def summary_text(checks: Sequence[Validation], alpha: float) -> str:
 def fit_table(
     similarity: Similarity, pairs: Pairs, source: str, alpha: float, seed: int, now: datetime
 ) -> tuple[LikelihoodTable, list[Validation]]:
-    """Fit, check, and let the table say on what it was fitted and how well it did: figures and names, nobody's text."""
+    """Fit and check a calibration table, which says what it was fitted on and how well it did; it holds no answers."""
     fitted, checks = calibrate(similarity, pairs.known, pairs.kin, pairs.unrelated, alpha, seed)
     about: dict[str, object] = {
         "source": source,

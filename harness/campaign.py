@@ -105,7 +105,7 @@ def run_campaign(
     base : folder to which a `Campaign`'s paths are relative; of a file it is the file's own.
     environ : where keys and `${NAME}` come from; default: the process's environment.
     limit : use at most so many prompts of each set.
-    say : takes each line for whoever watches; calls that got no answer are said there and asked again next time.
+    say : takes each line for people; calls that got no answer are reported there and asked again next time.
 
     Raises `HarnessError`: `ConfigError`, `EndpointError` for one that cannot be used, `CeilingError` at a ceiling.
     """
@@ -265,7 +265,7 @@ def read_responses(plan: Plan) -> Responses:
             if endpoint in model_at:
                 asked[prompt_at[prompt], model_at[endpoint]] = True
         for e in plan.campaign.endpoints:
-            if isinstance(e, Recorded):  # nobody knows what was put to it: a gap counts as not answered
+            if isinstance(e, Recorded):  # which prompts it was asked is unknown: a gap counts as not answered
                 asked[[p.family == FAMILY for p in prompts], model_at[e.name]] = True
         table = stored_table(store, names, prompts, asked)
     if not len(table.text):

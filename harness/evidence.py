@@ -44,7 +44,7 @@ class Verified:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a results folder, with the fields that checks need; `StoreError` if it is none."""
+    """The manifest of a results folder, with the fields that checks need; `StoreError` if it is not a manifest."""
     path = folder / MANIFEST
     if not path.is_file():
         raise StoreError(f"{path}: not there", "name the folder of a campaign that was scored: results/NAME")
@@ -63,7 +63,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def verify_folder(folder: Path) -> Verified:
-    """Work out again what a manifest says of config, store and files, and compare. `StoreError` if the store is none.
+    """Work out again what a manifest says of config, store and files, and compare. `StoreError` if it is not a store.
 
     What cannot be worked out is not compared: when it was written, on which platform, and with which packages.
     """

@@ -50,7 +50,7 @@ def kernel_coverage(responses: Responses, a: int, b: int, open_ended: str = "") 
     ``text``: the share of the samples at a temperature above 0 that are usable answers, of the worse of the two.
     ``logprobs``: the share of the prompts with logprobs where both have two samples of them. There a sample is lost
     where a server prints several tokens as one, and each of the others stands for the same distribution. Of the
-    family ``open_ended`` nobody knows how often it was asked: as often as the one answered that answered more.
+    family ``open_ended`` it is unknown how often each was asked: as often as the one of the two that answered more.
     """
     pair = responses.among([a, b])
     sampled = [i for i, p in enumerate(pair.prompts) if p.samples >= 2 and pair.asked[i].all()]

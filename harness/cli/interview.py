@@ -35,7 +35,7 @@ _NO_KEY = "none"
 
 
 def asked_text(folder: Path, environ: Mapping[str, str], seed: int) -> str:
-    """Ask what somebody wants to know and of whom: the text of the config. ``typer.Abort`` on Ctrl-C or at the end."""
+    """Interview a user about question and endpoints; returns the config's text. ``typer.Abort`` on Ctrl-C."""
     tell("What do you want to know?")
     for number, (name, found) in enumerate(templates().items(), 1):
         tell(f"  {number}  {name:9} {found.title}")

@@ -29,12 +29,12 @@ def show(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """A line for whoever watches."""
+    """Print a line for people, on stderr."""
     typer.echo(text, err=True)
 
 
 def complain(error: HarnessError) -> None:
-    """An expected error as a line for whoever watches, and what to do next as another."""
+    """Print an expected error on stderr, and what to do next on a line of its own."""
     tell(f"error: {plain(error.message)}")
     if error.hint:
         tell(f"hint:  {plain(error.hint)}")

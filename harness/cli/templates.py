@@ -118,7 +118,7 @@ DEMO, RECORDED = "demo", "recorded"
 
 @dataclass(frozen=True)
 class Template:
-    """One thing that somebody may want to know, and the shipped campaign that asks it (starting.yaml)."""
+    """One thing that somebody may want to know, and the shipped campaign that asks it (templates.yaml)."""
 
     title: str
     source: str
@@ -132,7 +132,7 @@ class Template:
 @functools.cache
 def templates() -> dict[str, Template]:
     """All templates by name."""
-    found = yaml.safe_load(Path(__file__).with_name("starting.yaml").read_text(encoding="utf-8"))
+    found = yaml.safe_load(Path(__file__).with_name("templates.yaml").read_text(encoding="utf-8"))
     return TypeAdapter(dict[str, Template]).validate_python(found)
 
 

@@ -50,9 +50,9 @@ async def collect(
     """Ask every called endpoint whatever the store does not hold yet, and write down what the plan is.
 
     First one call to each for every set of parameters: if any endpoint cannot be used at all, `EndpointError` before
-    the rest is asked. They wait ``first_calls`` seconds for one another and no longer: whoever is found unusable later
-    is parked. A failed call is recorded, and ``run.stop`` ends it after the calls in flight. `CeilingError` when a
-    ceiling is reached.
+    the rest is asked. They wait ``first_calls`` seconds for one another and no longer: an endpoint that is found
+    unusable later is parked. A failed call is recorded, and ``run.stop`` ends it after the calls in flight.
+    `CeilingError` when a ceiling is reached.
 
     Parameters
     ----------

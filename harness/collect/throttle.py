@@ -57,15 +57,15 @@ class CircuitBreaker:
             self.not_before = max(self.not_before, self.clock.monotonic() + error.wait)
 
     def hold(self, seconds: float) -> None:
-        """An answer said that a rate limit is used up for so many seconds: nobody runs into it."""
+        """A reply said that a rate limit is used up for so many seconds: no call is made before."""
         if seconds > 0:
             self.not_before = max(self.not_before, self.clock.monotonic() + min(seconds, self.max_wait))
 
     def record_call(self, error: CallError | None) -> None:
         """One call has ended, well or not. Many failures in a row, or a fatal one, park the endpoint.
 
-        A refused request is none: who refuses is alive, and may well take the next one. Only who has refused a great
-        many and taken none in this run is parked as well.
+        A refused request does not count: a server that refuses is alive and may take the next one. It is parked only
+        after it has refused a great many and taken none in this run.
         """
         if error is not None and is_refusal(error):
             self.refused += 1

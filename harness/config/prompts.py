@@ -284,7 +284,7 @@ def expand(uses: Iterable[PromptUse], folder: Path) -> list[PromptUse]:
     """Prompt uses with every preset replaced by what it stands for.
 
     What a use says beside its preset (a limit, say) goes for every set in it. Presets are looked for in
-    ``folder``/presets, then among the project's own. `ConfigError` for one that nobody knows.
+    ``folder``/presets, then among the project's own. `ConfigError` for an unknown one.
     """
     out: list[PromptUse] = []
     for use in uses:

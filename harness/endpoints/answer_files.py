@@ -117,7 +117,7 @@ def _as_text(value: object) -> str | None:
 
 
 def jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a file of JSON lines; `ConfigError` names the line that is none."""
+    """Objects of a file of JSON lines; `ConfigError` names the first line that is not one."""
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():

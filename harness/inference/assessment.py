@@ -108,7 +108,7 @@ class Case:
 
     @cached_property
     def assessment(self) -> Assessment:
-        """The pair among its controls, worked out once whoever asks."""
+        """The pair among its controls, worked out once for all questions."""
         return assess(self.suspect, self.candidate, self.models, self.similarities, self.settings)
 
 

@@ -83,7 +83,7 @@ MAX_CHARS = 3000  # of an answer, so that length is matched and time bounded
 MOST_ROWS = 4000  # answers used in all, spread over prompts; time grows with the cube
 RIDGE = 1.0
 LEAST_PROMPTS = 8
-LEAST_LIKENESS = 0.05  # a model that is not even like itself is nobody's measure
+LEAST_LIKENESS = 0.05  # a model whose own answers hardly resemble one another is no yardstick
 
 
 def features(n_features: int = 2**13) -> Pipeline:

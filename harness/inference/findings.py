@@ -196,7 +196,7 @@ class Wording:
     """What a question needs to be told in words: templates that `harness.report.words` fills in.
 
     ``asks`` is the question; ``headlines`` one plain sentence a verdict; ``grounds`` the sentence of each ground;
-    ``often`` says of whom the p-value speaks, ``error_rate`` how often the rule is wrong, ``effect`` what its effect
+    ``often`` puts the p-value into words, ``error_rate`` how often the rule is wrong, ``effect`` what its effect
     is, ``zero`` what an effect of 0 means.
     """
 

@@ -256,7 +256,7 @@ WORDING = Wording(
         "self-check failed": "Cannot tell: {check}.",
         "gaps hide a difference": "Cannot tell: {decisive} tells {s} from {c}, but on too few of the answers asked "
         "for to count; on the rest no difference was found.",
-        "no controls": "No difference found, but without controls nobody knows whether one could have been.",
+        "no controls": "No difference was found, but without controls it is unknown whether this test could find one.",
         "cannot be told apart": "{s} and {c} cannot be told apart (p = {p:.2g}), by a test that tells every control "
         "from {c} on the same prompts.",
     },

@@ -139,7 +139,7 @@ class LikelihoodTable:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read a calibration table from JSON; `ConfigError` if the text is none."""
+        """Read a calibration table from JSON; `ConfigError` if the text is not one."""
         try:
             raw: dict[str, Any] = json.loads(text)
             lines = tuple(tuple(ScoreLine(*map(float, line)) for line in row) for row in raw["lines"])

@@ -45,9 +45,9 @@ def manifest_json(known: Mapping[str, Any], files: Mapping[str, str]) -> str:
 def of_store(path: Path) -> dict[str, Any]:
     """What the manifest says that follows from the store alone, so that anybody can work it out again.
 
-    ``responses_sha256`` is over all answers of the plan in the order of their keys; ``notes_sha256`` over whom names
-    stood for, the runs, and which calls were reused, failed or tried again. Both are of rows, not of the file: SQLite
-    may lay the same rows out in other ways.
+    ``responses_sha256`` is over all answers of the plan in the order of their keys; ``notes_sha256`` over the
+    endpoints' fingerprints, the runs, and which calls were reused, failed or tried again. Both are of rows, not of
+    the file: SQLite may lay the same rows out in other ways.
     """
     digest = hashlib.sha256()
     endpoints, failures = endpoint_summary(path)

@@ -330,8 +330,8 @@ def attributed(a: Attribution) -> str:
     if not likeliest:
         return f"{a.suspect} could not be compared with the known models."
     return (
-        f"{a.suspect} cannot be put down to any known model: one that is none of these could look as sure. The "
-        f"likeliest of those known is {likeliest}."
+        f"{a.suspect} cannot be attributed to any known model: an unknown one could look just as likely. The likeliest "
+        f"known model is {likeliest}."
     )
 
 

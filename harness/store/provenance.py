@@ -34,7 +34,7 @@ _NAMED = 4  # values that a sentence names
 
 
 def note_endpoint(store: Store, name: str, fingerprint: str, description: str) -> None:
-    """Record whom a name stands for: the identity behind it, see `harness.endpoints.local.endpoint_fingerprint`."""
+    """Record the fingerprint of the endpoint behind a name, see `harness.endpoints.local.endpoint_fingerprint`."""
     store.insert("INSERT OR IGNORE INTO endpoints VALUES (?, ?, ?)", [(name, fingerprint, description)])
 
 
@@ -86,7 +86,7 @@ def spent(store: Store) -> list[tuple[str, int, int]]:
 
 
 def copy_notes(target: Store, source: Store) -> None:
-    """Take over whom names stood for, the runs, which answers were reused and which calls failed."""
+    """Copy provenance notes from another store: fingerprints, runs, reused answers and failed calls."""
     for table, columns in NOTES.items():
         rows = source.rows(table, f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608
         target.add_missing(table, columns, rows)
