@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from platform import python_version
 
@@ -288,7 +288,8 @@ def _cases(
     twin = cache(partial(_twin, table, channels, a.executor))
     resemblance = cache(lambda candidate: observed(table, candidate, controls))
     parts = cache(lambda: _by_surface(table))
-    samples = cache(lambda one, other: _samples(parts(), one, other))
+    # Kernels of one candidate with everybody: those of all candidates would grow with their number.
+    samples = lru_cache(len(models) + 1)(lambda one, other: _samples(parts(), one, other))
     habits = cache(lambda: habit_counts(table))
     return [
         Case(
