@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -276,3 +278,61 @@ def test_the_laws_see_what_they_forbid() -> None:
     assert _puts_into_place(ast.parse("part.replace(path)", mode="eval").body)  # type: ignore[arg-type]
     assert not _puts_into_place(ast.parse('text.replace("a", "b")', mode="eval").body)  # type: ignore[arg-type]
     assert _opens_for_writing(ast.parse('open(path, "wb")', mode="eval").body)  # type: ignore[arg-type]
+
+
+def every_pure_room() -> None:
+    for name in (n for n in modules() if room(n) in ("channels", "inference")):
+        test_channels_and_inference_know_nothing_of_files_networks_and_pages(name)
+
+
+BROKEN = [  # what breaks which law, in which module
+    (test_records_and_errors_import_nothing_of_ours, "records", "from harness.errors import HarnessError"),
+    (test_data_never_climbs, "endpoints.quirks", "def late():\n    from harness.collect.context import Tally"),
+    (every_pure_room, "inference.pool", "from harness.config import Campaign"),
+    (every_pure_room, "channels.base", "def late():\n    from harness.store import Store"),
+    (test_one_socket, "monitor", "import httpx"),
+    (test_one_socket, "collect.worker", "from urllib.request import urlopen"),
+    (test_sql_stands_in_the_store, "check", "import sqlite3"),
+    (test_sql_stands_in_the_store, "monitor", "ASKED = 'SELECT endpoint FROM responses'"),
+    (test_verdict_words_are_made_in_one_module, "inference.kinship", "def judged():\n    return 'KIN-LIKE'"),
+    (test_verdict_words_are_made_in_one_module, "campaign", "TONES = {'KIN-LIKE': 1}"),
+    (test_no_decision_reads_a_sentence, "inference.kinship", "FOUND = note.startswith('FAILED')"),
+    (test_no_decision_reads_a_sentence, "report.figures", "COUNTED = 'abstains' not in e.note"),
+    (test_no_decision_reads_a_sentence, "inference.verdicts", "CHAT = '(chat)' in channel"),
+    (test_whole_files_are_written_by_one_module, "monitor", "path.write_text('')"),
+    (test_whole_files_are_written_by_one_module, "transfer", "part.replace(path)"),
+    (test_keys_are_recognised_and_cut_in_one_module, "endpoints.client", "KEY = 'sk-[A-Za-z0-9]{16,}'"),
+    (test_keys_are_recognised_and_cut_in_one_module, "endpoints.client", "import base64"),
+    (test_time_comes_from_the_clock, "cli.commands", "began = datetime.now(UTC)"),
+    (test_no_circle, "records", "def late():\n    from harness.inference import pool"),
+    (test_no_circle, "inference.verdicts", "if TYPE_CHECKING:\n    from harness.inference.findings import Finding"),
+    (test_no_two_modules_share_a_name, "report.pool", "\n" * 50),
+    (test_files_are_one_noun_each, "report.tiny", "pass"),
+    (test_files_are_one_noun_each, "report.words", "\n" * 400),
+    (test_files_lean_on_few_others, "report.words", "from harness import errors\n" * 40),
+    (test_every_module_has_its_storey, "utils", "\n" * 50),
+]
+
+
+@pytest.mark.parametrize(("law", "module", "text"), BROKEN, ids=lambda x: getattr(x, "__name__", None))
+def test_a_broken_law_is_found(
+    law: Callable[[], None], module: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = tmp_path / "harness"
+    shutil.copytree(HOUSE, house, ignore=shutil.ignore_patterns("__pycache__", "*.json", "*.j2"))
+    monkeypatch.setattr(sys.modules[__name__], "HOUSE", house)
+    path = house.joinpath(*module.split(".")).with_suffix(".py")
+    forget()
+    try:
+        law()
+        path.write_text((path.read_text("utf-8") if path.exists() else "") + f"\n{text}\n", "utf-8")
+        forget()
+        with pytest.raises(AssertionError):
+            law()
+    finally:
+        forget()
+
+
+def forget() -> None:
+    modules.cache_clear()
+    tree.cache_clear()
