@@ -123,7 +123,9 @@ def test_a_calibration_without_points_is_drawn_as_its_line(points: Any) -> None:
 
 def test_a_report_without_verdicts_leads_with_the_attribution(tmp_path: Path, page: Any) -> None:
     page.get(campaign(tmp_path, 6, 12, 40, ("attribution",)).as_uri())
-    assert page.execute_script("return document.querySelector('.glance a').textContent").startswith("m00 cannot be put")
+    assert page.execute_script("return document.querySelector('.glance a').textContent").startswith(
+        "m00 cannot be attributed"
+    )
     gone = "return document.querySelectorAll('#verdicts, #calibration, form, .card').length"
     assert page.execute_script(gone) == 0
     links = "return [...document.querySelectorAll('a')].filter(a => !document.querySelector(a.hash)).length"
