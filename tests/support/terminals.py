@@ -66,13 +66,30 @@ class Terminal:
         return self.shown[begin : self._seen]
 
     def type(self, text: str) -> None:
-        """Type as a person does; "\\x03" is Ctrl-C, "\\x04" Ctrl-D."""
+        """Type as a person does, when the program waits; "\\x03" is Ctrl-C, "\\x04" Ctrl-D."""
+        self._until_it_waits()
         os.write(self._main, text.encode())
+
+    def _until_it_waits(self, seconds: float = 20.0) -> None:
+        """Until the program sleeps, as it does in reading from the terminal, twice in a row.
+
+        What is typed before is lost: a question that hides its answer drops it, and Ctrl-C between the question and
+        the system call that waits for the answer is seen by Python only when somebody presses Enter.
+        """
+        end, asleep = time.monotonic() + seconds, 0
+        while asleep < 2 and time.monotonic() < end and self.process.poll() is None:
+            self._read(0.05)
+            asleep = asleep + 1 if self._sleeps() else 0
+
+    def _sleeps(self) -> bool:
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        if not stat.exists():  # no Linux: nothing to ask
+            return True
+        return stat.read_text().rpartition(")")[2].split()[0] == "S"
 
     def say(self, question: str, answer: str) -> None:
         """Wait for a question and answer it."""
         self.until(question)
-        time.sleep(0.1)  # a question that hides what is typed turns that off only after it is shown
         self.type(answer + "\n")
 
     def ended(self, seconds: float = 60.0) -> int:
