@@ -361,7 +361,7 @@ def _with_campaign_caveats(findings: Sequence[Finding], path: Path) -> list[Find
     if missing := len(answered) - sum(answered):
         first.append(Caveat("unanswered calls", values=(missing, len(answered))))
     if short:
-        first.append(Caveat("short form", values=(int(short),)))
+        first.append(Caveat("short form", names=(short,)))
     return [
         replace(
             f,

@@ -89,7 +89,7 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
     "unanswered calls": lambda c: (
         f"{c.values[0]:g} of {c.values[1]:g} planned calls have no answer yet; `harness run` asks them"
     ),
-    "short form": lambda c: f"a short form of the campaign, with at most {c.values[0]:g} prompts of each set",
+    "short form": lambda c: f"a short form of the campaign, with at most {c.names[0]} prompts of each set",
     "mixed models": lambda c: f"{c.names[0]} answered as {c.names[1]}",
 }
 _INNOCENT: Mapping[str, tuple[str, ...]] = {

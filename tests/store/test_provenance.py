@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.campaign import collect_async, score, write
 from harness.clock import LAG_INTERVAL, Clock, watch_lag
-from harness.plan import STORE, prepare
+from harness.plan import SHORT_FORM, STORE, prepare
 from harness.report.words import limits
 from harness.store.provenance import copy_notes, mixtures, runs
 from harness.store.store import Store
@@ -132,3 +132,14 @@ def test_notes_are_copied_once_and_in_time_that_grows_with_their_number(tmp_path
         return counted[0]
 
     assert steps(2_000) < 6 * steps(500)  # four times as many, and a sort; sixteen times where every row reads all
+
+
+def test_a_note_that_is_no_number_ends_no_scoring(write_campaign: Write) -> None:
+    """A store may be another person's: what its note says of a short form is told as it stands."""
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url)
+        stored = ask(path)
+    with Store(stored) as store:
+        store.set_note(SHORT_FORM, "six")
+    (finding,) = score(prepare(path, {})).findings
+    assert "a short form of the campaign, with at most six prompts of each set" in limits(finding)
