@@ -42,9 +42,9 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         "identity needs two or more samples a prompt at a temperature above 0, or logprobs of repeated calls"
     ),
     "only gaps": lambda c: "refusals, empty answers or missing logprobs leave too little to compare",
-    "too few known models": lambda c: f"attribution needs two known models and {c.values[0]:g} prompts",
+    "too few known models": lambda c: f"attribution needs two known models and {c.values[0]:.0f} prompts",
     "no usable answers": lambda c: "no usable answers",
-    "too few known lineages": lambda c: f"'none of these' needs {c.values[0]:g} known lineages at {c.values[1]:g}",
+    "too few known lineages": lambda c: f"'none of these' needs {c.values[0]:.0f} known lineages at {c.values[1]:g}",
     "low coverage": lambda c: (
         f"{c.channel} abstains: {c.names[0]} gave usable answers to {c.values[0]:.0%} of its prompts"
     ),
@@ -53,7 +53,7 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         f"{c.channel} abstains: {c.names[0]} shares next to nothing with any other model "
         f"({c.values[0]:.3f}, controls {c.values[1]:.3f}), as if it answered in another language"
     ),
-    "own pool": lambda c: f"{c.channel} covers {c.values[0]:g} control lineages and stays out of the combined score",
+    "own pool": lambda c: f"{c.channel} covers {c.values[0]:.0f} control lineages and stays out of the combined score",
     "gaps": lambda c: f"{c.channel} {_abstention(c)}",
     "blind": lambda c: f"{c.channel} {_abstention(c)}",
     "candidate's null": lambda c: _candidates_null(c),
@@ -71,7 +71,7 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
     "no control told apart": lambda c: "negative control: no channel tells every control from the candidate",
     "no likelihood ratio": lambda c: (
         f"no likelihood ratio: the calibration needs the {c.channel} channel, "
-        f"{c.values[0]:g} control lineages and {c.values[1]:g} prompts"
+        f"{c.values[0]:.0f} control lineages and {c.values[1]:.0f} prompts"
     ),
     "bounded ratio": lambda c: (
         f"the likelihood ratio is bounded to [{c.values[0]:.2g}, {c.values[1]:.2g}] by the data it was fitted on"
@@ -87,7 +87,7 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         f"lists, headings or bold, of the controls' {c.values[1]:.0%}"
     ),
     "unanswered calls": lambda c: (
-        f"{c.values[0]:g} of {c.values[1]:g} planned calls have no answer yet; `harness run` asks them"
+        f"{c.values[0]:.0f} of {c.values[1]:.0f} planned calls have no answer yet; `harness run` asks them"
     ),
     "short form": lambda c: f"a short form of the campaign, with at most {c.names[0]} prompts of each set",
     "mixed models": lambda c: f"{c.names[0]} answered as {c.names[1]}",
@@ -176,8 +176,8 @@ def _candidates_null(c: Caveat) -> str:
     below, k, nearer = c.values
     hub = f" (on {c.channel}: a hub, near which strangers are found more often)" if c.channel else ""
     return (
-        f"{candidate} is closer to everybody than {below:g} of {k:g} controls are{hub}; {nearer:g} of {k:g} controls "
-        f"are as close to it as {suspect} or closer"
+        f"{candidate} is closer to everybody than {below:.0f} of {k:.0f} controls are{hub}; {nearer:.0f} of {k:.0f} "
+        f"controls are as close to it as {suspect} or closer"
     )
 
 
@@ -191,13 +191,13 @@ def _posing(c: Caveat) -> str:
     candidate, *found = c.names
     looks = "looks" if len(found) == 1 else "look"
     return (
-        f"of {c.values[0]:g} controls posing as the suspect {len(found)} {looks} like kin of {candidate}: "
+        f"of {c.values[0]:.0f} controls posing as the suspect {len(found)} {looks} like kin of {candidate}: "
         f"{', '.join(found)}"
     )
 
 
 def _copied(c: Caveat) -> str:
-    return f"{c.values[0]:g} of {c.values[1]:g} answers are verbatim copies of one another"
+    return f"{c.values[0]:.0f} of {c.values[1]:.0f} answers are verbatim copies of one another"
 
 
 def channel_note(e: ChannelEvidence) -> str:

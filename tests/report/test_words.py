@@ -85,3 +85,8 @@ def test_likelihood_ratio_is_how_many_times(lr: float, said: str, bound: bool) -
     f = finding(p_value=0.01, p_adjusted=0.01, log10_lr=lr, log10_lr_least=-1.6, log10_lr_most=2.1)
     assert said in sure(f)
     assert ("supports no stronger ratio" in sure(f)) is bound
+
+
+def test_counts_are_written_out() -> None:
+    assert caveat(Caveat("unanswered calls", values=(1_234_567, 2_000_000))).startswith("1234567 of 2000000 planned")
+    assert "19 known lineages at 0.05" in caveat(Caveat("too few known lineages", values=(19, 0.05)))
