@@ -14,6 +14,27 @@ Surface = Literal["chat", "completion"]
 Question = Literal["kinship", "identity", "teaching", "attribution"]
 Outcome = Literal["ok", "truncated", "refused", "filtered", "empty"]
 Sees = Literal["weights", "text", "reported", "samples"]
+Removed = Literal[
+    # stands in an answer and is not the model's
+    "thoughts",
+    "prompt echo",
+    "template marks",
+    "second turn",
+    "encoding",
+    "comments",
+    "furniture",
+    "canned answers",
+    "hidden characters",
+    "look-alike letters",
+    # is no draw of its own
+    "rows written twice",
+    "equal draws",
+    # logprobs that are not this answer's, or not on its scale
+    "logprobs of other text",
+    "logprobs unreadable",
+    "logprobs rescaled",
+    "logprobs not this model's",
+]
 USABLE: frozenset[Outcome] = frozenset({"ok", "truncated"})
 
 
@@ -301,6 +322,20 @@ class Observation:
     model: str
     what: str
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What was taken out of one model's answers before they were compared, and in how many of how many of them.
+
+    ``example`` is a stranger's text; ``kind`` says what it is and why it is not the model's own words.
+    """
+
+    model: str
+    kind: Removed
+    answers: int
+    of: int
+    example: str = ""
 
 
 Key = tuple[str, str, int, str]
