@@ -72,13 +72,14 @@ def probe(responses: Responses, rounds: int, rng: np.random.Generator) -> Probe 
 def said(responses: Responses) -> list[list[list[str]]]:
     """Words of each model's answer to each prompt, (p, m) lists; empty where there are too few."""
     prompts = responses.where("wording")
-    out = []
-    for p, row in zip(prompts, first_answers(responses, prompts), strict=True):
+    out: list[list[list[str]]] = []
+    known: dict[str, str] = {}  # one object a word: a table holds few words, many times
+    for p in prompts:
+        (row,) = first_answers(responses, [p])
         asked = words(responses.prompts[p].text, MAX_WORDS)
         quoted = {tuple(asked[i : i + QUOTED]) for i in range(len(asked) - QUOTED + 1)}
-        out.append(
-            [_own(text, quoted, responses.furniture.get(m)) for text, m in zip(row, responses.models, strict=True)]
-        )
+        own = [_own(text, quoted, responses.furniture.get(m)) for text, m in zip(row, responses.models, strict=True)]
+        out.append([[known.setdefault(w, w) for w in cell] for cell in own])
     return out
 
 
