@@ -48,9 +48,14 @@ CaveatKind = Literal[
     # likelihood ratio
     "no likelihood ratio",
     "bounded ratio",
+    # does it stand on less, and was the answer the model's own
+    "does not stand",
+    "gaps decide",
+    "alike on unlike prompts",
+    "taken out",
     # copies, and controls that do not resemble the candidate
     "copies left out",
-    "copies carry",
+    "only copies",
     "unlike in length",
     "unlike in layout",
     # the campaign as a whole
@@ -120,8 +125,9 @@ class Finding:
     ``p_value`` is exact under the null of the question, ``p_floor`` the smallest it could have been, ``p_adjusted``
     after Holm over all findings of the campaign, to be held against ``alpha``. ``p_candidate`` is the rank on the
     candidate's own row, hub or not, which cannot be under 1 / (control lineages + 1). ``log10_lr`` is NaN where no
-    calibration fits; it is bounded to [``log10_lr_least``, ``log10_lr_most``]. ``obstacle`` is why nothing could be
-    judged, if so.
+    calibration fits; ``p_least`` is the p-value if gaps in the answers hid the closest resemblance there was, NaN
+    without such gaps. The ratio is bounded to [``log10_lr_least``, ``log10_lr_most``]. ``obstacle`` is why nothing
+    could be judged, if so.
     """
 
     question: Question
@@ -145,6 +151,7 @@ class Finding:
     log10_lr_high: float = NAN
     log10_lr_least: float = NAN
     log10_lr_most: float = NAN
+    p_least: float = NAN
     caveats: tuple[Caveat, ...] = ()
     evidence: tuple[ChannelEvidence, ...] = ()
 
@@ -157,6 +164,10 @@ class Finding:
     def failed_check(self) -> Caveat | None:
         """The first self-check that failed."""
         return next((c for c in self.caveats if c.kind in FAILED), None)
+
+    def told(self, kind: CaveatKind) -> Caveat | None:
+        """The first caveat of one kind."""
+        return next((c for c in self.caveats if c.kind == kind), None)
 
     def weights_p(self) -> dict[str, float]:
         """p-values of the channels that see weights, by channel."""
