@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,24 +29,17 @@ from benchmarks.measures import rate
 from benchmarks.recorded import Collection, read
 from benchmarks.relations import CLOSE
 from benchmarks.tricks import NONE, TRICKS, Scene, Trick, synonyms_of
-from harness.channels.parallel import compare, load_channels
+from harness.campaign import PLACEBOS
+from harness.channels import furniture, reading, verbatim, wording
+from harness.channels.parallel import compare, load_channels, probes
+from harness.inference import control_match
 from harness.inference.assessment import Case
-from harness.inference.control_match import observed
 from harness.inference.findings import Finding, Settings
 from harness.inference.kinship import find
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.pool import Model
 from harness.inference.questions import decide
-from harness.records import Removal, Responses
-
-try:
-    from harness.channels.reading import read as read_answers
-except ImportError:
-
-    def read_answers(table: Responses) -> tuple[Responses, tuple[Removal, ...]]:
-        """Nothing is taken out of the answers yet."""
-        return table, ()
-
+from harness.records import Responses
 
 ALPHA = 0.05
 SETTINGS = Settings(alpha=ALPHA, min_coverage=0.9, permutations=99, bootstrap=200, seed=1)
@@ -54,6 +48,7 @@ CHANNELS = ("wording", "verbatim")  # all that is counted for text, and what fin
 UNTELLING = frozenset(
     {"rival pairs", "candidate's null", "negative control found", "bounded ratio", "no likelihood ratio"}
 )
+MANY = 4000  # texts remembered
 SPARES = 2  # models outside the pool, to route to
 OFTEN = 3  # pairs that one model may be in
 KIN = ("KIN-LIKE", "KIN-OR-TAUGHT")
@@ -213,10 +208,23 @@ def _common(table: Responses, models: Sequence[int], most: int, rng: np.random.G
 
 
 # Verdicts --------------------------------------------------------------------------------------------------------
+@cache
+def remember() -> None:
+    """Work out what hangs on a text alone once a process: most answers of a pool are the same under every trick."""
+    words = lru_cache(MANY)(verbatim.words)
+    for module in (wording, verbatim, control_match):
+        vars(module)["words"] = words
+    for module, name in ((reading, "edit_of"), (reading, "own_words"), (reading, "cut_spans"), (furniture, "key")):
+        vars(module)[name] = lru_cache(MANY)(vars(module)[name])
+    counted = lru_cache(200)(vars(furniture)["_counts"])
+    vars(furniture)["_counts"] = lambda texts: counted(tuple(texts))
+
+
 def outcomes(
     setup: Setup, tricks: Sequence[Trick], worn: Sequence[str], synonyms: Mapping[str, str], channels: Sequence[str]
 ) -> list[Outcome]:
     """All verdicts on one pair: without a trick, and with each of them on whoever it is to be tried on."""
+    remember()
     plain, bare = verdict(setup, NONE, (), synonyms, channels)
     out = [_outcome(setup, NONE, "nobody", plain, bare)]
     for trick in tricks:
@@ -237,7 +245,7 @@ def verdict(
     setup: Setup, trick: Trick, who: Sequence[int], synonyms: Mapping[str, str], channels: Sequence[str]
 ) -> tuple[Finding, frozenset[str]]:
     """The finding on one pair with a trick on some of its pool, and kinds of what is told of the pair's answers."""
-    table, removals = read_answers(changed(setup, trick, who, synonyms))
+    table = reading.read(changed(setup, trick, who, synonyms))
     names = table.models
     roles = ("suspect", "candidate", *["control"] * (len(names) - 2))
     models = tuple(Model(n, r, n) for n, r in zip(names, roles, strict=True))
@@ -252,11 +260,14 @@ def verdict(
         habits=lambda: np.zeros((0, len(names), 0)),
         samples=lambda _one, _other: {},
         coverage=lambda _one, _other: {},
-        resemblance=lambda: observed(table, names[1], names[2:]),
+        resemblance=lambda: control_match.observed(table, names[1], names[2:]),
+        probes=lambda pool, counted: probes(
+            counted, table.among([names.index(n) for n in pool]), PLACEBOS, SETTINGS.seed
+        ),
     )
     finding = decide([find(case)])[0]
     caveats = {c.kind for c in (*finding.caveats, finding.obstacle) if c is not None} - UNTELLING
-    taken = {r.kind for r in removals if names.index(r.model) in (0, 1, *who)}
+    taken = {r.kind for r in reading.removals(table) if names.index(r.model) in (0, 1, *who)}
     return finding, frozenset([*(f"caveat: {c}" for c in caveats), *(f"removed: {r}" for r in taken)])
 
 
