@@ -49,13 +49,10 @@ def find_furniture(answers: Mapping[str, Sequence[str]]) -> dict[str, Furniture]
     (['c'], [(11, 64)])
     """
     counts = {name: _counts(texts[:READ]) for name, texts in answers.items()}
-    shares = {
-        name: {k: n / max(1, len(answers[name][:READ])) for k, n in found.items()} for name, found in counts.items()
-    }
     out = {}
     for name, found in counts.items():
         total = len(answers[name][:READ])
-        others = [s for other, s in shares.items() if other != name]
+        others = [(c, max(1, len(answers[other][:READ]))) for other, c in counts.items() if other != name]
         unusual = _unusual(found, total, others)
         whole = _canned(answers[name][:READ], [a[:READ] for other, a in answers.items() if other != name])
         if unusual or whole:
@@ -79,15 +76,13 @@ def _runs(found: Sequence[str], size: int) -> Iterable[str]:
     return (" ".join(found[i : i + size]) for i in range(len(found) - size + 1))
 
 
-def _unusual(found: Mapping[str, int], total: int, others: Sequence[Mapping[str, float]]) -> set[str]:
-    """Runs that come back often enough, and much more often than with the others."""
+def _unusual(found: Mapping[str, int], total: int, others: Sequence[tuple[Counter[str], int]]) -> set[str]:
+    """Runs that come back often enough, and much more often than with the others: their counts, of how many answers."""
     out = set()
     for run, n in found.items():
-        size = run.count(" ") + 1
-        least = SPANS.get(size, WORDS) * total
-        if n < max(LEAST, least):
+        if n < LEAST or n < SPANS.get(run.count(" ") + 1, WORDS) * total:
             continue
-        usual = sorted(o.get(run, 0.0) for o in others)
+        usual = sorted(c[run] / of for c, of in others)
         median = usual[(len(usual) - 1) // 2] if usual else 0.0
         if n / total >= USUAL * median:
             out.add(run)
