@@ -271,8 +271,8 @@ class Analysis(Strict):
         0.9,
         ge=0,
         le=1,
-        description="Least share of usable answers. A control with less is left out; where suspect or candidate gave less, the "
-        "verdict must stand whatever the missing answers were.",
+        description="Least share of usable answers. A control with less is left out; where suspect or candidate gave "
+        "less, the verdict must stand whatever the missing answers were.",
     )
     permutations: int = Field(2000, ge=99, description="Permutations of the identity test.")
     bootstrap: int = Field(1000, ge=100, description="Bootstrap rounds for intervals.")
