@@ -53,7 +53,7 @@ def test_every_ground_is_a_sentence_that_leaves_no_blank(question: str, ground: 
 @pytest.mark.parametrize("kind", get_args(CaveatKind))
 def test_every_caveat_has_words(kind: CaveatKind) -> None:
     pairs = (("x", "y"),) * 5
-    names = ("mother", "c0") if kind in ("candidate's null", "mixed models") else ("mother", "c0", "c1")
+    names = ("mother", "c0") if kind in ("candidate's null", "mixed models") else ("mother", "c0", "c1", "c2")
     text = caveat(Caveat(kind, "wording", names, (3.0, 4.0, 1.0), pairs))
     assert len(text) > 10
     assert text.startswith("FAILED ") == (kind in FAILED)
