@@ -38,7 +38,7 @@ _NUMBER = re.compile(r"^\s*\(?\d+[.):]")
 _EMPHASIS = re.compile(r"^\s*#{1,6}\s|\*\*|__")
 _END = re.compile(r"[.!?。！？…][\"')\]*]*(?:\s|$)")
 _MARKUP = re.compile(r"[{}\[\]<>\"\\|=;&`]")
-_MOST = 4096  # characters of an answer that are looked at
+_MOST = 2000  # characters of an answer that are looked at
 
 FORMS: tuple[str, ...] = (
     "length", "sentence length", "line length", "bullets", "numbers", "emphasis", "markup", "capitals", "digits",

@@ -282,6 +282,7 @@ def _known(
 
 def _host(suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[Caveat]:
     """Both behind one host and no control there: what the host writes or samples is on the two alone."""
-    if suspect.host is None or suspect.host != candidate.host or any(m.host == suspect.host for m in controls):
+    apart = controls and all(m.host != suspect.host for m in controls)
+    if suspect.host is None or suspect.host != candidate.host or not apart:
         return []
     return [Caveat("pair on one host", names=(suspect.name, candidate.name, suspect.host))]
