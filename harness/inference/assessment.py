@@ -127,7 +127,7 @@ class Case:
     What is costly is a function, called by the questions that need it: ``twin(channels)`` gives similarities in which
     every second sample of the candidate poses as a model called `TWIN`, ``habits()`` counts of habits of wording
     (blocks, m, features), ``samples(a, b)`` kernels between samples of two models, ``coverage(a, b)`` the share of
-    samples they are made of, ``resemblance()`` caveats about controls that do not resemble the candidate,
+    samples they are made of, ``resemblance()`` caveats about conditions in which pair and controls differ,
     ``probes(models, channels)`` channels measured again in one pool.
     """
 
