@@ -49,10 +49,10 @@ from harness.plan import (
     stored_plan_of,
 )
 from harness.records import Key, Observation, Probe, Removal, Responses, Similarity, Surface
+from harness.report.caveats import noticed, removal
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
-from harness.report.words import noticed, removal
 from harness.store import (
     Store,
     batches,

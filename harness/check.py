@@ -211,7 +211,9 @@ def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapp
     controls = [e for e in campaign.endpoints if e.role == "control" and e.lineage != candidate.lineage]
     notes = []
     if found:
-        from harness.report.words import caveat  # with all of inference behind it: only who has something to say waits
+        from harness.report.caveats import (
+            caveat,
+        )  # with all of inference behind it: only who has something to say waits
 
         notes += [f"{caveat(c)}{_consequence(c)}" for c in found]
     for suspect in (e for e in campaign.endpoints if e.role == "suspect"):

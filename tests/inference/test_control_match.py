@@ -19,7 +19,8 @@ from harness.inference.kinship import judge
 from harness.inference.pool import Model, told
 from harness.plan import plan_of
 from harness.records import Prompt, Response, Responses
-from harness.report.words import caveat, sentence
+from harness.report.caveats import caveat
+from harness.report.words import sentence
 from tests.support import ROOT
 
 PROMPTS = 30
