@@ -1,4 +1,4 @@
-"""What limits a finding, in plain English: the words of every kind of caveat, and of all that was taken out of answers."""
+"""What limits a finding, in plain English: the words of every caveat, and of all that was taken out of answers."""
 
 from __future__ import annotations
 
