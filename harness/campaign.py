@@ -19,6 +19,7 @@ from platform import python_version
 import numpy as np
 
 from harness.channels.base import first_answers
+from harness.channels.draws import independent_draws
 from harness.channels.kernels import kernel_coverage, logprob_kernels, text_kernels
 from harness.channels.parallel import Channel, compare, load_channels, observations, probes
 from harness.channels.reading import read, removals
@@ -128,14 +129,15 @@ def run_campaign(
 def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Scores:
     """Compare and decide again from the stored answers of a campaign; nobody is asked."""
     plan = _stored(config, base)
-    table, a = read(read_responses(plan)), plan.campaign.analysis
+    drawn, copies = independent_draws(read_responses(plan))
+    table, a = read(drawn), plan.campaign.analysis
     channels = load_channels(a.channels)
     similarities = compare(channels, table, a.executor)
     calibration = shipped_text() if a.calibration is None else read_text(plan.base / a.calibration)
     cases = _cases(plan.campaign, table, channels, similarities, LikelihoodTable.from_json(calibration))
     findings = ask(cases, a.questions)
     details = [detail(c.assessment) for c in cases] if "kinship" in a.questions else []
-    taken = removals(table)
+    taken = (*copies, *removals(table))
     return Scores(
         findings=tuple(_with_campaign_caveats(findings, plan.store, taken)),
         similarities=similarities,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.channels.reading import edit_of
 from harness.collect.context import cost_of, price_of, tokens_in
 from harness.collect.preflight import Capability, capabilities, recall, remember
 from harness.config import (
@@ -33,7 +34,10 @@ from harness.records import Job, Key, Surface
 from harness.report.text import plain
 from harness.store import Store
 
-COLUMNS = ("endpoint", "role", "kind", "state", "model", "logprobs", "usage", "system", "reasoning", "refused")
+COLUMNS = (
+    *("endpoint", "role", "kind", "state", "model"),
+    *("logprobs", "usage", "system", "reasoning", "refused", "beside"),
+)
 ENOUGH = 8  # control lineages for a steady verdict
 TIMES = 8.0  # in parameters
 
@@ -88,16 +92,19 @@ def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
         return row | {"state": state or "recorded"}
     if not found.answers:
         return row | {"state": "does not answer", "error": found.error, "hint": found.hint}
+    edit = edit_of(found.text, found.asked)
+    beside = edit.kinds if edit else ()  # what came back and is not the model's answer
     return row | {
         "state": f"up, {found.seconds:.1f} s",
         "model": found.model,
         "logprobs": str(found.logprobs),
         "usage": "yes" if found.usage else "missing",
         "system": found.system,
-        "reasoning": found.reasoning,
+        "reasoning": found.reasoning or ("in the answer" if "thoughts" in beside else ""),
         "refused": " ".join(found.refused),
         "echoes": found.echoes,
         "surfaces": list(endpoint.surfaces),
+        "beside": ", ".join(beside),
     }
 
 

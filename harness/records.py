@@ -167,12 +167,15 @@ class Responses:
     reasoning: Sequence[str]
     logprobs: Sequence[bytes | None]
     prompt_tokens: Sequence[int | None]
+    response_id: Sequence[str] = ()  # none at all, or one a row
     furniture: Mapping[str, Furniture] = field(default_factory=dict)
     # Not of __init__, so that `dataclasses.replace` with other texts begins with an empty cache.
     _cache: RowCache = field(init=False, repr=False, compare=False)
     _origin: NDArray[np.int64] = field(init=False, repr=False, compare=False)  # of each row, in the whole table
 
     def __post_init__(self) -> None:
+        if not len(self.response_id):
+            object.__setattr__(self, "response_id", [""] * len(self.outcome))
         self._share(RowCache(len(self.outcome)), np.arange(len(self.outcome), dtype=np.int64))
 
     def _share(self, cache: RowCache, origin: NDArray[np.int64]) -> Responses:
@@ -235,6 +238,13 @@ class Responses:
         names = tuple(self.models[m] for m in models)
         return self._picked(names, self.prompts, counts, self.asked[:, list(models)], cells)
 
+    def without(self, rows: Iterable[int]) -> Responses:
+        """The same table without some rows."""
+        kept = np.ones(len(self.outcome), dtype=bool)
+        kept[list(rows)] = False
+        before = np.concatenate([[0], np.cumsum(kept)])[self.start]
+        return self._picked(self.models, self.prompts, np.diff(before), self.asked, np.flatnonzero(kept).tolist())
+
     def _picked(
         self,
         models: tuple[str, ...],
@@ -253,6 +263,7 @@ class Responses:
             reasoning=_take(self.reasoning, rows),
             logprobs=_take(self.logprobs, rows),
             prompt_tokens=_take(self.prompt_tokens, rows),
+            response_id=_take(self.response_id, rows),
             furniture=self.furniture,
         )
         return part._share(self._cache, self._origin[np.asarray(rows, dtype=np.int64)])
@@ -264,7 +275,8 @@ class Responses:
     def loaded(self) -> Responses:
         """The same table with every column in memory, for a worker that cannot read the store."""
         columns: dict[str, Any] = {
-            c: list(getattr(self, c)) for c in ("outcome", "text", "reasoning", "logprobs", "prompt_tokens")
+            c: list(getattr(self, c))
+            for c in ("outcome", "text", "reasoning", "logprobs", "prompt_tokens", "response_id")
         }
         return replace(self, **columns)._share(self._cache, self._origin)
 
@@ -314,6 +326,7 @@ class Responses:
             reasoning=[a.reasoning for a in kept],
             logprobs=[a.logprobs for a in kept],
             prompt_tokens=[a.prompt_tokens for a in kept],
+            response_id=[a.response_id for a in kept],
         )
 
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from harness.collect.preflight import learned, remember
-from harness.endpoints import ESCAPED, Quirks, count, jsonl_rows
+from harness.endpoints import ESCAPED, Quirks, count, jsonl_rows, read_cell
 from harness.errors import ConfigError
 from harness.files import replacing
 from harness.plan import Plan, planned, store_at
@@ -87,7 +87,7 @@ def _normalised(
             if "sample" in columns and sample is None:
                 raise ConfigError(f"{source}: row {number}: the sample is no whole number", "see --sample-column")
             cell = (name, prompt_id)
-            out = {role: _kept(role, found.get(role)) for role in GUESSES}
+            out = {role: _kept(role, found.get(role)) for role in GUESSES} | _said(found)
             yield out | {"model": name, "prompt_id": prompt_id, "sample": seen[cell] if sample is None else sample}
             seen[cell] += 1
             counts[name] += 1
@@ -112,6 +112,13 @@ def _columns(source: str, row: Row, named: Mapping[str, str], model: str | None)
 
 def _prompt_id(prompt: object) -> str:
     return "p-" + hashlib.sha256(str(prompt).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _said(found: Row) -> Row:
+    """Answer and thoughts, which may stand in the parts of a message."""
+    output, reasoning = read_cell(found.get("output")), read_cell(found.get("reasoning"))
+    thoughts = reasoning.thoughts or reasoning.answer or output.thoughts
+    return {"output": None if found.get("output") is None else output.answer, "reasoning": thoughts or None}
 
 
 def _kept(role: str, value: object) -> object:
