@@ -95,3 +95,15 @@ def test_a_short_or_missing_key_cuts_nothing() -> None:
         assert Redactor(key).text("EMPTY x \\u0041") == "EMPTY x \\u0041"
         assert Redactor(key).body(b'"EMPTY x \\u0041"') == b'"EMPTY x \\u0041"'
     assert SECRET not in repr(Redactor(SECRET))
+
+
+def test_a_private_seed_is_asked_for_and_never_repeated(tmp_path: Path) -> None:
+    plain = yaml.safe_load(MINIMAL)
+    campaign = Campaign.model_validate({**plain, "private_seed_env": "MY_SEED"})
+    assert private_seed(Campaign.model_validate(plain), tmp_path, {"MY_SEED": "x"}) == ""
+    assert private_seed(campaign, tmp_path, {"MY_SEED": "a-long-private-seed"}) == "a-long-private-seed"
+    for environ, says in (({}, "MY_SEED is not set"), ({"MY_SEED": "guessable-one"}, "too short")):
+        with pytest.raises(ConfigError, match=says) as caught:
+            private_seed(campaign, tmp_path, environ)
+        assert "guessable-one" not in str(caught.value)
+    assert campaign.model_dump() == Campaign.model_validate(plain).model_dump()  # the manifest's hash stays
