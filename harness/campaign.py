@@ -291,6 +291,7 @@ def _cases(
     # Kernels of one candidate with everybody: those of all candidates would grow with their number.
     samples = lru_cache(len(models) + 1)(lambda one, other: _samples(parts(), one, other))
     habits = cache(lambda: habit_counts(table))
+    fresh = {p.id: str(p.fields["twin"]) for p in table.prompts if p.fields.get("fresh")}
     return [
         Case(
             suspect=s,
@@ -304,6 +305,7 @@ def _cases(
             samples=samples,
             coverage=lambda one, other: _coverage(parts(), one, other),
             resemblance=partial(resemblance, c.name),
+            fresh=fresh,
         )
         for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
     ]

@@ -51,6 +51,7 @@ CaveatKind = Literal[
     # copies, and controls that do not resemble the candidate
     "copies left out",
     "copies carry",
+    "shipped prompts differ",
     "unlike in length",
     "unlike in layout",
     # the campaign as a whole

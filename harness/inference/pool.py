@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -181,10 +181,11 @@ def without_copies(
     read = next((s for s in similarities if s.channel == "wording"), found)
     if len(set(read.prompts) - copied) < ENOUGH:
         return tuple(similarities), (Caveat("copies carry", values=counts),)
-    kept = tuple(s if s.channel == "verbatim" else _dropped(s, copied) for s in similarities)
+    kept = tuple(s if s.channel == "verbatim" else only_prompts(s, set(s.prompts) - copied) for s in similarities)
     return kept, (Caveat("copies left out", values=counts),)
 
 
-def _dropped(s: Similarity, prompts: set[str]) -> Similarity:
-    keep = [i for i, p in enumerate(s.prompts) if p not in prompts]
+def only_prompts(s: Similarity, prompts: Container[str]) -> Similarity:
+    """A channel with some of its prompts, by id."""
+    keep = [i for i, p in enumerate(s.prompts) if p in prompts]
     return replace(s, prompts=tuple(s.prompts[i] for i in keep), values=s.values[keep])

@@ -78,6 +78,7 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
     ),
     "copies left out": lambda c: f"{_copied(c)}, and were left out of the other channels",
     "copies carry": lambda c: f"{_copied(c)}; too few would remain without them, so they carry the verdict",
+    "shipped prompts differ": lambda c: _recognised(c),
     "unlike in length": lambda c: (
         f"controls unlike the candidate: {c.names[0]} usually answers in {c.values[0]:.0f} "
         f"words, the controls in {c.values[1]:.0f}"
@@ -198,6 +199,16 @@ def _posing(c: Caveat) -> str:
 
 def _copied(c: Caveat) -> str:
     return f"{c.values[0]:.0f} of {c.values[1]:.0f} answers are verbatim copies of one another"
+
+
+def _recognised(c: Caveat) -> str:
+    shipped, fresh, p = c.values
+    less = "less close" if shipped < fresh else "closer"
+    return (
+        f"{c.names[0]} and {c.names[1]} are {less} on prompts that ship with this project than on fresh ones of the "
+        f"same templates ({c.channel}: effect {shipped:.2f} and {fresh:.2f}, p = {p:.2g}), as if known prompts were "
+        "answered by something else; this rests on the fresh prompts alone"
+    )
 
 
 def channel_note(e: ChannelEvidence) -> str:
