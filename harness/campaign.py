@@ -297,6 +297,7 @@ def _cases(
     measured = cache(lambda names, counted: _probes(table, names, counted, campaign.seed))
     samples = lru_cache(len(models) + 1)(lambda one, other: _samples(parts(), one, other))
     habits = cache(lambda: habit_counts(table))
+    fresh = {p.id: str(p.fields["twin"]) for p in table.prompts if p.fields.get("fresh")}
     return [
         Case(
             suspect=s,
@@ -311,6 +312,7 @@ def _cases(
             coverage=lambda one, other: _coverage(parts(), one, other),
             resemblance=lambda s=s, c=c: unlike(manners(), s, c, models),  # type: ignore[misc]
             probes=lambda names, counted: measured(tuple(names), tuple(counted)),
+            fresh=fresh,
         )
         for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
     ]

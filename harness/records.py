@@ -44,7 +44,8 @@ USABLE: frozenset[Outcome] = frozenset({"ok", "truncated"})
 class Prompt:
     """One question as every endpoint gets it, with the request settings of its family.
 
-    ``fields`` holds what only some families have: ``answer``, ``scales``, ``rung``, ``twin``, ``claim``.
+    ``fields`` holds what only some families have: ``answer``, ``scales``, ``rung``, ``twin``, ``claim``; ``fresh`` is
+    true of a prompt that a private seed filled, whose ``twin`` is the one that ships.
     """
 
     id: str

@@ -55,6 +55,7 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         f"the likelihood ratio is bounded to [{c.values[0]:.2g}, {c.values[1]:.2g}] by the data it was fitted on"
     ),
     "copies left out": lambda c: f"{_copied(c)}, and were left out of the other channels",
+    "shipped prompts differ": lambda c: _recognised(c),
     "only copies": lambda c: f"{_copied(c)}; too few remain without them to compare the rest",
     "does not stand": lambda c: f"the pair is close, but not {fallen(c)}",
     "gaps decide": lambda c: "answers that are missing could turn the verdict",
@@ -245,3 +246,13 @@ def _form(c: Caveat) -> str:
 
 def _copied(c: Caveat) -> str:
     return f"{c.values[0]:.0f} of {c.values[1]:.0f} answers are verbatim copies of one another"
+
+
+def _recognised(c: Caveat) -> str:
+    shipped, fresh, p = c.values
+    less = "less close" if shipped < fresh else "closer"
+    return (
+        f"{c.names[0]} and {c.names[1]} are {less} on prompts that ship with this project than on fresh ones of the "
+        f"same templates ({c.channel}: effect {shipped:.2f} and {fresh:.2f}, p = {p:.2g}), as if known prompts were "
+        "answered by something else; this rests on the fresh prompts alone"
+    )
