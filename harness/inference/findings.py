@@ -53,6 +53,7 @@ CaveatKind = Literal[
     "gaps decide",
     "alike on unlike prompts",
     "taken out",
+    "mixture",
     # copies, and controls that do not resemble the candidate
     "copies left out",
     "only copies",

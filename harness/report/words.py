@@ -87,6 +87,11 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         f"(p = {c.values[0]:.2g}), which a wrapper or a system prompt would explain; that part was subtracted"
     ),
     "taken out": lambda c: f"of {c.names[0]}'s answers {c.values[0]:.0f} of {c.values[1]:.0f} {_taken(c)}",
+    "mixture": lambda c: (
+        f"{c.names[0]} seems to answer some prompts with another model: in {c.channel} about {c.values[0]:.0%} of its "
+        f"answers ({c.values[1]:.0%} to {c.values[2]:.0%}) are no closer to {c.names[1]}'s than a stranger's are, "
+        "and the others are"
+    ),
     "unlike in length": lambda c: (
         f"controls unlike the candidate: {c.names[0]} usually answers in {c.values[0]:.0f} "
         f"words, the controls in {c.values[1]:.0f}"
