@@ -27,13 +27,13 @@ from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import learned
 from harness.collect.runner import collect
-from harness.config import Called, Campaign, Recorded, environment, open_to_others, read_text, require_keys
+from harness.config import Called, Campaign, Recorded, environment, open_to_others, read_text, require_keys, told_of
 from harness.endpoints import FAMILY, Recording, endpoint_fingerprint
 from harness.errors import StoreError
 from harness.files import write_whole
 from harness.inference.assessment import TWIN, Case, Grams, View
 from harness.inference.breakdown import Detail, detail
-from harness.inference.control_match import observed
+from harness.inference.control_match import manners_of, unlike
 from harness.inference.findings import Attribution, Caveat, Finding, Settings
 from harness.inference.likelihood import LikelihoodTable, shipped_text
 from harness.inference.pool import Model
@@ -288,9 +288,8 @@ def _cases(
     a = campaign.analysis
     settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed)
     models = _models(campaign)
-    controls = [m.name for m in models if m.role == "control"]
     twin = cache(partial(_twin, table, channels, a.executor))
-    resemblance = cache(lambda candidate: observed(table, candidate, controls))
+    manners = cache(lambda: manners_of(table))
     parts = cache(lambda: _by_surface(table))
     # Kernels of one candidate with everybody: those of all candidates would grow with their number.
     measured = cache(lambda names, counted: _probes(table, names, counted, campaign.seed))
@@ -308,7 +307,7 @@ def _cases(
             habits=habits,
             samples=samples,
             coverage=lambda one, other: _coverage(parts(), one, other),
-            resemblance=partial(resemblance, c.name),
+            resemblance=lambda s=s, c=c: unlike(manners(), s, c, models),  # type: ignore[misc]
             probes=lambda names, counted: measured(tuple(names), tuple(counted)),
         )
         for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
@@ -321,7 +320,7 @@ def _probes(table: Responses, names: tuple[str, ...], channels: tuple[str, ...],
 
 
 def _models(campaign: Campaign) -> tuple[Model, ...]:
-    return tuple(Model(e.name, e.role, e.lineage) for e in campaign.endpoints)
+    return tuple(Model(e.name, e.role, e.lineage, *told_of(e)) for e in campaign.endpoints)
 
 
 def _by(models: Sequence[Model], role: str) -> list[Model]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.collect.context import cost_of, price_of, tokens_in
@@ -19,10 +20,14 @@ from harness.config import (
     environment,
     open_to_others,
     require_keys,
+    told_of,
+    well_known_as,
 )
 from harness.endpoints import UNKNOWN, Quirks, jobs, model_name, path_of, provider_of
 from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, smallest_p
+from harness.inference.findings import HIDING, MISMATCHES, Caveat
+from harness.inference.pool import Model, told
 from harness.plan import Plan
 from harness.records import Job, Key, Surface
 from harness.report.text import plain
@@ -30,7 +35,6 @@ from harness.store import Store
 
 COLUMNS = ("endpoint", "role", "kind", "state", "model", "logprobs", "usage", "system", "reasoning", "refused")
 ENOUGH = 8  # control lineages for a steady verdict
-MONTHS = 18  # between releases
 TIMES = 8.0  # in parameters
 
 
@@ -92,6 +96,8 @@ def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
         "system": found.system,
         "reasoning": found.reasoning,
         "refused": " ".join(found.refused),
+        "echoes": found.echoes,
+        "surfaces": list(endpoint.surfaces),
     }
 
 
@@ -159,8 +165,8 @@ def dry_run_text(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def warnings(plan: Plan) -> list[str]:
-    """What will limit the verdict, said before money is spent."""
+def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """What will limit the verdict, said before money is spent; ``rows`` are what `check_endpoints` found."""
     a = plan.campaign.analysis
     notes = [w] if (w := open_to_others(plan.campaign, plan.base)) else []
     for candidate in (e for e in plan.campaign.endpoints if e.role == "candidate"):
@@ -172,7 +178,7 @@ def warnings(plan: Plan) -> list[str]:
             )
         elif "kinship" in a.questions and len(lineages) < ENOUGH:
             notes.append(f"{len(lineages)} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
-        notes += unlike_controls(plan.campaign, candidate)
+        notes += unlike_controls(plan.campaign, candidate, rows)
     loose = [e for e in plan.campaign.endpoints if isinstance(e, Remote) and provider_of(e).pins_upstream]
     if loose := [e for e in loose if not e.upstream]:
         routers, names = ", ".join(sorted({str(e.provider) for e in loose})), ", ".join(e.name for e in loose)
@@ -183,37 +189,77 @@ def warnings(plan: Plan) -> list[str]:
         samples = {p.samples for p in plan.prompts}
         if samples == {1}:
             notes.append("one sample a prompt: identity cannot be tested")
+    if echoing := [str(r["endpoint"]) for r in rows if r.get("echoes")]:
+        notes.append(
+            f"the prompt comes back in front of the answer: {', '.join(echoing)}; switch that off at the server"
+        )
     return notes
 
 
-def unlike_controls(campaign: Campaign, candidate: Endpoint) -> list[str]:
-    """Warnings from what the config says of candidate and controls; what it leaves out is not judged."""
+def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """Warnings of conditions that differ between a candidate, its suspects and its controls.
+
+    From the config, from well-known names, and from the ``rows`` of `check_endpoints`; what nobody tells is not judged.
+    Those that take away a verdict come first and say so.
+    """
+    thinking = {str(r["endpoint"]) for r in rows if r.get("reasoning")}
+    models = [_model(e, e.name in thinking) for e in campaign.endpoints]
+    own = next(m for m in models if m.name == candidate.name)
+    suspects = [m for m in models if m.role == "suspect"]
+    found = list(dict.fromkeys(c for s in suspects for c in told(s, own, models)))
+    found.sort(key=lambda c: (c.kind not in MISMATCHES, c.kind not in HIDING))
     controls = [e for e in campaign.endpoints if e.role == "control" and e.lineage != candidate.lineage]
-    traits: list[tuple[str, Callable[[Endpoint], bool | None]]] = [
-        (f"released more than {MONTHS} months from it", lambda e: _far_in_time(e, candidate)),
-        (f"more than {TIMES:g} times smaller or larger", lambda e: _far_in_size(e, candidate)),
-        ("unlike it in reasoning before they answer", lambda e: _differ(e.reasoning, candidate.reasoning)),
-    ]
     notes = []
-    for what, unlike in traits:
-        judged = [(e.name, u) for e in controls if (u := unlike(e)) is not None]
-        far = [name for name, u in judged if u]
-        if judged and len(far) * 2 > len(judged):
-            notes.append(
-                f"controls of {candidate.name} that are {what}: {', '.join(far)}; prefer some that resemble it"
-            )
-    vendors = [e.vendor.casefold() for e in controls if e.vendor]
-    if len(vendors) > 2 and max(map(vendors.count, vendors)) * 2 > len(vendors):
-        most = max(vendors, key=vendors.count)
+    if found:
+        from harness.report.words import caveat  # with all of inference behind it: only who has something to say waits
+
+        notes += [f"{caveat(c)}{_consequence(c)}" for c in found]
+    for suspect in (e for e in campaign.endpoints if e.role == "suspect"):
+        notes += _settings_apart(suspect, candidate, controls)
+    judged = [(e.name, u) for e in controls if (u := _far_in_size(e, candidate)) is not None]
+    far = [name for name, u in judged if u]
+    if judged and len(far) * 2 > len(judged):
+        what = f"more than {TIMES:g} times smaller or larger"
+        notes.append(f"controls of {candidate.name} that are {what}: {', '.join(far)}; prefer some that resemble it")
+    makers = [m.maker.casefold() for m in models if m.maker and m.name in {e.name for e in controls}]
+    if len(makers) > 2 and max(map(makers.count, makers)) * 2 > len(makers):
+        most = max(makers, key=makers.count)
         notes.append(f"most controls of {candidate.name} are of one maker ({most}): kin of one another hide its kin")
     return notes
 
 
-def _far_in_time(e: Endpoint, candidate: Endpoint) -> bool | None:
-    if not e.released or not candidate.released:
-        return None
-    a, b = ([int(x) for x in day.split("-")] for day in (e.released, candidate.released))
-    return abs((a[0] - b[0]) * 12 + a[1] - b[1]) > MONTHS
+def _model(e: Endpoint, thinking: bool) -> Model:
+    """An endpoint as inference sees it; that it thinks is taken from what was seen, written or well known."""
+    model = Model(e.name, e.role, e.lineage, *told_of(e))
+    thinks = well_known_as(e).thinks if e.reasoning is None else e.reasoning
+    return replace(model, thinks=True if thinking else thinks)
+
+
+def _consequence(c: Caveat) -> str:
+    if c.kind in MISMATCHES:
+        return "; no verdict of kinship will be given. Add controls under the same condition"
+    if c.kind in HIDING:
+        return "; that they are unrelated will not be said. Ask both under one condition"
+    if c.kind == "pair on one host":
+        return ". Add a control that is served there"
+    return "; prefer controls that resemble it"
+
+
+def _settings_apart(suspect: Endpoint, candidate: Endpoint, controls: Sequence[Endpoint]) -> list[str]:
+    """What suspect and candidate are both asked with and most controls are not, or the reverse."""
+    notes = []
+    pair = f"{suspect.name} and {candidate.name}"
+    with_system = [e.name for e in controls if e.system_prompt]
+    if suspect.system_prompt and candidate.system_prompt and len(with_system) * 2 < len(controls):
+        notes.append(f"{pair} have a system_prompt, most controls have none: what it demands looks like kinship")
+    if not (suspect.system_prompt or candidate.system_prompt) and len(with_system) * 2 > len(controls):
+        notes.append(f"most controls have a system_prompt, {pair} have none: what it demands sets the controls apart")
+    for key in sorted(suspect.params.keys() | candidate.params.keys() | {k for e in controls for k in e.params}):
+        shared = suspect.params.get(key)
+        apart = [e.name for e in controls if e.params.get(key) != shared]
+        if shared == candidate.params.get(key) and len(apart) * 2 > len(controls):
+            notes.append(f"`params: {key}` is {shared!r} for {pair} and another for {', '.join(apart)}: set it alike")
+    return notes
 
 
 def _far_in_size(e: Endpoint, candidate: Endpoint) -> bool | None:
@@ -222,5 +268,45 @@ def _far_in_size(e: Endpoint, candidate: Endpoint) -> bool | None:
     return max(e.parameters_b / candidate.parameters_b, candidate.parameters_b / e.parameters_b) > TIMES
 
 
-def _differ(a: bool | None, b: bool | None) -> bool | None:
-    return None if a is None or b is None else a != b
+@dataclass(frozen=True)
+class Way:
+    """A prompt set that sees past a wrapper: ``reads`` is what of the reply counts, ``closed`` what would shut it."""
+
+    family: str
+    reads: str
+    open: Callable[[Mapping[str, Any]], bool]
+    closed: str
+
+
+def _may_complete(row: Mapping[str, Any]) -> bool:
+    return "completion" in row["surfaces"]
+
+
+WAYS = (
+    # A wrapper rewrites prose. It leaves a single number or word as it is, and sees neither raw text nor token counts.
+    Way("ratings", "numbers", lambda r: "chat" in r["surfaces"], "no chat"),
+    Way("choices", "single words", lambda r: "chat" in r["surfaces"], "no chat"),
+    Way("randomness", "strings of chance", lambda r: "chat" in r["surfaces"], "no chat"),
+    Way("stubs", "raw completions", _may_complete, "no raw completion (try `surfaces: [chat, completion]`)"),
+    Way("tokenizer", "token counts", lambda r: r["usage"] == "yes", "no token counts"),
+)
+
+
+def advice(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each suspect that answers, one line: prompt sets that a wrapper around it leaves open; which are missing.
+
+    A system prompt, a persona, a rewriting proxy and a footer change prose. `WAYS` are asked for what they change
+    least; ``rows`` of `check_endpoints` say which of these the endpoint allows.
+    """
+    asked = {p.family for p in plan.prompts}
+    lines = []
+    for row in (r for r in rows if r["role"] == "suspect" and r.get("surfaces")):
+        usable = [w for w in WAYS if w.open(row)]
+        closed = list(dict.fromkeys(w.closed for w in WAYS if not w.open(row)))
+        closed += [] if isinstance(row["logprobs"], int) else ["no logprobs"]
+        missing = [w.family for w in usable if w.family not in asked]
+        said = ", ".join(f"{w.family} ({w.reads})" for w in usable)
+        add = f"; not asked yet: {', '.join(missing)}" if missing else ""
+        but = f"; {', '.join(closed)}" if closed else ""
+        lines.append(f"{row['endpoint']}: a wrapper rewrites prose and leaves open {said}{add}{but}")
+    return lines

@@ -26,7 +26,7 @@ NONE = Furniture()
 
 def masked(word: str) -> str:
     """A word with a digit in it stands for all such: numbers of requests, dates, prices."""
-    return "#" if _DIGIT.search(word) else word
+    return word if word.isalpha() or not _DIGIT.search(word) else "#"
 
 
 def find_furniture(answers: Mapping[str, Sequence[str]]) -> dict[str, Furniture]:
@@ -63,13 +63,13 @@ def find_furniture(answers: Mapping[str, Sequence[str]]) -> dict[str, Furniture]
 
 
 def _counts(texts: Sequence[str]) -> Counter[str]:
-    """How many answers hold each run of 8, 4, 2 and 1 words."""
+    """How many answers hold each run of 8, 4, 2 and 1 words; what one alone holds is left out."""
     count: Counter[str] = Counter()
     for text in texts:
         found = [masked(w) for w in words(text)]
         pieces = [found] if len(found) <= HEAD + TAIL else [found[:HEAD], found[-TAIL:]]
         count.update({r for piece in pieces for size in (8, 4, 2, 1) for r in _runs(piece, size)})
-    return count
+    return Counter({run: n for run, n in count.items() if n > 1})
 
 
 def _runs(found: Sequence[str], size: int) -> Iterable[str]:

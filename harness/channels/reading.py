@@ -22,6 +22,7 @@ Spans = tuple[tuple[int, int], ...]
 Where = Literal["", "begin", "end"]
 TOLD = 0.05  # share of an endpoint's answers from which it is told what was taken out
 EXAMPLE = 120  # characters
+LOOKED = 1000  # answers of an endpoint, spread over all, of which it is told what was taken out
 EDGE = 3  # characters from either end of an answer
 LEFT = 3  # words, than which more are an answer
 _AFTER_ECHO = re.compile(r"[\s\"'”’»?!.:)*_>]*(?:(?:Answer|Response|Reply|A)\s*:\s*)?")
@@ -253,10 +254,11 @@ def _stray(responses: Responses, prompts: Sequence[int], model: int) -> bool:
 
 
 def removals(responses: Responses) -> tuple[Removal, ...]:
-    """What was taken out of each endpoint's answers, in how many of them, and an example of it."""
+    """What was taken out of each endpoint's answers, in how many of those looked at, and an example of it."""
     out: list[Removal] = []
     for m, name in enumerate(responses.models):
         rows = [r for p in range(len(responses.prompts)) for r in responses.usable(p, m)]
+        rows = rows[:: -(-len(rows) // LOOKED)] if rows else rows
         by_kind: dict[Removed, list[int]] = {}
         for row in rows:
             if (edit := responses.cached(_edit, row)) is not None:

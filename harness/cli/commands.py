@@ -27,17 +27,19 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check config, prompts and keys, and find out with a call or two what each endpoint can do."""
-    from harness.check import check_endpoints, raise_unusable, table, warnings
+    from harness.check import advice, check_endpoints, raise_unusable, table, warnings
 
     plan = _planned(config)
     rows = check_endpoints(plan, os.environ, offline=offline, say=tell)
-    notes = warnings(plan)
+    notes, ways = warnings(plan, rows), advice(plan, rows)
     if as_json:
-        show(json.dumps({"endpoints": rows, "warnings": notes}, indent=2))
+        show(json.dumps({"endpoints": rows, "warnings": notes, "advice": ways}, indent=2))
     else:
         show(table(rows))
         for note in notes:
             tell(f"warning: {note}")
+        for way in ways:
+            tell(f"advice: {way}")
     raise_unusable(rows)
     if not as_json:
         tell(f"ok: {len(plan.prompts)} prompts; next: harness run {config}")

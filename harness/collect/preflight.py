@@ -146,7 +146,8 @@ _QUESTION = "What is the capital of France?"
 
 @dataclass(frozen=True)
 class Capability:
-    """What one endpoint can do, as `harness check` shows it; ``logprobs``: alternatives a token, or why none."""
+    """What one endpoint can do, as `harness check` shows it; ``logprobs``: alternatives a token, or why none;
+    ``echoes``: the prompt stands in front of the answer."""
 
     answers: bool
     model: str = ""
@@ -154,6 +155,7 @@ class Capability:
     usage: bool = False
     system: SystemRole = ""
     reasoning: ReasoningField = ""
+    echoes: bool = False
     refused: tuple[str, ...] = ()
     seconds: float = 0.0
     quirks: Quirks = UNKNOWN
@@ -241,6 +243,7 @@ def _read(
         usage=answer.prompt_tokens is not None and answer.completion_tokens is not None,
         system="" if surface == "completion" else system,
         reasoning=_reasoning_field(content),
+        echoes=_QUESTION in answer.text[: 4 * len(_QUESTION)],
         refused=_refused(quirks),
         seconds=round(seconds, 2),
         quirks=replace(quirks, logprobs_is_count=False),

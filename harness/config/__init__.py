@@ -24,6 +24,9 @@ from harness.config.schema import (
     Recorded,
     Remote,
     Weights,
+    host_of,
+    told_of,
+    well_known_as,
 )
 from harness.config.secrets import (
     Redactor,
@@ -58,6 +61,7 @@ __all__ = [
     "draw",
     "environment",
     "expand",
+    "host_of",
     "key_of",
     "load_config",
     "load_set",
@@ -71,5 +75,7 @@ __all__ = [
     "require_channels",
     "require_keys",
     "shipped_folder",
+    "told_of",
+    "well_known_as",
     "without_keys",
 ]

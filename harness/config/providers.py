@@ -1,8 +1,9 @@
-"""Providers by name: addresses, headers and quirks. Data in providers.yaml, no code per provider."""
+"""Providers by name, and models by their well-known names. Data in providers.yaml and models.yaml, no code for one."""
 
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,54 @@ PLAIN = Provider()
 @functools.cache
 def providers() -> dict[str, Provider]:
     """All providers by name."""
-    text = Path(__file__).with_name("providers.yaml").read_text(encoding="utf-8")
-    found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-    return TypeAdapter(dict[str, Provider]).validate_python(found)
+    return TypeAdapter(dict[str, Provider]).validate_python(_data("providers.yaml"))
+
+
+def _data(name: str) -> Any:
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
 
 
 def provider(name: str | None) -> Provider:
     """The provider called ``name``; `PLAIN` for none. ``KeyError`` for a name that nobody has."""
     return PLAIN if name is None else providers()[name]
+
+
+@dataclass(frozen=True)
+class WellKnown:
+    """What the name of a model tells: who made it, the month it came out (YYYY-MM), whether it thinks; None: unknown.
+
+    ``name`` is the pattern that was found; ``hides``: thoughts that it has do not come with the answer.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str = ""
+    maker: str | None = None
+    released: str | None = None
+    thinks: bool | None = None
+    hides: bool = False
+
+
+NOBODY = WellKnown()
+
+
+@functools.cache
+def well_known() -> tuple[WellKnown, ...]:
+    """All names known, in the order in which they are tried."""
+    return TypeAdapter(tuple[WellKnown, ...]).validate_python(_data("models.yaml"))
+
+
+@functools.lru_cache(4096)
+def guessed(name: str) -> WellKnown:
+    """Maker, month of release and thinking of a model, guessed from its name; `NOBODY` where the name tells nothing.
+
+    Examples
+    --------
+    >>> guessed("openrouter/meta-llama/Llama-3.1-70B-Instruct").released
+    '2024-07'
+    >>> guessed("our-own-model") is NOBODY
+    True
+    """
+    plain = name.lower().replace("_", "-")
+    return next((k for k in well_known() if re.search(k.name, plain)), NOBODY)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
-from harness.config.providers import providers
+from harness.config.providers import WellKnown, guessed, providers
 from harness.errors import meant
 from harness.records import Question
 
@@ -22,6 +32,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _year(value: Any) -> Any:
+    """A year without quotes is a number in YAML."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class _Endpoint(Strict):
     name: Name = Field(description="How this model is called in every table.")
     role: Role = Field(description="suspect: whose model is it? candidate: perhaps this one's. control: unrelated.")
@@ -32,14 +47,27 @@ class _Endpoint(Strict):
         "many models of one lineage count once, and kin of the candidate never serve as controls.",
     )
     system_prompt: str | None = Field(None, description="Sent as the system message of every chat call.")
-    vendor: str | None = Field(None, description="Who made it. Used only to warn of controls of one maker.")
-    released: str | None = Field(
-        None, pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="YYYY-MM. Used only to warn of controls of another time."
+    maker: str | None = Field(
+        None,
+        validation_alias=AliasChoices("maker", "vendor"),
+        description="Who made it; `vendor` is read too. Where it, `released` or `reasoning` is left out and the name "
+        "of the model is well known, that is used (harness/config/models.yaml).",
+    )
+    released: Annotated[str, BeforeValidator(_year)] | None = Field(
+        None,
+        validation_alias=AliasChoices("released", "era"),
+        pattern=r"^\d{4}(-(0[1-9]|1[0-2]))?$",
+        description="YYYY-MM or YYYY; `era` is read too. Controls of another time accuse strangers: with most of them "
+        "more than six months away there is a warning, and no verdict of kinship.",
     )
     parameters_b: PositiveFloat | None = Field(
         None, description="Size in billions of parameters. Used only to warn of controls of another size."
     )
-    reasoning: bool | None = Field(None, description="Whether it thinks before it answers. Used only to warn.")
+    reasoning: bool | None = Field(
+        None,
+        description="Whether it thinks before it answers. If the pair does and the controls do not, or the reverse, "
+        "there is a warning, and no verdict of kinship. Thoughts that are seen in the answers count before this.",
+    )
     params: dict[str, Any] = Field({}, description="Sent in every request body as it stands, over all else.")
 
     @model_validator(mode="after")
@@ -205,6 +233,37 @@ def served(e: Endpoint) -> tuple[str, str] | None:
     return (str(e.base_url).rstrip("/"), e.model) if isinstance(e, OpenAIChat | OpenAICompletions) else None
 
 
+def well_known_as(e: Endpoint) -> WellKnown:
+    """What the name of an endpoint's model tells of it; the endpoint's own name where the model has none."""
+    asked = e.weights.hf or str(e.weights.gguf or "") if isinstance(e, Local) else e.model or ""
+    found = guessed(asked)
+    return found if found.name or isinstance(e, Remote) else guessed(e.name)
+
+
+def told_of(e: Endpoint) -> tuple[str | None, str | None, bool | None, str | None]:
+    """Maker, month of release, whether it thinks, and host of an endpoint, as `harness.inference.pool.Model` has them.
+
+    What is written counts before what the name tells. That a model thinks is taken from its name only where its maker
+    hides the thoughts: elsewhere they are seen in the answers, or it was asked not to.
+    """
+    known = well_known_as(e)
+    thinks = known.thinks if known.hides or not known.thinks else None
+    return (
+        e.maker or known.maker,
+        e.released or known.released,
+        thinks if e.reasoning is None else e.reasoning,
+        host_of(e),
+    )
+
+
+def host_of(e: Endpoint) -> str | None:
+    """Where a model is served, with the upstream that a router is pinned to; None where nobody is called."""
+    if not isinstance(e, Remote):
+        return None
+    upstream = f"/{e.upstream}" if e.upstream else ""
+    return f"{urlsplit(e.base_url).hostname or e.base_url}{upstream}"
+
+
 __all__ = [
     "Analysis",
     "Called",
@@ -267,7 +326,13 @@ class Analysis(Strict):
     questions: tuple[Question, ...] = ("kinship", "identity")
     channels: tuple[str, ...] | None = Field(None, description="Channels to use; default: all that the prompts serve.")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="Error rate at which a verdict is given.")
-    min_coverage: float = Field(0.9, ge=0, le=1, description="A channel with less usable answers abstains.")
+    min_coverage: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Least share of usable answers. A control with less is left out; where suspect or candidate gave "
+        "less, the verdict must stand whatever the missing answers were.",
+    )
     permutations: int = Field(2000, ge=99, description="Permutations of the identity test.")
     bootstrap: int = Field(1000, ge=100, description="Bootstrap rounds for intervals.")
     calibration: Path | None = Field(

@@ -127,7 +127,7 @@ class Case:
     What is costly is a function, called by the questions that need it: ``twin(channels)`` gives similarities in which
     every second sample of the candidate poses as a model called `TWIN`, ``habits()`` counts of habits of wording
     (blocks, m, features), ``samples(a, b)`` kernels between samples of two models, ``coverage(a, b)`` the share of
-    samples they are made of, ``resemblance()`` caveats about controls that do not resemble the candidate,
+    samples they are made of, ``resemblance()`` caveats about conditions in which pair and controls differ,
     ``probes(models, channels)`` channels measured again in one pool.
     """
 
@@ -338,26 +338,26 @@ def _evidence(
 
 
 def loudest_left_out(c: Compared, most: int = 10) -> Floats:
-    """Excess (n, n) of a channel where each pair goes without the prompts that speak most for it: ten, or a fifth."""
-    drop = min(most, len(c.residuals) // 5)
-    ordered = np.sort(c.residuals, axis=0)  # NaN last: those are no prompts
-    seen = np.isfinite(ordered).sum(0)
-    keep = np.arange(len(ordered))[:, None, None] < (seen - drop)
-    left = mean_over_prompts(np.where(keep, ordered, np.nan))
-    noise = prompt_noise(c.residuals)
-    fit = additive_residuals(left, scale=False)
-    matrix = fit / noise if noise > TINY else np.zeros_like(fit)
+    """Excess (n, n) of a channel without the prompts that speak most for the accused pair: ten, or a fifth of them.
+
+    They are chosen by that pair alone, so what is left speaks less for it than it would of a pair of strangers.
+    """
+    pair = c.residuals[:, 0, 1]
+    drop = min(most, len(pair) // 5)
+    keep = np.argsort(np.where(np.isfinite(pair), pair, -np.inf), kind="stable")[: len(pair) - drop]
+    matrix = excess_of(c.residuals[np.sort(keep)])
     return matrix if c.placebo is None else matrix - c.placebo
 
 
 def bounds(c: Compared) -> tuple[float, float]:
-    """Excess of the accused pair if its missing answers were the least alike of the pool, and if they were the most."""
+    """Excess of the accused pair if its missing answers were as the least alike tenth of the pool's pairs, prompt by
+    prompt, and if they were as the most alike tenth."""
     noise = prompt_noise(c.residuals)
     if not c.missing or noise <= TINY:
         return float(c.matrix[0, 1]), float(c.matrix[0, 1])
     with np.errstate(all="ignore"):
         flat = c.residuals.reshape(len(c.residuals), -1)
-        low, high = np.nanmean(np.nanmin(flat, axis=1)), np.nanmean(np.nanmax(flat, axis=1))
+        low, high = np.nanmean(np.nanquantile(flat, [0.1, 0.9], axis=1), axis=1)
     n, mean = len(c.residuals), known_mean(c.residuals[:, 0, 1])
     share = c.missing / (n + c.missing)
     return tuple(float(c.matrix[0, 1] + share * (edge - mean) / noise) for edge in (low, high))  # type: ignore[return-value]

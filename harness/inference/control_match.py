@@ -1,52 +1,264 @@
-"""Do the controls resemble the candidate? Unlike controls make the candidate's kin look unusual, and strangers too.
+"""Do the controls answer under the conditions of the pair? Unlike controls make strangers look like kin.
 
-Recorded figures: with controls of another time, size or training 21 to 59 % false alarms at a nominal 5 %.
+Rank and excess take suspect, candidate and controls for exchangeable. They are not where the two share a condition that
+most controls lack: another language, format, era, length, thinking before the answer, one host. Then whatever follows
+from the condition looks like kinship. Where the suspect alone is unlike all others, kinship hides. Both are looked for
+in the answers (prompt by prompt, so that what a prompt asks for plays no part) and in what is known of the models.
+Figures: `python -m benchmarks.conditions`, stage by stage, on like pools and on pools made unlike.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.channels.base import answer, answer_rows, words
-from harness.inference.findings import Caveat
+from harness.channels.base import answer, answer_rows, thoughts, words
+from harness.inference.findings import HIDING, MISMATCHES, Caveat
+from harness.inference.pool import HALF, TOLD, Model, controls_of, told
 from harness.records import Responses
 
-LONGER = 2.5  # in the usual length of an answer
-LAYOUT = 0.5  # in the share of answers with lists, headings or bold
-ANSWERS = 200  # read of each model
+Floats = NDArray[np.float64]
+
+ANSWERS = 200  # of each model that are looked at
+FEW = 24  # prompts that a pair and a control both answered, without which nothing is said of their answers
+CLEAR = 0.9  # of the prompts on which one says more of something than the other does, less those where it is reversed
+SEEN = 0.6  # of the control lineages that must lack what the pair shows in its answers
+LANGUAGE = 0.35  # cosine of two models' words by how many answers hold them; see `benchmarks.conditions`
+SHORT = 30  # words: the shortest length at which answers are compared
+RATIO = 1.5  # in usual length, beyond which cutting all to one length takes more than it mends where that is so short
+
+_BULLET = re.compile(r"^\s*(?:[-*•+–]|[a-z]\))\s")
+_NUMBER = re.compile(r"^\s*\(?\d+[.):]")
+_EMPHASIS = re.compile(r"^\s*#{1,6}\s|\*\*|__")
+_END = re.compile(r"[.!?。！？…][\"')\]*]*(?:\s|$)")
+_MARKUP = re.compile(r"[{}\[\]<>\"\\|=;&`]")
+_MOST = 2000  # characters of an answer that are looked at
+
+FORMS: tuple[str, ...] = (
+    "length", "sentence length", "line length", "bullets", "numbers", "emphasis", "markup", "capitals", "digits",
+    "opening", "closing", "questions", "exclamations", "symbols", "quotes", "alphabet", "commas",
+)  # fmt: skip
+"""What is measured of the form of an answer, in the order of `form_of`."""
 
 
-def observed(responses: Responses, candidate: str, controls: Sequence[str]) -> list[Caveat]:
-    """Controls that mostly answer much shorter or longer than the candidate, or in another layout."""
-    length, marked = _manner(responses, candidate)
-    manners = [m for c in controls if np.isfinite((m := _manner(responses, c))[0])]
-    if not np.isfinite(length) or not manners:
+@dataclass(frozen=True)
+class Manners:
+    """How each of m models answers n prompts.
+
+    ``forms`` (n, m, len(FORMS)), NaN where nothing was answered; ``vocabulary`` (m, m) cosines of what words they use;
+    ``thinks`` (m,) share of the answers that came with thoughts; ``common`` a few of each model's most common words.
+    """
+
+    models: tuple[str, ...]
+    forms: Floats
+    vocabulary: Floats
+    thinks: Floats
+    common: tuple[tuple[str, ...], ...]
+
+    def above(self, one: int, others: Sequence[int]) -> Floats:
+        """Share of prompts on which a model has more of each form than others do, less those where it has less.
+
+        (others, forms) in [-1, 1]; 0 where too few prompts were answered by both.
+        """
+        signs = np.sign(self.forms[:, [one]] - self.forms[:, list(others)])
+        seen = np.isfinite(signs)
+        mean: Floats = np.where(seen, signs, 0.0).sum(0) / np.maximum(seen.sum(0), 1)
+        return np.where(seen.sum(0) >= FEW, mean, 0.0)
+
+    def words(self, model: int) -> float:
+        """Median words of an answer; NaN for a model that answered nothing."""
+        found = self.forms[:, model, 0]
+        found = found[np.isfinite(found)]
+        return float(np.median(found)) if len(found) else float("nan")
+
+
+def manners_of(responses: Responses) -> Manners:
+    """Form, vocabulary and thinking of every model's answers to the prompts of `wording` (all, if there are none).
+
+    Parameters
+    ----------
+    responses : Responses
+        At most `ANSWERS` prompts are looked at, evenly spread, and one sample of each.
+
+    Returns
+    -------
+    Manners
+    """
+    prompts = responses.where("wording") or list(range(len(responses.prompts)))
+    prompts = prompts[:: max(1, -(-len(prompts) // ANSWERS))]
+    m = len(responses.models)
+    forms = np.full((len(prompts), m, len(FORMS)), np.nan)
+    held: list[Counter[str]] = [Counter() for _ in range(m)]
+    thought = np.zeros((2, m))
+    for i, p in enumerate(prompts):
+        for j in range(m):
+            if (row := next(answer_rows(responses, p, j), None)) is None:
+                continue
+            forms[i, j] = responses.cached(_form, row)
+            held[j].update(set(words(answer(responses, row), 64)))
+            thought[:, j] += bool(thoughts(responses, row)), 1
+    common = tuple(tuple(w[:16] for w, _ in sorted(h.items(), key=lambda x: (-x[1], x[0]))[:3]) for h in held)
+    return Manners(responses.models, forms, _cosines(held), thought[0] / np.maximum(thought[1], 1), common)
+
+
+def _cosines(held: Sequence[Counter[str]]) -> Floats:
+    """Cosine of two models' words, each by the number of answers that hold it: mostly words of grammar, (m, m)."""
+    every = {w: i for i, w in enumerate(sorted(set().union(*held)))}
+    table = np.zeros((len(held), max(1, len(every))))
+    for row, counts in zip(table, held, strict=True):
+        row[[every[w] for w in counts]] = list(counts.values())
+    norm = np.linalg.norm(table, axis=1, keepdims=True)
+    out: Floats = (unit := table / np.where(norm > 0, norm, 1.0)) @ unit.T
+    out[norm.ravel() == 0] = out[:, norm.ravel() == 0] = np.nan
+    return out
+
+
+def _form(responses: Responses, row: int) -> tuple[float, ...]:
+    return form_of(answer(responses, row))
+
+
+def form_of(text: str) -> tuple[float, ...]:
+    """The form of one answer as numbers, one for each of `FORMS`: counts and shares that no language decides.
+
+    Examples
+    --------
+    >>> dict(zip(FORMS, form_of("- One thing.\\n- Two things."), strict=True))["bullets"]
+    1.0
+    """
+    text = text.strip()[:_MOST]
+    lines = [x for x in text.splitlines() if x.strip()] or [""]
+    said = len(words(text))
+    sentences = max(1, len(_END.findall(text)))
+    visible = max(1, len("".join(text.split())))
+    upper, lower = sum(map(str.isupper, text)), sum(map(str.islower, text))
+    others = [c for c in text if c > "\x7f"]
+
+    def share(pattern: re.Pattern[str]) -> float:
+        return sum(bool(pattern.search(x)) for x in lines) / len(lines)
+
+    return (
+        float(said),
+        said / sentences,
+        said / len(lines),
+        share(_BULLET),
+        share(_NUMBER),
+        share(_EMPHASIS),
+        len(_MARKUP.findall(text)) / visible,
+        upper / max(1, upper + lower),
+        sum(map(str.isdigit, text)) / visible,
+        float(not text[:1].isalpha()),
+        float(text[-1:] in set(".!?。！？…")),
+        text.count("?") / sentences,
+        text.count("!") / sentences,
+        sum(unicodedata.category(c) == "So" for c in others) / visible,
+        sum(text.count(c) for c in '"“”«»„') / visible,
+        sum(map(str.isalpha, others)) / visible,
+        text.count(",") / sentences,
+    )
+
+
+def unlike(manners: Manners, suspect: Model, candidate: Model, models: Sequence[Model]) -> list[Caveat]:
+    """Conditions that the pair shares and most controls lack, or that set the suspect apart from all.
+
+    Parameters
+    ----------
+    manners : Manners
+        Of a table that holds all these models.
+    suspect, candidate : Model
+    models : sequence of Model
+        Of those, the controls of other lineages are looked at, one a lineage.
+
+    Returns
+    -------
+    list of Caveat
+        Kinds in `findings.MISMATCHES` take away an accusation, those in `findings.HIDING` an acquittal; the rest
+        are limits. The gravest come first.
+    """
+    controls = controls_of(suspect, candidate, models)
+    if not controls:
         return []
-    lengths, marks = np.array(manners).T
+    seen = dict(zip(manners.models, manners.thinks > HALF, strict=True))
+    s, c, *others = (replace(m, thinks=True) if seen[m.name] else m for m in (suspect, candidate, *controls))
+    found = [
+        *_language(manners, suspect, candidate, controls),
+        *_format(manners, suspect, candidate, controls),
+        *_length(manners, suspect, candidate, controls),
+        *told(s, c, others),
+    ]
+    return sorted(found, key=lambda c: (c.kind not in MISMATCHES, c.kind not in HIDING))
+
+
+def _at(manners: Manners, *models: Model) -> list[int]:
+    return [manners.models.index(m.name) for m in models]
+
+
+def _language(manners: Manners, suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[Caveat]:
+    """Other words of grammar than most controls use: another language, a dialect or a code."""
+    s, c = _at(manners, suspect, candidate)
+    among = _at(manners, *controls)
+    far_s, far_c = manners.vocabulary[s, among] < LANGUAGE, manners.vocabulary[c, among] < LANGUAGE
+    typical = max(among, key=lambda k: float(np.nansum(manners.vocabulary[k, among])))
+    if (far_s & far_c).mean() >= SEEN:
+        told = (suspect.name, candidate.name, " ".join(manners.common[s]), " ".join(manners.common[typical]))
+        return [Caveat("pair in another language", names=told, values=((far_s & far_c).sum(), len(controls)))]
+    if manners.vocabulary[s, c] < LANGUAGE and far_s.mean() >= TOLD:
+        told = (suspect.name, candidate.name, " ".join(manners.common[s]), " ".join(manners.common[c]))
+        return [Caveat("suspect in another language", names=told)]
+    return []
+
+
+def _format(manners: Manners, suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[Caveat]:
+    """The form in which nearly all answers of both differ, to one side, from those of most controls: the clearest."""
+    s, c = _at(manners, suspect, candidate)
+    among = _at(manners, *controls)
+    one, other = manners.above(s, among), manners.above(c, among)
     notes = []
-    if (np.maximum(lengths / length, length / lengths) > LONGER).mean() > 0.5:
-        notes.append(Caveat("unlike in length", names=(candidate,), values=(length, float(np.median(lengths)))))
-    if (np.abs(marks - marked) > LAYOUT).mean() > 0.5:
-        notes.append(Caveat("unlike in layout", names=(candidate,), values=(marked, float(np.median(marks)))))
+    clear, more, at = _clearest(np.minimum(one, other)[:, 1:], np.maximum(one, other)[:, 1:], SEEN)
+    if clear:
+        told = (suspect.name, candidate.name)
+        notes.append(Caveat("pair in another format", FORMS[at + 1], told, (more, clear, len(controls))))
+    alone = manners.above(s, [c, *among])
+    clear, more, at = _clearest(alone[:, 1:], alone[:, 1:], TOLD)
+    if clear and abs(alone[0, at + 1]) >= CLEAR:
+        notes.append(Caveat("suspect in another format", FORMS[at + 1], (suspect.name,), (more,)))
     return notes
 
 
-def _manner(responses: Responses, model: str) -> tuple[float, float]:
-    """Median words of an answer, and the share of answers with markdown."""
-    prompts = responses.where("wording")
-    step = max(1, len(prompts) // ANSWERS)
-    own = responses.among([responses.models.index(model)])
-    rows = [r for p in prompts[::step] if (r := next(answer_rows(own, p, 0), None)) is not None]
-    if not rows:
-        return float("nan"), float("nan")
-    lengths, marked = zip(*(own.cached(_length_and_layout, r) for r in rows), strict=True)
-    return float(max(1.0, np.median(lengths))), float(np.mean(marked))
+def _clearest(low: Floats, high: Floats, share: float) -> tuple[int, float, int]:
+    """Which form is clearly more (1.0) or less (0.0) than in at least a share of the models, (0, ...) for none.
+
+    ``low`` and ``high`` are (models, forms). Returns of how many models, more or less, and the form.
+    """
+    counts = np.stack([(low >= CLEAR).sum(0), (high <= -CLEAR).sum(0)])
+    fewer, at = np.unravel_index(int(counts.argmax()), counts.shape)
+    most = int(counts[fewer, at])
+    return (most if most >= share * len(low) else 0), float(1 - fewer), int(at)
 
 
-def _length_and_layout(responses: Responses, row: int) -> tuple[int, bool]:
-    """Words of one answer, and whether it has markdown."""
-    text = answer(responses, row)
-    lines = text.splitlines()
-    return len(words(text)), any(x.lstrip().startswith(("- ", "* ", "#", "1.")) or "**" in x for x in lines)
+def _length(manners: Manners, suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[Caveat]:
+    """Answers so short that cutting all others to them leaves too little; or usual lengths that differ by much."""
+    s, c, *among = _at(manners, suspect, candidate, *controls)
+    one, other, lengths = manners.words(s), manners.words(c), np.array([manners.words(k) for k in among])
+    lengths = lengths[np.isfinite(lengths)]
+    if not len(lengths) or not np.isfinite(one + other):
+        return []
+    shorter, longer = lengths * RATIO < min(one, other), lengths > RATIO * max(one, other)
+    usual = float(np.median(lengths))
+    told = Caveat("pair much shorter", names=(suspect.name, candidate.name), values=(max(one, other), usual))
+    if max(one, other) < SHORT and longer.mean() >= SEEN:
+        return [told]
+    if usual < SHORT and shorter.mean() >= SEEN:
+        return [Caveat("pair much longer", names=told.names, values=(min(one, other), usual))]
+    if one < SHORT and one * RATIO < other and (lengths > RATIO * one).mean() >= TOLD:
+        return [Caveat("suspect much shorter", names=told.names, values=(one, other))]
+    level = np.stack([manners.above(s, among), manners.above(c, among)])[:, :, 0]
+    clear = (level.min(0) >= CLEAR).mean() > HALF or (level.max(0) <= -CLEAR).mean() > HALF
+    if clear and (usual > RATIO * max(one, other) or usual * RATIO < min(one, other)):
+        return [Caveat("controls unlike in length", names=told.names, values=((one + other) / 2, usual))]
+    return []

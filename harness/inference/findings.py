@@ -54,11 +54,27 @@ CaveatKind = Literal[
     "alike on unlike prompts",
     "taken out",
     "mixture",
-    # copies, and controls that do not resemble the candidate
+    # copies
     "copies left out",
     "only copies",
-    "unlike in length",
-    "unlike in layout",
+    # conditions that the pair shares and most controls lack
+    "pair in another language",
+    "pair in another format",
+    "pair much shorter",
+    "pair much longer",
+    "pair of another era",
+    "pair alone thinks",
+    "pair alone does not think",
+    # conditions that set the suspect apart
+    "suspect in another language",
+    "suspect much shorter",
+    "only one thinks",
+    # conditions that are a limit
+    "suspect in another format",
+    "controls unlike in length",
+    "controls of another era",
+    "controls unlike in thinking",
+    "pair on one host",
     # the campaign as a whole
     "unanswered calls",
     "short form",
@@ -68,6 +84,20 @@ FAILED: frozenset[CaveatKind] = frozenset(
     {"negative control failed", "positive control failed", "told from itself", "no control told apart"}
 )
 """Self-checks that failed: no verdict but `different` stands beside one."""
+MISMATCHES: frozenset[CaveatKind] = frozenset(
+    {
+        "pair in another language",
+        "pair in another format",
+        "pair much shorter",
+        "pair much longer",
+        "pair of another era",
+        "pair alone thinks",
+        "pair alone does not think",
+    }
+)
+"""What the pair shares and most controls lack makes strangers look like kin: no accusation stands beside one."""
+HIDING: frozenset[CaveatKind] = frozenset({"suspect in another language", "suspect much shorter", "only one thinks"})
+"""What sets the suspect apart from all makes kin look like strangers: no acquittal stands beside one."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +199,16 @@ class Finding:
     def told(self, kind: CaveatKind) -> Caveat | None:
         """The first caveat of one kind."""
         return next((c for c in self.caveats if c.kind == kind), None)
+
+    @property
+    def mismatch(self) -> Caveat | None:
+        """The first condition that the pair shares and most controls lack."""
+        return next((c for c in self.caveats if c.kind in MISMATCHES), None)
+
+    @property
+    def hiding(self) -> Caveat | None:
+        """The first condition that sets the suspect apart and so may hide kin."""
+        return next((c for c in self.caveats if c.kind in HIDING), None)
 
     def weights_p(self) -> dict[str, float]:
         """p-values of the channels that see weights, by channel."""

@@ -22,9 +22,9 @@ LENIENT = 2.0  # without the prompts that speak most for it, a true pair is held
 
 
 def find(case: Case) -> Finding:
-    """The finding of one pair, with what the answers say of how well the controls resemble the candidate."""
+    """The finding of one pair, with the conditions in which pair and controls differ as the first of its caveats."""
     found = kinship(case.assessment, case.twin, case.ratios, case.settings)
-    return replace(found, caveats=(*found.caveats, *case.resemblance()))
+    return replace(found, caveats=(*case.resemblance(), *found.caveats))
 
 
 def kinship(a: Assessment, twin: Twin, ratios: LikelihoodTable, settings: Settings) -> Finding:
@@ -158,7 +158,14 @@ def _mixed(a: Assessment, settings: Settings) -> list[Caveat]:
 
 
 def judge(f: Finding) -> Judgement:
-    """Verdict on a kinship finding whose p-value is adjusted for all looks of the campaign."""
+    """Verdict on a kinship finding whose p-value is adjusted for all looks of the campaign.
+
+    A condition that the pair shares and most controls lack makes closeness, so it takes away an accusation; no closer
+    in spite of it is no closer. One that sets the suspect apart makes distance, so it takes away an acquittal; close
+    in spite of it is close.
+    """
+    if f.mismatch and f.p_adjusted <= f.alpha:
+        return inconclusive("unlike conditions")
     if f.failed_check:
         return inconclusive("self-check failed")
     if f.p_floor > f.alpha:
@@ -170,6 +177,8 @@ def judge(f: Finding) -> Judgement:
     if f.p_least <= f.alpha:
         return inconclusive("gaps decide")
     against = f.log10_lr_high < 0 if f.log10_lr == f.log10_lr else f.p_value >= 0.5
+    if against and f.hiding:
+        return inconclusive("unlike suspect")
     return unrelated() if against else inconclusive("not unusual enough")
 
 
@@ -184,6 +193,10 @@ WORDING = Wording(
     },
     grounds={
         "self-check failed": "Cannot tell: {check}.",
+        "unlike conditions": "Cannot tell: {condition}. Strangers who share that look as close as {s} and {c} do "
+        "(p = {p:.2g}, {k} control lineages{ratio}). Ask controls under the same condition, or these two under theirs.",
+        "unlike suspect": "Cannot tell: {condition}. {s} is no closer to {c} than unrelated models are (p = {p:.2g}, "
+        "{k} control lineages{ratio}), but so would kin be. Ask both under one condition.",
         "too few controls": "Cannot tell: with {k} control lineages the smallest honest p is {floor:.2g}, so no "
         "similarity could be called unusual at {alpha:g}; that takes {needed} control lineages ({needed_01} for 0.01). "
         "Among those at hand {rank} {s} with {c} (p = {p:.2g}){ratio}.",

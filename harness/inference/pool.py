@@ -12,16 +12,26 @@ from harness.records import Similarity
 
 KEPT = 0.8  # of the control lineages that a channel must leave in the pool
 COPY = 0.8  # share of the shorter answer in common 16-word runs from which it counts as copied
+TOLD = 0.8  # of the control lineages of which a condition is known, if most of them lack it: era, thinking
+HALF = 0.5  # of the same: a limit, and a condition must be known of so many
+MONTHS = 6  # between releases
 ENOUGH = 25  # prompts without copies; with fewer, nothing is left to judge by
 
 
 @dataclass(frozen=True)
 class Model:
-    """One model of a campaign as inference sees it."""
+    """One model of a campaign as inference sees it: what is known of it, None where nothing is.
+
+    ``released`` is YYYY-MM or YYYY, ``thinks`` whether it thinks before it answers, ``host`` where it is served.
+    """
 
     name: str
     role: str
     lineage: str | None
+    maker: str | None = None
+    released: str | None = None
+    thinks: bool | None = None
+    host: str | None = None
 
 
 @dataclass(frozen=True)
@@ -188,3 +198,91 @@ def without_copies(
 def _dropped(s: Similarity, prompts: set[str]) -> Similarity:
     keep = [i for i, p in enumerate(s.prompts) if p not in prompts]
     return replace(s, prompts=tuple(s.prompts[i] for i in keep), values=s.values[keep])
+
+
+def told(suspect: Model, candidate: Model, models: Sequence[Model]) -> list[Caveat]:
+    """Conditions that the pair shares and most controls lack, as told before anybody is asked: era, thinking, host.
+
+    `control_match.unlike` adds what is seen in the answers.
+
+    Examples
+    --------
+    >>> s, c = Model("s", "suspect", None), Model("c", "candidate", "c", released="2025-03")
+    >>> old = [Model(f"k{i}", "control", f"k{i}", released="2023-07") for i in range(5)]
+    >>> [c.kind for c in told(s, c, old)]
+    ['pair of another era']
+    """
+    controls = controls_of(suspect, candidate, models)
+    return [
+        *_era(suspect, candidate, controls),
+        *_thinking(suspect, candidate, controls),
+        *_host(suspect, candidate, controls),
+    ]
+
+
+def controls_of(suspect: Model, candidate: Model, models: Sequence[Model]) -> list[Model]:
+    """The first control of each lineage that is not the pair's."""
+    kin = {suspect.lineage, candidate.lineage}
+    first: dict[str | None, Model] = {}
+    for m in models:
+        if m.role == "control" and m.lineage not in kin:
+            first.setdefault(m.lineage, m)
+    return list(first.values())
+
+
+def _era(suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[Caveat]:
+    """Most controls came out long before both, or long after. Of a suspect nobody may know: then the candidate's."""
+    if _month(candidate.released) is None:
+        return []
+    own = [month for m in (suspect, candidate) if (month := _month(m.released)) is not None]
+    dated = [(m, month) for m in controls if (month := _month(m.released)) is not None]
+    before = [m for m, month in dated if month < min(own) - MONTHS]
+    after = [m for m, month in dated if month > max(own) + MONTHS]
+    far = max(before, after, key=len)
+    return _known("pair of another era", "controls of another era", suspect, candidate, far, len(dated), controls)
+
+
+def _month(released: str | None) -> int | None:
+    """Months since year 0; of a year alone its middle."""
+    if released is None:
+        return None
+    year, _, month = released.partition("-")
+    return 12 * int(year) + int(month or 6)
+
+
+def _thinking(suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[Caveat]:
+    """Both think before they answer and most controls do not, or the reverse; or only one of the two does."""
+    if suspect.thinks is None or candidate.thinks is None:
+        return []
+    names = (suspect.name, candidate.name)
+    if suspect.thinks != candidate.thinks:
+        return [Caveat("only one thinks", names=names if suspect.thinks else names[::-1])]
+    known = [m for m in controls if m.thinks is not None]
+    far = [m for m in known if m.thinks != suspect.thinks]
+    grave: CaveatKind = "pair alone thinks" if suspect.thinks else "pair alone does not think"
+    return _known(grave, "controls unlike in thinking", suspect, candidate, far, len(known), controls)
+
+
+def _known(
+    grave: CaveatKind,
+    limit: CaveatKind,
+    suspect: Model,
+    candidate: Model,
+    far: Sequence[Model],
+    known: int,
+    controls: Sequence[Model],
+) -> list[Caveat]:
+    """A condition that was told, not seen: in how many of the controls of which it is known."""
+    if known < max(2, HALF * len(controls)) or len(far) < HALF * known:
+        return []
+    kind = grave if len(far) >= TOLD * known else limit
+    names = (suspect.name, candidate.name, *(m.name for m in far))
+    return [Caveat(kind, names=names, values=(len(far), known))]
+
+
+def _host(suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[Caveat]:
+    """Both behind one host and no control there: what the host writes or samples is on the two alone."""
+    apart = controls and all(m.host != suspect.host for m in controls)
+    if suspect.host is None or suspect.host != candidate.host or not apart:
+        return []
+    return [Caveat("pair on one host", names=(suspect.name, candidate.name, suspect.host))]

@@ -22,6 +22,8 @@ Ground = Literal[
     "not judged yet",
     "nothing to compare",
     "self-check failed",
+    "unlike conditions",
+    "unlike suspect",
     "too few controls",
     "weights agree",
     "weights silent",

@@ -92,13 +92,54 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         f"answers ({c.values[1]:.0%} to {c.values[2]:.0%}) are no closer to {c.names[1]}'s than a stranger's are, "
         "and the others are"
     ),
-    "unlike in length": lambda c: (
-        f"controls unlike the candidate: {c.names[0]} usually answers in {c.values[0]:.0f} "
-        f"words, the controls in {c.values[1]:.0f}"
+    "pair in another language": lambda c: (
+        f"{c.names[0]} and {c.names[1]} answer in other words ({c.names[2]}) than {_of(c)} control lineages do "
+        f"({c.names[3]}), as in another language"
     ),
-    "unlike in layout": lambda c: (
-        f"controls unlike the candidate: {c.values[0]:.0%} of {c.names[0]}'s answers have "
-        f"lists, headings or bold, of the controls' {c.values[1]:.0%}"
+    "pair in another format": lambda c: (
+        f"nearly every answer of {c.names[0]} and {c.names[1]} has {_form(c)} than those of {c.values[1]:.0f} of "
+        f"{c.values[2]:.0f} control lineages, as if another format had been demanded of them"
+    ),
+    "pair much shorter": lambda c: (
+        f"{c.names[0]} and {c.names[1]} usually answer in {c.values[0]:.0f} words at most, the controls in "
+        f"{c.values[1]:.0f}; that is too short to cut all to one length"
+    ),
+    "pair much longer": lambda c: (
+        f"the controls usually answer in {c.values[1]:.0f} words, {c.names[0]} and {c.names[1]} in {c.values[0]:.0f} "
+        "at least; that is too short to cut all to one length"
+    ),
+    "pair of another era": lambda c: (
+        f"{_far(c)} came out more than half a year before or after {c.names[0]} and {c.names[1]}"
+    ),
+    "pair alone thinks": lambda c: f"{c.names[0]} and {c.names[1]} think before they answer, {_far(c)} do not",
+    "pair alone does not think": lambda c: f"{_far(c)} think before they answer, {c.names[0]} and {c.names[1]} do not",
+    "suspect in another language": lambda c: (
+        f"{c.names[0]} answers in other words ({c.names[2]}) than {c.names[1]} ({c.names[3]}) and most controls do, as "
+        "in another language"
+    ),
+    "suspect much shorter": lambda c: (
+        f"{c.names[0]} usually answers in {c.values[0]:.0f} words, {c.names[1]} in {c.values[1]:.0f} and the controls "
+        "no shorter; that is too short to cut all to one length"
+    ),
+    "only one thinks": lambda c: f"{c.names[0]} thinks before it answers, {c.names[1]} does not",
+    "suspect in another format": lambda c: (
+        f"nearly every answer of {c.names[0]} has {_form(c)} than those of all others, as if another format had been "
+        "demanded of it"
+    ),
+    "controls unlike in length": lambda c: (
+        f"controls unlike the pair: {c.names[0]} and {c.names[1]} usually answer in {c.values[0]:.0f} words, the "
+        f"controls in {c.values[1]:.0f}"
+    ),
+    "controls of another era": lambda c: (
+        f"controls unlike the pair: {_far(c)} came out more than half a year before or after "
+        f"{c.names[0]} and {c.names[1]}"
+    ),
+    "controls unlike in thinking": lambda c: (
+        f"controls unlike the pair: {_far(c)} are unlike {c.names[0]} and {c.names[1]} in thinking before they answer"
+    ),
+    "pair on one host": lambda c: (
+        f"{c.names[0]} and {c.names[1]} are both asked at {c.names[2]}, and no control is: what this host adds or "
+        "changes is on these two alone"
     ),
     "unanswered calls": lambda c: (
         f"{c.values[0]:.0f} of {c.values[1]:.0f} planned calls have no answer yet; `harness run` asks them"
@@ -132,6 +173,25 @@ _INNOCENT: Mapping[str, tuple[str, ...]] = {
         "Nothing has been shown, for or against. More control lineages and more prompts would help.",
     ),
 }  # fmt: skip
+_FORMS: Mapping[str, str] = {  # how an answer can have more or fewer of it
+    "length": "words",
+    "sentence length": "words a sentence",
+    "line length": "words a line",
+    "bullets": "lines that are bullet points",
+    "numbers": "numbered lines",
+    "emphasis": "lines with headings or bold",
+    "markup": "brackets and marks of code",
+    "capitals": "capital letters",
+    "digits": "digits",
+    "opening": "first characters that are no letter",
+    "closing": "last characters that end a sentence",
+    "questions": "questions",
+    "exclamations": "exclamation marks",
+    "symbols": "emoji and symbols",
+    "quotes": "quotation marks",
+    "alphabet": "letters of another alphabet or with accents",
+    "commas": "commas",
+}
 GLOSSARY: Mapping[str, str] = {
     "Suspect, candidate": "The model in question, and the one that it may descend from.",
     "Control": "A model known to be unrelated to the candidate. Models of one lineage count once.",
@@ -260,6 +320,19 @@ def _posing(c: Caveat) -> str:
     )
 
 
+def _of(c: Caveat) -> str:
+    return f"{c.values[0]:.0f} of {c.values[1]:.0f}"
+
+
+def _far(c: Caveat) -> str:
+    named = ", ".join(c.names[2:6])
+    return f"{_of(c)} control lineages ({named}{', ...' if len(c.names) > 6 else ''})"
+
+
+def _form(c: Caveat) -> str:
+    return f"{'more' if c.values[0] else 'fewer'} {_FORMS.get(c.channel, c.channel)}"
+
+
 def _copied(c: Caveat) -> str:
     return f"{c.values[0]:.0f} of {c.values[1]:.0f} answers are verbatim copies of one another"
 
@@ -295,6 +368,7 @@ def sentence(f: Finding) -> str:
             needed_01=controls_needed(0.01),
             rank="no pair is closer than" if f.p_value <= f.p_floor + 1e-9 else "other pairs are closer than",
             check=_CAVEATS[f.failed_check.kind](f.failed_check) if f.failed_check else "",
+            condition=caveat(condition) if (condition := f.mismatch or f.hiding) else "",
             decisive=", ".join(f.judgement.decisive),
             weights=", ".join(e.name for e in f.evidence if e.sees == "weights"),
             also=also,

@@ -54,7 +54,7 @@ def test_every_ground_is_a_sentence_that_leaves_no_blank(question: str, ground: 
 @pytest.mark.parametrize("kind", get_args(CaveatKind))
 def test_every_caveat_has_words(kind: CaveatKind) -> None:
     pairs = (("x", "y"),) * 5
-    names = ("mother", "c0") if kind in ("candidate's null", "mixed models") else ("mother", "c0", "c1")
+    names = ("mother", "c0") if kind in ("candidate's null", "mixed models") else ("mother", "c0", "c1", "c2")
     if kind == "does not stand":
         names = ("first words", "without habits", "gaps")
     channel = "thoughts" if kind == "taken out" else "wording"
