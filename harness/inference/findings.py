@@ -118,7 +118,8 @@ class ChannelEvidence:
 
     ``raw`` is the mean similarity of the pair in the channel's unit and (``control_low``, ``control_high``) the range
     of the pair's peers: every other pair of unrelated models in the pool. ``effect`` is the standardised excess with
-    its 95 % interval (bootstrap over prompts), ``p`` the channel's own p-value. NaN where there is none.
+    its 95 % interval (bootstrap over prompts), ``p`` the channel's own p-value. NaN where there is none. Identity has
+    ``p_same`` too, of its equivalence test.
 
     ``part`` is what it has in the verdict: "counted", compared in its "own pool" of ``controls`` lineages, "reported"
     without weight, or "abstains" for the ``caveat``. ``weight`` is its share of a combined score; ``surface`` is set
@@ -137,6 +138,7 @@ class ChannelEvidence:
     effect_low: float = NAN
     effect_high: float = NAN
     p: float = NAN
+    p_same: float = NAN
     part: Part = "counted"
     weight: float = NAN
     controls: int = 0
@@ -171,6 +173,9 @@ class Finding:
     p_value: float = NAN
     p_floor: float = NAN
     p_adjusted: float = NAN
+    p_same: float = NAN
+    p_same_adjusted: float = NAN
+    share_excluded: float = NAN
     p_candidate: float = NAN
     effect: float = NAN
     effect_low: float = NAN

@@ -373,9 +373,16 @@ def sentence(f: Finding) -> str:
             weights=", ".join(e.name for e in f.evidence if e.sees == "weights"),
             also=also,
             fallen=_fallen(fallen) if (fallen := f.told("does not stand")) else "",
+            same=f.p_same,
+            excluded=_excluded(f),
             ratio=_ratio(f),
         )
     )
+
+
+def _excluded(f: Finding) -> str:
+    """The share of calls that another model may have answered at most, where any is excluded."""
+    return f"; more than {f.share_excluded:.0%} of them is excluded" if f.share_excluded < 1.0 else ""
 
 
 def verbal(log10_lr: float) -> str:
