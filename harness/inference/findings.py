@@ -53,6 +53,7 @@ CaveatKind = Literal[
     "gaps decide",
     "alike on unlike prompts",
     "taken out",
+    "mixture",
     # copies
     "copies left out",
     "only copies",
