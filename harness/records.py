@@ -156,7 +156,8 @@ class Responses:
     ``models`` (m,) and ``prompts`` (p,) name the axes. The columns have one entry per answer; ``start`` is int64
     (p * m + 1,): the answers of prompt i by model j are rows ``start[i * m + j] : start[i * m + j + 1]``.
     ``asked`` is bool (p, m): the prompt was put to the model, answered or not. ``furniture`` is what each model says
-    whatever it is asked, as far as it was looked for (`harness.channels.reading.read`).
+    whatever it is asked, as far as it was looked for (`harness.channels.reading.read`); ``doubted`` are models whose
+    logprobs are not to be believed (`harness.channels.logprobs.honest_logprobs`).
     """
 
     models: tuple[str, ...]
@@ -170,6 +171,7 @@ class Responses:
     prompt_tokens: Sequence[int | None]
     response_id: Sequence[str] = ()  # none at all, or one a row
     furniture: Mapping[str, Furniture] = field(default_factory=dict)
+    doubted: frozenset[str] = frozenset()
     # Not of __init__, so that `dataclasses.replace` with other texts begins with an empty cache.
     _cache: RowCache = field(init=False, repr=False, compare=False)
     _origin: NDArray[np.int64] = field(init=False, repr=False, compare=False)  # of each row, in the whole table
@@ -266,12 +268,17 @@ class Responses:
             prompt_tokens=_take(self.prompt_tokens, rows),
             response_id=_take(self.response_id, rows),
             furniture=self.furniture,
+            doubted=self.doubted,
         )
         return part._share(self._cache, self._origin[np.asarray(rows, dtype=np.int64)])
 
     def furnished(self, furniture: Mapping[str, Furniture], kept: Work[Any]) -> Responses:
         """The same table with what each model says whatever it is asked; of the cache it keeps what ``kept`` found."""
         return replace(self, furniture=furniture)._share(self._cache.only(kept), self._origin)
+
+    def doubting(self, models: frozenset[str]) -> Responses:
+        """The same table with models whose logprobs are not to be believed."""
+        return replace(self, doubted=models)._share(self._cache, self._origin)
 
     def loaded(self) -> Responses:
         """The same table with every column in memory, for a worker that cannot read the store."""
@@ -297,9 +304,9 @@ class Responses:
             counts[p, -1] = len(split[1::2])
             asked[p, -1] = self.prompts[p].samples > 1 and asked[p, at]
         out = self._picked((*self.models, twin), self.prompts, counts, asked, order)
-        return replace(out, furniture={**out.furniture, twin: out.furniture.get(name, Furniture())})._share(
-            out._cache, out._origin
-        )
+        furniture = {**out.furniture, twin: out.furniture.get(name, Furniture())}
+        doubted = out.doubted | {twin} if name in out.doubted else out.doubted
+        return replace(out, furniture=furniture, doubted=doubted)._share(out._cache, out._origin)
 
     @classmethod
     def of(
