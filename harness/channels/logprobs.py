@@ -9,8 +9,9 @@ A teacher does not show here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -26,6 +27,7 @@ from harness.token_logprobs import Logprobs, Spelled, spelled
 Floats = NDArray[np.float64]
 
 LEGIBLE = 0.5  # share of what is listed that must be legible
+FOREIGN = 0.25  # share of answers whose logprobs are of another text, from which the rest agree by chance
 STEPS = 4  # tokens of each answer that are checked
 ALIKE = 12  # bytes of an answer whose end is missing by which it is recognised
 LEAST, TOLD, EXAMPLE = 3, 0.05, 120  # answers, and share of them, from which it is told; characters shown
@@ -199,8 +201,10 @@ def _alternative(told: Spelled, own: str) -> bytes | None:
     """What was said, where a server lists one position, and at it the likeliest token instead of the one produced."""
     if len(told.tokens) != 1:
         return None
-    text = _visible(own.encode("utf-8", "surrogatepass"))
-    fitting = [t for t in told.at(0, 1).top[0] if (v := _visible(t)) and text.startswith(v)]
+    text, listed = _visible(own.encode("utf-8", "surrogatepass")), told.at(0, 1).top[0]
+    if told.tokens[0] != next(iter(listed), None):
+        return None  # it was drawn, and from what another model would say
+    fitting = [t for t in listed if (v := _visible(t)) and text.startswith(v)]
     return max(fitting, key=len, default=None)
 
 
@@ -390,7 +394,7 @@ def honest_logprobs(responses: Responses) -> tuple[Responses, tuple[Removal, ...
             flaw_kind = scale or draw_flaw(_draws(t), temperature)
             if flaw_kind is not None:
                 bad[flaw_kind] += n
-            if flaw_kind is not None or t.flaws["other text"] > n / 2:
+            if flaw_kind is not None or t.flaws["other text"] > FOREIGN * n:
                 doubted.add((name, temperature))
         out += [Removal(name, kind, n, total) for kind, n in bad.items()]
     return responses.doubting(frozenset(doubted)), tuple(out)
@@ -435,8 +439,8 @@ def scale_flaw(steps: Sequence[Step]) -> Removed | None:
     whole = np.abs(total - 1.0)[least > np.log(EXACT)]
     if len(whole) >= SUMS and (whole < EXACT / 10).mean() > 0.8:
         return "logprobs rescaled"
-    open_ended = total2[(most < np.log(0.9)) & np.array([len(s.values) >= 10 for s in steps])]
-    if len(open_ended) >= SUMS and open_ended.max() <= 1.0 + EXACT and np.median(open_ended) > 0.8:
+    unsure = total2[(most < np.log(0.9)) & np.array([len(s.values) >= 10 for s in steps])]
+    if len(unsure) >= 2 * SUMS and unsure.max() <= 1.0 + EXACT:
         return "logprobs rescaled"
     return None
 
@@ -471,8 +475,10 @@ def draw_flaw(steps: Sequence[Step], temperature: float | None) -> Removed | Non
             return "logprobs rescaled"
     elif _ratio(few, (power,), 1.0) < np.log(PROVEN) or _ratio(few, (power / 2, power * 2), power) > -np.log(ERROR):
         return "logprobs rescaled"  # taken before the temperature, as they should be, is not shown
-    whole = [_with_rest(s) for s in known]
-    flatter = min(_ratio(whole, [f * power for f in FLATTER], near * power) for near in (1.0, NEAR))
+    outside = power == 1.0  # how likely all that is not listed was at another temperature is unknown
+    share = partial(_log_share, outside=outside)
+    whole = [(s.values, s.said) for s in known if outside or s.said >= 0]
+    flatter = min(_ratio(whole, [f * power for f in FLATTER], near * power, share) for near in (1.0, NEAR))
     return "logprobs not this model's" if flatter > -np.log(ERROR) else None
 
 
@@ -488,21 +494,30 @@ def _likely_few(listed: Floats) -> int:
     return int(((np.cumsum(p) - p < 0.5) & (p > 0.2 * p[0])).sum())
 
 
-def _with_rest(step: Step) -> tuple[Floats, int]:
-    """All that is listed, and as a last token what is not; and which was said."""
-    rest = max(1.0 - step.total, 1e-6)
-    return np.append(step.values, np.log(rest)), step.said % (len(step.values) + 1)
-
-
-def _ratio(draws: Sequence[tuple[Floats, int]], powers: Sequence[float], against: float) -> float:
+def _ratio(
+    draws: Sequence[tuple[Floats, int]],
+    powers: Sequence[float],
+    against: float,
+    share: Callable[[Floats, int, float], float] | None = None,
+) -> float:
     """Log likelihood ratio of draws from some powers of the stated probabilities, in equal shares, against another."""
-    found = np.zeros(len(powers))
+    share, found = share or _log_share, np.zeros(len(powers))
     for listed, said in draws:
-        base = _log_share(listed, said, against)
-        found += [_log_share(listed, said, power) - base for power in powers]
+        base = share(listed, said, against)
+        found += [share(listed, said, power) - base for power in powers]
     return float(np.logaddexp.reduce(found) - np.log(len(powers)))
 
 
-def _log_share(listed: Floats, said: int, power: float) -> float:
+def _log_share(listed: Floats, said: int, power: float, outside: bool = False) -> float:
+    """Log-probability of what was said if the stated probabilities are raised to a power, and sum to 1 again.
+
+    Given that it is listed; or ``outside`` too: what is not listed has its stated share, or more if that is small and
+    the power is below 1.
+    """
     scaled = power * listed
-    return float(scaled[said] - np.logaddexp.reduce(scaled))
+    inside = float(scaled[said] - np.logaddexp.reduce(scaled))
+    if not outside:
+        return inside
+    rest = float(np.clip(1.0 - np.exp(listed).sum(), 1e-6, 1.0 - 1e-6))
+    rest = max(rest, rest**power / (rest**power + (1.0 - rest) ** power)) if power < 1.0 else rest
+    return float(np.log(rest)) if said < 0 else float(np.log1p(-rest)) + inside
