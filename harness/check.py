@@ -179,10 +179,27 @@ def warnings(plan: Plan) -> list[str]:
         notes.append(f"{routers} may answer from several providers; `upstream:` pins one. Not pinned: {names}")
     if examples := [e.name for e in plan.campaign.endpoints if isinstance(e, Remote) and "example.com" in e.base_url]:
         notes.append(f"not filled in yet: `base_url` of {', '.join(examples)} is the example's")
+    notes += unlike_temperatures(plan)
     if any(isinstance(e, Recorded) for e in plan.campaign.endpoints) and "identity" in a.questions:
         samples = {p.samples for p in plan.prompts}
         if samples == {1}:
             notes.append("one sample a prompt: identity cannot be tested")
+    return notes
+
+
+def unlike_temperatures(plan: Plan) -> list[str]:
+    """Warnings where logprobs are asked for at another temperature than 1: servers report them before or after it."""
+    notes = []
+    if families := sorted({p.family for p in plan.prompts if p.top_logprobs and p.temperature not in (None, 1)}):
+        notes.append(
+            f"logprobs at another temperature than 1 ({', '.join(families)}): some servers report them after it, so they "
+            "count only where the answers show that this one does not; `temperature: 1` avoids it"
+        )
+    heated = [e.name for e in plan.called if e.params.get("temperature", 1) != 1]
+    if heated and any(p.top_logprobs for p in plan.prompts):
+        notes.append(
+            f"`params` ask {', '.join(heated)} for another temperature than the prompts do; its logprobs may not count"
+        )
     return notes
 
 
