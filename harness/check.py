@@ -192,6 +192,7 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
         notes.append(f"{routers} may answer from several providers; `upstream:` pins one. Not pinned: {names}")
     if examples := [e.name for e in plan.campaign.endpoints if isinstance(e, Remote) and "example.com" in e.base_url]:
         notes.append(f"not filled in yet: `base_url` of {', '.join(examples)} is the example's")
+    notes += unlike_temperatures(plan)
     if any(isinstance(e, Recorded) for e in plan.campaign.endpoints) and "identity" in a.questions:
         samples = {p.samples for p in plan.prompts}
         if samples == {1}:
@@ -199,6 +200,22 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     if echoing := [str(r["endpoint"]) for r in rows if r.get("echoes")]:
         notes.append(
             f"the prompt comes back in front of the answer: {', '.join(echoing)}; switch that off at the server"
+        )
+    return notes
+
+
+def unlike_temperatures(plan: Plan) -> list[str]:
+    """Warnings where logprobs are asked for at another temperature than 1: servers report them before or after it."""
+    notes = []
+    if families := sorted({p.family for p in plan.prompts if p.top_logprobs and p.temperature not in (None, 1)}):
+        notes.append(
+            f"logprobs at another temperature than 1 ({', '.join(families)}): some servers report them after it, so they "
+            "count only where the answers show that this one does not; `temperature: 1` avoids it"
+        )
+    heated = [e.name for e in plan.called if e.params.get("temperature", 1) != 1]
+    if heated and any(p.top_logprobs for p in plan.prompts):
+        notes.append(
+            f"`params` ask {', '.join(heated)} for another temperature than the prompts do; its logprobs may not count"
         )
     return notes
 
@@ -218,9 +235,7 @@ def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapp
     controls = [e for e in campaign.endpoints if e.role == "control" and e.lineage != candidate.lineage]
     notes = []
     if found:
-        from harness.report.caveats import (
-            caveat,
-        )  # with all of inference behind it: only who has something to say waits
+        from harness.report.caveats import caveat  # with all of inference behind it: only who must tell something waits
 
         notes += [f"{caveat(c)}{_consequence(c)}" for c in found]
     for suspect in (e for e in campaign.endpoints if e.role == "suspect"):

@@ -156,8 +156,8 @@ class Responses:
     ``models`` (m,) and ``prompts`` (p,) name the axes. The columns have one entry per answer; ``start`` is int64
     (p * m + 1,): the answers of prompt i by model j are rows ``start[i * m + j] : start[i * m + j + 1]``.
     ``asked`` is bool (p, m): the prompt was put to the model, answered or not. ``furniture`` is what each model says
-    whatever it is asked, as far as it was looked for (`harness.channels.reading.read`); ``doubted`` are models whose
-    logprobs are not to be believed (`harness.channels.logprobs.honest_logprobs`).
+    whatever it is asked, as far as it was looked for (`harness.channels.reading.read`); ``doubted`` are models, and
+    temperatures asked for, whose logprobs are not to be believed (`harness.channels.logprobs.honest_logprobs`).
     """
 
     models: tuple[str, ...]
@@ -171,7 +171,7 @@ class Responses:
     prompt_tokens: Sequence[int | None]
     response_id: Sequence[str] = ()  # none at all, or one a row
     furniture: Mapping[str, Furniture] = field(default_factory=dict)
-    doubted: frozenset[str] = frozenset()
+    doubted: frozenset[tuple[str, float | None]] = frozenset()
     # Not of __init__, so that `dataclasses.replace` with other texts begins with an empty cache.
     _cache: RowCache = field(init=False, repr=False, compare=False)
     _origin: NDArray[np.int64] = field(init=False, repr=False, compare=False)  # of each row, in the whole table
@@ -276,9 +276,9 @@ class Responses:
         """The same table with what each model says whatever it is asked; of the cache it keeps what ``kept`` found."""
         return replace(self, furniture=furniture)._share(self._cache.only(kept), self._origin)
 
-    def doubting(self, models: frozenset[str]) -> Responses:
-        """The same table with models whose logprobs are not to be believed."""
-        return replace(self, doubted=models)._share(self._cache, self._origin)
+    def doubting(self, doubted: frozenset[tuple[str, float | None]]) -> Responses:
+        """The same table with models and temperatures whose logprobs are not to be believed."""
+        return replace(self, doubted=doubted)._share(self._cache, self._origin)
 
     def loaded(self) -> Responses:
         """The same table with every column in memory, for a worker that cannot read the store."""
@@ -305,7 +305,7 @@ class Responses:
             asked[p, -1] = self.prompts[p].samples > 1 and asked[p, at]
         out = self._picked((*self.models, twin), self.prompts, counts, asked, order)
         furniture = {**out.furniture, twin: out.furniture.get(name, Furniture())}
-        doubted = out.doubted | {twin} if name in out.doubted else out.doubted
+        doubted = out.doubted | {(twin, t) for n, t in out.doubted if n == name}
         return replace(out, furniture=furniture, doubted=doubted)._share(out._cache, out._origin)
 
     @classmethod
