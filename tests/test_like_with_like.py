@@ -15,7 +15,9 @@ import pytest
 import yaml
 
 from harness import run_campaign
+from harness.check import check_endpoints
 from harness.inference.findings import Finding
+from harness.plan import prepare
 from tests.support.odd_server import OddServer, says
 
 CONTROLS = 6
@@ -25,7 +27,7 @@ RAW = (EVERYDAY, {"set": "stubs", "limit": 24, "samples": 2})
 LOGPROBS = (EVERYDAY, {"set": "choices", "limit": 12, "samples": 3})
 COOL = ({"set": "choices", "limit": 12, "samples": 4, "temperature": 0.5},)
 SAME = "alpha@candidate"
-KIN, STRANGER = "alpha@suspect", "omega@suspect"
+KIN, STRANGER = "alpha@suspect", "gamma@suspect"
 
 
 def campaign(url: str, suspect: str, prompts: Sequence[Any], questions: Sequence[str]) -> dict[str, Any]:
@@ -75,7 +77,8 @@ def named(finding: Finding) -> bool:
 
 
 def test_the_pairs_are_what_they_are_called(plain: Any) -> None:
-    for prompts in (TEXT, RAW):
+    assert plain(SAME, COOL, "identity") == ("SAME-LIKE",)
+    for prompts in (TEXT, RAW, LOGPROBS):
         assert plain(STRANGER, prompts) == ("UNRELATED-LIKE",)
         assert plain(KIN, prompts)[0] in ("KIN-LIKE", "KIN-OR-TAUGHT")
 
@@ -108,8 +111,7 @@ def test_logprobs_of_a_host_change_no_verdict(suspect: str, quirk: str, plain: A
 
 
 @pytest.mark.xfail(strict=False, reason="the scale of logprobs is not yet looked at")
-def test_scaled_logprobs_make_no_other_model(plain: Any, tmp_path: Path) -> None:
-    assert plain(SAME, COOL, "identity") == ("SAME-LIKE",)
+def test_scaled_logprobs_make_no_other_model(tmp_path: Path) -> None:
     (finding,) = found(tmp_path, SAME, ["scaled logprobs"], COOL, "identity")
     assert finding.verdict == "SAME-LIKE" or named(finding)
 
@@ -136,3 +138,29 @@ def test_rows_written_twice_make_no_other_model(times: int, tmp_path: Path) -> N
     assert finding.verdict == "SAME-LIKE", finding.p_value
     told = [c for c in finding.caveats if c.kind == "taken out" and c.channel == "rows written twice"]
     assert len(told) == (2 if times > 1 else 0)
+
+
+def test_check_shows_what_a_host_adds(tmp_path: Path) -> None:
+    hosts = {"plain|a@1": [], "odd|b@1": ["echo"], "odd|c@1": ["details"], "odd|d@1": ["thought parts"]}
+    with OddServer(hosts) as server:
+        endpoints = [
+            {
+                "name": f"e{i}",
+                "role": "control" if i > 1 else ("suspect", "candidate")[i],
+                "lineage": f"l{i}",
+                "kind": "openai-chat",
+                "base_url": server.url,
+                "model": model,
+                "surfaces": ["completion"] if "echo" in hosts[model] else ["chat"],
+            }
+            for i, model in enumerate(hosts)
+        ]
+        config = {"campaign": "check", "prompts": list(RAW), "endpoints": endpoints}
+        (path := tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        rows = check_endpoints(prepare(path, {}), {}, offline=False)
+    assert [(r["beside"], r["reasoning"]) for r in rows] == [
+        ("", ""),
+        ("prompt echo", ""),
+        ("thoughts", "in the answer"),
+        ("", "parts"),
+    ]
