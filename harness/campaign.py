@@ -21,6 +21,7 @@ import numpy as np
 from harness.channels.base import first_answers
 from harness.channels.draws import independent_draws
 from harness.channels.kernels import kernel_coverage, logprob_kernels, text_kernels
+from harness.channels.logprobs import honest_logprobs
 from harness.channels.parallel import Channel, compare, load_channels, observations, probes
 from harness.channels.reading import read, removals
 from harness.channels.stylometry import habit_counts
@@ -130,14 +131,15 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Sc
     """Compare and decide again from the stored answers of a campaign; nobody is asked."""
     plan = _stored(config, base)
     drawn, copies = independent_draws(read_responses(plan))
-    table, a = read(drawn), plan.campaign.analysis
+    table, doubted = honest_logprobs(read(drawn))
+    a = plan.campaign.analysis
     channels = load_channels(a.channels)
     similarities = compare(channels, table, a.executor)
     calibration = shipped_text() if a.calibration is None else read_text(plan.base / a.calibration)
     cases = _cases(plan.campaign, table, channels, similarities, LikelihoodTable.from_json(calibration))
     findings = ask(cases, a.questions)
     details = [detail(c.assessment) for c in cases] if "kinship" in a.questions else []
-    taken = (*copies, *removals(table))
+    taken = (*copies, *doubted, *removals(table))
     return Scores(
         findings=tuple(_with_campaign_caveats(findings, plan.store, taken)),
         similarities=similarities,
