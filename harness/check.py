@@ -192,7 +192,7 @@ def unlike_temperatures(plan: Plan) -> list[str]:
     notes = []
     if families := sorted({p.family for p in plan.prompts if p.top_logprobs and p.temperature not in (None, 1)}):
         notes.append(
-            f"logprobs at another temperature than 1 ({', '.join(families)}): some servers report them after it, so they "
+            f"logprobs at another temperature than 1 ({', '.join(families)}): some servers report them after it; they "
             "count only where the answers show that this one does not; `temperature: 1` avoids it"
         )
     heated = [e.name for e in plan.called if e.params.get("temperature", 1) != 1]
