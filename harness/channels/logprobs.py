@@ -194,7 +194,8 @@ def _read(blob: bytes, responses: Responses, row: int) -> Opening:
     first = found.top[0] if found.top else {}
     if len(first) < 2 or _merged(found, said):
         return Opening(steps=steps)
-    return Opening(top=legible({t: float(np.exp(v)) for t, v in first.items()}), steps=steps)
+    top = legible({t: float(np.exp(v)) for t, v in first.items()})
+    return Opening("" if top else "unreadable", top, steps)
 
 
 def _alternative(told: Spelled, own: str, thought: bool) -> bytes | None:

@@ -221,6 +221,7 @@ def test_unknown_tokens_are_not_shared(unknown: str, share: float) -> None:
     like = values(logprobs(table()))
     quirk = logprobs(table({"suspect": pieces, "mother": pieces}))
     assert quirk is not None
+    assert (share > 0.5) == (kinds(table({"suspect": pieces})).get("suspect") == {"logprobs unreadable"})
     pair = quirk.values[:, 0, 1]
     assert np.isnan(pair).all() or np.nanmean(pair) < like("suspect", "mother") + 0.02
 
