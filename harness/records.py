@@ -35,6 +35,7 @@ Removed = Literal[
     "logprobs of other text",
     "logprobs unreadable",
     "logprobs rescaled",
+    "logprobs of unknown scale",
     "logprobs not this model's",
 ]
 USABLE: frozenset[Outcome] = frozenset({"ok", "truncated"})

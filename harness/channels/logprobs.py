@@ -183,8 +183,8 @@ def _read(blob: bytes, responses: Responses, row: int) -> Opening:
         return Opening("empty")  # what is listed belongs to thoughts, or to nothing
     begins = 0 if blank else answer_token(told.tokens, text, own, answer_start(responses, row))
     said = None
-    if begins is None and (said := _alternative(told, own)) is not None:
-        begins = 0
+    if begins is None and (said := _alternative(told, own, bool(responses.reasoning[row]))) is not None:
+        begins = len(told.tokens) - 1
     if begins is None:
         return Opening("other text" if told.tokens else "")
     found = told.at(begins, begins + STEPS)
@@ -194,15 +194,19 @@ def _read(blob: bytes, responses: Responses, row: int) -> Opening:
     first = found.top[0] if found.top else {}
     if len(first) < 2 or _merged(found, said):
         return Opening(steps=steps)
-    return Opening(top=legible({t: float(np.exp(v)) for t, v in first.items()}), steps=steps)
+    top = legible({t: float(np.exp(v)) for t, v in first.items()})
+    return Opening("" if top else "unreadable", top, steps)
 
 
-def _alternative(told: Spelled, own: str) -> bytes | None:
-    """What was said, where a server lists one position, and at it the likeliest token instead of the one produced."""
-    if len(told.tokens) != 1:
+def _alternative(told: Spelled, own: str, thought: bool) -> bytes | None:
+    """What was said, where a server lists one position, and at it the likeliest token instead of the one produced.
+
+    If the model ``thought`` before, as a text of its own, then the last position may be that one.
+    """
+    if not told.tokens or (len(told.tokens) > 1 and not thought):
         return None
-    text, listed = _visible(own.encode("utf-8", "surrogatepass")), told.at(0, 1).top[0]
-    if told.tokens[0] != next(iter(listed), None):
+    text, listed = _visible(own.encode("utf-8", "surrogatepass")), told.at(len(told.tokens) - 1).top[0]
+    if told.tokens[-1] != next(iter(listed), None):
         return None  # it was drawn, and from what another model would say
     fitting = [t for t in listed if (v := _visible(t)) and text.startswith(v)]
     return max(fitting, key=len, default=None)
@@ -276,16 +280,25 @@ def answer_token(tokens: Sequence[bytes], text: str, own: str, start: int | None
         return 0 if not any(_visible(t) for t in tokens[:at]) else at
     for drop in (_UNSEEN, _UNSEEN + _HIGH):
         pieces = [_visible(t, drop) for t in tokens]
+        if not any(pieces) and (lost := [i for i, t in enumerate(tokens) if _LOST in t]):
+            return lost[0]  # pieces of characters, of which ones it is not known
         whole, mine = (_visible(t.encode("utf-8", "surrogatepass"), drop) for t in (text, own))
-        ends = np.cumsum([len(p) for p in pieces])
         said = b"".join(pieces)
         if start is not None:
             skipped = len(_visible(text[:start].encode("utf-8", "surrogatepass"), drop))
             if (at := _found(said, whole, skipped)) is not None:
-                return int(np.searchsorted(ends, at, side="right"))
+                return _reaching(tokens, pieces, at, own.lstrip())
         if (at := _found(said, mine, 0)) is not None:
-            return int(np.searchsorted(ends, at, side="right"))
+            return _reaching(tokens, pieces, at, own.lstrip())
     return None
+
+
+def _reaching(tokens: Sequence[bytes], pieces: Sequence[bytes], at: int, own: str) -> int:
+    """The token that reaches beyond a number of bytes; before it, those of a first character that was not looked at."""
+    found = int(np.searchsorted(np.cumsum([len(p) for p in pieces]), at, side="right"))
+    while found and not own[:1].isascii() and not pieces[found - 1] and not tokens[found - 1].isascii():
+        found -= 1
+    return found
 
 
 def _visible(token: bytes, drop: bytes = _UNSEEN) -> bytes:
@@ -473,8 +486,10 @@ def draw_flaw(steps: Sequence[Step], temperature: float | None) -> Removed | Non
     if power == 1.0:
         if temperature is not None and _ratio(few, SHARPER, 1.25) > -np.log(ERROR):
             return "logprobs rescaled"
-    elif _ratio(few, (power,), 1.0) < np.log(PROVEN) or _ratio(few, (power / 2, power * 2), power) > -np.log(ERROR):
-        return "logprobs rescaled"  # taken before the temperature, as they should be, is not shown
+    elif (unscaled := _ratio(few, (power,), 1.0)) < np.log(PROVEN):
+        return "logprobs rescaled" if unscaled < -np.log(PROVEN) else "logprobs of unknown scale"
+    elif _ratio(few, (power / 2, power * 2), power) > -np.log(ERROR):
+        return "logprobs rescaled"
     outside = power == 1.0  # how likely all that is not listed was at another temperature is unknown
     share = partial(_log_share, outside=outside)
     whole = [(s.values, s.said) for s in known if outside or s.said >= 0]

@@ -169,6 +169,8 @@ _TAKEN: Mapping[Removed, str] = {
     "logprobs of other text": "have logprobs of another text, which were left out",
     "logprobs unreadable": "have logprobs that cannot be read",
     "logprobs rescaled": "have logprobs on another scale, which were left out",
+    "logprobs of unknown scale": "have logprobs at another temperature than 1, on a scale that is not known, which "
+    "were left out",
     "logprobs not this model's": "have logprobs that do not fit what was said, which were left out",
 }
 

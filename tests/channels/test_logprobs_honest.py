@@ -192,6 +192,10 @@ def test_a_server_that_lists_the_likeliest_token_of_one_position_is_read() -> No
         (["Paris"], "Paris is a city", 0),
         (["I", " say", " 4", "</think>", "4"], "4", 4),
         (["na", "\ufffd", "\ufffd", "ve"], "naïve", 0),
+        (["\ufffd", "\ufffd", "tude"], "étude", 0),
+        (["<think>", "</think>", "\ufffd", "\ufffd", "tude"], "étude", 2),
+        (["\ufffd"], "Paris", 0),
+        (["你", "好"], "你好", 0),
         (["no", "body"], "Paris", None),
         (["hm", "</think>", "The", " answer", " is", " long"], "The answer is long and goes on", 2),
         ([], "Paris", None),
@@ -217,6 +221,7 @@ def test_unknown_tokens_are_not_shared(unknown: str, share: float) -> None:
     like = values(logprobs(table()))
     quirk = logprobs(table({"suspect": pieces, "mother": pieces}))
     assert quirk is not None
+    assert (share > 0.5) == (kinds(table({"suspect": pieces})).get("suspect") == {"logprobs unreadable"})
     pair = quirk.values[:, 0, 1]
     assert np.isnan(pair).all() or np.nanmean(pair) < like("suspect", "mother") + 0.02
 
