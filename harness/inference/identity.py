@@ -183,8 +183,8 @@ def equivalence(
     the mean over prompts of the one is held against w^2 times that of the other by Welch's t, with the degrees of
     freedom of the fewer prompts. The null is that this holds for *some* control, so all have to be rejected (the
     largest p; Berger 1982: no correction is due). Prompts may be fixed or a sample: spread between them makes the
-    test stricter. p is never under (1 - w)^calls, the chance that no routed call was drawn: nothing else bounds it where
-    answers have no spread. It relies on other models being no nearer to the candidate than the nearest control is.
+    test stricter. p is never under (1 - w)^calls, the chance that no routed call was drawn, as answers
+    without spread would have it. It relies on other models being no nearer to the candidate than the nearest control.
 
     Examples
     --------
@@ -313,7 +313,7 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
         blank,
         p_value=min(1.0, len(speaking) * min(r.p_value for r in speaking.values())),
         p_floor=min(1.0, len(speaking) * strongest.p_floor),
-        p_same=float(np.max(list(_sameness((v[1], shown[v].p_value) for v in speaking).values()))),
+        p_same=_largest(_sameness((v[1], shown[v].p_value) for v in speaking).values()),
         share_excluded=_excluded((v[1], shown[v].share) for v in speaking),
         effect=strongest.effect,
         prompts=max(r.prompts for r in speaking.values()),
@@ -421,7 +421,13 @@ def _excluded(found: Iterable[tuple[Surface | None, float]]) -> float:
     best: dict[Surface | None, float] = {}
     for surface, share in found:
         best[surface] = float(np.fmin(best.get(surface, NAN), share))
-    return float(np.max(list(best.values())))
+    return _largest(best.values())
+
+
+def _largest(values: Iterable[float]) -> float:
+    """`NAN` itself if one of them is none, so that findings can be compared."""
+    most = float(np.max(list(values)))
+    return most if most == most else NAN
 
 
 def _has_gaps(e: ChannelEvidence) -> bool:
