@@ -103,7 +103,8 @@ def case(rng: np.random.Generator, shipped: float, fresh: float, halves: bool = 
     models = tuple(Model(n, "control", n) for n in NAMES)
     return Case(
         models[0], models[1], models, (one, other), LikelihoodTable.shipped(), Settings(0.05, 0.9, 99, 100, 1),
-        lambda _: (), lambda: np.zeros((0, 0, 0)), lambda *_: {}, lambda *_: {}, lambda: (), FRESH if halves else {},
+        lambda _: (), lambda: np.zeros((0, 0, 0)), lambda *_: {}, lambda *_: {}, lambda: (),
+        fresh=FRESH if halves else {},
     )  # fmt: skip
 
 
