@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.channels.first_tokens import answer_token, first_tokens
 from harness.channels.kernels import logprob_kernels
-from harness.channels.logprobs import answer_token, first_tokens, honest_logprobs, logprobs, probe
+from harness.channels.logprobs import honest_logprobs, logprobs, probe
 from harness.channels.reading import read
 from harness.records import Prompt, Removed, Response, Responses, Similarity
 from harness.token_logprobs import decode_logprobs, spelled
