@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.logprobs import agreement, common_number, first_tokens, likeliest
+from harness.channels.first_tokens import common_number, first_tokens, likeliest
+from harness.channels.logprobs import agreement
 from harness.channels.reading import all_answers, answer_rows
 from harness.records import Responses
 

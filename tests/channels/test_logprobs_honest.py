@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.channels.first_tokens import answer_token, first_tokens
 from harness.channels.kernels import logprob_kernels
-from harness.channels.logprobs import answer_token, first_tokens, honest_logprobs, logprobs, probe
+from harness.channels.logprobs import honest_logprobs, logprobs, probe
 from harness.channels.reading import read
+from harness.check import unlike_temperatures
+from harness.plan import prepare
 from harness.records import Prompt, Removed, Response, Responses, Similarity
 from harness.token_logprobs import decode_logprobs, spelled
 from tests.support import payloads
@@ -358,3 +363,18 @@ def test_no_json_raises_anything_else(value: Any) -> None:
         assert decode_logprobs(blob) is None
         return
     assert len(found.tokens) == len(found.values) == len(found.top)
+
+
+def test_check_warns_of_another_temperature(tmp_path: Path) -> None:
+    endpoint = {"name": "a", "role": "suspect", "kind": "openai-chat", "model": "a", "params": {"temperature": 0.6}}
+    other = {**endpoint, "name": "b", "role": "candidate", "lineage": "b", "params": {}}
+    config = {"campaign": "warm", "prompts": [{"set": "choices", "temperature": 0.5}], "endpoints": [endpoint, other],
+              "analysis": {"questions": ["identity"]}}  # fmt: skip
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    families, heated = unlike_temperatures(prepare(path, {}))
+    assert "(choices)" in families
+    assert " a " in heated
+    config |= {"prompts": [{"set": "choices"}], "endpoints": [endpoint | {"params": {}}, other]}
+    path.write_text(yaml.safe_dump(config))
+    assert unlike_temperatures(prepare(path, {})) == []
