@@ -164,7 +164,7 @@ def judge(f: Finding) -> Judgement:
     in spite of it is no closer. One that sets the suspect apart makes distance, so it takes away an acquittal; close
     in spite of it is close.
     """
-    if f.mismatch and f.p_adjusted <= f.alpha:
+    if f.mismatch and (f.p_adjusted <= f.alpha or f.told("does not stand")):
         return inconclusive("unlike conditions")
     if f.failed_check:
         return inconclusive("self-check failed")
