@@ -18,7 +18,7 @@ from harness.inference.verdicts import Judgement, inconclusive, related, unrelat
 from harness.records import Similarity
 
 Floats = NDArray[np.float64]
-LENIENT = 2.0  # without the prompts that speak most for it, a true pair is held to twice alpha: it has less to show
+LENIENT = 5.0  # times alpha, to which a pair is held without its own loudest prompts: even kin have little to show then
 
 
 def find(case: Case) -> Finding:
