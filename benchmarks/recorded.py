@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.relations import NEVER, SHARES_WEIGHTS, Lineage, Row
+from harness.channels.reading import read as own_words
 from harness.inference.calibration import Known
 from harness.records import Prompt, Response, Responses
 
@@ -75,7 +76,7 @@ def read(data: Path, lineage: Path) -> Collection:
     unlisted = sorted(set(names) - {m.name for m in table.models})
     if unlisted:
         notes.append(f"not in the lineage table, so in no pair: {', '.join(unlisted)}")
-    answers = _responses(frame[frame["model"].isin(names)], names)
+    answers = own_words(_responses(frame[frame["model"].isin(names)], names))
     return Collection(answers, table.of(names), table.matrix(names), notes)
 
 

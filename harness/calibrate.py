@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from harness.campaign import read_responses
 from harness.channels.parallel import compare, load_channels
+from harness.channels.reading import read
 from harness.config import read_text
 from harness.errors import ConfigError
 from harness.files import write_whole
@@ -167,7 +168,7 @@ def calibrate_campaign(
 ) -> tuple[list[Path], list[Validation]]:
     """Fit a calibration on the stored answers and write it, with the Tippett plot as SVG and CSV beside it."""
     campaign, target = plan.campaign, out or plan.folder / "calibration.json"
-    answers = read_responses(plan)
+    answers = read(read_responses(plan))
     pairs = read_pairs(pairs_file, answers.models)
     compared = compare(load_channels((channel,)), answers, campaign.analysis.executor)
     similarity = channel_of(compared, channel)

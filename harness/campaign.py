@@ -20,7 +20,8 @@ import numpy as np
 
 from harness.channels.base import first_answers
 from harness.channels.kernels import kernel_coverage, logprob_kernels, text_kernels
-from harness.channels.parallel import Channel, compare, load_channels, observations
+from harness.channels.parallel import Channel, compare, load_channels, observations, probes
+from harness.channels.reading import read, removals
 from harness.channels.stylometry import habit_counts
 from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
@@ -47,10 +48,11 @@ from harness.plan import (
     stored_plan,
     stored_plan_of,
 )
-from harness.records import Key, Observation, Responses, Similarity, Surface
+from harness.records import Key, Observation, Probe, Removal, Responses, Similarity, Surface
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
+from harness.report.words import noticed, removal
 from harness.store import (
     Store,
     batches,
@@ -64,6 +66,7 @@ from harness.store import (
     stored_table,
 )
 
+PLACEBOS = 3  # of each channel and pool: their mean is half as noisy as one
 _LOG = logging.getLogger("harness")
 OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is one function and one line here
     "report.html": report_html,
@@ -125,20 +128,21 @@ def run_campaign(
 def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Scores:
     """Compare and decide again from the stored answers of a campaign; nobody is asked."""
     plan = _stored(config, base)
-    table, a = read_responses(plan), plan.campaign.analysis
+    table, a = read(read_responses(plan)), plan.campaign.analysis
     channels = load_channels(a.channels)
     similarities = compare(channels, table, a.executor)
     calibration = shipped_text() if a.calibration is None else read_text(plan.base / a.calibration)
     cases = _cases(plan.campaign, table, channels, similarities, LikelihoodTable.from_json(calibration))
     findings = ask(cases, a.questions)
     details = [detail(c.assessment) for c in cases] if "kinship" in a.questions else []
+    taken = removals(table)
     return Scores(
-        findings=tuple(_with_campaign_caveats(findings, plan.store)),
+        findings=tuple(_with_campaign_caveats(findings, plan.store, taken)),
         similarities=similarities,
         responses=table,
         attributions=_attributions(plan.campaign, table) if "attribution" in a.questions else (),
         details=tuple(d for d in details if d is not None),
-        observations=observations(table),
+        observations=(*observations(table), *noticed(taken)),
         calibration=calibration,
     )
 
@@ -288,6 +292,7 @@ def _cases(
     manners = cache(lambda: manners_of(table))
     parts = cache(lambda: _by_surface(table))
     # Kernels of one candidate with everybody: those of all candidates would grow with their number.
+    measured = cache(lambda names, counted: _probes(table, names, counted, campaign.seed))
     samples = lru_cache(len(models) + 1)(lambda one, other: _samples(parts(), one, other))
     habits = cache(lambda: habit_counts(table))
     return [
@@ -303,9 +308,15 @@ def _cases(
             samples=samples,
             coverage=lambda one, other: _coverage(parts(), one, other),
             resemblance=lambda s=s, c=c: unlike(manners(), s, c, models),  # type: ignore[misc]
+            probes=lambda names, counted: measured(tuple(names), tuple(counted)),
         )
         for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
     ]
+
+
+def _probes(table: Responses, names: tuple[str, ...], channels: tuple[str, ...], seed: int) -> dict[str, Probe]:
+    """Channels measured again among the models of one pool."""
+    return probes(channels, table.among([table.models.index(n) for n in names]), PLACEBOS, seed)
 
 
 def _models(campaign: Campaign) -> tuple[Model, ...]:
@@ -351,8 +362,9 @@ def _coverage(parts: Mapping[Surface, Responses], a: str, b: str) -> dict[View, 
     }
 
 
-def _with_campaign_caveats(findings: Sequence[Finding], path: Path) -> list[Finding]:
-    """Findings with what limits them all: calls without an answer, a short form, endpoints that were several models."""
+def _with_campaign_caveats(findings: Sequence[Finding], path: Path, taken: Sequence[Removal]) -> list[Finding]:
+    """Findings with what limits them all: calls without an answer, a short form, endpoints that were several models,
+    what was taken out of the answers of suspect and candidate."""
     with Store(path, readonly=True) as store:
         mixed, short = mixtures(store), store.note(SHORT_FORM)
         answered = [done for _, done in store.plan_keys()]
@@ -367,6 +379,7 @@ def _with_campaign_caveats(findings: Sequence[Finding], path: Path) -> list[Find
             caveats=(
                 *first,
                 *f.caveats,
+                *(removal(r) for r in taken if r.model in (f.suspect, f.candidate)),
                 *(Caveat("mixed models", names=(n, mixed[n])) for n in (f.suspect, f.candidate) if n in mixed),
             ),
         )

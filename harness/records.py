@@ -24,6 +24,8 @@ Removed = Literal[
     "comments",
     "furniture",
     "canned answers",
+    "stray marks",
+    "blank space",
     "hidden characters",
     "look-alike letters",
     # is no draw of its own
@@ -87,6 +89,20 @@ class Response:
     received_at: str = ""  # UTC, ISO 8601
 
 
+@dataclass(frozen=True, slots=True)
+class Furniture:
+    """What one endpoint says whatever it is asked, so that it is not its model's answer.
+
+    ``runs`` are runs of 8 or 4 words, ``words`` single words and pairs, ``canned`` whole answers; all in lower case,
+    words with a digit as "#". ``stray``: its closing marks of thoughts stand behind the answer and hide it.
+    """
+
+    runs: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
+    canned: frozenset[str] = frozenset()
+    stray: bool = False
+
+
 T = TypeVar("T")
 Work = Callable[["Responses", int], T]
 
@@ -112,6 +128,12 @@ class RowCache:
         out._found = {work: [found[r] for r in rows] for work, found in self._found.items()}
         return out
 
+    def only(self, work: Work[Any]) -> RowCache:
+        """Another cache that knows what one function has worked out, and nothing else."""
+        out = RowCache(self._size)
+        out._found = {work: self.column(work)}
+        return out
+
     def update(self, known: RowCache, rows: NDArray[np.int64]) -> None:
         """Take over what a copy for these rows holds."""
         for work, theirs in known._found.items():
@@ -132,7 +154,8 @@ class Responses:
 
     ``models`` (m,) and ``prompts`` (p,) name the axes. The columns have one entry per answer; ``start`` is int64
     (p * m + 1,): the answers of prompt i by model j are rows ``start[i * m + j] : start[i * m + j + 1]``.
-    ``asked`` is bool (p, m): the prompt was put to the model, answered or not.
+    ``asked`` is bool (p, m): the prompt was put to the model, answered or not. ``furniture`` is what each model says
+    whatever it is asked, as far as it was looked for (`harness.channels.reading.read`).
     """
 
     models: tuple[str, ...]
@@ -144,6 +167,7 @@ class Responses:
     reasoning: Sequence[str]
     logprobs: Sequence[bytes | None]
     prompt_tokens: Sequence[int | None]
+    furniture: Mapping[str, Furniture] = field(default_factory=dict)
     # Not of __init__, so that `dataclasses.replace` with other texts begins with an empty cache.
     _cache: RowCache = field(init=False, repr=False, compare=False)
     _origin: NDArray[np.int64] = field(init=False, repr=False, compare=False)  # of each row, in the whole table
@@ -181,6 +205,11 @@ class Responses:
         """Rows of the answers of one model to one prompt, both by index."""
         at = prompt * len(self.models) + model
         return range(int(self.start[at]), int(self.start[at + 1]))
+
+    def cell(self, row: int) -> tuple[Prompt, str]:
+        """The prompt and the model whose answer a row holds."""
+        at = int(np.searchsorted(self.start, row, side="right")) - 1
+        return self.prompts[at // len(self.models)], self.models[at % len(self.models)]
 
     def usable(self, prompt: int, model: int) -> list[int]:
         """Those rows whose answer can be compared: not refused by the server, filtered or empty."""
@@ -224,8 +253,13 @@ class Responses:
             reasoning=_take(self.reasoning, rows),
             logprobs=_take(self.logprobs, rows),
             prompt_tokens=_take(self.prompt_tokens, rows),
+            furniture=self.furniture,
         )
         return part._share(self._cache, self._origin[np.asarray(rows, dtype=np.int64)])
+
+    def furnished(self, furniture: Mapping[str, Furniture], kept: Work[Any]) -> Responses:
+        """The same table with what each model says whatever it is asked; of the cache it keeps what ``kept`` found."""
+        return replace(self, furniture=furniture)._share(self._cache.only(kept), self._origin)
 
     def loaded(self) -> Responses:
         """The same table with every column in memory, for a worker that cannot read the store."""
@@ -249,7 +283,10 @@ class Responses:
             order += split[1::2]
             counts[p, -1] = len(split[1::2])
             asked[p, -1] = self.prompts[p].samples > 1 and asked[p, at]
-        return self._picked((*self.models, twin), self.prompts, counts, asked, order)
+        out = self._picked((*self.models, twin), self.prompts, counts, asked, order)
+        return replace(out, furniture={**out.furniture, twin: out.furniture.get(name, Furniture())})._share(
+            out._cache, out._origin
+        )
 
     @classmethod
     def of(
@@ -315,6 +352,20 @@ class Similarity:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """One channel measured again in one pool, in ways that show whether it is the models that are alike.
+
+    ``similarity`` is the channel among these models alone; ``placebo`` the same with each model's answers moved to
+    other prompts, every model's by another number: what a wrapper makes alike stays so, what a model shares is gone.
+    ``variants`` are the channel on less of the answers, by name.
+    """
+
+    similarity: Similarity
+    placebo: tuple[Similarity, ...] = ()
+    variants: Mapping[str, Similarity] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Observation:
     """One line of a report: ``model`` showed ``what``, namely ``value``."""
 
@@ -328,7 +379,8 @@ class Observation:
 class Removal:
     """What was taken out of one model's answers before they were compared, and in how many of how many of them.
 
-    ``example`` is a stranger's text; ``kind`` says what it is and why it is not the model's own words.
+    ``example`` is a stranger's text; ``kind`` says what it is and why it is not the model's own words; ``where`` it
+    mostly stood, if that is worth telling.
     """
 
     model: str
@@ -336,6 +388,7 @@ class Removal:
     answers: int
     of: int
     example: str = ""
+    where: Literal["", "begin", "end"] = ""
 
 
 Key = tuple[str, str, int, str]

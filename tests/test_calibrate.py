@@ -164,8 +164,10 @@ def write_campaign(folder: Path, models: int = 24) -> Path:
     rng = np.random.default_rng(0)
     lines = []
     for i in range(models):
-        taste = np.random.default_rng(1000 + i // 2).dirichlet(np.full(60, 0.3))
         for p in range(36):
+            taste = np.random.default_rng(1000 + 100 * (i // 2) + p).dirichlet(
+                np.full(60, 0.3)
+            )  # kin: prompt by prompt
             mixed = 0.6 * taste + 0.4 * np.random.default_rng(p).dirichlet(np.full(60, 0.5))
             text = " ".join(f"w{w}" for w in rng.choice(60, 40, p=mixed))
             lines.append(json.dumps({"model": f"m{i}", "prompt_id": f"p{p}", "prompt": f"Q{p}", "output": text}))

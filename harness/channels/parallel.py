@@ -19,7 +19,7 @@ from harness.channels.refusals import ladder
 from harness.channels.self_report import claims
 from harness.channels.tokenizer import families
 from harness.errors import ConfigError, meant
-from harness.records import Observation, Responses, RowCache, Similarity
+from harness.records import Observation, Probe, Responses, RowCache, Similarity
 
 Channel = Callable[[Responses], Similarity | None]
 SMALL = 20_000  # answers up to which starting workers costs more than it saves
@@ -53,6 +53,24 @@ def compare(channels: Mapping[str, Channel], table: Responses, executor: str = "
         with _workers(executor):
             found = _spread(channels, table, loaded=executor != "local")
     return tuple(found[name] for name in channels if name in found)
+
+
+def probes(names: Sequence[str], table: Responses, rounds: int, seed: int) -> dict[str, Probe]:
+    """Channels that can tell whether it is the models that are alike, measured again among the models of one pool.
+
+    Parameters
+    ----------
+    names : channels that count; those whose module has a function ``probe`` are measured.
+    table : the answers of the pool.
+    rounds : placebos of each channel.
+    seed : of the placebos.
+    """
+    out = {}
+    for name, channel in load_channels(tuple(names)).items():
+        probe = getattr(sys.modules.get(channel.__module__), "probe", None)
+        if probe is not None and (found := probe(table, rounds, np.random.default_rng(seed))) is not None:
+            out[name] = found
+    return out
 
 
 def observations(responses: Responses) -> tuple[Observation, ...]:

@@ -7,46 +7,159 @@ tuning; blind to the difference between derived and taught, and to weights after
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from harness.channels.base import answered_share, first_answers, numbered, words
-from harness.records import Responses, Similarity
+from harness.channels.base import answered_share, first_answers, moved, numbered, words
+from harness.channels.furniture import masked
+from harness.records import Furniture, Probe, Responses, Similarity
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 PER_PROMPT = True  # see `harness.channels.parallel`
 MAX_WORDS = 256  # answers are cut to this length: n-gram mass grows with length, and a long answer resembles all
+LEAST_CUT = 15  # words: answers are not cut shorter for the sake of one that is
+SHORTEST = 3  # words, than which fewer are nothing to compare
+POOL = 16  # models of a usual pool: the shortest answer of so many is what all are cut to
+QUOTED = 5  # words of the question in a row are the question's, not the model's
+FIRST_WORDS = 50  # of each answer, for a verdict that must stand on them
+HABIT, TIMES = 0.1, 2.0  # share of a model's answers that hold a word, and times the median model's, that make a habit
+PLACEBO = 200  # prompts in a placebo, at most: its mean is steady then
 IDF_FLOOR = 0.1  # weight left to a word that every answer holds; keeps norms positive
 
 
 def wording(responses: Responses) -> Similarity | None:
-    """Cosine of rarity-weighted word 1-2-grams, (p, m, m) in [0, 1]."""
+    """Cosine of rarity-weighted word 1-2-grams, (p, m, m) in [0, 1].
+
+    What the question says and what an endpoint says everywhere (`Responses.furniture`) is left out, and on each prompt
+    all answers are cut to the length of the shortest, so that neither a length nor a wrapper makes two models alike.
+    """
+    return _compared(responses, said(responses))
+
+
+def probe(responses: Responses, rounds: int, rng: np.random.Generator) -> Probe | None:
+    """`wording` in one pool, with ``rounds`` placebos, and on less of the answers.
+
+    Variants: "first words", the first 50 of each answer; "without habits", without the words that a model uses in many
+    answers and twice as often as the median model: a rewriter in front of two models puts its own words everywhere.
+    """
+    cells = said(responses)
+    whole = _compared(responses, cells)
+    if whole is None:
+        return None
+    habits = _habits(cells)
+    unhabitual = [[[w for w in cell if w not in h] for cell, h in zip(row, habits, strict=True)] for row in cells]
+    variants = {
+        "first words": _compared(responses, [[cell[:FIRST_WORDS] for cell in row] for row in cells]),
+        "without habits": _compared(responses, unhabitual),
+    }
+    count, placebo = len(cells), []
+    for _ in range(rounds):
+        by = moved(count, len(responses.models), rng)
+        if by is not None:
+            at = range(min(count, PLACEBO))
+            shifted = [[cells[(i + d) % count][j] for j, d in enumerate(by)] for i in at]
+            placebo.append(replace(whole, prompts=whole.prompts[: len(at)], values=_values(shifted)))
+    return Probe(whole, tuple(placebo), {name: s for name, s in variants.items() if s is not None})
+
+
+def said(responses: Responses) -> list[list[list[str]]]:
+    """Words of each model's answer to each prompt, (p, m) lists; empty where there are too few."""
     prompts = responses.where("wording")
-    texts = first_answers(responses, prompts)
+    out: list[list[list[str]]] = []
+    known: dict[str, str] = {}  # one object a word: a table holds few words, many times
+    for p in prompts:
+        (row,) = first_answers(responses, [p])
+        asked = words(responses.prompts[p].text, MAX_WORDS)
+        quoted = {tuple(asked[i : i + QUOTED]) for i in range(len(asked) - QUOTED + 1)}
+        own = [_own(text, quoted, responses.furniture.get(m)) for text, m in zip(row, responses.models, strict=True)]
+        out.append([[known.setdefault(w, w) for w in cell] for cell in own])
+    return out
+
+
+def _own(text: str | None, quoted: set[tuple[str, ...]], furniture: Furniture | None) -> list[str]:
+    found = words(text, MAX_WORDS) if text else []
+    drop: set[int] = set()
+    if quoted:
+        for i in range(len(found) - QUOTED + 1):
+            if tuple(found[i : i + QUOTED]) in quoted:
+                drop.update(range(i, i + QUOTED))
+    if furniture is not None and furniture.words:
+        plain = [masked(w) for w in found]
+        drop.update(i for i, w in enumerate(plain) if w in furniture.words)
+        drop.update(
+            j for i in range(len(plain) - 1) if f"{plain[i]} {plain[i + 1]}" in furniture.words for j in (i, i + 1)
+        )
+    left = [w for i, w in enumerate(found) if i not in drop] if drop else found
+    return left if len(left) >= SHORTEST else []
+
+
+def _habits(cells: Sequence[Sequence[Sequence[str]]]) -> list[set[str]]:
+    """Words of each model that stand in many of its answers and in few of the others', m sets."""
+    m = len(cells[0]) if cells else 0
+    counts = [Counter(w for row in cells for w in set(row[j])) for j in range(m)]
+    least = max(3.0, HABIT * len(cells))
+    out = []
+    for j, own in enumerate(counts):
+        habits = set()
+        for word, n in own.items():
+            if n >= least:
+                others = sorted(c[word] for k, c in enumerate(counts) if k != j)
+                if n >= TIMES * (others[(len(others) - 1) // 2] if others else 0):
+                    habits.add(word)
+        out.append(habits)
+    return out
+
+
+def _compared(responses: Responses, cells: Sequence[Sequence[list[str]]]) -> Similarity | None:
+    prompts = responses.where("wording")
     if not prompts:
         return None
-    values = np.stack([prompt_similarity(row) for row in texts])
-    usable = np.array([[t is not None for t in row] for row in texts])
+    usable = np.array([[bool(cell) for cell in row] for row in cells])
     return Similarity(
         channel="wording",
         models=responses.models,
         prompts=tuple(responses.prompts[i].id for i in prompts),
-        values=values,
+        values=_values(cells),
         coverage=answered_share(responses, prompts, usable),
         unit="cosine",
         sees="text",
     )
 
 
+def _values(cells: Sequence[Sequence[list[str]]]) -> Floats:
+    return np.stack([word_similarity(one_length(row)) for row in cells])
+
+
+def one_length(cells: Sequence[list[str]]) -> list[list[str]]:
+    """Answers to one prompt, all cut to the shortest; of more models than a pool has, to what it would have there.
+
+    Examples
+    --------
+    >>> [len(cell) for cell in one_length([["a"] * 40, ["b"] * 25, [], ["c"] * 9])]
+    [15, 15, 0, 9]
+    """
+    lengths = sorted(len(cell) for cell in cells if cell)
+    if not lengths:
+        return list(cells)
+    shortest = lengths[-(-len(lengths) // POOL) - 1]
+    return [cell[: max(LEAST_CUT, shortest)] for cell in cells]
+
+
 def prompt_similarity(texts: Sequence[str | None]) -> Floats:
     """Similarity of the answers to one prompt: m texts or None -> (m, m), NaN on the diagonal and for None."""
-    m = len(texts)
-    tokens = [words(t, MAX_WORDS) if t else [] for t in texts]
+    return word_similarity([words(t, MAX_WORDS) if t else [] for t in texts])
+
+
+def word_similarity(tokens: Sequence[list[str]]) -> Floats:
+    """As `prompt_similarity`, of m lists of words; an empty one is no answer."""
+    m = len(tokens)
     answered = np.array([len(t) > 0 for t in tokens])
     out = np.full((m, m), np.nan, dtype=np.float32)
     n = int(answered.sum())

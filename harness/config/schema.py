@@ -326,7 +326,13 @@ class Analysis(Strict):
     questions: tuple[Question, ...] = ("kinship", "identity")
     channels: tuple[str, ...] | None = Field(None, description="Channels to use; default: all that the prompts serve.")
     alpha: float = Field(0.05, gt=0, lt=0.5, description="Error rate at which a verdict is given.")
-    min_coverage: float = Field(0.9, ge=0, le=1, description="A channel with less usable answers abstains.")
+    min_coverage: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Least share of usable answers. A control with less is left out; where suspect or candidate gave "
+        "less, the verdict must stand whatever the missing answers were.",
+    )
     permutations: int = Field(2000, ge=99, description="Permutations of the identity test.")
     bootstrap: int = Field(1000, ge=100, description="Bootstrap rounds for intervals.")
     calibration: Path | None = Field(

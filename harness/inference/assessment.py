@@ -6,7 +6,7 @@ Kinship judges by it, teaching takes from it what sees weights, and the report d
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from harness.inference.excess import (
     additive_residuals,
     combine_excess,
     excess_of,
+    known_mean,
     max_null_p,
     mean_over_prompts,
     prompt_noise,
@@ -25,16 +26,18 @@ from harness.inference.excess import (
 from harness.inference.findings import NAN, Caveat, ChannelEvidence, Part, Settings
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.pool import Model, Pool, agreed_pool, pool_for, restrict, without_copies
-from harness.records import Similarity, Surface
+from harness.records import Probe, Similarity, Surface
 
 Floats = NDArray[np.float64]
 Grams = Sequence[tuple[Floats, int]]
 View = tuple[str, Surface]  # text or logprobs, of chat or of raw completion
 Samples = Callable[[str, str], Mapping[View, Grams]]
 Twin = Callable[[Sequence[str]], Sequence[Similarity]]
+Probes = Callable[[Sequence[str], Sequence[str]], Mapping[str, Probe]]
 
 TWIN = "\x00twin"  # no endpoint can be called this
 FOREIGN = 0.2  # of the median model's similarity to the pool; of 178 recorded models none is under 0.46
+HALF = 0.5  # of a channel's prompts, than which the pair must have answered more; fewer gaps are bounded (`bounds`)
 HUB = 0.9  # share of the controls that a hub is more like everybody than
 
 
@@ -43,20 +46,53 @@ class Compared:
     """One channel in a pool of n models, the suspect first and the candidate second.
 
     ``values`` (p, n, n) are its similarities, ``residuals`` (p, n, n) what is left when each model's own level is
-    taken out of each prompt, ``matrix`` (n, n) their excess.
+    taken out of each prompt, ``placebo`` (n, n) the excess that two models show on unlike prompts, where only what
+    stands before or around them can be alike, ``matrix`` (n, n) the excess beyond that. ``missing`` counts the prompts
+    put to both of the pair of which one has nothing usable; they are left out.
     """
 
     similarity: Similarity
     values: Floats
     residuals: Floats
     matrix: Floats
+    placebo: Floats | None = None
+    missing: int = 0
+    variants: Mapping[str, Similarity] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, similarity: Similarity, names: Sequence[str]) -> Compared:
-        """A channel among some models, in their order."""
-        values = restrict(similarity, names)
+    def of(cls, similarity: Similarity, names: Sequence[str], probe: Probe | None = None) -> Compared:
+        """A channel among some models, in their order; with a ``probe``, as it is measured in their pool."""
+        whole = similarity if probe is None else _on(probe.similarity, similarity.prompts)
+        values = restrict(whole, names)
+        both = np.isfinite(values[:, 0, 1])
+        gaps = sum(1.0 - float(np.nan_to_num(whole.coverage[whole.models.index(n)], nan=1.0)) for n in names[:2])
+        missing = min(int((~both).sum()), round(gaps * len(both)))  # what was not put to one of them is not missing
+        if both.any():
+            values = values[both]
         residuals = additive_residuals(values)
-        return cls(similarity, values, residuals, excess_of(residuals))
+        matrix = excess_of(residuals)
+        placebo = _placebo(probe, names) if probe is not None else None
+        variants = {} if probe is None else {n: _on(v, similarity.prompts) for n, v in probe.variants.items()}
+        return cls(
+            whole, values, residuals, matrix if placebo is None else matrix - placebo, placebo, missing, variants
+        )
+
+
+def _on(similarity: Similarity, prompts: Sequence[str]) -> Similarity:
+    """A similarity on some of its prompts."""
+    wanted = set(prompts)
+    keep = [i for i, p in enumerate(similarity.prompts) if p in wanted]
+    if len(keep) == len(similarity.prompts):
+        return similarity
+    return replace(similarity, prompts=tuple(similarity.prompts[i] for i in keep), values=similarity.values[keep])
+
+
+def _placebo(probe: Probe, names: Sequence[str]) -> Floats | None:
+    """Mean excess over the placebos, (n, n); None where there is none, or some pair was never compared."""
+    found = [excess_of(additive_residuals(restrict(s, names))) for s in probe.placebo]
+    out: Floats | None = np.mean(found, axis=0) if found else None
+    off = ~np.eye(len(names), dtype=bool)
+    return out if out is not None and np.isfinite(out[off]).all() else None
 
 
 @dataclass(frozen=True)
@@ -91,7 +127,8 @@ class Case:
     What is costly is a function, called by the questions that need it: ``twin(channels)`` gives similarities in which
     every second sample of the candidate poses as a model called `TWIN`, ``habits()`` counts of habits of wording
     (blocks, m, features), ``samples(a, b)`` kernels between samples of two models, ``coverage(a, b)`` the share of
-    samples they are made of, ``resemblance()`` caveats about conditions in which pair and controls differ.
+    samples they are made of, ``resemblance()`` caveats about conditions in which pair and controls differ,
+    ``probes(models, channels)`` channels measured again in one pool.
     """
 
     suspect: Model
@@ -105,15 +142,21 @@ class Case:
     samples: Samples
     coverage: Callable[[str, str], Mapping[View, float]]
     resemblance: Callable[[], Sequence[Caveat]]
+    probes: Probes = lambda models, channels: {}
 
     @cached_property
     def assessment(self) -> Assessment:
         """The pair among its controls, worked out once for all questions."""
-        return assess(self.suspect, self.candidate, self.models, self.similarities, self.settings)
+        return assess(self.suspect, self.candidate, self.models, self.similarities, self.settings, self.probes)
 
 
 def assess(
-    suspect: Model, candidate: Model, models: Sequence[Model], similarities: Sequence[Similarity], settings: Settings
+    suspect: Model,
+    candidate: Model,
+    models: Sequence[Model],
+    similarities: Sequence[Similarity],
+    settings: Settings,
+    probes: Probes = lambda models, channels: {},
 ) -> Assessment:
     """Compare one pair with its controls in every channel, and combine the channels.
 
@@ -123,10 +166,13 @@ def assess(
     models : sequence of Model
         Every model of the campaign; controls of neither party's lineage make the pool, one a lineage.
     similarities : sequence of Similarity
-        One a channel, values (p, m, m). A channel that the pair answered too little of abstains; one that the
+        One a channel, values (p, m, m). A channel of which the pair answered less than `HALF` abstains; one that the
         controls answered too little of keeps to a pool of its own; one that sees "reported" carries no weight.
     settings : Settings
-        ``min_coverage`` is the least share of usable answers, ``bootstrap`` the rounds behind each interval.
+        ``min_coverage`` is the least share of usable answers of a control, ``bootstrap`` the rounds behind each
+        interval.
+    probes : function from names of models and of channels to probes by channel
+        Channels measured again in the pool; without, they stand as they are.
 
     Returns
     -------
@@ -162,7 +208,10 @@ def assess(
     """
     least = settings.min_coverage
     judged, copies = without_copies(similarities, suspect.name, candidate.name)
-    covered, notes = _covered([s for s in judged if s.sees != "reported"], (suspect.name, candidate.name), least)
+    covered, notes = _covered([s for s in judged if s.sees != "reported"], (suspect.name, candidate.name))
+    if not covered:  # the controls are as they are: it is the pair that said too little
+        pool = pool_for(suspect, candidate, models, [], 0.0)
+        return Assessment(pool, obstacle=Caveat("no usable channel"), caveats=tuple(notes), copies=copies)
     pool, joined = agreed_pool(suspect, candidate, models, covered, least)
     foreign = {s.channel: why for s in joined if (why := shares_no_words(s, pool)) is not None}
     counted = [s for s in joined if s.channel not in foreign]
@@ -174,7 +223,8 @@ def assess(
         return Assessment(pool, obstacle=Caveat("too few control lineages"), caveats=tuple(notes), copies=copies)
     rng = np.random.default_rng(settings.seed)
     rounds = settings.bootstrap
-    channels = tuple(Compared.of(s, pool.names) for s in counted)
+    measured = probes(pool.names, [s.channel for s in counted])
+    channels = tuple(Compared.of(s, pool.names, measured.get(s.channel)) for s in counted)
     weights = reliabilities_of([c.residuals for c in channels])
     combined = combine_excess([c.matrix for c in channels], weights)
     evidence = [_evidence(c, rounds, rng, weight=w) for c, w in zip(channels, weights, strict=True)]
@@ -243,14 +293,12 @@ def _untestable(combined: Floats, pool: Pool) -> Caveat | None:
     return None
 
 
-def _covered(
-    similarities: Sequence[Similarity], names: Sequence[str], least: float
-) -> tuple[list[Similarity], list[Caveat]]:
+def _covered(similarities: Sequence[Similarity], names: Sequence[str]) -> tuple[list[Similarity], list[Caveat]]:
     usable: list[Similarity] = []
     notes: list[Caveat] = []
     for s in similarities:
         worst, name = min((float(np.nan_to_num(s.coverage[s.models.index(n)])), n) for n in names)  # NaN: never asked
-        if worst >= least:
+        if worst > HALF:
             usable.append(s)
         else:
             notes.append(Caveat("low coverage", s.channel, (name,), (worst,)))
@@ -289,6 +337,32 @@ def _evidence(
     )
 
 
+def loudest_left_out(c: Compared, most: int = 10) -> Floats:
+    """Excess (n, n) of a channel without the prompts that speak most for the accused pair: ten, or a fifth of them.
+
+    They are chosen by that pair alone, so what is left speaks less for it than it would of a pair of strangers.
+    """
+    pair = c.residuals[:, 0, 1]
+    drop = min(most, len(pair) // 5)
+    keep = np.argsort(np.where(np.isfinite(pair), pair, -np.inf), kind="stable")[: len(pair) - drop]
+    matrix = excess_of(c.residuals[np.sort(keep)])
+    return matrix if c.placebo is None else matrix - c.placebo
+
+
+def bounds(c: Compared) -> tuple[float, float]:
+    """Excess of the accused pair if its missing answers were as the least alike tenth of the pool's pairs, prompt by
+    prompt, and if they were as the most alike tenth."""
+    noise = prompt_noise(c.residuals)
+    if not c.missing or noise <= TINY:
+        return float(c.matrix[0, 1]), float(c.matrix[0, 1])
+    with np.errstate(all="ignore"):
+        flat = c.residuals.reshape(len(c.residuals), -1)
+        low, high = np.nanmean(np.nanquantile(flat, [0.1, 0.9], axis=1), axis=1)
+    n, mean = len(c.residuals), known_mean(c.residuals[:, 0, 1])
+    share = c.missing / (n + c.missing)
+    return tuple(float(c.matrix[0, 1] + share * (edge - mean) / noise) for edge in (low, high))  # type: ignore[return-value]
+
+
 def _interval(
     channels: Sequence[Compared], weights: Floats, rounds: int, rng: np.random.Generator, scaled: bool = True
 ) -> tuple[float, float]:
@@ -301,6 +375,7 @@ def _interval(
         if not len(pair):
             return NAN, NAN
         means = pair[rng.integers(0, len(pair), (rounds, len(pair)))].mean(1) / noise
+        means -= 0.0 if c.placebo is None else c.placebo[0, 1]
         spread = max(float(np.sqrt(np.nanmean(c.matrix**2))), TINY) if scaled else 1.0
         draws[row] = means / spread
     low, high = np.quantile(weights @ draws, [0.025, 0.975])

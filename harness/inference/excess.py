@@ -195,6 +195,8 @@ def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int 
     if not 1 <= n_candidates <= others:
         raise ValueError(f"n_candidates must be in 1..{others}")
     reach = (~(e < observed - 1e-12) & ~np.eye(len(e), dtype=bool)).sum(1)  # a pair nobody could compare may be closer
+    if n_candidates == 1:
+        return float(reach.sum() / (len(e) * others))  # counted and divided once: 0.05 is 0.05
     steps = np.arange(n_candidates)
     miss = np.clip(others - reach[:, None] - steps, 0, None) / (others - steps)
     return float(1.0 - miss.prod(1).mean())

@@ -48,9 +48,14 @@ CaveatKind = Literal[
     # likelihood ratio
     "no likelihood ratio",
     "bounded ratio",
+    # does it stand on less, and was the answer the model's own
+    "does not stand",
+    "gaps decide",
+    "alike on unlike prompts",
+    "taken out",
     # copies
     "copies left out",
-    "copies carry",
+    "only copies",
     # conditions that the pair shares and most controls lack
     "pair in another language",
     "pair in another format",
@@ -150,8 +155,9 @@ class Finding:
     ``p_value`` is exact under the null of the question, ``p_floor`` the smallest it could have been, ``p_adjusted``
     after Holm over all findings of the campaign, to be held against ``alpha``. ``p_candidate`` is the rank on the
     candidate's own row, hub or not, which cannot be under 1 / (control lineages + 1). ``log10_lr`` is NaN where no
-    calibration fits; it is bounded to [``log10_lr_least``, ``log10_lr_most``]. ``obstacle`` is why nothing could be
-    judged, if so.
+    calibration fits; ``p_least`` is the p-value if gaps in the answers hid the closest resemblance there was, NaN
+    without such gaps. The ratio is bounded to [``log10_lr_least``, ``log10_lr_most``]. ``obstacle`` is why nothing
+    could be judged, if so.
     """
 
     question: Question
@@ -175,6 +181,7 @@ class Finding:
     log10_lr_high: float = NAN
     log10_lr_least: float = NAN
     log10_lr_most: float = NAN
+    p_least: float = NAN
     caveats: tuple[Caveat, ...] = ()
     evidence: tuple[ChannelEvidence, ...] = ()
 
@@ -197,6 +204,10 @@ class Finding:
     def hiding(self) -> Caveat | None:
         """The first condition that sets the suspect apart and so may hide kin."""
         return next((c for c in self.caveats if c.kind in HIDING), None)
+
+    def told(self, kind: CaveatKind) -> Caveat | None:
+        """The first caveat of one kind."""
+        return next((c for c in self.caveats if c.kind == kind), None)
 
     def weights_p(self) -> dict[str, float]:
         """p-values of the channels that see weights, by channel."""

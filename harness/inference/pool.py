@@ -174,10 +174,10 @@ def without_copies(
     Returns
     -------
     tuple of Similarity
-        Every channel but "verbatim" without those prompts. Where fewer than `ENOUGH` prompts would remain in
-        "wording", all stay: one model under two names answers alike nearly always.
+        Every channel but "verbatim" without those prompts: a copy is evidence of who typed, whatever its share. A
+        channel of text of which fewer than `ENOUGH` prompts remain, where most were copied, is left out altogether.
     tuple of Caveat
-        None, or one that says how many answers were copied and whether copies carry the verdict.
+        None, or one that says how many answers were copied, and whether anything remains.
     """
     found = next((s for s in similarities if s.channel == "verbatim"), None)
     if found is None:
@@ -188,11 +188,11 @@ def without_copies(
     if not copied:
         return tuple(similarities), ()
     counts = (len(copied), compared)
-    read = next((s for s in similarities if s.channel == "wording"), found)
-    if len(set(read.prompts) - copied) < ENOUGH:
-        return tuple(similarities), (Caveat("copies carry", values=counts),)
     kept = tuple(s if s.channel == "verbatim" else _dropped(s, copied) for s in similarities)
-    return kept, (Caveat("copies left out", values=counts),)
+    few = {s.channel for s, before in zip(kept, similarities, strict=True)
+           if s.sees == "text" and len(s.prompts) < min(ENOUGH, len(before.prompts) / 2)}  # fmt: skip
+    kind: CaveatKind = "only copies" if few else "copies left out"
+    return tuple(s for s in kept if s.channel not in few), (Caveat(kind, values=counts),)
 
 
 def _dropped(s: Similarity, prompts: set[str]) -> Similarity:

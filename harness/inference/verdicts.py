@@ -29,6 +29,8 @@ Ground = Literal[
     "weights silent",
     "text alone",
     "no closer",
+    "does not stand",
+    "gaps decide",
     "not unusual enough",
     "no sign",
     "answers differ",

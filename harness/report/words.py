@@ -5,13 +5,15 @@ All that decides has been decided before; what a question is told in stands in i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import log10
+from typing import cast
 
 from harness.inference.drift import Change, ChangeGround, Drift, News
 from harness.inference.excess import controls_needed
 from harness.inference.findings import FAILED, Attribution, Caveat, CaveatKind, ChannelEvidence, Finding
 from harness.inference.questions import QUESTIONS
+from harness.records import Observation, Removal, Removed
 
 TONES: Mapping[str, tuple[str, str]] = {  # verdict -> (tone, mark)
     "KIN-LIKE": ("close", "●"),
@@ -77,7 +79,14 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         f"the likelihood ratio is bounded to [{c.values[0]:.2g}, {c.values[1]:.2g}] by the data it was fitted on"
     ),
     "copies left out": lambda c: f"{_copied(c)}, and were left out of the other channels",
-    "copies carry": lambda c: f"{_copied(c)}; too few would remain without them, so they carry the verdict",
+    "only copies": lambda c: f"{_copied(c)}; too few remain without them to compare the rest",
+    "does not stand": lambda c: f"the pair is close, but not {_fallen(c)}",
+    "gaps decide": lambda c: "answers that are missing could turn the verdict",
+    "alike on unlike prompts": lambda c: (
+        f"{c.names[0]} and {c.names[1]} are unusually alike in {c.channel} even on unlike prompts "
+        f"(p = {c.values[0]:.2g}), which a wrapper or a system prompt would explain; that part was subtracted"
+    ),
+    "taken out": lambda c: f"of {c.names[0]}'s answers {c.values[0]:.0f} of {c.values[1]:.0f} {_taken(c)}",
     "pair in another language": lambda c: (
         f"{c.names[0]} and {c.names[1]} answer in other words ({c.names[2]}) than {_of(c)} control lineages do "
         f"({c.names[3]}), as in another language"
@@ -215,6 +224,56 @@ _CHANGES: Mapping[ChangeGround, str] = {
 }
 
 
+_FALLEN: Mapping[str, str] = {  # what a finding must stand without -> how it is told that it does not
+    "first words": "on the first 50 words of each answer",
+    "without habits": "without the words that each model uses everywhere",
+    "without the loudest": "without the few prompts that speak most for it",
+    "gaps": "if the answers that are missing were the least alike ones",
+}
+_TAKEN: Mapping[Removed, str] = {
+    "thoughts": "hold the thoughts before the answer, which were read apart",
+    "prompt echo": "begin with the question, which was cut",
+    "template marks": "hold marks of a chat template, which were cut",
+    "second turn": "go on with a turn of the user, which was cut",
+    "encoding": "came in an encoding that is not the model's, which was undone",
+    "comments": "hold text that no page shows, which was cut",
+    "furniture": "hold words that come back whatever is asked, which were cut",
+    "canned answers": "are one text given to many questions, and count as none",
+    "stray marks": "end with a mark that closes thoughts, though an answer stands before it, which was read",
+    "blank space": "hold long stretches of white space, which were cut",
+    "hidden characters": "hold characters that cannot be seen, as text that hides does",
+    "look-alike letters": "hold letters of another script that look like Latin ones, as text that hides does",
+    "rows written twice": "are a copy of another row, and were dropped",
+    "equal draws": "repeat another sample word for word, and are no draw of their own",
+    "logprobs of other text": "have logprobs of another text, which were left out",
+    "logprobs unreadable": "have logprobs that cannot be read",
+    "logprobs rescaled": "have logprobs on another scale, which were left out",
+    "logprobs not this model's": "have logprobs that do not fit what was said, which were left out",
+}
+
+
+def _fallen(c: Caveat) -> str:
+    return " nor ".join(f"{_FALLEN[n]} (p = {p:.2g})" for n, p in zip(c.names, c.values, strict=True))
+
+
+def _taken(c: Caveat) -> str:
+    what = _TAKEN[cast(Removed, c.channel)]
+    at = {"begin": " at the beginning", "end": " at the end"}.get(c.names[2] if len(c.names) > 2 else "", "")
+    return f"{what}{at}: “{' '.join(c.names[1].split())}”" if len(c.names) > 1 and c.names[1] else what
+
+
+def removal(r: Removal) -> Caveat:
+    """What was taken out of one endpoint's answers, as what limits a finding about it."""
+    return Caveat("taken out", r.kind, (r.model, r.example, r.where), (r.answers, r.of))
+
+
+def noticed(removals: Sequence[Removal]) -> tuple[Observation, ...]:
+    """What was taken out of each endpoint's answers, as observations."""
+    return tuple(
+        Observation("reading", r.model, r.kind, f"{r.answers} of {r.of} answers {_taken(removal(r))}") for r in removals
+    )
+
+
 def caveat(c: Caveat) -> str:
     """What limits a finding, in words; a self-check that failed says so first."""
     return f"FAILED {_CAVEATS[c.kind](c)}" if c.kind in FAILED else _CAVEATS[c.kind](c)
@@ -308,6 +367,7 @@ def sentence(f: Finding) -> str:
             decisive=", ".join(f.judgement.decisive),
             weights=", ".join(e.name for e in f.evidence if e.sees == "weights"),
             also=also,
+            fallen=_fallen(fallen) if (fallen := f.told("does not stand")) else "",
             ratio=_ratio(f),
         )
     )

@@ -18,8 +18,9 @@ import yaml
 
 from harness import token_logprobs
 from harness.campaign import read_responses, score, write
-from harness.channels import base, parallel
+from harness.channels import base, parallel, reading
 from harness.channels.parallel import load_channels
+from harness.channels.reading import edit_of, own_words
 from harness.endpoints.apis import planned_keys
 from harness.plan import STORE, Plan, prepare
 from harness.records import Response, Responses
@@ -78,18 +79,18 @@ def plan(tmp_path: Path) -> Plan:
 def counting(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> Counter[Any]:
     """How often a function is called with each argument."""
     count: Counter[Any] = Counter()
-    real: Callable[[Any], Any] = getattr(module, name)
+    real: Callable[..., Any] = getattr(module, name)
 
-    def counted(argument: Any) -> Any:
-        count[argument] += 1
-        return real(argument)
+    def counted(*arguments: Any) -> Any:
+        count[arguments] += 1
+        return real(*arguments)
 
     monkeypatch.setattr(module, name, counted)
     return count
 
 
 def test_one_score_splits_decodes_and_selects_once(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    splits = counting(monkeypatch, base, "find_reasoning")
+    splits = counting(monkeypatch, reading, "find_reasoning")
     decoded = counting(monkeypatch, token_logprobs, "unpack")
     statements: list[str] = []
     real = stores._connected
@@ -114,14 +115,24 @@ def test_one_score_splits_decodes_and_selects_once(plan: Plan, monkeypatch: pyte
     assert len(statements) - len(columns) < 60  # and these do not grow with the answers
 
 
+def own(part: Responses, row: int) -> str:
+    """The answer of one row, taken out anew."""
+    asked = part.cell(row)[0].text
+    return own_words(part.text[row], asked, edit_of(part.text[row], asked))
+
+
 def test_parts_share_what_was_read_and_a_changed_table_does_not(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     table = read_responses(plan)
-    splits = counting(monkeypatch, base, "find_reasoning")
     whole = [base.answer(table, r) for r in range(len(table.text))]
+    splits = counting(monkeypatch, reading, "find_reasoning")
+    assert whole == [base.answer(table, r) for r in range(len(table.text))]
+    assert not splits
     parts = (table.only([3, 1]), table.among([2, 0]), table.with_twin("m2", "twin"), table.loaded())
     for part in (*parts, pickle.loads(pickle.dumps(table.only([3, 1])))):  # noqa: S301
-        assert [base.answer(part, r) for r in range(len(part.text))] == [base.split_reasoning(t)[1] for t in part.text]
-    assert sum(splits.values()) == len(whole) + sum(len(p.text) for p in parts) + len(parts[0].text)  # by the assertion
+        before = sum(splits.values())
+        found = [base.answer(part, r) for r in range(len(part.text))]
+        assert sum(splits.values()) == before
+        assert found == [own(part, r) for r in range(len(part.text))]
     other = replace(table, text=["<think>new</think>said"] * len(table.text))
     assert base.answer(other, 0) == "said"
     assert base.thoughts(replace(other, reasoning=[""] * len(table.text)), 0) == "<think>new</think>"
@@ -138,7 +149,7 @@ def test_what_workers_read_comes_back(plan: Plan, monkeypatch: pytest.MonkeyPatc
     for a, b in zip(here, there, strict=True):
         np.testing.assert_array_equal(a.values, b.values)
         np.testing.assert_array_equal(a.coverage, b.coverage)
-    splits = counting(monkeypatch, base, "find_reasoning")
+    splits = counting(monkeypatch, reading, "find_reasoning")
     decoded = counting(monkeypatch, token_logprobs, "unpack")
     parallel.compare(channels, table.only(table.where("wording")))
     assert not splits

@@ -6,12 +6,19 @@ from collections.abc import Mapping
 
 import pytest
 
-from harness.channels.base import split_reasoning
 from harness.channels.choices import normalised
 from harness.channels.ratings import parse_ratings
+from harness.channels.reasoning import find_reasoning
 from harness.channels.refusals import ReactionKind, reaction_kind
 from harness.channels.wrong_answers import RIGHT, final, wrong_answer
 from harness.records import Prompt
+
+
+def split_reasoning(text: str) -> tuple[str, str]:
+    """(reasoning, answer) of a text that may carry its thoughts inline."""
+    found = find_reasoning(text)
+    return (text[found.start : found.end], text[found.answer : found.stop]) if found else ("", text)
+
 
 SCALES = ("angry", "at ease", "proud")
 

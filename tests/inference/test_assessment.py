@@ -64,7 +64,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, answers: Responses) -> campaign.Scor
         }
     )
     monkeypatch.setattr(campaign, "read_responses", lambda _: answers)
-    monkeypatch.setattr(campaign, "_with_campaign_caveats", lambda findings, _: findings)
+    monkeypatch.setattr(campaign, "_with_campaign_caveats", lambda findings, *_: findings)
     return campaign.score(Plan(config, Path(), answers.prompts, (), {}))
 
 

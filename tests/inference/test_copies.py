@@ -16,7 +16,7 @@ def similarity(channel: str, n: int, copied: int = 0) -> Similarity:
     values = np.full((n, 4, 4), 0.1, dtype=np.float32)
     values[:copied, 0, 1] = values[:copied, 1, 0] = 1.0
     values[:, range(4), range(4)] = np.nan
-    sees: Sees = "reported" if channel == "verbatim" else "text"
+    sees: Sees = {"verbatim": "reported", "ratings": "weights"}.get(channel, "text")  # type: ignore[assignment]
     return Similarity(channel, MODELS, tuple(f"q{i}" for i in range(n)), values, np.ones(4), "share", sees)
 
 
@@ -35,11 +35,18 @@ def test_other_pairs_keep_their_copies() -> None:
     assert without_copies(given, "suspect", "red") == (tuple(given), ())
 
 
-def test_where_nearly_all_is_copied_all_stays_and_is_said() -> None:
+def test_copies_carry_no_verdict_in_any_share() -> None:
+    given = [similarity("verbatim", 40, 30), similarity("wording", 40, 30), similarity("ratings", 40)]
+    kept, notes = without_copies(given, "suspect", "candidate")
+    assert [(s.channel, len(s.prompts)) for s in kept] == [("verbatim", 40), ("ratings", 10)]
+    assert "too few remain" in caveat(notes[0])
+
+
+def test_of_few_prompts_those_that_were_not_copied_are_compared() -> None:
     given = [similarity("verbatim", ENOUGH, 1), similarity("wording", ENOUGH, 1)]
     kept, notes = without_copies(given, "suspect", "candidate")
-    assert kept == tuple(given)
-    assert "carry the verdict" in caveat(notes[0])
+    assert [len(s.prompts) for s in kept] == [ENOUGH, ENOUGH - 1]
+    assert notes[0].kind == "copies left out"
 
 
 def test_without_the_channel_nothing_is_known_of_copies() -> None:

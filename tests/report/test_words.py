@@ -10,7 +10,8 @@ import pytest
 from harness.inference.findings import FAILED, Caveat, CaveatKind, ChannelEvidence, Finding
 from harness.inference.questions import QUESTIONS
 from harness.inference.verdicts import Ground, Judgement, Verdict
-from harness.report.words import caveat, error_rate, headline, innocent, sentence, sure
+from harness.records import Removal, Removed
+from harness.report.words import caveat, error_rate, headline, innocent, noticed, removal, sentence, sure
 
 
 def finding(question: str = "kinship", **values: object) -> Finding:
@@ -54,9 +55,23 @@ def test_every_ground_is_a_sentence_that_leaves_no_blank(question: str, ground: 
 def test_every_caveat_has_words(kind: CaveatKind) -> None:
     pairs = (("x", "y"),) * 5
     names = ("mother", "c0") if kind in ("candidate's null", "mixed models") else ("mother", "c0", "c1", "c2")
-    text = caveat(Caveat(kind, "wording", names, (3.0, 4.0, 1.0), pairs))
+    if kind == "does not stand":
+        names = ("first words", "without habits", "gaps")
+    channel = "thoughts" if kind == "taken out" else "wording"
+    text = caveat(Caveat(kind, channel, names, (3.0, 4.0, 1.0), pairs))
     assert len(text) > 10
     assert text.startswith("FAILED ") == (kind in FAILED)
+
+
+@pytest.mark.parametrize("kind", get_args(Removed))
+def test_all_that_is_taken_out_has_words(kind: Removed) -> None:
+    taken = Removal("nova", kind, 60, 61, "Powered by\nthe gateway", "end")
+    text = caveat(removal(taken))
+    assert text.startswith("of nova's answers 60 of 61 ")
+    assert "at the end: “Powered by the gateway”" in text
+    (told,) = noticed([taken])
+    assert (told.channel, told.model, told.what) == ("reading", "nova", kind)
+    assert told.value in text.replace("of nova's answers 60 of 61", "60 of 61 answers")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,163 @@
+"""Characters of an answer made comparable: hidden ones, look-alike letters, quotes, dashes and white space.
+
+A text is folded for comparison only; what is stored stays as it came. Sources: NFKC (Unicode Standard Annex 15),
+Default_Ignorable_Code_Point (chapter 5.21), look-alike letters as in Unicode Technical Standard 39.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+
+SHOWN = 3  # hidden characters in an answer from which it is one that hides: a stray joiner or byte order mark is none
+FAR = 200  # characters of white space in a row that no answer needs
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("‘’‚‛ʼʹ′´`＇", "'"),
+        **dict.fromkeys("“”„‟″«»＂", '"'),
+        **dict.fromkeys("‐‑‒–—―−﹘﹣－", "-"),
+        "…": "...",
+    }
+)
+_MARKED = re.compile("[‘’‚‛ʼʹ′´`“”„‟″«»‐‑‒–—―−…]")
+_SPACE = re.compile(r"[^\S\n\t\r ]")  # neither a plain space nor a break
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_GAPS = re.compile(r" {9,}|(?:\s*\n){4,}")  # what pushes an answer out of sight
+_FOREIGN = re.compile(r"[^\x00-\u024f\u1e00-\u1eff\u2000-\u2bff]+")  # beyond Latin letters and punctuation
+_FOLDED_SHARE = 0.9  # of a text's foreign letters that look like Latin ones before words of these alone are folded
+_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
+_MARKED_LATIN = re.compile(rf"([A-Za-z]){_MARKS.pattern}+")
+_FEWEST = 10  # marked letters, at the least
+_MARKS_EACH = 0.2  # combining marks a Latin letter from which they are no spelling
+
+
+@cache
+def _hidden() -> re.Pattern[str]:
+    """Characters that nobody sees: format and bidi marks, fillers, variation selectors, control characters."""
+    import regex  # type: ignore[import-untyped]
+
+    pattern: re.Pattern[str] = regex.compile(
+        r"[\p{Default_Ignorable_Code_Point}\p{Cf}\u2800[\p{Cc}--[\n\t\r]]]", regex.V1
+    )
+    return pattern
+
+
+@cache
+def _lookalikes() -> dict[str, str]:
+    """Letters of other scripts that look like one Latin letter, with that letter."""
+    from confusable_homoglyphs.confusables import confusables_data  # type: ignore[import-untyped]
+
+    table = {}
+    for letter, others in confusables_data.items():
+        if len(letter) != 1 or not letter.isalpha() or letter.isascii():
+            continue
+        like = next((o["c"] for o in others if len(o["c"]) == 1 and o["c"].isascii() and o["c"].isalpha()), None)
+        if like is not None:
+            upper = letter.isupper() and not letter.islower()
+            table[letter] = like.upper() if upper else like.lower() if letter.islower() else like
+    return table
+
+
+def hidden(text: str) -> int:
+    """How many characters of a text cannot be seen; joiners inside emoji and scripts that need them do not count."""
+    if text.isascii() and text.isprintable():
+        return 0
+    return sum(1 for m in _hidden().finditer(text) if _unneeded(text, m.start()))
+
+
+def _unneeded(text: str, at: int) -> bool:
+    """A mark that the writing around it does not ask for: a joiner between two Latin letters, for one."""
+    around = text[max(0, at - 1)] + text[min(len(text) - 1, at + 1)]
+    return text[at] not in "\u200c\u200d\u200e\u200f\ufe0e\ufe0f" or all(ord(c) < 0x250 for c in around)
+
+
+def gaps(text: str) -> bool:
+    """Whether white space pushes a part of a text far out of sight."""
+    return any(len(m.group()) >= FAR for m in _GAPS.finditer(text))
+
+
+def lookalikes(text: str) -> int:
+    """How many letters of another script stand in words that are otherwise Latin, or pose as Latin words."""
+    if text.isascii():
+        return 0
+    return sum(a != b for a, b in zip(text, _folded(text), strict=True))
+
+
+def comparable(text: str) -> str:
+    """A text without hidden characters, with look-alike letters, quotes, dashes and white space made one.
+
+    Letters keep their case, lines their breaks.
+
+    Examples
+    --------
+    >>> comparable("He\\u200bll\\u043e \\u2014 \\u201cw\\uff4frld\\u201d\\u00a0!")
+    'Hello - "world" !'
+    """
+    if not text.isascii():
+        text = _hidden().sub("", text)
+        text = unicodedata.normalize("NFKC", _folded(text))  # some look-alikes are made another letter by it
+        text = _unmarked(_folded(text)).translate(_PLAIN)
+        text = _SPACE.sub(" ", text)
+    elif not text.isprintable():
+        text = _hidden().sub("", text)
+    return _GAPS.sub(lambda m: "\n\n" if "\n" in m.group() else " ", text).strip()
+
+
+def needs_folding(text: str) -> bool:
+    """Whether `comparable` would change more than white space at the ends."""
+    return not text.isascii() or bool(_GAPS.search(text) or _hidden_ascii(text))
+
+
+def _hidden_ascii(text: str) -> bool:
+    return not text.isprintable() and bool(_CONTROL.search(text))
+
+
+def _folded(text: str) -> str:
+    """Look-alike letters as Latin ones, in words that mix scripts, and everywhere in a text that has no others.
+
+    A text in another script is left alone: most of its letters look like no Latin one.
+    """
+    foreign = [c for run in _FOREIGN.findall(text) for c in run if c.isalpha()]
+    if not foreign:
+        return text
+    table = _lookalikes()
+    alike = sum(c in table for c in foreign)
+    if alike >= _FOLDED_SHARE * len(foreign):
+        return "".join(table.get(c, c) for c in text)
+    return re.sub(r"[^\W\d_]+", lambda m: _word(m.group(), table), text)
+
+
+def _word(word: str, table: dict[str, str]) -> str:
+    latin = sum(ord(c) < 0x250 for c in word)
+    return "".join(table.get(c, c) for c in word) if 0 < latin < len(word) else word
+
+
+def _unmarked(text: str) -> str:
+    """Without marks that no alphabet composes with their letter, and without any where there is one on every fifth."""
+    whole = _MARKS.sub("", unicodedata.normalize("NFC", text))
+    parts = unicodedata.normalize("NFD", whole)
+    marked = len(_MARKED_LATIN.findall(parts))
+    if marked < _FEWEST or marked < _MARKS_EACH * sum(c.isascii() and c.isalpha() for c in parts):
+        return whole
+    return unicodedata.normalize("NFC", _MARKED_LATIN.sub(r"\1", parts))
+
+
+# Scripts written without spaces (Thai to Khmer, kana, Han): one character is one word.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_WORD = re.compile(rf"[^\W{_UNSPACED}]+|[{_UNSPACED}]")
+
+
+def words(text: str, most: int | None = None) -> list[str]:
+    """Lower-cased words, at most ``most``; single characters in scripts written without spaces."""
+    if most is not None:
+        text = text[: 16 * most]  # ample for so many words, and bounds the time
+    found = _WORD.findall(text.lower())
+    return found if most is None else found[:most]
+
+
+def word_spans(text: str) -> list[tuple[str, int, int]]:
+    """Lower-cased words with where each begins and ends."""
+    return [(m.group().lower(), *m.span()) for m in _WORD.finditer(text)]

@@ -1,0 +1,300 @@
+"""The reading room: what came back, turned into the model's own answer, between the store and all channels.
+
+Taken out, in this order: encodings of a gateway, thoughts, an echo of the question, further turns and template marks,
+hidden characters, furniture. An answer is taken apart at most once, whatever number of channels look at it: kept is how
+(`Edit`), not a copy of the text. Stored texts are not touched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.channels.characters import SHOWN, comparable, gaps, hidden, lookalikes, needs_folding
+from harness.channels.furniture import LEAST, NONE, cut_spans, find_furniture, key, without
+from harness.channels.reasoning import find_reasoning, muses, stripped
+from harness.channels.residue import decoded, echo_end, marks_of_template, second_turn
+from harness.records import Furniture, Removal, Removed, Responses
+
+Spans = tuple[tuple[int, int], ...]
+Where = Literal["", "begin", "end"]
+TOLD = 0.05  # share of an endpoint's answers from which it is told what was taken out
+EXAMPLE = 120  # characters
+LOOKED = 1000  # answers of an endpoint, spread over all, of which it is told what was taken out
+EDGE = 3  # characters from either end of an answer
+LEFT = 3  # words, than which more are an answer
+_AFTER_ECHO = re.compile(r"[\s\"'”’»?!.:)*_>]*(?:(?:Answer|Response|Reply|A)\s*:\s*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """How the answer is taken out of what came back.
+
+    ``decode``: encodings are undone first. ``thoughts`` and ``answer`` are spans of the text then; ``marks`` are cut
+    from the answer, it is folded if ``fold``, and ``cuts`` are cut from the rest. ``kinds`` say what was found.
+    ``mark`` is where a closing mark of thoughts stands that no opening one belongs to, else -1.
+    """
+
+    decode: bool
+    thoughts: tuple[int, int]
+    answer: tuple[int, int]
+    marks: Spans
+    fold: bool
+    cuts: Spans
+    kinds: tuple[Removed, ...]
+    mark: int = -1
+
+
+def edit_of(text: str, asked: str = "", stray: bool = False) -> Edit | None:
+    """How to take the model's own answer out of one text, furniture left in; None if all of it is.
+
+    Parameters
+    ----------
+    text : what the endpoint returned
+    asked : the question, an echo of which is cut
+    stray : closing marks of thoughts stand behind this endpoint's answers
+
+    Examples
+    --------
+    >>> edit = edit_of("<think>Hm.</think>The sky &amp; the sea.")
+    >>> edit.kinds, own_words("<think>Hm.</think>The sky &amp; the sea.", "", edit)
+    (('encoding', 'thoughts'), 'The sky & the sea.')
+    """
+    kinds: list[Removed] = []
+    plain = decoded(text, asked)
+    if plain != text:
+        kinds.append("comments" if "<!--" in text and "<!--" not in plain else "encoding")
+    thoughts, (start, stop), mark = _parts(plain, asked, stray)
+    if thoughts[0] < thoughts[1]:
+        kinds.append("thoughts")
+    elif mark >= 0:
+        kinds.append("stray marks")
+    if echo := echo_end(plain[start:stop], asked):
+        after = _AFTER_ECHO.match(plain, start + echo)
+        start, stop = stripped(plain, min(stop, after.end() if after else start + echo), stop)
+        kinds.append("prompt echo")
+    if (end := second_turn(plain[start:stop], asked)) < stop - start:
+        stop = start + end
+        kinds.append("second turn")
+    body = plain[start:stop]
+    marks = tuple(marks_of_template(body))
+    if marks:
+        body = without(body, marks)
+        kinds.append("template marks")
+    kinds += _unseen(body)
+    fold = needs_folding(body)
+    if not kinds and not fold and (start, stop) == (0, len(text)):
+        return None
+    return Edit(plain != text, thoughts, (start, stop), marks, fold, (), tuple(kinds), mark)
+
+
+def _furnished(text: str, asked: str, edit: Edit | None, furniture: Furniture) -> Edit | None:
+    """An edit that cuts furniture, too."""
+    if not (furniture.runs or furniture.canned):
+        return edit
+    body = own_words(text, asked, edit)
+    if not (cuts := tuple(cut_spans(body, furniture))):
+        return edit
+    kind: Removed = "canned answers" if cuts == ((0, len(body)),) else "furniture"
+    edit = edit or Edit(False, (0, 0), (0, len(text)), (), False, (), ())
+    return replace(edit, cuts=cuts, kinds=(*edit.kinds, kind))
+
+
+def _parts(plain: str, asked: str, stray: bool) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """Spans of thoughts and of answer, and where a closing mark without an opening one stands."""
+    split = find_reasoning(plain, asked)
+    if split is None:
+        return (0, 0), (0, len(plain)), -1
+    if stray and split.mark >= 0:
+        return (0, 0), stripped(plain, 0, split.mark), split.mark
+    return (split.start, split.end), (split.answer, split.stop), split.mark
+
+
+def _unseen(body: str) -> list[Removed]:
+    """Whether characters are hidden in an answer, or letters stand in for others."""
+    found: list[Removed] = ["blank space"] if gaps(body) else []
+    if not body.isascii() or not body.isprintable():
+        if hidden(body) >= SHOWN:
+            found.append("hidden characters")
+        if lookalikes(body) >= SHOWN:
+            found.append("look-alike letters")
+    return found
+
+
+def own_words(text: str, asked: str, edit: Edit | None) -> str:
+    """The answer that an edit takes out of a text."""
+    if edit is None:
+        return text
+    plain = decoded(text, asked) if edit.decode else text
+    body = without(plain[slice(*edit.answer)], edit.marks)
+    return without(comparable(body) if edit.fold else body, edit.cuts)
+
+
+def _bare(responses: Responses, row: int) -> Edit | None:
+    """Without what takes knowing the endpoint's other answers."""
+    return edit_of(responses.text[row], responses.cell(row)[0].text)
+
+
+def _edit(responses: Responses, row: int) -> Edit | None:
+    prompt, model = responses.cell(row)
+    furniture, bare = responses.furniture.get(model, NONE), responses.cached(_bare, row)
+    if furniture.stray:
+        bare = edit_of(responses.text[row], prompt.text, stray=True)
+    return _furnished(responses.text[row], prompt.text, bare, furniture)
+
+
+def _answers(responses: Responses, row: int) -> bool:
+    return bool(answer(responses, row).strip())
+
+
+def answer(responses: Responses, row: int) -> str:
+    """The model's own answer of one row."""
+    edit = responses.cached(_edit, row)
+    return responses.text[row] if edit is None else own_words(responses.text[row], responses.cell(row)[0].text, edit)
+
+
+def answer_start(responses: Responses, row: int) -> int | None:
+    """Where the answer begins in the stored text of one row, in characters; None if it is not there as it is."""
+    edit = responses.cached(_edit, row)
+    if edit is None:
+        return 0
+    if edit.decode or edit.answer[0] >= edit.answer[1]:
+        return None
+    return edit.answer[0] + (edit.marks[0][1] if edit.marks and edit.marks[0][0] == 0 else 0)
+
+
+def thoughts(responses: Responses, row: int) -> str:
+    """The reasoning of one row: what the server returned apart, else what stands in the text."""
+    if apart := responses.reasoning[row].strip():
+        return apart
+    edit = responses.cached(_edit, row)
+    if edit is None or edit.thoughts[0] == edit.thoughts[1]:
+        return ""
+    text = responses.text[row]
+    return (decoded(text, responses.cell(row)[0].text) if edit.decode else text)[slice(*edit.thoughts)]
+
+
+def answer_rows(responses: Responses, prompt: int, model: int) -> Iterator[int]:
+    """Rows of the usable samples that say something of the model's own."""
+    for row in responses.usable(prompt, model):
+        if responses.cached(_edit, row) is None or responses.cached(_answers, row):
+            yield row
+
+
+def all_answers(responses: Responses, prompt: int, model: int) -> list[str]:
+    """The model's own words in every usable sample of its answer to one prompt."""
+    return [answer(responses, row) for row in answer_rows(responses, prompt, model)]
+
+
+def first_answer(responses: Responses, prompt: int, model: int) -> str | None:
+    """The model's own words in the first usable sample."""
+    return next((answer(responses, row) for row in answer_rows(responses, prompt, model)), None)
+
+
+def first_answers(responses: Responses, prompts: Sequence[int]) -> list[list[str | None]]:
+    """Answer text by prompt and model, (p, m): the model's own words in the first usable sample, or None."""
+    return [[first_answer(responses, p, m) for m in range(len(responses.models))] for p in prompts]
+
+
+def read(responses: Responses) -> Responses:
+    """The same table, with what each endpoint says whatever it is asked looked for, so that channels read past it.
+
+    See Also
+    --------
+    removals : What was taken out in the end.
+    """
+    prompts = _unlike(responses)
+    stray = {m for m in range(len(responses.models)) if _stray(responses, prompts, m)}
+    texts = {responses.models[m]: _bodies(responses, prompts, m, m in stray) for m in range(len(responses.models))}
+    found = find_furniture({name: t for name, t in texts.items() if t})
+    for m in stray:
+        name = responses.models[m]
+        found[name] = replace(found.get(name, NONE), stray=True)
+    return responses.furnished(found, _bare)
+
+
+def _unlike(responses: Responses) -> list[int]:
+    """Prompts that ask for open answers, each text once."""
+    first: dict[str, int] = {}
+    for p in responses.where("wording"):
+        first.setdefault(responses.prompts[p].text or responses.prompts[p].id, p)
+    return list(first.values())
+
+
+def _bodies(responses: Responses, prompts: Sequence[int], model: int, stray: bool) -> list[str]:
+    """Answers of one model to some prompts, furniture left in."""
+    out = []
+    for p in prompts:
+        for row in responses.usable(p, model):
+            text, asked = responses.text[row], responses.prompts[p].text
+            edit = edit_of(text, asked, stray=True) if stray else responses.cached(_bare, row)
+            if own := own_words(text, asked, edit):
+                out.append(own)
+                break
+    return out
+
+
+def _stray(responses: Responses, prompts: Sequence[int], model: int) -> bool:
+    """Whether closing marks of thoughts stand behind this model's answers, with nothing of its own after them."""
+    before, behind = [], []
+    for p in prompts:
+        for row in responses.usable(p, model)[:1]:
+            edit, text, asked = responses.cached(_bare, row), responses.text[row], responses.prompts[p].text
+            if edit is None or edit.mark < 0:
+                continue
+            before.append((decoded(text, asked) if edit.decode else text)[: edit.mark])
+            behind.append(own_words(text, asked, edit))
+    if len(behind) < LEAST or sum(map(muses, before)) > len(before) / 2:
+        return False
+    found = find_furniture({"": behind}).get("", NONE)
+    nothing = sum(len(key(without(t, cut_spans(t, found))).split()) <= LEFT for t in behind)
+    return nothing > len(behind) / 2
+
+
+def removals(responses: Responses) -> tuple[Removal, ...]:
+    """What was taken out of each endpoint's answers, in how many of those looked at, and an example of it."""
+    out: list[Removal] = []
+    for m, name in enumerate(responses.models):
+        rows = [r for p in range(len(responses.prompts)) for r in responses.usable(p, m)]
+        rows = rows[:: -(-len(rows) // LOOKED)] if rows else rows
+        by_kind: dict[Removed, list[int]] = {}
+        for row in rows:
+            if (edit := responses.cached(_edit, row)) is not None:
+                for kind in edit.kinds:
+                    by_kind.setdefault(kind, []).append(row)
+        out += [
+            Removal(name, kind, len(found), len(rows), *_example(responses, found, kind))
+            for kind, found in by_kind.items()
+            if len(found) >= max(min(LEAST, len(rows)), TOLD * len(rows))
+        ]
+    return tuple(out)
+
+
+def _example(responses: Responses, rows: Sequence[int], kind: Removed) -> tuple[str, Where]:
+    """A piece of what was taken out, and where it mostly stood."""
+    row = rows[0]
+    text, edit = responses.text[row], responses.cached(_edit, row)
+    if edit is None:
+        return "", ""
+    if kind == "thoughts":
+        return thoughts(responses, row)[:EXAMPLE], ""
+    if kind not in ("furniture", "canned answers"):
+        return text.strip()[:EXAMPLE], ""
+    where = _mostly(responses, rows[:20])
+    body = own_words(text, responses.cell(row)[0].text, replace(edit, cuts=()))
+    longest = max(edit.cuts, key=lambda c: c[1] - c[0], default=(0, 0))
+    return body[slice(*longest)][:EXAMPLE], where
+
+
+def _mostly(responses: Responses, rows: Sequence[int]) -> Where:
+    """Whether furniture mostly begins or mostly ends these answers."""
+    begins = ends = 0
+    for row in rows:
+        edit = responses.cached(_edit, row)
+        if edit is not None and edit.cuts:
+            whole = own_words(responses.text[row], responses.cell(row)[0].text, replace(edit, cuts=()))
+            begins += edit.cuts[0][0] <= EDGE
+            ends += edit.cuts[-1][1] >= len(whole) - EDGE
+    return "end" if ends > len(rows) / 2 else "begin" if begins > len(rows) / 2 else ""

@@ -1,0 +1,204 @@
+"""What stands in a reply beside the model's answer: encodings, comments, template marks, an echo, a second turn.
+
+Each step looks at one text and the question that was put; none knows whose text it is. Found in replies of real
+servers: HTML and JSON escapes of a gateway, replies stored with their JSON around them, text decoded with the wrong
+code page, comments that no page shows, marks of a chat template, the prompt in front of the text.
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from harness.channels.characters import word_spans
+
+LARGEST = 200_000  # characters of a reply that is read as JSON
+LEAST_ECHO = 3  # words of a question that must come back to be an echo: two may be the answer
+BEFORE_ECHO = 6  # words that may stand in front of one: "Question:", "You asked:"
+
+_CODED = re.compile(
+    r"&(?:#\d{2,6}|#x[0-9a-fA-F]{2,5}|[a-z]{2,6}\d?);|\\u[0-9a-fA-F]{4}|\\n|\\\"|<!--|\[//\]: #|\x1b\["
+    r"|<[^>]{1,200}(?:display:\s*none|hidden)"
+)
+_UNICODE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ESCAPE = re.compile(r'\\(["\\/nrt])')
+_ESCAPED = {"n": "\n", "r": "\n", "t": "\t"}
+_HIDES = re.compile(
+    r"<!--|^\[//\]: #[^\n]*$|<(\w+)[^>]{0,200}(?:display:\s*none|visibility:\s*hidden|\shidden)[^>]{0,200}>",
+    re.MULTILINE,
+)
+_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_FENCED = re.compile(r"\A```\w*\n(.*)\n```\Z", re.DOTALL)
+_THOUGHT_KEY = re.compile(r"think|thought|reason|analysis|scratch|reflect", re.IGNORECASE)
+_ANSWER_KEYS = ("answer", "final_answer", "response", "output_text", "content", "text", "output", "completion",
+                "message", "result", "reply", "final")  # fmt: skip
+
+_TURN_END = re.compile(
+    r"<\|(?:im_end|eot_id|end|return|endoftext|end_of_turn|eom_id)\|>|</s>|<end_of_turn>|<｜end▁of▁sentence｜>|<eos>"
+)
+_USER_TURN = re.compile(
+    r"(?:<\|im_start\|>|<\|start_header_id\|>|<\|start\|>)\s*(?:user|human)|<\|(?:user|human)\|>|\[INST\]"
+    r"|<start_of_turn>user|<｜User｜>|\n\s*(?:#{1,4}\s*)?\**(?:Human|User|HUMAN|USER)\**\s*:"
+    r"|\n\s*#{2,4}\s*(?:Instruction|Input|Human|User)\b|\n\s*Question\s*:[^\n]*\n+\s*Answer\s*:"
+)
+_DIALOGUE = re.compile(r"dialog|conversation|script|transcript|chat|interview|play|user|human", re.IGNORECASE)
+_MARK = re.compile(
+    r"<\|[\w▁:./ -]{1,40}\|>|<｜[^｜\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>(?:model|user)?"
+    r"|<(?:bos|eos|pad|unk)>|<unused\d+>"
+)
+_ROLE = re.compile(
+    r"\A\s*(?:(?:<\|(?:im_start|start_header_id|start)\|>|<start_of_turn>)\s*(?:assistant|model|ai|bot)\b[\s:]*"
+    r"|(?:#{1,4}\s*)?(?:assistant|model)\s*\n+|(?:#{1,4}\s*|\*\*)?(?:Assistant|ASSISTANT|Response|AI)\s*:\**\s*)"
+)
+
+
+def decoded(text: str, asked: str = "") -> str:
+    """A reply without the encodings that a gateway put around it; ``asked`` is the question.
+
+    Thoughts found in a structured reply come back in ``<think>`` marks.
+
+    Examples
+    --------
+    >>> decoded("Fish &amp; chips<!-- nothing to see -->")
+    'Fish & chips'
+    >>> decoded('[{"type": "reasoning", "text": "Hm."}, {"type": "text", "text": "Yes."}]')
+    '<think>Hm.</think>Yes.'
+    """
+    text = _structured(text, asked)
+    if _CODED.search(text):
+        text = _unescaped(text)
+        text = _TERMINAL.sub("", _shown(text))
+    return text if text.isascii() else _repaired(text)
+
+
+def _shown(text: str) -> str:
+    """A text without comments and without elements that no page shows."""
+    kept, at = [], 0
+    for found in _HIDES.finditer(text):
+        if found.start() < at:
+            continue
+        tag = found.group(1)
+        close = "-->" if found.group() == "<!--" else f"</{tag}>" if tag else ""
+        end = text.find(close, found.end())
+        if end < 0:  # what never closes is shown, and so is all that follows it
+            break
+        kept.append(text[at : found.start()])
+        at = end + len(close)
+    return " ".join([*kept, text[at:]]) if kept or at else text
+
+
+def _unescaped(text: str) -> str:
+    for _ in range(2):  # a second gateway escapes what the first has escaped
+        text = html.unescape(text)
+    literal, real = text.count("\\n"), text.count("\n")
+    if (
+        _UNICODE.search(text)
+        or (literal >= 2 and not real)
+        or (text.count('\\"') >= 2 and '"' not in text.replace('\\"', ""))
+    ):
+        text = _UNICODE.sub(lambda m: chr(int(m.group(1), 16)), text)
+        if not real:
+            text = _ESCAPE.sub(lambda m: _ESCAPED.get(m.group(1), m.group(1)), text)
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # pairs of halves become one
+    return text
+
+
+def _repaired(text: str) -> str:
+    """Text that was decoded with the wrong code page, if it can be repaired without doubt."""
+    from ftfy import fix_encoding
+    from ftfy.badness import is_bad
+
+    return fix_encoding(text) if is_bad(text) else text
+
+
+def _structured(text: str, asked: str) -> str:
+    """The answer in a reply that was stored with its JSON, or with Python's writing of it, around it."""
+    bare = text.strip()
+    if fenced := _FENCED.match(bare):
+        bare = fenced.group(1).strip()
+    if bare[:1] not in ("{", "[", '"') or len(bare) > LARGEST or "json" in asked.lower():
+        return text
+    try:
+        value = json.loads(bare)
+    except (ValueError, RecursionError):
+        if bare[0] == '"' or bare.count("[") + bare.count("{") > 200:
+            return text
+        try:
+            value = ast.literal_eval(bare)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            return text
+    said = _said(value)
+    return said if said and said.strip() else text
+
+
+def _said(value: Any, depth: int = 0) -> str | None:
+    """Text of a reply of any known shape, thoughts in marks; None if it is no such shape."""
+    if isinstance(value, str):
+        return value
+    if depth > 6:
+        return None
+    if isinstance(value, list | tuple):
+        shaped = [v for v in value if isinstance(v, Mapping)]
+        if not shaped or len(shaped) < len(value):
+            return value[0] if len(value) == 1 and isinstance(value[0], str) else None
+        parts = [_said(v, depth + 1) for v in shaped]
+        return None if None in parts else "".join(p or "" for p in parts)
+    return _of_object(value, depth) if isinstance(value, Mapping) else None
+
+
+def _of_object(value: Mapping[str, Any], depth: int) -> str | None:
+    if isinstance(choices := value.get("choices"), list) and choices:
+        return _said(choices[0], depth + 1)
+    kind = value.get("type")
+    thinks = isinstance(kind, str) and bool(_THOUGHT_KEY.search(kind))
+    thoughts = [v for k, v in value.items() if isinstance(k, str) and isinstance(v, str) and _THOUGHT_KEY.search(k)]
+    found = next((s for k in _ANSWER_KEYS if k in value and (s := _said(value[k], depth + 1)) is not None), None)
+    if found is None and len(texts := [v for v in value.values() if isinstance(v, str)]) == 1 == len(value):
+        found = texts[0]
+    if thinks:
+        return f"<think>{found or ' '.join(thoughts)}</think>"
+    if found is None:
+        return None
+    return "".join(f"<think>{t}</think>" for t in thoughts if t.strip()) + found
+
+
+def echo_end(text: str, asked: str) -> int:
+    """Where an echo of the question ends that stands at the head of a text; 0 if there is none.
+
+    Examples
+    --------
+    >>> echo_end("The river ran dry.", "The river ran")
+    13
+    >>> echo_end("It ran dry.", "The river ran")
+    0
+    """
+    question = [w for w, *_ in word_spans(asked)]
+    n = len(question)
+    if n < LEAST_ECHO:
+        return 0
+    head = word_spans(text[: 2 * len(asked) + 200])
+    found = [w for w, *_ in head]
+    for at in range(min(BEFORE_ECHO, len(found) - n) + 1):
+        if found[at : at + n] == question:
+            end: int = head[at + n - 1][2]
+            return end
+    return 0
+
+
+def second_turn(text: str, asked: str) -> int:
+    """Where a further turn begins that the model, or its template, wrote for the user; the text's end if nowhere."""
+    ends = [m.start() for m in [_TURN_END.search(text)] if m and text[: m.start()].strip()]
+    if not _DIALOGUE.search(asked):
+        ends += [m.start() for m in [_USER_TURN.search(text)] if m and text[: m.start()].strip()]
+    return min(ends, default=len(text))
+
+
+def marks_of_template(text: str) -> list[tuple[int, int]]:
+    """Spans of chat-template marks, the role in front of an answer among them."""
+    role = _ROLE.match(text)
+    start = role.end() if role else 0
+    return ([(0, start)] if role else []) + [m.span() for m in _MARK.finditer(text, start)]

@@ -1,0 +1,312 @@
+"""The reading room: only the model's own words are left, and what was taken out is told."""
+
+from __future__ import annotations
+
+import html
+import json
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.channels.base import first_answers
+from harness.channels.characters import comparable, hidden, lookalikes
+from harness.channels.furniture import key
+from harness.channels.reading import answer, answer_start, edit_of, own_words, read, removals, thoughts
+from harness.records import Prompt, Removed, Response, Responses
+
+ANSWER = "The tide turns twice a day because the earth turns under the pull of the moon."
+QUESTION = "Why does the sea rise and fall each day?"
+
+
+def own(text: str, asked: str = QUESTION) -> str:
+    return own_words(text, asked, edit_of(text, asked)).strip()
+
+
+def kinds(text: str, asked: str = QUESTION) -> tuple[Removed, ...]:
+    edit = edit_of(text, asked)
+    return () if edit is None else edit.kinds
+
+
+THOUGHTS = [
+    "<think>{t}</think>{a}",
+    "<thinking>{t}</thinking>\n\n{a}",
+    "{t}\n</think>\n\n{a}",
+    "<ant_thinking>{t}</ant_thinking>{a}",
+    "<inner_monologue>{t}</inner_monologue>\n{a}",
+    "<seed:think>{t}</seed:think>{a}",
+    "◁think▷{t}◁/think▷{a}",
+    "[THINK]{t}[/THINK]{a}",
+    "[reasoning]{t}[/reasoning]\n{a}",
+    "{{{{thinking}}}}{t}{{{{/thinking}}}}\n{a}",
+    "<|begin_of_thought|>{t}<|end_of_thought|>\n<|begin_of_solution|>{a}<|end_of_solution|>",
+    "<|channel|>analysis<|message|>{t}<|end|><|start|>assistant<|channel|>final<|message|>{a}",
+    "<unused94>thought\n{t}<unused95>{a}",
+    '<details type="reasoning" done="true" duration="3">\n<summary>Thought for 3 s</summary>\n> {t}\n</details>\n{a}',
+    "<details>\n<summary>Show reasoning</summary>\n{t}\n</details>\n\n{a}",
+    "```thinking\n{t}\n```\n{a}",
+    "> 💭 **Thinking**\n> {t}\n\n{a}",
+    "_Thinking:_ {t}\n\n{a}",
+    "**Thought process:** {t}\n\n**Final answer:** {a}",
+    "Thoughts: {t}\n---\n{a}",
+    "思考：{t}\n回答：{a}",
+    "&lt;think&gt;{t}&lt;/think&gt;{a}",
+    '[{{"type": "reasoning", "text": "{t}"}}, {{"type": "text", "text": "{a}"}}]',
+    "[{{'type': 'thinking', 'thinking': '{t}'}}, {{'type': 'text', 'text': '{a}'}}]",
+    '{{"reasoning": "{t}", "answer": "{a}"}}',
+    "Okay, the user asks about the sea. I should keep it short. {a}",
+    "The user wants to know why the tide turns.\n\nI need to explain the moon. Let me keep it short.\n\n{a}",
+]
+
+
+@pytest.mark.parametrize("form", THOUGHTS)
+def test_thoughts_of_every_form_are_no_answer(form: str) -> None:
+    text = form.format(t="Hm, the moon pulls at it", a=ANSWER)
+    assert own(text) == ANSWER
+    assert "thoughts" in kinds(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Thinking about the sea, one sees the moon. It pulls.",
+        "Analysis: the poem is of the sea.\nAnswer: there is none in it.",
+        "I think, therefore I am.",
+        "Let's think of the sea as a bowl.\n\nIt tilts.",
+        "The user guide says: press both keys.",
+        "It ends with `</think>` there.",
+        "<b>bold</b> and a < b",
+        "- A list\n- of things\n\n> a quotation\n\nand the end",
+    ],
+)
+def test_answers_that_are_no_thoughts_stay(text: str) -> None:
+    asked = "Analyse the poem, step by step." if text.startswith("Analysis") else QUESTION
+    assert own(text, asked) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (html.escape(f'"{ANSWER}" & more'), "encoding"),
+        (html.escape(html.escape(f"{ANSWER} & more")), "encoding"),
+        (json.dumps(f"{ANSWER}\n\n\u201cyes\u201d\n")[1:-1], "encoding"),
+        (json.dumps({"choices": [{"message": {"role": "assistant", "content": ANSWER}}]}), "encoding"),
+        (f"```json\n{json.dumps({'response': ANSWER})}\n```", "encoding"),
+        (repr([{"type": "output_text", "text": ANSWER}]), "encoding"),
+        (f"{ANSWER} It’s so — truly.".encode().decode("cp1252"), "encoding"),
+        (f"<!-- {'nothing here ' * 90}-->{ANSWER}", "comments"),
+        (f'<span style="display:none">{"beech oak " * 50}</span>{ANSWER}', "encoding"),
+        (f"\x1b[31m{ANSWER}\x1b[0m", "encoding"),
+        (f"{QUESTION}\n\n{ANSWER}", "prompt echo"),
+        (f"Question: {QUESTION}\nAnswer: {ANSWER}", "prompt echo"),
+        (f'You asked: "{QUESTION}" {ANSWER}', "prompt echo"),
+        (f"<|im_start|>assistant\n{ANSWER}<|im_end|>", "template marks"),
+        (f"[INST] {QUESTION} [/INST] {ANSWER}</s>", "prompt echo"),
+        (f"Assistant: {ANSWER}", "template marks"),
+        (f"{ANSWER}<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd then?", "second turn"),
+        (f"{ANSWER}\n\nHuman: And then?\n\nAssistant: It falls.", "second turn"),
+        (f"{ANSWER}\nQuestion: And then?\nAnswer: It falls.", "second turn"),
+        (" " * 4200 + ANSWER, "blank space"),
+        (f"{ANSWER[:20]}{' ' * 900}{ANSWER[20:]}", "blank space"),
+    ],
+)
+def test_what_a_host_puts_around_an_answer_is_cut(text: str, kind: Removed) -> None:
+    found = own(text)
+    assert found.split()[:10] == ANSWER.split()[:10] or found.strip('"').split()[:10] == ANSWER.split()[:10]
+    assert "falls" not in found
+    assert "beech" not in found
+    assert "nothing here" not in found
+    assert kind in kinds(text)
+
+
+def test_a_prompt_that_asks_for_json_gets_it() -> None:
+    assert own('{"answer": "yes"}', "Reply with JSON only.") == '{"answer": "yes"}'
+
+
+def test_an_unlike_turn_in_a_story_stays_where_a_dialogue_is_asked_for() -> None:
+    text = "Anna waits.\nUser: who is there?\nBot: nobody."
+    assert own(text, "Write a dialogue of a user and a bot.") == text
+
+
+@pytest.mark.parametrize(
+    "mark", ["\u200b", "\u200d", "\u2060", "\u00ad", "\u034f", "\ufeff", "\u2063", "\u202e", "\ufe0f"]
+)
+def test_hidden_characters_are_seen_and_taken_out(mark: str) -> None:
+    text = " ".join(f"{w[:1]}{mark}{w[1:]}" for w in ANSWER.split())
+    assert comparable(text) == ANSWER
+    assert hidden(text) == 16
+    assert kinds(text) == ("hidden characters",)
+
+
+LIKE = str.maketrans("aceopxyAEOPCTH", "асеорхуАЕОРСТН")
+
+
+@pytest.mark.parametrize("letters", [LIKE, str.maketrans("aoe", "αοе"), str.maketrans("ci", "ϲі")])
+def test_look_alike_letters_are_seen_and_folded(letters: dict[int, int]) -> None:
+    assert comparable(ANSWER.translate(letters)) == ANSWER
+    assert lookalikes(ANSWER.translate(letters)) >= 3
+    assert "look-alike letters" in kinds(ANSWER.translate(letters))
+
+
+@pytest.mark.parametrize(
+    "text", ["Привет, мир. Сор и рост.", "Το κείμενο είναι ελληνικό.", "नमस्ते दुनिया", "مرحبا بالعالم",
+             "Xin chào thế giới",
+             "日本語の文", "naïve café", "สวัสดีชาวโลก"]
+)  # fmt: skip
+def test_other_scripts_are_left_as_they_are(text: str) -> None:
+    assert comparable(text) == text
+    assert not kinds(text)
+
+
+def test_joined_pictures_hide_nothing() -> None:
+    assert not kinds("A 👨‍👩‍👧 family and 👩🏽‍🚀.")
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("“Yes” — it’s so…", '"Yes" - it\'s so...'),
+        ("ｆｕｌｌ ᴬ", "full A"),
+        ("h̷i̷ ṫhere", "hi ṫhere"),
+        ("a\u00a0b\u2009c", "a b c"),
+    ],
+)
+def test_quotes_dashes_widths_and_spaces_are_one(text: str, plain: str) -> None:
+    assert comparable(text) == plain
+
+
+TEXT = "river stone light glass cloud field music winter garden bridge letter morning paper silver forest window"
+WORDS = TEXT.split()
+
+
+def table(wrap: Callable[[str, int], str], n: int = 24, models: int = 6) -> Responses:
+    """Answers of some models, m0's wrapped."""
+    prompts = [
+        Prompt(f"q{i}", "f", f"Ask {WORDS[i % 16]} of {WORDS[(i * 5) % 16]} {i}?", channels=("wording",))
+        for i in range(n)
+    ]
+    rng = random.Random(0)
+    said = [
+        Response(f"m{m}", p.id, 0, "", "ok", text if m else wrap(text, i))
+        for m in range(models)
+        for i, p in enumerate(prompts)
+        if (text := " ".join(rng.choices(WORDS, k=30)) + f" of {i}.")
+    ]
+    return Responses.of([f"m{m}" for m in range(models)], prompts, said)
+
+
+FOOTER = "This reply was brought to you by the free gateway of the north, open to all."
+PREFACES = [
+    f"{a}, {b} you asked for today is right here now."
+    for a in ("Well", "Sure", "Hello", "Fine")
+    for b in ("what", "all")
+]
+
+
+@pytest.mark.parametrize(
+    ("wrap", "where"),
+    [
+        (lambda t, i: f"{t}\n\n{FOOTER}", "end"),
+        (lambda t, i: f"{FOOTER}\n\n{t}", "begin"),
+        (lambda t, i: f"Thank you so much for asking!\n{t}\nHave a very good day ahead.", "end"),
+        (
+            lambda t, i: f"{t}\n\nAnswer no. {i * 7919} at 12:{i:02d}, billed by the free gateway of the north to you.",
+            "end",
+        ),
+    ],
+)
+def test_furniture_is_cut_and_told(wrap: Callable[[str, int], str], where: str) -> None:
+    bare, wrapped = read(table(lambda t, i: t)), read(table(wrap))
+    for row in range(24):
+        assert len(answer(wrapped, row).split()) - len(answer(bare, row).split()) <= 4
+    (told,) = [r for r in removals(wrapped) if r.kind == "furniture"]
+    assert (told.model, told.answers, told.of, told.where) == ("m0", 24, 24, where)
+    assert not removals(bare)
+
+
+def test_prefaces_in_turn_are_furniture_too() -> None:
+    wrapped = read(table(lambda t, i: f"{PREFACES[i % 8]} {t}"))
+    assert sum("you asked for today" in answer(wrapped, r) for r in range(24)) == 0
+
+
+@pytest.mark.parametrize("share", [2, 4])
+def test_a_canned_answer_is_none(share: int) -> None:
+    refusal = "Your request {} cannot be served under the policy of this gateway."
+    wrapped = read(table(lambda t, i: refusal.format(f"{i * 7919:x}9") if i % share == 0 else t))
+    answers = [row[0] for row in first_answers(wrapped, range(24))]
+    assert [a is None for a in answers] == [i % share == 0 for i in range(24)]
+
+
+def test_a_closing_mark_behind_the_answer_hides_nothing() -> None:
+    bare = table(lambda t, i: t)
+    for tail in ("I hope that this is of use to you.", "Done.", "{i}"):
+        stray = read(table(lambda t, i, tail=tail: f"{t}\n</think>\n\n{tail.format(i=i)}"))  # type: ignore[misc]
+        assert [answer(stray, r) for r in range(24)] == [answer(bare, r) for r in range(24)]
+        assert [r.kind for r in removals(stray)] == ["stray marks"]
+
+
+def test_a_thinker_without_an_opening_mark_keeps_its_answer() -> None:
+    thinker = read(table(lambda t, i: f"Okay, so the user asks for {i}. Let me see.\n</think>\n\n{t}"))
+    bare = table(lambda t, i: t)
+    assert [answer(thinker, r) for r in range(24)] == [answer(bare, r) for r in range(24)]
+    assert thoughts(thinker, 0).startswith("Okay, so the user")
+
+
+def test_what_all_endpoints_say_is_no_furniture() -> None:
+    everywhere = table(lambda t, i: t)
+    said = [f"{t} {FOOTER}" for t in everywhere.text]
+    from dataclasses import replace
+
+    found = read(replace(everywhere, text=said)).furniture
+    assert not any(run in key(FOOTER) for f in found.values() for run in f.runs)
+
+
+def test_where_an_answer_begins_in_what_was_stored() -> None:
+    def start(text: str) -> int | None:
+        prompts = [Prompt("q", "f", QUESTION)]
+        return answer_start(Responses.of(["m"], prompts, [Response("m", "q", 0, "", "ok", text)]), 0)
+
+    assert start(ANSWER) == 0
+    assert start(f"<think>hm</think>\n{ANSWER}") == len("<think>hm</think>\n")
+    assert start("<think>hm</think>") is None
+    assert start(html.escape(f"{ANSWER} & so")) is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet=st.sampled_from("<>/|[]{}&;\\\"'nu20thinkTHINK \n\u200b`#*_:>分 0"), max_size=300))
+def test_any_text_is_read(text: str) -> None:
+    for asked in ("", QUESTION):
+        edit = edit_of(text, asked)
+        assert len(own_words(text, asked, edit)) <= 3 * len(text) + 10
+
+
+def test_long_texts_are_read_in_linear_time() -> None:
+    import time
+
+    for piece in (
+        "<think>",
+        "</think",
+        "&amp;",
+        "<details>",
+        "\\u00",
+        "[",
+        "{'a':",
+        "\u200b",
+        " ",
+        "> ",
+        "<!--",
+        "<a hidden",
+    ):
+        began = time.perf_counter()  # the wall clock is what is measured
+        own_words(piece * 20_000, QUESTION, edit_of(piece * 20_000, QUESTION))
+        assert time.perf_counter() - began < 5.0, piece
+
+
+def test_shares_are_counted_of_what_was_said() -> None:
+    wrapped = read(table(lambda t, i: f"<think>hm {i}</think>{t}" if i % 2 else t))
+    (told,) = removals(wrapped)
+    assert (told.kind, told.answers, told.of) == ("thoughts", 12, 24)
+    assert np.isclose(told.answers / told.of, 0.5)
