@@ -214,7 +214,13 @@ def remember() -> None:
     words = lru_cache(MANY)(verbatim.words)
     for module in (wording, verbatim, control_match):
         vars(module)["words"] = words
-    for module, name in ((reading, "edit_of"), (reading, "own_words"), (reading, "cut_spans"), (furniture, "key")):
+    for module, name in (
+        (reading, "edit_of"),
+        (reading, "own_words"),
+        (reading, "cut_spans"),
+        (furniture, "key"),
+        (control_match, "form_of"),
+    ):
         vars(module)[name] = lru_cache(MANY)(vars(module)[name])
     counted = lru_cache(200)(vars(furniture)["_counts"])
     vars(furniture)["_counts"] = lambda texts: counted(tuple(texts))
@@ -260,7 +266,7 @@ def verdict(
         habits=lambda: np.zeros((0, len(names), 0)),
         samples=lambda _one, _other: {},
         coverage=lambda _one, _other: {},
-        resemblance=lambda: control_match.observed(table, names[1], names[2:]),
+        resemblance=lambda: control_match.unlike(control_match.manners_of(table), models[0], models[1], models),
         probes=lambda pool, counted: probes(
             counted, table.among([names.index(n) for n in pool]), PLACEBOS, SETTINGS.seed
         ),

@@ -89,7 +89,9 @@ def main(arguments: list[str] | None = None) -> int:
     for kind, relations in (("unrelated", ("unrelated",)), ("close", CLOSE)):
         pairs = collection.pairs(*relations)
         for name, (side, _) in UNLIKE.items():
-            if side == "none" or (side == "suspect") == (kind == "close"):  # what accuses, and what hides
+            accuses = side in ("pair", "controls")
+            rewritten = not collection.table.where("ratings") and accuses == (kind == "unrelated")
+            if side == "none" or rewritten:  # what accuses strangers, what hides kin
                 with report.stage(f"{name}, {kind}"):
                     _stage(report, collection, name, "any", kind, pairs, given)
         for other in drawn if kind == "unrelated" else ():
