@@ -79,7 +79,7 @@ def gaps(text: str) -> bool:
 
 def lookalikes(text: str) -> int:
     """How many letters of another script stand in words that are otherwise Latin, or pose as Latin words."""
-    if text.isascii():
+    if text.isascii() or not _FOREIGN.search(text):
         return 0
     return sum(a != b for a, b in zip(text, _folded(text), strict=True))
 
@@ -118,7 +118,7 @@ def _folded(text: str) -> str:
 
     A text in another script is left alone: most of its letters look like no Latin one.
     """
-    foreign = [c for run in _FOREIGN.findall(text) for c in run if c.isalpha()]
+    foreign = [c for run in _FOREIGN.findall(text) for c in run if c.isalpha()] if _FOREIGN.search(text) else []
     if not foreign:
         return text
     table = _lookalikes()

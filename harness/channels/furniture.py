@@ -26,7 +26,7 @@ NONE = Furniture()
 
 def masked(word: str) -> str:
     """A word with a digit in it stands for all such: numbers of requests, dates, prices."""
-    return "#" if _DIGIT.search(word) else word
+    return word if word.isalpha() or not _DIGIT.search(word) else "#"
 
 
 def find_furniture(answers: Mapping[str, Sequence[str]]) -> dict[str, Furniture]:

@@ -30,6 +30,7 @@ POOL = 16  # models of a usual pool: the shortest answer of so many is what all 
 QUOTED = 5  # words of the question in a row are the question's, not the model's
 FIRST_WORDS = 50  # of each answer, for a verdict that must stand on them
 HABIT, TIMES = 0.1, 2.0  # share of a model's answers that hold a word, and times the median model's, that make a habit
+DENSE = 40  # models whose words are compared in a dense table
 PLACEBO = 200  # prompts in a placebo, at most: its mean is steady then
 IDF_FLOOR = 0.1  # weight left to a word that every answer holds; keeps norms positive
 
@@ -77,7 +78,7 @@ def said(responses: Responses) -> list[list[list[str]]]:
     for p in prompts:
         (row,) = first_answers(responses, [p])
         asked = words(responses.prompts[p].text, MAX_WORDS)
-        quoted = {tuple(asked[i : i + QUOTED]) for i in range(len(asked) - QUOTED + 1)}
+        quoted = set(zip(*(asked[i:] for i in range(QUOTED)), strict=False))
         own = [_own(text, quoted, responses.furniture.get(m)) for text, m in zip(row, responses.models, strict=True)]
         out.append([[known.setdefault(w, w) for w in cell] for cell in own])
     return out
@@ -87,9 +88,8 @@ def _own(text: str | None, quoted: set[tuple[str, ...]], furniture: Furniture | 
     found = words(text, MAX_WORDS) if text else []
     drop: set[int] = set()
     if quoted:
-        for i in range(len(found) - QUOTED + 1):
-            if tuple(found[i : i + QUOTED]) in quoted:
-                drop.update(range(i, i + QUOTED))
+        runs = zip(*(found[i:] for i in range(QUOTED)), strict=False)
+        drop.update(j for i, run in enumerate(runs) if run in quoted for j in range(i, i + QUOTED))
     if furniture is not None and furniture.words:
         plain = [masked(w) for w in found]
         drop.update(i for i, w in enumerate(plain) if w in furniture.words)
@@ -172,12 +172,22 @@ def word_similarity(tokens: Sequence[list[str]]) -> Floats:
     norm = np.sqrt(np.bincount(row, weight**2, minlength=m))
     shared = df[column] > 1  # a feature of one answer matters to its norm only
     weight = weight[shared] / norm[row[shared]]
-    vectors = csr_matrix((weight.astype(np.float32), (row[shared], column[shared])), shape=(m, n_features))
-    cosine = np.asarray((vectors @ vectors.T).todense(), dtype=np.float32)
+    cosine = _products(m, row[shared], column[shared], weight, n_features)
     both = np.ix_(answered, answered)
     out[both] = cosine[both]
     np.fill_diagonal(out, np.nan)
     return out
+
+
+def _products(m: int, row: Ints, column: Ints, weight: NDArray[np.float64], n_features: int) -> Floats:
+    """Inner products of m sparse rows, (m, m); of the few rows of a pool densely, which is quicker."""
+    if m <= DENSE:
+        used, at = np.unique(column, return_inverse=True)
+        dense = np.zeros((m, len(used)))
+        dense[row, at] = weight
+        return (dense @ dense.T).astype(np.float32)
+    vectors = csr_matrix((weight.astype(np.float32), (row, column)), shape=(m, n_features))
+    return np.asarray((vectors @ vectors.T).todense(), dtype=np.float32)
 
 
 def _ngram_counts(token_lists: Sequence[list[str]]) -> tuple[Ints, Ints, NDArray[np.float64], int]:

@@ -53,9 +53,11 @@ CaveatKind = Literal[
     "gaps decide",
     "alike on unlike prompts",
     "taken out",
+    "mixture",
     # copies
     "copies left out",
     "only copies",
+    "shipped prompts differ",
     # conditions that the pair shares and most controls lack
     "pair in another language",
     "pair in another format",
@@ -117,7 +119,8 @@ class ChannelEvidence:
 
     ``raw`` is the mean similarity of the pair in the channel's unit and (``control_low``, ``control_high``) the range
     of the pair's peers: every other pair of unrelated models in the pool. ``effect`` is the standardised excess with
-    its 95 % interval (bootstrap over prompts), ``p`` the channel's own p-value. NaN where there is none.
+    its 95 % interval (bootstrap over prompts), ``p`` the channel's own p-value. NaN where there is none. Identity has
+    ``p_same`` too, of its equivalence test.
 
     ``part`` is what it has in the verdict: "counted", compared in its "own pool" of ``controls`` lineages, "reported"
     without weight, or "abstains" for the ``caveat``. ``weight`` is its share of a combined score; ``surface`` is set
@@ -136,6 +139,7 @@ class ChannelEvidence:
     effect_low: float = NAN
     effect_high: float = NAN
     p: float = NAN
+    p_same: float = NAN
     part: Part = "counted"
     weight: float = NAN
     controls: int = 0
@@ -170,6 +174,9 @@ class Finding:
     p_value: float = NAN
     p_floor: float = NAN
     p_adjusted: float = NAN
+    p_same: float = NAN
+    p_same_adjusted: float = NAN
+    share_excluded: float = NAN
     p_candidate: float = NAN
     effect: float = NAN
     effect_low: float = NAN
@@ -195,6 +202,10 @@ class Finding:
         """The first self-check that failed."""
         return next((c for c in self.caveats if c.kind in FAILED), None)
 
+    def told(self, kind: CaveatKind) -> Caveat | None:
+        """The first caveat of one kind."""
+        return next((c for c in self.caveats if c.kind == kind), None)
+
     @property
     def mismatch(self) -> Caveat | None:
         """The first condition that the pair shares and most controls lack."""
@@ -204,10 +215,6 @@ class Finding:
     def hiding(self) -> Caveat | None:
         """The first condition that sets the suspect apart and so may hide kin."""
         return next((c for c in self.caveats if c.kind in HIDING), None)
-
-    def told(self, kind: CaveatKind) -> Caveat | None:
-        """The first caveat of one kind."""
-        return next((c for c in self.caveats if c.kind == kind), None)
 
     def weights_p(self) -> dict[str, float]:
         """p-values of the channels that see weights, by channel."""

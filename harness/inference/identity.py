@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from harness.inference.assessment import Case, Samples, View
+from harness.inference.assessment import Case, Grams, Samples, View
 from harness.inference.findings import NAN, Caveat, ChannelEvidence, Finding, Settings, Wording
 from harness.inference.pool import Pool, pool_for
 from harness.inference.verdicts import Judgement, different, inconclusive, same
+from harness.records import Surface
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.float64]
+
+ROUTED = 0.3
+"""Share of calls answered by another model that SAME-LIKE has to exclude: three in ten. A meaning, not a fit."""
+FEWEST = 8
+"""Prompts below which the equivalence test says nothing: its t-distribution over prompts needs them."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,99 @@ def _mmd(gram: Floats, labels: Labels) -> Floats:
     return out
 
 
+@dataclass(frozen=True)
+class Equivalence:
+    """Result of `equivalence`: ``p_value`` against "at least so far apart", and the smallest ``share`` of calls to
+    another model that is excluded; 1 where none is, NaN where nothing was tested."""
+
+    p_value: float
+    share: float
+
+
+def equivalence(
+    grams: Grams, controls: Sequence[Grams], alpha: float, routed: float = ROUTED, fewest: int = FEWEST
+) -> Equivalence:
+    """Equivalence test of two endpoints: closer than if a share of calls were answered by another model?
+
+    Parameters
+    ----------
+    grams : sequence of ((n_a + n_b, n_a + n_b) Gram matrix, n_a), one a prompt
+        Suspect against candidate, as for `two_sample`; prompts with fewer than two samples of one are left out.
+    controls : sequence of such sequences
+        The same of each control against the candidate. Prompts need not be those of ``grams``.
+    alpha : float
+        One minus the confidence of ``share``.
+    routed : float
+        The share that is to be excluded, over 0 and at most 1.
+    fewest : int
+        Prompts that every comparison needs at least.
+
+    Returns
+    -------
+    Equivalence
+        ``p_value`` under the null that suspect and candidate are at least as far apart as if ``routed`` of the
+        suspect's calls were answered by a model as far from the candidate as some control is. ``share`` is the upper
+        end of a one-sided interval, by inversion of the same test, in steps of 0.01.
+
+    Notes
+    -----
+    If a share w of the suspect's answers is from a distribution Q and the rest from the candidate's P, then
+    MMD2(suspect, P) = w^2 MMD2(Q, P). Both sides are estimated without bias (Gretton et al. 2012, eq. 3), and
+    the mean over prompts of the one is held against w^2 times that of the other by Welch's t, with the degrees of
+    freedom of the fewer prompts. The null is that this holds for *some* control, so all have to be rejected (the
+    largest p; Berger 1982: no correction is due). Prompts may be fixed or a sample: spread between them makes the
+    test stricter. p is never under (1 - w)^calls, the chance that no routed call was drawn, as answers
+    without spread would have it. It relies on other models being no nearer to the candidate than the nearest control.
+
+    Examples
+    --------
+    Twenty prompts, ten samples on each side; the control is three standard deviations away:
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> def gram(a, b):
+    ...     x = np.r_[rng.normal(a, 1, 10), rng.normal(b, 1, 10)]
+    ...     return np.exp(-np.subtract.outer(x, x) ** 2), 10
+    >>> control = [gram(3, 0) for _ in range(20)]
+    >>> same = equivalence([gram(0, 0) for _ in range(20)], [control], alpha=0.05)
+    >>> same.p_value < 0.05, same.share < 0.3
+    (True, True)
+    >>> equivalence([gram(1.5, 0) for _ in range(20)], [control], alpha=0.05).p_value > 0.5
+    True
+    """
+    near = _unbiased(grams)
+    far = [d for d in map(_unbiased, controls) if len(d)]
+    if not far or min(len(near), *map(len, far)) < fewest:
+        return Equivalence(NAN, NAN)
+    shares = np.r_[routed, np.linspace(1.0, 0.01, 100)]
+    unseen = (1.0 - shares) ** sum(n for _, n in grams)  # that not one of the suspect's calls was a routed one
+    p = np.maximum(unseen, np.max([_closer(near, d, shares) for d in far], axis=0))
+    excluded = np.cumprod(p[1:] <= alpha).astype(bool)  # from all calls downwards, as far as it goes
+    return Equivalence(float(p[0]), float(shares[1:][excluded][-1]) if excluded.any() else 1.0)
+
+
+def _unbiased(grams: Grams) -> Floats:
+    """Unbiased squared MMD of each prompt with two samples or more on both sides; below 0 by chance if they are one."""
+    out = []
+    for gram, n in grams:
+        m = len(gram) - n
+        if min(n, m) >= 2:
+            a, b = gram[:n, :n], gram[n:, n:]
+            within = (a.sum() - np.trace(a)) / (n * (n - 1)) + (b.sum() - np.trace(b)) / (m * (m - 1))
+            out.append(float(within - 2.0 * gram[:n, n:].mean()))
+    return np.array(out)
+
+
+def _closer(near: Floats, far: Floats, shares: Floats) -> Floats:
+    """p against mean(near) >= share^2 * mean(far) for each share, by Welch's t over prompts."""
+    gap = near.mean() - shares**2 * far.mean()
+    error = np.sqrt(near.var(ddof=1) / len(near) + shares**4 * far.var(ddof=1) / len(far))
+    with np.errstate(divide="ignore", invalid="ignore"):  # answers without any spread
+        t = np.where(error > 1e-12, gap / error, np.where(gap < -1e-12, -np.inf, np.inf))
+    out: Floats = stats.t.cdf(t, min(len(near), len(far)) - 1)
+    return out
+
+
 def halves(gram: Floats) -> tuple[Floats, int]:
     """Samples of one endpoint as two: even against odd ones. The test must find these identical."""
     order = np.r_[np.arange(0, len(gram), 2), np.arange(1, len(gram), 2)]
@@ -163,11 +263,14 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
     Returns
     -------
     Finding
-        Its p-value is the smallest over the views that may speak, times their number (Bonferroni).
+        Its p-value is the smallest over the views that may speak, times their number (Bonferroni). For ``p_same``
+        the smallest of a surface counts, times its views: routed calls show in each of them. But chat alone may be
+        routed, so of the surfaces the largest counts (intersection-union).
 
     See Also
     --------
-    two_sample : The test of one view.
+    two_sample : The test of one view for a difference.
+    equivalence : The test of one view for sameness.
     """
     rng = np.random.default_rng(settings.seed)
     grams = samples(pool.suspect, pool.candidate)
@@ -186,6 +289,7 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
         blank = replace(blank, obstacle=Caveat("only gaps"))
     speaking = {v: r for v, r in results.items() if v not in abstaining} or results
     strongest = min(speaking.values(), key=lambda r: (r.p_value, -r.effect))
+    shown = {v: _shown(v, pool, samples, speaking, settings.alpha) for v in results}
     evidence = tuple(
         ChannelEvidence(
             channel=v[0],
@@ -199,6 +303,7 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
             control_high=checks.seen.get(v, (NAN, NAN))[1],
             effect=r.effect,
             p=r.p_value,
+            p_same=shown[v].p_value,
             part="abstains" if v in abstaining else "counted",
             caveat=abstaining.get(v),
         )
@@ -208,6 +313,8 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
         blank,
         p_value=min(1.0, len(speaking) * min(r.p_value for r in speaking.values())),
         p_floor=min(1.0, len(speaking) * strongest.p_floor),
+        p_same=_largest(_sameness((v[1], shown[v].p_value) for v in speaking).values()),
+        share_excluded=_excluded((v[1], shown[v].share) for v in speaking),
         effect=strongest.effect,
         prompts=max(r.prompts for r in speaking.values()),
         coverage=min((coverage.get(v, NAN) for v in speaking), key=np.nan_to_num),
@@ -224,7 +331,11 @@ def find(case: Case) -> Finding:
 
 
 def judge(f: Finding) -> Judgement:
-    """Verdict on an identity finding whose p-value is adjusted for all looks of the campaign."""
+    """Verdict on an identity finding whose p-values are adjusted for all looks of the campaign.
+
+    DIFFERENT-LIKE is a test for a difference that stands after correction, SAME-LIKE an equivalence test that does;
+    whoever passes neither is INCONCLUSIVE. A difference at ``alpha`` before any correction is never SAME-LIKE.
+    """
     speaking = [e for e in f.evidence if e.part == "counted"]
     differ = [e for e in speaking if len(speaking) * e.p <= f.alpha]
     silent = [e for e in speaking if e.p > f.alpha]
@@ -235,16 +346,25 @@ def judge(f: Finding) -> Judgement:
         )
     if f.failed_check:
         return inconclusive("self-check failed")
-    hidden = [e.name for e in f.evidence if _has_gaps(e) and len(f.evidence) * e.p <= f.alpha]
-    if hidden:
+    seen = [e for e in f.evidence if e.p <= f.alpha]
+    if hidden := [e.name for e in seen if _has_gaps(e)]:
         return inconclusive("gaps hide a difference", hidden)
-    return same() if f.control_lineages else inconclusive("no controls")
+    if seen:
+        return inconclusive("corrected away", [e.name for e in seen])
+    if not f.control_lineages:
+        return inconclusive("no controls")
+    if f.p_same != f.p_same:
+        return inconclusive("too few prompts for sameness")
+    if f.p_same_adjusted <= f.alpha:
+        return same()
+    weak = {s for s, p in _sameness((e.surface, e.p_same) for e in speaking).items() if not p <= f.alpha}
+    return inconclusive("not shown to be the same", [e.name for e in speaking if e.surface in weak])
 
 
 WORDING = Wording(
     asks="Do {s} and {c}, as they are served, answer from one and the same distribution?",
     headlines={
-        "SAME-LIKE": "{s} and {c} cannot be told apart, by a test that tells every control apart.",
+        "SAME-LIKE": "{s} and {c} answer alike: nearer than a mixture of different models would be.",
         "DIFFERENT-LIKE": "{s} and {c} do not answer alike, as they are served.",
         "INCONCLUSIVE": "Whether {s} and {c} are one model cannot be told from these answers.",
     },
@@ -257,12 +377,21 @@ WORDING = Wording(
         "gaps hide a difference": "Cannot tell: {decisive} tells {s} from {c}, but on too few of the answers asked "
         "for to count; on the rest no difference was found.",
         "no controls": "No difference was found, but without controls it is unknown whether this test could find one.",
-        "cannot be told apart": "{s} and {c} cannot be told apart (p = {p:.2g}), by a test that tells every control "
-        "from {c} on the same prompts.",
+        "corrected away": "Cannot tell: {decisive} sees a difference that does not stand after correction for all "
+        "looks of this campaign (p = {adjusted:.2g}), and with a difference in sight nothing is called the same. Ask "
+        "again with more samples, in a campaign of this one look.",
+        "too few prompts for sameness": "Cannot tell: they are not told apart (p = {p:.2g}), and so few prompts with "
+        "two samples of each cannot show that they are the same.",
+        "not shown to be the same": "Cannot tell: they are not told apart (p = {p:.2g}), nor shown to be the same "
+        "(p = {same:.2g} against three calls in ten answered by another model{excluded}; too weak: {decisive}). More "
+        "samples and prompts would decide.",
+        "shown to be the same": "{s} and {c} are not told apart (p = {p:.2g}), and they are nearer than if three calls "
+        "in ten were answered by another model, as far from {c} as its nearest control (p = {same:.2g}{excluded}).",
     },
     often="If both were one model, {often} comparisons like this would show at least such a difference",
     error_rate="Of pairs of endpoints that do serve one model, at most {few} would be called different by this rule. "
-    "That two different models look the same is guarded against by the controls, not by this number.{smallest}",
+    "Of endpoints that answer three calls in ten or more with a model no nearer than the nearest control, at most "
+    "{few} would be called the same.{smallest}",
     effect="distance between the two in the strongest channel; 0 is no difference",
     zero="0 is no difference",
 )
@@ -270,6 +399,35 @@ WORDING = Wording(
 
 def _name(view: View) -> str:
     return f"{view[0]} ({view[1]})"
+
+
+def _shown(view: View, pool: Pool, samples: Samples, speaking: Mapping[View, TwoSample], alpha: float) -> Equivalence:
+    """The equivalence test of one view, its share bounded at a level corrected for all views of its surface."""
+    looks = max(1, sum(v[1] == view[1] for v in speaking))
+    controls = [samples(c.name, pool.candidate).get(view, ()) for c in pool.controls]
+    return equivalence(samples(pool.suspect, pool.candidate)[view], controls, alpha / looks)
+
+
+def _sameness(found: Iterable[tuple[Surface | None, float]]) -> dict[Surface | None, float]:
+    """By surface, p of its equivalence tests together (Bonferroni); NaN where none could be made."""
+    by: dict[Surface | None, list[float]] = {}
+    for surface, p in found:
+        by.setdefault(surface, []).append(p)
+    return {s: min(1.0, len(p) * float(np.nanmin(p))) if np.isfinite(p).any() else NAN for s, p in by.items()}
+
+
+def _excluded(found: Iterable[tuple[Surface | None, float]]) -> float:
+    """The share that every surface excludes by one of its views; NaN if a surface was not tested."""
+    best: dict[Surface | None, float] = {}
+    for surface, share in found:
+        best[surface] = float(np.fmin(best.get(surface, NAN), share))
+    return _largest(best.values())
+
+
+def _largest(values: Iterable[float]) -> float:
+    """`NAN` itself if one of them is none, so that findings can be compared."""
+    most = float(np.max(list(values)))
+    return most if most == most else NAN
 
 
 def _has_gaps(e: ChannelEvidence) -> bool:

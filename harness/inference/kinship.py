@@ -13,6 +13,7 @@ from harness.inference.assessment import TWIN, Assessment, Case, Compared, Twin,
 from harness.inference.excess import TINY, combine_excess, max_null_p, reliabilities_of, row_p, smallest_p
 from harness.inference.findings import Caveat, CaveatKind, Finding, Settings, Wording
 from harness.inference.likelihood import LikelihoodTable
+from harness.inference.mixture import mixture
 from harness.inference.verdicts import Judgement, inconclusive, related, unrelated
 from harness.records import Similarity
 
@@ -76,7 +77,9 @@ def kinship(a: Assessment, twin: Twin, ratios: LikelihoodTable, settings: Settin
     fell = [(name, p) for name, p in stands.items() if plain <= settings.alpha < p]
     weak = [Caveat("does not stand", names=tuple(n for n, _ in fell), values=tuple(p for _, p in fell))] if fell else []
     finding, ratio = _with_likelihood(finding, ratios, withheld=bool(fell))
-    return replace(finding, caveats=(*weak, *_wrapped(a, settings), *a.caveats, *checks, *ratio, *a.copies))
+    return replace(
+        finding, caveats=(*weak, *_wrapped(a, settings), *_mixed(a, settings), *a.caveats, *checks, *ratio, *a.copies)
+    )
 
 
 def standing(a: Assessment, settings: Settings) -> dict[str, float]:
@@ -142,6 +145,16 @@ def _wrapped(a: Assessment, settings: Settings) -> list[Caveat]:
         if c.placebo is not None and (p := max_null_p(c.placebo, c.placebo[0, 1])) <= settings.alpha
     ]
     return [Caveat("alike on unlike prompts", name, a.pool.names[:2], (p,)) for name, p in found]
+
+
+def _mixed(a: Assessment, settings: Settings) -> list[Caveat]:
+    """Channels of text in which some of the suspect's answers are a relative's, and others too far from it."""
+    found = [(c.similarity.channel, mixture(c.residuals)) for c in a.channels if c.similarity.sees == "text"]
+    return [
+        Caveat("mixture", name, a.pool.names[:2], (m.share, m.low, m.high))
+        for name, m in found
+        if m is not None and m.found(settings.alpha)
+    ]
 
 
 def judge(f: Finding) -> Judgement:

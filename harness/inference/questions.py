@@ -37,9 +37,14 @@ def ask(cases: Sequence[Case], wanted: Collection[str]) -> list[Finding]:
 
 
 def decide(findings: Sequence[Finding]) -> list[Finding]:
-    """Correct for all looks of the campaign (Holm), then give each finding its verdict."""
-    adjusted = holm([f.p_value for f in findings])
-    return [_judged(replace(f, p_adjusted=p)) for f, p in zip(findings, adjusted, strict=True)]
+    """Correct for all looks of the campaign (Holm), then give each finding its verdict.
+
+    Tests for a difference and tests of equivalence are two families, each with its own error rate.
+    """
+    adjusted = zip(holm([f.p_value for f in findings]), holm([f.p_same for f in findings]), strict=True)
+    return [
+        _judged(replace(f, p_adjusted=p, p_same_adjusted=same)) for f, (p, same) in zip(findings, adjusted, strict=True)
+    ]
 
 
 def _judged(f: Finding) -> Finding:

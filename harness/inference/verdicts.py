@@ -37,7 +37,10 @@ Ground = Literal[
     "only chat differs",
     "gaps hide a difference",
     "no controls",
-    "cannot be told apart",
+    "corrected away",
+    "too few prompts for sameness",
+    "not shown to be the same",
+    "shown to be the same",
 ]
 
 SILENT = 0.5
@@ -140,5 +143,5 @@ def different(decisive: Iterable[str], silent: Iterable[str], *, only_chat: bool
 
 
 def same() -> Judgement:
-    """Two endpoints that a test cannot tell apart which tells every control apart."""
-    return Judgement("SAME-LIKE", "cannot be told apart")
+    """Two endpoints that are shown to be nearer than a mixture of different models, by a test with an error rate."""
+    return Judgement("SAME-LIKE", "shown to be the same")

@@ -42,6 +42,9 @@ SUMMARY: Mapping[str, str] = _PAIR | {
     "prompts": "Prompts the verdict rests on",
     "coverage": "Smallest share of a channel's prompts that a model of the pool answered usably",
     "limits": "What limits the verdict, separated by semicolons",
+    "p_same": "Identity: p-value of the equivalence test, against 30 % of calls answered by another model",
+    "p_same_adjusted": "p_same after Holm's correction for all equivalence tests of the campaign",
+    "share_excluded": "Identity: smallest share of calls to another model that is excluded at 1 - alpha; 1 if none is",
 }
 EVIDENCE: Mapping[str, str] = _PAIR | {
     "channel": "Kind of evidence",
@@ -140,7 +143,7 @@ def summary_csv(findings: Iterable[Finding]) -> str:
                 f.log10_lr_least, f.log10_lr_most, words.lr_words(f),
                 f.effect, f.effect_low, f.effect_high,
                 len(f.control_lineages), " ".join(f.control_lineages), f.prompts, f.coverage,
-                "; ".join(words.limits(f)),
+                "; ".join(words.limits(f)), f.p_same, f.p_same_adjusted, f.share_excluded,
             ]
             for f in findings
         ),

@@ -7,8 +7,8 @@ import pytest
 
 from harness.channels.kernels import kernel_coverage, spectrum
 from harness.inference.assessment import Grams, View
-from harness.inference.findings import Finding, Settings
-from harness.inference.identity import identity, two_sample
+from harness.inference.findings import ChannelEvidence, Finding, Settings
+from harness.inference.identity import ROUTED, equivalence, identity, two_sample
 from harness.inference.pool import Model, Pool
 from harness.inference.questions import decide
 from harness.records import Prompt, Response, Responses
@@ -23,19 +23,19 @@ def draws(rng: np.random.Generator, weights: list[float], n: int) -> list[str]:
     return [str(w) for w in rng.choice(WORDS, n, p=weights)]
 
 
-def grams(rng: np.random.Generator, a: list[float], b: list[float], prompts: int = 8, n: int = 8) -> Grams:
+def grams(rng: np.random.Generator, a: list[float], b: list[float], prompts: int = 40, n: int = 8) -> Grams:
     return [(spectrum(draws(rng, a, n) + draws(rng, b, n)), n) for _ in range(prompts)]
 
 
 EVEN = [0.2] * 5
-ODD = [0.7, 0.1, 0.1, 0.05, 0.05]
+ODD = [0.96, 0.01, 0.01, 0.01, 0.01]
 
 
 def test_level_is_kept_and_difference_is_found() -> None:
     rng = np.random.default_rng(1)
-    null = [two_sample(grams(rng, EVEN, EVEN), 99, rng).p_value for _ in range(150)]
+    null = [two_sample(grams(rng, EVEN, EVEN, 8), 99, rng).p_value for _ in range(150)]
     assert np.mean(np.array(null) <= 0.05) <= 0.10
-    power = [two_sample(grams(rng, EVEN, ODD), 99, rng).p_value for _ in range(30)]
+    power = [two_sample(grams(rng, EVEN, ODD, 8), 99, rng).p_value for _ in range(30)]
     assert np.mean(np.array(power) <= 0.05) > 0.9
 
 
@@ -64,6 +64,97 @@ def test_verdicts() -> None:
     rng = np.random.default_rng(5)
     assert finding(rng, EVEN, ODD).verdict == "SAME-LIKE"
     assert finding(rng, ODD, ODD).verdict == "DIFFERENT-LIKE"
+
+
+def mixed(share: float) -> list[float]:
+    """A suspect that answers a share of its calls with the control's model."""
+    return [(1 - share) * e + share * o for e, o in zip(EVEN, ODD, strict=True)]
+
+
+def test_equivalence_keeps_its_level_where_a_share_is_routed() -> None:
+    """At the very share that is to be excluded, by the control itself: the hardest point of the null."""
+    rng = np.random.default_rng(11)
+    p = [equivalence(grams(rng, mixed(ROUTED), EVEN), [grams(rng, ODD, EVEN)], 0.05).p_value for _ in range(200)]
+    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+    beyond = [equivalence(grams(rng, mixed(0.6), EVEN), [grams(rng, ODD, EVEN)], 0.05).p_value for _ in range(50)]
+    assert min(beyond) > 0.05
+
+
+def test_equivalence_has_power_and_its_bound_covers() -> None:
+    rng = np.random.default_rng(12)
+    same = [equivalence(grams(rng, EVEN, EVEN), [grams(rng, ODD, EVEN)], 0.05) for _ in range(50)]
+    assert np.mean([e.p_value <= 0.05 for e in same]) > 0.8
+    assert all((e.p_value <= 0.05) == (e.share <= ROUTED + 1e-9) for e in same)
+    bounds = [equivalence(grams(rng, mixed(0.5), EVEN), [grams(rng, ODD, EVEN)], 0.05).share for _ in range(50)]
+    assert np.mean(np.array(bounds) < 0.5) <= 0.15
+    assert np.median(bounds) < 0.8
+
+
+def test_every_control_is_a_margin() -> None:
+    """One that is as near as the suspect leaves nothing to show, however far the others are."""
+    rng = np.random.default_rng(13)
+    pair, far, near = grams(rng, EVEN, EVEN), grams(rng, ODD, EVEN), grams(rng, EVEN, EVEN)
+    assert equivalence(pair, [far, far], 0.05).p_value <= 0.05 < equivalence(pair, [far, near], 0.05).p_value
+
+
+def test_too_few_prompts_and_one_sample_show_nothing() -> None:
+    rng = np.random.default_rng(14)
+    pair, far = grams(rng, EVEN, EVEN), grams(rng, ODD, EVEN)
+    assert np.isnan(equivalence(pair[:7], [far], 0.05).p_value)
+    assert np.isnan(equivalence(pair, [far[:7]], 0.05).p_value)
+    assert np.isnan(equivalence(pair, [], 0.05).share)
+    assert np.isnan(equivalence([(g, 1) for g, _ in pair], [far], 0.05).p_value)
+
+
+def test_equivalence_of_answers_without_spread() -> None:
+    one, two = np.ones((8, 8)), np.kron(np.eye(2), np.ones((4, 4)))
+    same, apart = [(one, 4)] * 10, [(two, 4)] * 10
+    assert equivalence(same, [apart], 0.05) == equivalence(same, [apart, apart], 0.05)
+    sure = equivalence(same, [apart], 0.05)  # 40 calls: none of them routed is what a share of 7 % would often show
+    assert sure.p_value == pytest.approx(0.7**40)
+    assert sure.share == pytest.approx(0.08)
+    assert equivalence(apart, [apart], 0.05).p_value == 1.0
+    assert equivalence(same, [same], 0.05).p_value == 1.0
+
+
+def judged(p: float, p_same: float, looks: int = 1, **more: float) -> Finding:
+    """The verdict of one look with these p-values, among others that say nothing."""
+    seen = tuple(ChannelEvidence(c, "samples", "u", 9, 1.0, p=q, p_same=p_same) for c, q in {"text": p, **more}.items())
+    idle = Finding("identity", "x", "y", ("c",), 0.05, p_value=1.0, p_same=1.0)
+    first = Finding("identity", "s", "p", ("c",), 0.05, p_value=p, p_same=p_same, evidence=seen)
+    return decide([first, *[idle] * (looks - 1)])[0]
+
+
+@pytest.mark.parametrize("p", [0.0017, 0.0095, 0.049])
+def test_no_correction_turns_a_difference_into_sameness(p: float) -> None:
+    found = judged(p, p_same=1e-9, looks=32)
+    assert found.p_adjusted > 0.05
+    assert (found.verdict, found.judgement.ground) == ("INCONCLUSIVE", "corrected away")
+    assert "text sees a difference" in sentence(found)
+
+
+def test_one_view_that_differs_before_correction_for_views_is_enough() -> None:
+    assert judged(0.6, p_same=1e-9, logprobs=0.03).judgement.ground == "corrected away"
+    assert judged(0.6, p_same=1e-9, logprobs=0.3).verdict == "SAME-LIKE"
+
+
+def test_sameness_is_corrected_for_all_looks_too() -> None:
+    assert judged(0.6, p_same=0.01).verdict == "SAME-LIKE"
+    many = judged(0.6, p_same=0.01, looks=32)
+    assert (many.verdict, many.judgement.ground) == ("INCONCLUSIVE", "not shown to be the same")
+    weak = judged(0.6, p_same=0.2)
+    assert weak.verdict == "INCONCLUSIVE"
+    assert "nor shown to be the same" in sentence(weak)
+    assert judged(0.6, p_same=float("nan")).judgement.ground == "too few prompts for sameness"
+
+
+def test_a_share_routed_elsewhere_is_not_the_same() -> None:
+    rng = np.random.default_rng(15)
+    assert finding(rng, mixed(0.7), ODD).verdict == "DIFFERENT-LIKE"
+    assert finding(rng, mixed(0.5), ODD).verdict != "SAME-LIKE"
+    same = finding(rng, EVEN, ODD)
+    assert same.share_excluded <= ROUTED
+    assert f"more than {same.share_excluded:.0%} of them is excluded" in sentence(same)
 
 
 def test_a_test_that_cannot_tell_controls_apart_says_nothing() -> None:

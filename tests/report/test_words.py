@@ -11,7 +11,8 @@ from harness.inference.findings import FAILED, Caveat, CaveatKind, ChannelEviden
 from harness.inference.questions import QUESTIONS
 from harness.inference.verdicts import Ground, Judgement, Verdict
 from harness.records import Removal, Removed
-from harness.report.words import caveat, error_rate, headline, innocent, noticed, removal, sentence, sure
+from harness.report.caveats import caveat, noticed, removal
+from harness.report.words import error_rate, headline, innocent, sentence, sure
 
 
 def finding(question: str = "kinship", **values: object) -> Finding:
@@ -44,7 +45,8 @@ def test_every_ground_is_a_sentence_that_leaves_no_blank(question: str, ground: 
     weights = ChannelEvidence("logprobs", "weights", "1 - JSD", 9, 1.0, p=0.6)
     judged = Judgement("INCONCLUSIVE", ground, ("wording",), ("style",))
     failed = Caveat("positive control failed", names=("mother",))
-    f = finding(question, judgement=judged, p_value=0.2, p_adjusted=0.4, p_floor=0.01, log10_lr=1.2, caveats=(failed,))
+    p = {"p_value": 0.2, "p_adjusted": 0.4, "p_floor": 0.01, "p_same": 0.01, "share_excluded": 0.2}
+    f = finding(question, judgement=judged, log10_lr=1.2, caveats=(failed,), **p)
     text = sentence(replace(f, evidence=(weights,)))
     assert text.endswith(".")
     assert not set("{}") & set(text)
