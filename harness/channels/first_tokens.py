@@ -205,6 +205,8 @@ def answer_token(tokens: Sequence[bytes], text: str, own: str, start: int | None
     --------
     >>> answer_token([b"<think>", b"Hm", b"</think>", b" Par", b"is"], "Paris", "Paris", 0)
     3
+    >>> answer_token([b"Paris", b"?", b" Yes", b"</think>", b"Paris"], "Paris", "Paris", 0)
+    4
     """
     if not tokens:
         return None
@@ -216,11 +218,12 @@ def answer_token(tokens: Sequence[bytes], text: str, own: str, start: int | None
             return lost[0]  # pieces of characters, of which ones it is not known
         whole, mine = (_visible(t.encode("utf-8", "surrogatepass"), drop) for t in (text, own))
         said = b"".join(pieces)
+        begins = {0, *np.cumsum([len(p) for p in pieces]).tolist()}
         if start is not None:
             skipped = len(_visible(text[:start].encode("utf-8", "surrogatepass"), drop))
-            if (at := _found(said, whole, skipped)) is not None:
+            if (at := _found(said, whole, skipped)) is not None and (start or at in begins):
                 return _reaching(tokens, pieces, at, own.lstrip())
-        if (at := _found(said, mine, 0)) is not None:
+        if (at := _found(said, mine, 0)) is not None and at in begins:
             return _reaching(tokens, pieces, at, own.lstrip())
     return None
 
@@ -243,8 +246,8 @@ def _found(said: bytes, text: bytes, skipped: int) -> int | None:
     """Where in what was said a text goes on after the bytes ``skipped`` of it; None if it is not there."""
     if not text or not said or skipped >= len(text):
         return None
-    if said.startswith(text):
-        return skipped
+    if said.startswith(text):  # and, if it ends with the same words, the thoughts began with them
+        return (said.rfind(text) if said.endswith(text) else 0) + skipped
     if text.startswith(said):  # a list that ends before the text does
         return skipped if skipped < len(said) else None
     if (at := said.rfind(text)) >= 0:
