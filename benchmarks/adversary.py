@@ -260,7 +260,7 @@ def verdict(
         habits=lambda: np.zeros((0, len(names), 0)),
         samples=lambda _one, _other: {},
         coverage=lambda _one, _other: {},
-        resemblance=lambda: control_match.observed(table, names[1], names[2:]),
+        resemblance=lambda: control_match.unlike(control_match.manners_of(table), models[0], models[1], models),
         probes=lambda pool, counted: probes(
             counted, table.among([names.index(n) for n in pool]), PLACEBOS, SETTINGS.seed
         ),

@@ -88,9 +88,8 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
     ),
     "taken out": lambda c: f"of {c.names[0]}'s answers {c.values[0]:.0f} of {c.values[1]:.0f} {_taken(c)}",
     "mixture": lambda c: (
-        f"{c.names[0]} seems to answer some prompts with another model: in {c.channel} about {c.values[0]:.0%} of its "
-        f"answers ({c.values[1]:.0%} to {c.values[2]:.0%}) are no closer to {c.names[1]}'s than a stranger's are, "
-        "and the others are"
+        f"about {c.values[0]:.0%} of {c.names[0]}'s answers ({c.values[1]:.0%} to {c.values[2]:.0%}) are no closer in "
+        f"{c.channel} to {c.names[1]}'s than a stranger's, and the others are: another model may answer some prompts"
     ),
     "pair in another language": lambda c: (
         f"{c.names[0]} and {c.names[1]} answer in other words ({c.names[2]}) than {_of(c)} control lineages do "
