@@ -214,7 +214,13 @@ def remember() -> None:
     words = lru_cache(MANY)(verbatim.words)
     for module in (wording, verbatim, control_match):
         vars(module)["words"] = words
-    for module, name in ((reading, "edit_of"), (reading, "own_words"), (reading, "cut_spans"), (furniture, "key")):
+    for module, name in (
+        (reading, "edit_of"),
+        (reading, "own_words"),
+        (reading, "cut_spans"),
+        (furniture, "key"),
+        (control_match, "form_of"),
+    ):
         vars(module)[name] = lru_cache(MANY)(vars(module)[name])
     counted = lru_cache(200)(vars(furniture)["_counts"])
     vars(furniture)["_counts"] = lambda texts: counted(tuple(texts))

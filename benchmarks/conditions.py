@@ -27,7 +27,7 @@ from harness.channels.base import answer
 from harness.channels.ratings import ratings
 from harness.channels.wording import wording
 from harness.config.providers import guessed
-from harness.inference.control_match import manners_of, unlike
+from harness.inference.control_match import FEW, manners_of, unlike
 from harness.inference.excess import additive_residuals, excess_of, max_null_p
 from harness.inference.findings import HIDING, MISMATCHES
 from harness.inference.pool import MONTHS, Model
@@ -57,7 +57,7 @@ def _sentences(text: str) -> list[str]:
 
 UNLIKE: dict[str, tuple[Side, Write]] = {
     "as they are": ("none", str),
-    "pair in JSON": ("pair", lambda t: json.dumps({"answer": t, "confidence": "high", "language": "en"})),
+    "pair in markup": ("pair", lambda t: json.dumps({"answer": t, "confidence": "high", "language": "en"})),
     "pair in numbered lists": (
         "pair", lambda t: "\n".join(f"{i}. {s}" for i, s in enumerate(_sentences(t), 1))
     ),
@@ -66,7 +66,7 @@ UNLIKE: dict[str, tuple[Side, Write]] = {
     "pair in another language": ("pair", lambda t: " ".join(map(_code, t.split()))),
     "pair cut at 20 words": ("pair", _first(20)),
     "controls cut at 60 words": ("controls", _first(60)),
-    "suspect in JSON": ("suspect", lambda t: json.dumps({"answer": t, "confidence": "high", "language": "en"})),
+    "suspect in markup": ("suspect", lambda t: json.dumps({"answer": t, "confidence": "high", "language": "en"})),
     "suspect in one sentence": ("suspect", lambda t: (_sentences(t) or [t])[0]),
     "suspect in another language": ("suspect", lambda t: " ".join(map(_code, t.split()))),
 }  # fmt: skip
@@ -85,13 +85,18 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     report = Report()
     collection = read(given.data, given.lineage)
+    drawn: tuple[Drawn, ...] = ("another era", "think otherwise")
     for kind, relations in (("unrelated", ("unrelated",)), ("close", CLOSE)):
-        for name in UNLIKE:
-            with report.stage(f"{name}, {kind}"):
-                _stage(report, collection, name, "any", kind, collection.pairs(*relations), given)
-        for drawn in ("another era", "think otherwise"):
-            with report.stage(f"controls of {drawn}, {kind}"):
-                _stage(report, collection, "as they are", drawn, kind, collection.pairs(*relations), given)  # type: ignore[arg-type]
+        pairs = collection.pairs(*relations)
+        for name, (side, _) in UNLIKE.items():
+            accuses = side in ("pair", "controls")
+            rewritten = not collection.table.where("ratings") and accuses == (kind == "unrelated")
+            if side == "none" or rewritten:  # what accuses strangers, what hides kin
+                with report.stage(f"{name}, {kind}"):
+                    _stage(report, collection, name, "any", kind, pairs, given)
+        for other in drawn if kind == "unrelated" else ():
+            with report.stage(f"controls: {other}, {kind}"):
+                _stage(report, collection, "as they are", other, kind, pairs, given)
     print(report.text(), end="")
     return 0
 
@@ -170,10 +175,10 @@ def _months(m: Model) -> float:
 
 def _pool(table: Responses, models: list[int], prompts: int, rng: np.random.Generator) -> Responses | None:
     """Some models and prompts that they all answered; None where there are too few."""
-    own = table.among(models)
-    order = rng.permutation(len(own.prompts))
-    every = [p for p in order if all(own.usable(p, m) for m in range(len(models)))][:prompts]
-    return own.only(sorted(every)) if len(every) >= min(prompts, 24) else None
+    m, counts = len(table.models), np.diff(table.start).reshape(len(table.prompts), len(table.models))
+    shared = rng.permutation(np.flatnonzero((counts[:, models] > 0).all(1)))[:prompts]
+    said = [p for p in shared if all(table.text[table.start[p * m + j]].strip() for j in models)]
+    return table.only(sorted(said)).among(models) if len(said) >= FEW else None
 
 
 def _written(table: Responses, side: Side, write: Write) -> Responses:

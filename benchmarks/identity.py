@@ -4,6 +4,8 @@ Each endpoint is a mixture of real models: to a prompt it gives the recorded ans
 for every sample. A suspect that serves other models for a share of its calls is what a swap or a re-routing looks like.
 The package (Gao et al., ICLR 2025) needs torch; `--baseline PYTHON` names an interpreter that has it, and gets the same
 samples as Unicode code points, as its own tokenizer gives them.
+
+`--verdicts` prints how often each identity verdict is given instead, for shares routed to a control or to a stranger.
 """
 
 from __future__ import annotations
@@ -21,12 +23,20 @@ from numpy.typing import NDArray
 from benchmarks.recorded import Collection, Unusable, read
 from harness.channels.base import first_answers
 from harness.channels.kernels import spectrum
-from harness.inference.identity import two_sample
+from harness.inference.assessment import Grams, View
+from harness.inference.findings import Finding, Settings
+from harness.inference.identity import identity, two_sample
+from harness.inference.pool import Model, Pool
+from harness.inference.questions import decide
 
 PROMPTS, SAMPLES, MIXED = 25, 10, 8
 LENGTH = 200  # characters of an answer that either test sees; the package's time grows with it
 ALPHA = 0.05
 SHARES = (0.0, 0.3, 0.5)
+ROUTES = (0.0, 0.1, 0.3, 0.5, 0.7, 1.0)
+CONTROLS = 4
+VIEW: View = ("text", "chat")
+SAID = ("SAME-LIKE", "DIFFERENT-LIKE")
 Texts = list[list[str]]
 
 _BASELINE = """
@@ -61,10 +71,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--trials", type=int, default=20, help="pairs of samples for each share")
     parser.add_argument("--permutations", type=int, default=100, help="in the comparison of power")
+    parser.add_argument("--verdicts", action="store_true", help="how often each verdict is given")
+    parser.add_argument("--prompts", type=int, default=PROMPTS, help="of --verdicts")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     pools = answer_pools(read(given.data, given.lineage))
     rng = np.random.default_rng(given.seed)
+    if given.verdicts:
+        return _verdicts(pools, given.prompts, given.trials, rng)
     print("| share swapped | test | rejected at 5 % | trials | median p | seconds a test | permutations |")
     print("|---|---|---|---|---|---|---|")
     for share in SHARES:
@@ -101,6 +115,50 @@ def draw_pair(pools: Texts, share: float, rng: np.random.Generator) -> tuple[Tex
         swapped = rng.random(SAMPLES) < share
         b.append([pools[p][i] for i in np.where(swapped, rng.choice(other, SAMPLES), rng.choice(own, SAMPLES))])
     return a, b
+
+
+def draw_endpoints(pools: Texts, prompts: int, share: float, to: str, rng: np.random.Generator) -> dict[str, Texts]:
+    """Samples of a candidate, a suspect that routes a share of its calls, and `CONTROLS` controls; other models each.
+
+    ``to`` says where they go: "control", always the first one, or "stranger", models that nobody else serves.
+    """
+    out: dict[str, Texts] = {n: [] for n in ("p", "s", *(f"c{k}" for k in range(CONTROLS)))}
+    for p in rng.choice(len(pools), prompts, replace=False):
+        served = rng.permutation(len(pools[p]))[: MIXED * (CONTROLS + 2)].reshape(CONTROLS + 2, MIXED)
+        for name, own in zip(("p", *(f"c{k}" for k in range(CONTROLS))), served, strict=False):
+            out[name].append([pools[p][i] for i in rng.choice(own, SAMPLES)])
+        other = served[1 if to == "control" else -1]
+        calls = np.where(rng.random(SAMPLES) < share, rng.choice(other, SAMPLES), rng.choice(served[0], SAMPLES))
+        out["s"].append([pools[p][i] for i in calls])
+    return out
+
+
+def finding(drawn: dict[str, Texts], pool: Pool) -> Finding:
+    """The identity finding of one draw of endpoints, judged as the only one of its campaign."""
+    pairs = {n: [(spectrum(x + y), len(x)) for x, y in zip(drawn[n], drawn["p"], strict=True)]
+             for n in drawn if n != "p"}  # fmt: skip
+
+    def samples(one: str, _: str) -> dict[View, Grams]:
+        return {VIEW: pairs[one]}
+
+    settings = Settings(ALPHA, min_coverage=0.0, permutations=199, bootstrap=100, seed=1)
+    return decide([identity(pool, samples, settings, {VIEW: 1.0})])[0]
+
+
+def _verdicts(pools: Texts, prompts: int, trials: int, rng: np.random.Generator) -> int:
+    """Prints how often each verdict is given of suspects that route a share of their calls."""
+    pools = [row for row in pools if len(row) >= MIXED * (CONTROLS + 2)]
+    pool = Pool("s", "p", tuple(Model(f"c{k}", "control", f"c{k}") for k in range(CONTROLS)))
+    print("| share routed | to | p <= .05 | SAME-LIKE | DIFFERENT-LIKE | share excluded, median | bound under truth |")
+    print("|---|---|---|---|---|---|---|")
+    for share, to in [(r, to) for r in ROUTES for to in (("control", "stranger") if r else ("-",))]:
+        found = [finding(draw_endpoints(pools, prompts, share, to, rng), pool) for _ in range(trials)]
+        rates = [float(np.mean([f.p_value <= ALPHA for f in found]))]
+        rates += [float(np.mean([f.verdict == w for f in found])) for w in SAID]
+        bounds = np.array([f.share_excluded for f in found])
+        shown = [*rates, float(np.median(bounds)), float((bounds < share - 1e-9).mean())]
+        print(f"| {share:.1f} | {to} | {' | '.join(f'{r:.2f}' for r in shown)} |", flush=True)
+    return 0
 
 
 def ours(a: Texts, b: Texts, permutations: int, rng: np.random.Generator) -> tuple[float, float]:

@@ -19,7 +19,9 @@ from platform import python_version
 import numpy as np
 
 from harness.channels.base import first_answers
+from harness.channels.draws import independent_draws
 from harness.channels.kernels import kernel_coverage, logprob_kernels, text_kernels
+from harness.channels.logprobs import honest_logprobs
 from harness.channels.parallel import Channel, compare, load_channels, observations, probes
 from harness.channels.reading import read, removals
 from harness.channels.stylometry import habit_counts
@@ -49,10 +51,10 @@ from harness.plan import (
     stored_plan_of,
 )
 from harness.records import Key, Observation, Probe, Removal, Responses, Similarity, Surface
+from harness.report.caveats import noticed, removal
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
-from harness.report.words import noticed, removal
 from harness.store import (
     Store,
     batches,
@@ -128,14 +130,16 @@ def run_campaign(
 def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Scores:
     """Compare and decide again from the stored answers of a campaign; nobody is asked."""
     plan = _stored(config, base)
-    table, a = read(read_responses(plan)), plan.campaign.analysis
+    drawn, copies = independent_draws(read_responses(plan))
+    table, doubted = honest_logprobs(read(drawn))
+    a = plan.campaign.analysis
     channels = load_channels(a.channels)
     similarities = compare(channels, table, a.executor)
     calibration = shipped_text() if a.calibration is None else read_text(plan.base / a.calibration)
     cases = _cases(plan.campaign, table, channels, similarities, LikelihoodTable.from_json(calibration))
     findings = ask(cases, a.questions)
     details = [detail(c.assessment) for c in cases] if "kinship" in a.questions else []
-    taken = removals(table)
+    taken = (*copies, *doubted, *removals(table))
     return Scores(
         findings=tuple(_with_campaign_caveats(findings, plan.store, taken)),
         similarities=similarities,
@@ -295,6 +299,7 @@ def _cases(
     measured = cache(lambda names, counted: _probes(table, names, counted, campaign.seed))
     samples = lru_cache(len(models) + 1)(lambda one, other: _samples(parts(), one, other))
     habits = cache(lambda: habit_counts(table))
+    fresh = {p.id: str(p.fields["twin"]) for p in table.prompts if p.fields.get("fresh")}
     return [
         Case(
             suspect=s,
@@ -309,6 +314,7 @@ def _cases(
             coverage=lambda one, other: _coverage(parts(), one, other),
             resemblance=lambda s=s, c=c: unlike(manners(), s, c, models),  # type: ignore[misc]
             probes=lambda names, counted: measured(tuple(names), tuple(counted)),
+            fresh=fresh,
         )
         for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
     ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.channels.reading import edit_of
 from harness.collect.context import cost_of, price_of, tokens_in
 from harness.collect.preflight import Capability, capabilities, recall, remember
 from harness.config import (
@@ -33,7 +34,10 @@ from harness.records import Job, Key, Surface
 from harness.report.text import plain
 from harness.store import Store
 
-COLUMNS = ("endpoint", "role", "kind", "state", "model", "logprobs", "usage", "system", "reasoning", "refused")
+COLUMNS = (
+    *("endpoint", "role", "kind", "state", "model"),
+    *("logprobs", "usage", "system", "reasoning", "refused", "beside"),
+)
 ENOUGH = 8  # control lineages for a steady verdict
 TIMES = 8.0  # in parameters
 
@@ -88,16 +92,19 @@ def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
         return row | {"state": state or "recorded"}
     if not found.answers:
         return row | {"state": "does not answer", "error": found.error, "hint": found.hint}
+    edit = edit_of(found.text, found.asked)
+    beside = edit.kinds if edit else ()  # what came back and is not the model's answer
     return row | {
         "state": f"up, {found.seconds:.1f} s",
         "model": found.model,
         "logprobs": str(found.logprobs),
         "usage": "yes" if found.usage else "missing",
         "system": found.system,
-        "reasoning": found.reasoning,
+        "reasoning": found.reasoning or ("in the answer" if "thoughts" in beside else ""),
         "refused": " ".join(found.refused),
         "echoes": found.echoes,
         "surfaces": list(endpoint.surfaces),
+        "beside": ", ".join(beside),
     }
 
 
@@ -185,6 +192,7 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
         notes.append(f"{routers} may answer from several providers; `upstream:` pins one. Not pinned: {names}")
     if examples := [e.name for e in plan.campaign.endpoints if isinstance(e, Remote) and "example.com" in e.base_url]:
         notes.append(f"not filled in yet: `base_url` of {', '.join(examples)} is the example's")
+    notes += unlike_temperatures(plan)
     if any(isinstance(e, Recorded) for e in plan.campaign.endpoints) and "identity" in a.questions:
         samples = {p.samples for p in plan.prompts}
         if samples == {1}:
@@ -192,6 +200,22 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     if echoing := [str(r["endpoint"]) for r in rows if r.get("echoes")]:
         notes.append(
             f"the prompt comes back in front of the answer: {', '.join(echoing)}; switch that off at the server"
+        )
+    return notes
+
+
+def unlike_temperatures(plan: Plan) -> list[str]:
+    """Warnings where logprobs are asked for at another temperature than 1: servers report them before or after it."""
+    notes = []
+    if families := sorted({p.family for p in plan.prompts if p.top_logprobs and p.temperature not in (None, 1)}):
+        notes.append(
+            f"logprobs at another temperature than 1 ({', '.join(families)}): servers may report them after it; they "
+            "count only where the answers show that this one does not; `temperature: 1` avoids it"
+        )
+    heated = [e.name for e in plan.called if e.params.get("temperature", 1) != 1]
+    if heated and any(p.top_logprobs for p in plan.prompts):
+        notes.append(
+            f"`params` ask {', '.join(heated)} for another temperature than the prompts do; its logprobs may not count"
         )
     return notes
 
@@ -211,7 +235,7 @@ def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapp
     controls = [e for e in campaign.endpoints if e.role == "control" and e.lineage != candidate.lineage]
     notes = []
     if found:
-        from harness.report.words import caveat  # with all of inference behind it: only who has something to say waits
+        from harness.report.caveats import caveat  # with all of inference behind it: only who must tell something waits
 
         notes += [f"{caveat(c)}{_consequence(c)}" for c in found]
     for suspect in (e for e in campaign.endpoints if e.role == "suspect"):

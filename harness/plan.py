@@ -18,6 +18,7 @@ from harness.config import (
     expand,
     load_config,
     load_set,
+    private_seed,
     require_channels,
 )
 from harness.endpoints import Quirks, Recording, planned_keys, recorded
@@ -109,6 +110,7 @@ def plan_of(
     require_channels(campaign.analysis.channels)
     endpoints = [e for e in campaign.endpoints if isinstance(e, Recorded)]
     recorded_prompts, recordings = recorded.read(endpoints, base, environ) if endpoints else ([], [])
+    seed = private_seed(campaign, base, environ)
     prompts: list[Prompt] = []
     hashes: dict[str, str] = {}
     for use in expand(campaign.prompts, base / "prompts"):
@@ -120,7 +122,7 @@ def plan_of(
             found: Sequence[Prompt] = _judged(recordings, recorded_prompts, path)
             hashes[use.set] = content_hash(found)
         else:
-            loaded = load_set(use.set, base / "prompts")
+            loaded = load_set(use.set, base / "prompts", seed)
             found, hashes[use.set] = loaded.prompts, loaded.sha256
         prompts += draw(use, found, campaign.seed, campaign.hold_back)
     ids = [p.id for p in prompts]

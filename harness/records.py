@@ -35,6 +35,7 @@ Removed = Literal[
     "logprobs of other text",
     "logprobs unreadable",
     "logprobs rescaled",
+    "logprobs of unknown scale",
     "logprobs not this model's",
 ]
 USABLE: frozenset[Outcome] = frozenset({"ok", "truncated"})
@@ -44,7 +45,8 @@ USABLE: frozenset[Outcome] = frozenset({"ok", "truncated"})
 class Prompt:
     """One question as every endpoint gets it, with the request settings of its family.
 
-    ``fields`` holds what only some families have: ``answer``, ``scales``, ``rung``, ``twin``, ``claim``.
+    ``fields`` holds what only some families have: ``answer``, ``scales``, ``rung``, ``twin``, ``claim``; ``fresh`` is
+    true of a prompt that a private seed filled, whose ``twin`` is the one that ships.
     """
 
     id: str
@@ -155,7 +157,8 @@ class Responses:
     ``models`` (m,) and ``prompts`` (p,) name the axes. The columns have one entry per answer; ``start`` is int64
     (p * m + 1,): the answers of prompt i by model j are rows ``start[i * m + j] : start[i * m + j + 1]``.
     ``asked`` is bool (p, m): the prompt was put to the model, answered or not. ``furniture`` is what each model says
-    whatever it is asked, as far as it was looked for (`harness.channels.reading.read`).
+    whatever it is asked, as far as it was looked for (`harness.channels.reading.read`); ``doubted`` are models, and
+    temperatures asked for, whose logprobs are not to be believed (`harness.channels.logprobs.honest_logprobs`).
     """
 
     models: tuple[str, ...]
@@ -167,12 +170,16 @@ class Responses:
     reasoning: Sequence[str]
     logprobs: Sequence[bytes | None]
     prompt_tokens: Sequence[int | None]
+    response_id: Sequence[str] = ()  # none at all, or one a row
     furniture: Mapping[str, Furniture] = field(default_factory=dict)
+    doubted: frozenset[tuple[str, float | None]] = frozenset()
     # Not of __init__, so that `dataclasses.replace` with other texts begins with an empty cache.
     _cache: RowCache = field(init=False, repr=False, compare=False)
     _origin: NDArray[np.int64] = field(init=False, repr=False, compare=False)  # of each row, in the whole table
 
     def __post_init__(self) -> None:
+        if not len(self.response_id):
+            object.__setattr__(self, "response_id", [""] * len(self.outcome))
         self._share(RowCache(len(self.outcome)), np.arange(len(self.outcome), dtype=np.int64))
 
     def _share(self, cache: RowCache, origin: NDArray[np.int64]) -> Responses:
@@ -235,6 +242,13 @@ class Responses:
         names = tuple(self.models[m] for m in models)
         return self._picked(names, self.prompts, counts, self.asked[:, list(models)], cells)
 
+    def without(self, rows: Iterable[int]) -> Responses:
+        """The same table without some rows."""
+        kept = np.ones(len(self.outcome), dtype=bool)
+        kept[list(rows)] = False
+        before = np.concatenate([[0], np.cumsum(kept)])[self.start]
+        return self._picked(self.models, self.prompts, np.diff(before), self.asked, np.flatnonzero(kept).tolist())
+
     def _picked(
         self,
         models: tuple[str, ...],
@@ -253,7 +267,9 @@ class Responses:
             reasoning=_take(self.reasoning, rows),
             logprobs=_take(self.logprobs, rows),
             prompt_tokens=_take(self.prompt_tokens, rows),
+            response_id=_take(self.response_id, rows),
             furniture=self.furniture,
+            doubted=self.doubted,
         )
         return part._share(self._cache, self._origin[np.asarray(rows, dtype=np.int64)])
 
@@ -261,10 +277,15 @@ class Responses:
         """The same table with what each model says whatever it is asked; of the cache it keeps what ``kept`` found."""
         return replace(self, furniture=furniture)._share(self._cache.only(kept), self._origin)
 
+    def doubting(self, doubted: frozenset[tuple[str, float | None]]) -> Responses:
+        """The same table with models and temperatures whose logprobs are not to be believed."""
+        return replace(self, doubted=doubted)._share(self._cache, self._origin)
+
     def loaded(self) -> Responses:
         """The same table with every column in memory, for a worker that cannot read the store."""
         columns: dict[str, Any] = {
-            c: list(getattr(self, c)) for c in ("outcome", "text", "reasoning", "logprobs", "prompt_tokens")
+            c: list(getattr(self, c))
+            for c in ("outcome", "text", "reasoning", "logprobs", "prompt_tokens", "response_id")
         }
         return replace(self, **columns)._share(self._cache, self._origin)
 
@@ -284,9 +305,9 @@ class Responses:
             counts[p, -1] = len(split[1::2])
             asked[p, -1] = self.prompts[p].samples > 1 and asked[p, at]
         out = self._picked((*self.models, twin), self.prompts, counts, asked, order)
-        return replace(out, furniture={**out.furniture, twin: out.furniture.get(name, Furniture())})._share(
-            out._cache, out._origin
-        )
+        furniture = {**out.furniture, twin: out.furniture.get(name, Furniture())}
+        doubted = out.doubted | {(twin, t) for n, t in out.doubted if n == name}
+        return replace(out, furniture=furniture, doubted=doubted)._share(out._cache, out._origin)
 
     @classmethod
     def of(
@@ -314,6 +335,7 @@ class Responses:
             reasoning=[a.reasoning for a in kept],
             logprobs=[a.logprobs for a in kept],
             prompt_tokens=[a.prompt_tokens for a in kept],
+            response_id=[a.response_id for a in kept],
         )
 
 

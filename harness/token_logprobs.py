@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,13 +19,16 @@ class Logprobs:
 
     ``tokens`` are the bytes of the T tokens produced, ``values`` float64 (T,), ``top`` for each position the
     alternatives as ``{token bytes: logprob}``, most likely first. Missing or floor values are left out of ``top``.
+    ``positive`` counts numbers above zero, which are probabilities or percentages and no logprobs.
     """
 
     tokens: tuple[bytes, ...]
     values: NDArray[np.float64]
     top: tuple[Mapping[bytes, float], ...]
+    positive: int = 0
 
 
+ZERO = 1e-6  # servers round up to slightly more than 0
 LOGPROB_FLOOR = -50.0
 """Lowest value read as a logprob: servers write -9999, -100 or null for a token that is not in their list."""
 
@@ -53,11 +57,13 @@ _DECODER = msgspec.json.Decoder(_Shapes)
 def _token_bytes(entry: _Top) -> bytes:
     # Byte fragments of one character all print as U+FFFD; only `bytes` tells them apart.
     if entry.bytes:
-        try:
+        with contextlib.suppress(ValueError, OverflowError):
             return bytes(entry.bytes)
-        except ValueError:
-            pass
-    return entry.token.encode("utf-8", "surrogatepass")
+    return _encoded(entry.token)
+
+
+def _encoded(token: str) -> bytes:
+    return token.encode("utf-8", "surrogatepass")
 
 
 _T = TypeVar("_T")
@@ -69,7 +75,7 @@ def _padded(values: list[_T | None] | None, n: int) -> list[_T | None]:
 
 
 def _real(value: float | None) -> bool:
-    return value is not None and LOGPROB_FLOOR < value <= 1e-6
+    return value is not None and LOGPROB_FLOOR < value <= ZERO
 
 
 def unpack(blob: bytes) -> bytes:
@@ -77,8 +83,43 @@ def unpack(blob: bytes) -> bytes:
     return zlib.decompressobj().decompress(blob, _LARGEST)
 
 
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """Stored logprobs as sent: the bytes of all tokens, and the numbers of any run of them on demand."""
+
+    tokens: tuple[bytes, ...]
+    _shapes: _Shapes
+
+    def at(self, start: int = 0, stop: int | None = None) -> Logprobs:
+        """Numbers of the tokens from ``start`` to before ``stop``, with empty lists where there are none usable."""
+        shapes, tokens = self._shapes, self.tokens[start:stop]
+        if shapes.content:
+            content = shapes.content[start:stop]
+            values = [t.logprob for t in content]
+            tops = [[(_token_bytes(a), a.logprob) for a in t.top_logprobs or ()] for t in content]
+        else:
+            values = _padded(shapes.token_logprobs, len(self.tokens))[start:stop]
+            lists = _padded(shapes.top_logprobs, len(self.tokens))[start:stop]
+            tops = [[(_encoded(t), v) for t, v in (d or {}).items()] for d in lists]
+        told = [*values, *(v for pairs in tops for _, v in pairs)]
+        array = np.array([v if _real(v) else np.nan for v in values], dtype=np.float64)
+        return Logprobs(tokens, array, tuple(map(_alternatives, tops)), sum(v is not None and v > ZERO for v in told))
+
+
+def spelled(blob: bytes) -> Spelled:
+    """Read stored logprobs by shape, not by endpoint: servers mix the two shapes up. `ValueError` if unreadable."""
+    try:
+        shapes = _DECODER.decode(unpack(blob))
+        texts = shapes.content or shapes.tokens or ()
+        tokens = tuple(_encoded(t) if isinstance(t, str) else _token_bytes(t) for t in texts)
+    except (zlib.error, msgspec.MsgspecError, UnicodeError, RecursionError, MemoryError, TypeError) as e:
+        # A stranger's server wrote it: one answer whose logprobs are no UTF-8 must not end a campaign.
+        raise ValueError("logprobs cannot be read") from e
+    return Spelled(tokens, shapes)
+
+
 def decode_logprobs(blob: bytes | None, positions: int | None = None) -> Logprobs | None:
-    """Decode stored logprobs into arrays; by shape, not by endpoint (servers mix the two shapes up). None if unusable.
+    """Decode stored logprobs into arrays. None if unusable, or if they cannot be read.
 
     A list that is present but empty, all zero or all floor is the same as none at all. ``positions`` is how many tokens
     from the first are wanted, by default all.
@@ -86,26 +127,10 @@ def decode_logprobs(blob: bytes | None, positions: int | None = None) -> Logprob
     if not blob:
         return None
     try:
-        shapes = _DECODER.decode(unpack(blob))
-    except (zlib.error, msgspec.DecodeError):
+        found = spelled(blob).at(0, positions)
+    except ValueError:
         return None
-    if shapes.content:
-        content = shapes.content[:positions]
-        tokens = tuple(_token_bytes(t) for t in content)
-        values = [t.logprob for t in content]
-        tops = [[(_token_bytes(a), a.logprob) for a in t.top_logprobs or ()] for t in content]
-    elif shapes.tokens:
-        tokens = tuple(t.encode("utf-8", "surrogatepass") for t in shapes.tokens[:positions])
-        values = _padded(shapes.token_logprobs, len(tokens))
-        lists = _padded(shapes.top_logprobs, len(tokens))
-        tops = [[(t.encode("utf-8", "surrogatepass"), v) for t, v in (d or {}).items()] for d in lists]
-    else:
-        return None
-    top = tuple(_alternatives(pairs) for pairs in tops)
-    array = np.array([v if _real(v) else np.nan for v in values], dtype=np.float64)
-    if not any(top) and not np.any(array < 0):
-        return None
-    return Logprobs(tokens, array, top)
+    return found if any(found.top) or np.any(found.values < 0) else None
 
 
 def _alternatives(pairs: Iterable[tuple[bytes, float | None]]) -> dict[bytes, float]:

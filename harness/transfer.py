@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from harness.collect.preflight import learned, remember
-from harness.endpoints import ESCAPED, Quirks, count, jsonl_rows
+from harness.endpoints import ESCAPED, Quirks, count, jsonl_rows, read_cell
 from harness.errors import ConfigError
 from harness.files import replacing
 from harness.plan import Plan, planned, store_at
@@ -49,11 +49,18 @@ _BATCH = 1_000
 Row = dict[str, Any]
 
 
-def import_outputs(sources: Sequence[str], out: Path, named: Mapping[str, str], model: str | None) -> Counter[str]:
+def import_outputs(
+    sources: Sequence[str],
+    out: Path,
+    named: Mapping[str, str],
+    model: str | None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Counter[str]:
     """Write ``OUT.parquet`` of the rows of all sources; returns the number of answers by model.
 
     ``named`` gives columns by role (see `GUESSES`), ``model`` the model of sources without such a column. Without a
-    prompt id the prompt's own hash is the id; without a sample number answers count as they stand.
+    prompt id the prompt's own hash is the id; without a sample number answers count as they stand. ``say`` hears how
+    many rows of which model repeat another one word for word.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -61,15 +68,28 @@ def import_outputs(sources: Sequence[str], out: Path, named: Mapping[str, str], 
     kinds = [(c, pa.int64() if c in _NUMBERS else pa.string()) for c in GUESSES]
     target = out if out.suffix == ".parquet" else out.with_name(out.name + ".parquet")
     counts: Counter[str] = Counter()
+    repeats: Counter[str] = Counter()
     with replacing(target, "check the paths") as part:
         target.parent.mkdir(parents=True, exist_ok=True)
         with parquet.ParquetWriter(part, schema := pa.schema(kinds), compression="zstd") as writer:
-            rows = _normalised(sources, named, model, counts)
+            rows = _told_repeats(_normalised(sources, named, model, counts), repeats)
             while batch := list(itertools.islice(rows, _BATCH)):
                 writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
         if not counts:
             raise ConfigError(f"{', '.join(sources)}: no answers there", "check the files")
+    for name, count_of in sorted(repeats.items()):
+        say(f"{name}: {count_of} of {counts[name]} rows repeat another one of the same prompt word for word")
     return counts
+
+
+def _told_repeats(rows: Iterable[Row], repeats: Counter[str]) -> Iterator[Row]:
+    """The same rows; counts by model those that repeat another one."""
+    seen: set[int] = set()
+    for row in rows:
+        name = hash((row["model"], row["prompt_id"], row["output"]))
+        repeats.update([row["model"]] if name in seen else [])
+        seen.add(name)
+        yield row
 
 
 def _normalised(
@@ -87,7 +107,7 @@ def _normalised(
             if "sample" in columns and sample is None:
                 raise ConfigError(f"{source}: row {number}: the sample is no whole number", "see --sample-column")
             cell = (name, prompt_id)
-            out = {role: _kept(role, found.get(role)) for role in GUESSES}
+            out = {role: _kept(role, found.get(role)) for role in GUESSES} | _said(found)
             yield out | {"model": name, "prompt_id": prompt_id, "sample": seen[cell] if sample is None else sample}
             seen[cell] += 1
             counts[name] += 1
@@ -112,6 +132,13 @@ def _columns(source: str, row: Row, named: Mapping[str, str], model: str | None)
 
 def _prompt_id(prompt: object) -> str:
     return "p-" + hashlib.sha256(str(prompt).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _said(found: Row) -> Row:
+    """Answer and thoughts, which may stand in the parts of a message."""
+    output, reasoning = read_cell(found.get("output")), read_cell(found.get("reasoning"))
+    thoughts = reasoning.thoughts or reasoning.answer or output.thoughts
+    return {"output": None if found.get("output") is None else output.answer, "reasoning": thoughts or None}
 
 
 def _kept(role: str, value: object) -> object:

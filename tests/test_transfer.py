@@ -183,3 +183,22 @@ def test_samples_must_tell_answers_apart(tmp_path: Path, value: object, said: st
     endpoint = Recorded(kind="recorded", name="good", role="suspect", path="s.jsonl")
     with pytest.raises(ConfigError, match=said):
         everything([endpoint], tmp_path, {})
+
+
+def test_import_says_which_rows_repeat_another(tmp_path: Path) -> None:
+    rows = [{"model": m, "prompt": p, "output": f"{m} on {p}"} for m in "ab" for p in "xyz"]
+    path, said = tmp_path / "twice.jsonl", list[str]()
+    path.write_text("\n".join(json.dumps(r) for r in [*rows, *rows[:2]]))
+    import_outputs([str(path)], tmp_path / "once.parquet", {}, None, said.append)
+    assert said == ["a: 2 of 5 rows repeat another one of the same prompt word for word"]
+
+
+def test_import_keeps_thoughts_apart_from_the_answer(tmp_path: Path) -> None:
+    parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "yes"}]
+    path = tmp_path / "parts.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"model": "m", "prompt": "q", "output": o}) for o in (parts, repr(parts), "yes"))
+    )
+    import_outputs([str(path)], tmp_path / "parts.parquet", {}, None)
+    found = list(read_rows(str(tmp_path / "parts.parquet")))
+    assert [(r["output"], r["reasoning"]) for r in found] == [("yes", "hm"), ("yes", "hm"), ("yes", None)]

@@ -9,13 +9,14 @@ to answers cut short. Coarse with few samples a prompt: 60 prompts with 4 sample
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.base import by_prompt, cosines, similarity
+from harness.channels.base import by_prompt, cosines, moved, similarity
 from harness.channels.choices import chosen, frequencies, start_chars
-from harness.records import Responses, Similarity
+from harness.records import Probe, Responses, Similarity
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +26,23 @@ def continuations(responses: Responses) -> Similarity | None:
     prompts = responses.where("continuations")
     values, usable = by_prompt(responses, prompts, lambda p, m: chosen(responses, p, m), nei)
     return similarity(responses, prompts, values, usable, channel="continuations", unit="Nei", sees="weights")
+
+
+def probe(responses: Responses, rounds: int, rng: np.random.Generator) -> Probe | None:
+    """`continuations` in one pool, with ``rounds`` placebos: each model's samples of other prompts."""
+    whole, prompts = continuations(responses), responses.where("continuations")
+    if whole is None:
+        return None
+    shifts = [moved(len(prompts), len(responses.models), rng) for _ in range(rounds)]
+    return Probe(whole, tuple(replace(whole, values=_moved(responses, prompts, by)) for by in shifts if by is not None))
+
+
+def _moved(responses: Responses, prompts: Sequence[int], by: NDArray[np.int64]) -> NDArray[np.float32]:
+    at = {p: i for i, p in enumerate(prompts)}
+    values, _ = by_prompt(
+        responses, prompts, lambda p, m: chosen(responses, prompts[(at[p] + int(by[m])) % len(prompts)], m), nei
+    )
+    return values
 
 
 def first_word(answer: str) -> list[str]:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.logprobs import agreement, first_tokens
+from harness.channels.first_tokens import common_number, first_tokens, likeliest
+from harness.channels.logprobs import agreement
+from harness.channels.reading import all_answers, answer_rows
 from harness.records import Responses
 
 Floats = NDArray[np.float64]
@@ -26,7 +28,7 @@ def text_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, int
     for p in range(len(pair.prompts)):
         if pair.prompts[p].temperature == 0:
             continue  # samples of a greedy answer are copies of one
-        texts = [[pair.text[r] for r in pair.usable(p, m)] for m in (0, 1)]
+        texts = [all_answers(pair, p, m) for m in (0, 1)]
         if min(map(len, texts)) >= 2:
             out.append((spectrum(texts[0] + texts[1]), len(texts[0])))
     return out
@@ -35,12 +37,13 @@ def text_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, int
 def logprob_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, int]]:
     """As `text_kernels`, of first-token distributions: 1 - Jensen-Shannon divergence."""
     out, pair = [], responses.among([a, b])
-    for p in range(len(pair.prompts)):
-        tops = [first_tokens(pair, p, m) for m in (0, 1)]
-        if min(map(len, tops)) >= 2:
-            gram = agreement(tops[0] + tops[1])
+    found = [[first_tokens(pair, p, m) for m in (0, 1)] for p in range(len(pair.prompts))]
+    most = common_number([[len(s) for row in found for s in row[m]] for m in (0, 1)])
+    for mine, theirs in found:
+        if min(len(mine), len(theirs)) >= 2:
+            gram = agreement([likeliest(s, most) for s in (*mine, *theirs)])
             np.fill_diagonal(gram, 1.0)
-            out.append((gram, len(tops[0])))
+            out.append((gram, len(mine)))
     return out
 
 
@@ -58,7 +61,7 @@ def kernel_coverage(responses: Responses, a: int, b: int, open_ended: str = "") 
     most = {i: pair.prompts[i].samples if pair.prompts[i].family != open_ended
             else max(len(pair.rows(i, m)) for m in (0, 1)) for i in drawn}  # fmt: skip
     asked = sum(most.values())
-    usable = [sum(min(len(pair.usable(i, m)), most[i]) for i in drawn) for m in (0, 1)]
+    usable = [sum(min(sum(1 for _ in answer_rows(pair, i, m)), most[i]) for i in drawn) for m in (0, 1)]
     told = [min(len(first_tokens(pair, i, m)) for m in (0, 1)) >= 2 for i in sampled if pair.prompts[i].top_logprobs]
     return {
         "text": min(usable) / asked if asked else float("nan"),

@@ -168,7 +168,7 @@ def import_(
         "sample": sample_column, "reasoning": reasoning_column,
     }  # fmt: skip
     target = out if out.suffix == ".parquet" else out.with_name(out.name + ".parquet")
-    counts = import_outputs(sources, target, {r: c for r, c in given.items() if c}, model)
+    counts = import_outputs(sources, target, {r: c for r, c in given.items() if c}, model, tell)
     show(yaml_blocks(target, sorted(counts)))
     tell(f"{sum(counts.values())} answers of {len(counts)} models -> {target}; paste what you need under `endpoints:`")
 

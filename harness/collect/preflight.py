@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,8 +37,6 @@ _LESSONS = 16  # as many as there are sets of parameters to leave out, where a s
 
 Shape = tuple[object, ...]
 SystemRole = Literal["", "yes", "refused"]
-ReasoningField = Literal["", "reasoning_content", "reasoning", "reasoning_details", "<think>"]
-_REASONING_FIELDS: tuple[ReasoningField, ...] = ("reasoning_content", "reasoning", "reasoning_details")
 
 
 def recall(store: Store, endpoint: Called) -> Quirks:
@@ -154,8 +151,10 @@ class Capability:
     logprobs: int | Literal["", "none", "empty", "refused"] = ""
     usage: bool = False
     system: SystemRole = ""
-    reasoning: ReasoningField = ""
     echoes: bool = False
+    reasoning: str = ""  # the field it stands in, apart from the answer
+    text: str = field(default="", repr=False)  # what it said
+    asked: str = field(default="", repr=False)
     refused: tuple[str, ...] = ()
     seconds: float = 0.0
     quirks: Quirks = UNKNOWN
@@ -242,8 +241,10 @@ def _read(
         logprobs=_logprobs(answer.logprobs) if asked else "refused" if documented else "none",
         usage=answer.prompt_tokens is not None and answer.completion_tokens is not None,
         system="" if surface == "completion" else system,
-        reasoning=_reasoning_field(content),
         echoes=_QUESTION in answer.text[: 4 * len(_QUESTION)],
+        reasoning=answer.reasoning_field,
+        text=redact(answer.text),
+        asked=_QUESTION,
         refused=_refused(quirks),
         seconds=round(seconds, 2),
         quirks=replace(quirks, logprobs_is_count=False),
@@ -255,14 +256,3 @@ def _logprobs(packed: bytes | None) -> int | Literal["empty"]:
     found = decode_logprobs(packed)
     most = max((len(t) for t in found.top), default=0) if found else 0
     return most or "empty"
-
-
-def _reasoning_field(content: bytes) -> ReasoningField:
-    """Where the reasoning stands in a reply of chat completions."""
-    with contextlib.suppress(msgspec.DecodeError, LookupError, TypeError, AttributeError):
-        message = msgspec.json.decode(content)["choices"][0]["message"]
-        for name in _REASONING_FIELDS:
-            if message.get(name):
-                return name
-        return "<think>" if "<think>" in (message.get("content") or "") else ""
-    return ""

@@ -1,11 +1,14 @@
-"""Prompt sets: read from YAML, JSONL or the Hub, checked, hashed and drawn."""
+"""Prompt sets: read from YAML, JSONL or the Hub, checked, filled where they are templates, hashed and drawn."""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+import itertools
 import json
 import random
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -36,6 +39,12 @@ _CARD: dict[str, Any] = {
 FIELDS = {"answer": list, "scales": list, "rung": int, "twin": str, "claim": str}
 _TYPES: dict[str, type] = {"id": str, "text": str, "language": str, "group": str, **FIELDS}
 _MAX_CHARS = 100_000
+_PUBLIC = "shipped"  # seed of the half that everybody can look up
+_FEWEST_TEXTS = 1_000  # that a template must be able to make: fewer can be listed beforehand
+_SLOT = re.compile(r"\{([^{}]*)\}")
+_NUMBERS = re.compile(r"(\d{1,6})-(\d{1,6})")
+_NAMED = re.compile(r"([a-z_]+)(?:\.([1-9]))?")
+Slots = Mapping[str, Sequence[str]]
 
 
 def check_card(path: Path, document: Document) -> dict[str, Any]:
@@ -153,31 +162,117 @@ def available(folder: Path) -> list[str]:
     return sorted(p.stem for p in files if not p.name.endswith(".card.yaml"))
 
 
-def load_set(name: str, folder: Path) -> PromptSet:
+def load_set(name: str, folder: Path, private_seed: str = "") -> PromptSet:
     """Read one prompt set: a name in ``folder`` or among the project's own, a path, or ``hf:NAME``.
+
+    Templates are filled once in public; with a ``private_seed`` each is filled a second time, as a prompt that nobody
+    can look up. Sets without slots do not see the seed.
 
     Raises `ConfigError` with file, line and field for anything that is not in the documented format.
     """
     if name.startswith("hf:"):
         return _from_hub(name)
     path = _find(name, folder)
+    slots: Slots = {}
     if path.suffix == ".jsonl":
         card = read_yaml(path.with_suffix(".card.yaml"))
         rows = _jsonl_rows(path)
     else:
         card = read_yaml(path)
-        if not isinstance(card.values, dict) or set(card.values) - {"card", "prompts"}:
+        if not isinstance(card.values, dict) or set(card.values) - {"card", "prompts", "slots"}:
             raise ConfigError(
-                f"{path}:1: a prompt file has `card:` and `prompts:` and nothing else",
+                f"{path}:1: a prompt file has `card:`, `prompts:`, `slots:` for templates, and nothing else",
                 "see prompts/README.md",
             )
+        slots = check_slots(card)
         written = card.values.get("prompts") or []
         if not isinstance(written, list):
             raise ConfigError(f"{path}:{card.line(('prompts',))}: `prompts:` is a list", "begin each with `- id:`")
         rows = [(card.line(("prompts", i)), r) for i, r in enumerate(written)]
     checked = check_card(path, card)
     prompts = check_rows(path, rows, checked)
+    if slots:
+        for line, row in rows:
+            check_template(f"{path}:{line}", row["text"], slots)
+        prompts = [*_filled(prompts, slots, _PUBLIC), *(_filled(prompts, slots, private_seed) if private_seed else ())]
     return _as_set(path.stem, checked, prompts)
+
+
+def check_slots(document: Document) -> Slots:
+    """The lists of values of a file of templates, by slot; empty without `slots:`. `ConfigError` with the line."""
+    written = document.values.get("slots", {})
+    if not isinstance(written, dict):
+        raise ConfigError(f"{document.path}:{document.line(('slots',))}: `slots:` is a mapping", "name: [value, value]")
+    for name, values in written.items():
+        where = f"{document.path}:{document.line(('slots', str(name)))}"
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z_]+", name):
+            raise ConfigError(f"{where}: slot {name!r} is no name", "lower case letters and underscores")
+        fine = isinstance(values, list) and all(isinstance(v, str) and v.strip() and _sendable(v) for v in values)
+        if not fine or len(set(values)) != len(values) or len(values) < 2 or any(set("{}") & set(v) for v in values):
+            hint = "two or more different texts without braces; put yes, no and numbers into quotes"
+            raise ConfigError(f"{where}: slot {name!r} is no list of texts", hint)
+    return written
+
+
+def check_template(where: str, text: str, slots: Slots) -> None:
+    """`ConfigError` for a template with an unknown slot, a stray brace, or so few fillings that they can be listed."""
+    if set("{}") & set(_SLOT.sub("", text)):
+        raise ConfigError(f"{where}: a brace stands alone", "write {slot}, {slot.2}, {3-12} or {one|another}")
+    texts, seen = 1, set()
+    for inside in _SLOT.findall(text):
+        if "|" in inside:
+            texts *= len(set(inside.split("|")))
+        elif numbers := _NUMBERS.fullmatch(inside):
+            if not int(numbers[1]) < int(numbers[2]):
+                raise ConfigError(f"{where}: {{{inside}}} is no range", "the smaller number first: {3-12}")
+            texts *= int(numbers[2]) - int(numbers[1]) + 1
+        elif (named := _NAMED.fullmatch(inside)) and named[1] in slots and int(named[2] or 1) <= len(slots[named[1]]):
+            texts *= 1 if inside in seen else len(slots[named[1]]) - int(named[2] or 1) + 1
+            seen.add(inside)
+        else:
+            raise ConfigError(f"{where}: there is no slot {inside!r}", meant(inside, slots))
+    if texts < _FEWEST_TEXTS:
+        hint = f"at least {_FEWEST_TEXTS:,}, so that nobody lists them all: more slots, or longer lists"
+        raise ConfigError(f"{where}: this template makes {texts:,} texts", hint)
+
+
+def fill(text: str, slots: Slots, seed: str, prompt: str) -> str:
+    """One filling of a template: which one, only ``seed`` and the id of the ``prompt`` decide (HMAC-SHA256).
+
+    ``{slot}`` is one of its values, the same wherever it stands in the text, ``{slot.2}`` another one of them,
+    ``{3-12}`` a whole number and ``{one|another}`` one of these wordings.
+    """
+
+    def drawn(*what: object) -> int:
+        message = "\0".join(map(str, (prompt, *what))).encode()
+        return int.from_bytes(hmac.digest(seed.encode(), message, "sha256")[:8], "big")
+
+    def value(match: re.Match[str]) -> str:
+        inside = match[1]
+        if "|" in inside:
+            options = inside.split("|")
+            return options[drawn("wording", match.start()) % len(options)]
+        if numbers := _NUMBERS.fullmatch(inside):
+            low, high = int(numbers[1]), int(numbers[2])
+            return str(low + drawn("number", match.start()) % (high - low + 1))
+        name, _, which = inside.partition(".")
+        return sorted(slots[name], key=lambda v: drawn("slot", name, v))[int(which or 1) - 1]
+
+    return _SLOT.sub(value, text)
+
+
+def _filled(rows: Sequence[dict[str, Any]], slots: Slots, seed: str) -> list[dict[str, Any]]:
+    """Every template filled, as the public half or, with an id of its own and its twin's, as the private one."""
+    out = []
+    for row in rows:
+        known = fill(row["text"], slots, _PUBLIC, row["id"])
+        if seed == _PUBLIC:
+            out.append({**row, "text": known})
+            continue
+        tries = (fill(row["text"], slots, seed, f"{row['id']}/{n}") for n in itertools.count())
+        text = next(found for found in tries if found != known)
+        out.append({**row, "id": f"{row['id']}-fresh", "text": text, "twin": row["id"], "fresh": True})
+    return out
 
 
 def _as_set(name: str, card: dict[str, Any], rows: list[dict[str, Any]]) -> PromptSet:
@@ -198,7 +293,7 @@ def _prompt(card: dict[str, Any], row: dict[str, Any]) -> Prompt:
         temperature=card["temperature"],
         top_logprobs=card["top_logprobs"],
         channels=tuple(card["channels"]),
-        fields={k: row[k] for k in FIELDS if k in row},
+        fields={k: row[k] for k in (*FIELDS, "fresh") if k in row},
     )
 
 

@@ -357,6 +357,14 @@ class Campaign(Strict):
         description="Share of every prompt set that this campaign leaves out, drawn by `seed`: with 0.3 and a seed "
         "that nobody knows, a suspect cannot be trained against the questions that will be asked.",
     )
+    private_seed_env: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        exclude=True,  # stays out of the manifest, whose hash is that of a campaign without it
+        description="Environment variable that holds a private seed of 16 characters or more (also from `secrets:`). "
+        "Sets of templates then ask every prompt twice, once as it ships and once as only this seed fills it. The seed "
+        "is written nowhere; the prompts are, in the store.",
+    )
     results: Path = Field(Path("results"), description="Where campaign folders go, relative to this file.")
     reuse: tuple[Path, ...] = Field(
         (),

@@ -15,6 +15,7 @@ from harness.errors import ConfigError, EndpointError
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 _MAX_BYTES = 100_000
+_SHORTEST_SEED = 16
 _SECRET = re.compile(
     r"://[^/\s@]+:[^/\s@]+@|\b(sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|gsk_[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,})"
 )
@@ -95,6 +96,21 @@ def key_of(endpoint: Called, environ: Mapping[str, str]) -> str | None:
             "copy it again: only letters, digits and signs",
         )
     return key
+
+
+def private_seed(campaign: Campaign, base: Path, environ: Mapping[str, str]) -> str:
+    """The seed that fills templates anew, empty if the campaign names none. No error repeats it.
+
+    `ConfigError` if the variable is not set, or if what it holds is so short that it could be guessed.
+    """
+    if campaign.private_seed_env is None:
+        return ""
+    seed = environment(campaign, base, environ).get(campaign.private_seed_env, "").strip()
+    if len(seed) < _SHORTEST_SEED:
+        what = "is too short for a private seed" if seed else "is not set"
+        hint = f"{_SHORTEST_SEED} characters or more that nobody can guess: `openssl rand -hex 16`; keep it to rerun"
+        raise ConfigError(f"private_seed_env: environment variable {campaign.private_seed_env} {what}", hint)
+    return seed
 
 
 def require_keys(endpoints: Iterable[Called], environ: Mapping[str, str]) -> None:

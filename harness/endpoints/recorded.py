@@ -10,11 +10,13 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.config import Recorded
 from harness.endpoints.answer_files import Row, Table, count, open_table
+from harness.endpoints.parts import Parts, read_cell
 from harness.endpoints.replies import outcome_of
 from harness.errors import ConfigError
 from harness.records import Key, Prompt, Response, Surface
@@ -136,25 +138,42 @@ def _prompt(endpoint: Recorded, row: Row) -> Prompt:
 
 def _answer(endpoint: Recorded, request_hash: str, prompt: str, sample: int, row: Row) -> Response:
     columns = endpoint.columns
-    text, refusal, finish = (_text(row.get(c)) for c in (columns.output, columns.refusal, columns.finish_reason))
-    logprobs = _text(row.get(columns.logprobs))
+    refusal, finish = (_text(row.get(c)) for c in (columns.refusal, columns.finish_reason))
+    said, apart = _said(endpoint, prompt, row.get(columns.output)), read_cell(row.get(columns.reasoning))
+    logprobs = row.get(columns.logprobs)
+    written = logprobs if isinstance(logprobs, str) else _json(logprobs)
     return Response(
         endpoint=endpoint.name,
         prompt=prompt,
         sample=sample,
         request_hash=request_hash,
-        outcome=outcome_of(text, refusal, finish),
-        text=text,
-        reasoning=_text(row.get(columns.reasoning)),
+        outcome=outcome_of(said.answer, refusal, finish),
+        text=said.answer,
+        reasoning=apart.thoughts or apart.answer or said.thoughts,
         refusal=refusal,
         finish_reason=finish,
         model_asked=endpoint.model or endpoint.name,
         provider="recorded",
         prompt_tokens=count(row.get(columns.prompt_tokens)),
         completion_tokens=count(row.get(columns.completion_tokens)),
-        logprobs=zlib.compress(logprobs.encode("utf-8", "replace"), 1) if logprobs else None,
+        logprobs=zlib.compress(written.encode("utf-8", "replace"), 1) if written else None,
         attempts=0,
     )
+
+
+def _said(endpoint: Recorded, prompt: str, value: object) -> Parts:
+    """What an answer says; a list of several texts is several answers, and no table says which."""
+    if isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value):
+        raise ConfigError(
+            f"endpoint {endpoint.name!r}: prompt {prompt!r} has a list of {len(value)} texts for an answer",
+            "write one row a sample",
+        )
+    return read_cell(value)
+
+
+def _json(value: object) -> str:
+    """Logprobs that a table holds as such, as text; nothing if there are none."""
+    return msgspec.json.encode(value, enc_hook=str).decode() if isinstance(value, dict | list) and value else ""
 
 
 def _text(value: object) -> str:

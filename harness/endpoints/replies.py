@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from harness.endpoints.failures import filtered, from_status, is_filtered, malformed, read_error
+from harness.endpoints.parts import read_message
 from harness.errors import CallError
 from harness.records import Outcome
 
@@ -20,16 +21,11 @@ _TRUNCATED = frozenset({"length", "max_tokens", "model_length"})
 
 
 # Only what an answer cannot do without is typed: one odd field beside it must not lose a paid answer.
-class _Message(msgspec.Struct):
-    content: str | list[Any] | None = None
-    refusal: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-
-
 class _Choice(msgspec.Struct):
-    message: _Message | None = None
+    message: dict[str, Any] | None = None
     text: str | None = None
+    reasoning: Any = None
+    reasoning_content: Any = None
     finish_reason: Any = None
     index: Any = 0
     error: Any = None
@@ -84,6 +80,7 @@ class Answer:
     completion_tokens: int | None
     reasoning_tokens: int | None
     logprobs: bytes | None
+    reasoning_field: str = ""  # where the reasoning stood, see `harness.endpoints.parts`
 
 
 def parse(content: bytes) -> Answer:
@@ -102,13 +99,13 @@ def parse(content: bytes) -> Answer:
         raise inner_error(choice.error or f"finish_reason is {finish}")
     if choice.message is None and choice.text is None:
         raise malformed("neither message nor text", content)
-    message = choice.message or _Message(content=choice.text)
-    text, refusal = _text(message.content), string(message.refusal)
+    message = _message(choice, content)
+    said, refusal = read_message(message), string(message.get("refusal"))
     usage = Usage.of(reply.usage)
     return Answer(
-        outcome=outcome_of(text, refusal, finish),
-        text=text,
-        reasoning=string(message.reasoning_content) or string(message.reasoning),
+        outcome=outcome_of(said.answer, refusal, finish),
+        text=said.answer,
+        reasoning=said.thoughts,
         refusal=refusal,
         finish_reason=finish,
         model=string(reply.model),
@@ -119,7 +116,17 @@ def parse(content: bytes) -> Answer:
         completion_tokens=usage.completion,
         reasoning_tokens=usage.reasoning,
         logprobs=pack(bytes(choice.logprobs)),
+        reasoning_field=said.field,
     )
+
+
+def _message(choice: _Choice, content: bytes) -> dict[str, Any]:
+    """The message of a choice, with what a server says beside it; of a plain completion its text."""
+    beside = {"reasoning_content": choice.reasoning_content, "reasoning": choice.reasoning}
+    message = {"content": choice.text} if choice.message is None else choice.message
+    if not isinstance(message.get("content"), str | list | dict | None):
+        raise malformed("the content is no text", content)
+    return {k: v for k, v in beside.items() if v} | message
 
 
 def filtered_answer(message: str) -> Answer:
@@ -157,12 +164,6 @@ def _count(value: Any) -> int | None:
 def pack(content: bytes) -> bytes | None:
     """Logprobs as they are stored: their JSON, compressed; None if there are none."""
     return zlib.compress(content, 1) if len(content) > 4 else None  # "null" and "{}" say nothing
-
-
-def _text(content: str | list[Any] | None) -> str:
-    if isinstance(content, list):
-        return "".join(string(part.get("text")) for part in content if isinstance(part, dict))
-    return content or ""
 
 
 def outcome_of(text: str, refusal: str, finish: str) -> Outcome:

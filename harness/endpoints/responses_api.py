@@ -7,26 +7,14 @@ from typing import Any
 import msgspec
 
 from harness.endpoints.failures import malformed, unfinished
+from harness.endpoints.parts import read_parts
 from harness.endpoints.replies import Answer, Usage, decode, inner_error, outcome_of, pack, string
 
 _FINISH = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
-class _Part(msgspec.Struct):
-    type: Any = None
-    text: Any = None
-    refusal: Any = None
-    logprobs: msgspec.Raw = msgspec.Raw()
-
-
-class _Item(msgspec.Struct):
-    type: Any = None
-    content: list[_Part] | None = None
-    summary: list[_Part] | None = None
-
-
 class _Reply(msgspec.Struct):
-    output: list[_Item] | None = None
+    output: list[Any] | None = None
     status: Any = None
     error: Any = None
     incomplete_details: Any = None
@@ -57,15 +45,16 @@ def read(content: bytes) -> Answer:
         raise inner_error(reply.error or f"status is {reply.status}")
     if not isinstance(reply.output, list):
         raise malformed("no output", content)
-    messages = [p for item in reply.output if item.type == "message" for p in item.content or []]
-    text = "".join(string(p.text) for p in messages if p.type == "output_text")
-    refusal = "".join(string(p.refusal) for p in messages)
+    said = read_parts(reply.output)
+    messages = [i["content"] for i in reply.output if isinstance(i, dict) and isinstance(i.get("content"), list)]
+    parts = [p for content in messages for p in content if isinstance(p, dict)]
+    refusal = "".join(string(p.get("refusal")) for p in parts)
     usage = Usage.of(reply.usage, "input_tokens", "output_tokens")
     finish = _finish(reply, content)
     return Answer(
-        outcome=outcome_of(text, refusal, finish),
-        text=text,
-        reasoning=_reasoning(reply.output),
+        outcome=outcome_of(said.answer, refusal, finish),
+        text=said.answer,
+        reasoning=said.thoughts,
         refusal=refusal,
         finish_reason=finish,
         model=string(reply.model),
@@ -75,7 +64,8 @@ def read(content: bytes) -> Answer:
         prompt_tokens=usage.prompt,
         completion_tokens=usage.completion,
         reasoning_tokens=usage.reasoning,
-        logprobs=_logprobs(messages),
+        logprobs=_logprobs(parts),
+        reasoning_field=said.field,
     )
 
 
@@ -89,14 +79,7 @@ def _finish(reply: _Reply, content: bytes) -> str:
     return "stop"
 
 
-def _reasoning(items: list[_Item]) -> str:
-    """Whole reasoning where a server shows it, else its summaries."""
-    thoughts = [i for i in items if i.type == "reasoning"]
-    whole = [string(p.text) for i in thoughts for p in i.content or []]
-    return "\n\n".join(t for t in whole or [string(p.text) for i in thoughts for p in i.summary or []] if t)
-
-
-def _logprobs(parts: list[_Part]) -> bytes | None:
+def _logprobs(parts: list[dict[str, Any]]) -> bytes | None:
     """In the shape of chat completions: ``{"content": [...]}``."""
-    found = [bytes(p.logprobs) for p in parts if len(bytes(p.logprobs)) > 4]  # "null" and "[]" say nothing
-    return pack(b'{"content":' + found[0] + b"}") if len(found) == 1 else None
+    found = [p["logprobs"] for p in parts if isinstance(p.get("logprobs"), list) and p["logprobs"]]
+    return pack(msgspec.json.encode({"content": found[0]})) if len(found) == 1 else None

@@ -25,7 +25,7 @@ from harness.inference.excess import (
 )
 from harness.inference.findings import NAN, Caveat, ChannelEvidence, Part, Settings
 from harness.inference.likelihood import LikelihoodTable
-from harness.inference.pool import Model, Pool, agreed_pool, pool_for, restrict, without_copies
+from harness.inference.pool import Model, Pool, agreed_pool, only_prompts, pool_for, restrict, without_copies
 from harness.records import Probe, Similarity, Surface
 
 Floats = NDArray[np.float64]
@@ -38,6 +38,7 @@ Probes = Callable[[Sequence[str], Sequence[str]], Mapping[str, Probe]]
 TWIN = "\x00twin"  # no endpoint can be called this
 FOREIGN = 0.2  # of the median model's similarity to the pool; of 178 recorded models none is under 0.46
 HALF = 0.5  # of a channel's prompts, than which the pair must have answered more; fewer gaps are bounded (`bounds`)
+RECOGNISED = 0.01  # level at which shipped and fresh prompts are said to be answered otherwise
 HUB = 0.9  # share of the controls that a hub is more like everybody than
 
 
@@ -128,7 +129,8 @@ class Case:
     every second sample of the candidate poses as a model called `TWIN`, ``habits()`` counts of habits of wording
     (blocks, m, features), ``samples(a, b)`` kernels between samples of two models, ``coverage(a, b)`` the share of
     samples they are made of, ``resemblance()`` caveats about conditions in which pair and controls differ,
-    ``probes(models, channels)`` channels measured again in one pool.
+    ``probes(models, channels)`` channels measured again in one pool. ``fresh`` are prompts that a private
+    seed filled, by id, with the id of the shipped prompt of the same template.
     """
 
     suspect: Model
@@ -143,11 +145,22 @@ class Case:
     coverage: Callable[[str, str], Mapping[View, float]]
     resemblance: Callable[[], Sequence[Caveat]]
     probes: Probes = lambda models, channels: {}
+    fresh: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def assessment(self) -> Assessment:
-        """The pair among its controls, worked out once for all questions."""
-        return assess(self.suspect, self.candidate, self.models, self.similarities, self.settings, self.probes)
+        """The pair among its controls, worked out once for all questions.
+
+        On the fresh prompts alone, if what ships is answered otherwise: then nothing that can be looked up is evidence.
+        """
+        found = assess(self.suspect, self.candidate, self.models, self.similarities, self.settings, self.probes)
+        if (caveat := recognised(found, self.fresh, self.settings)) is None:
+            return found
+        unknown = [
+            only_prompts(s, self.fresh) for s in self.similarities if not self.fresh.keys().isdisjoint(s.prompts)
+        ]
+        again = assess(self.suspect, self.candidate, self.models, unknown, self.settings, self.probes)
+        return replace(again, caveats=(caveat, *again.caveats))
 
 
 def assess(
@@ -243,6 +256,55 @@ def assess(
             evidence.append(_evidence(compared, rounds, rng, part="reported"))
     notes.append(_candidates_null(channels, combined, pool))
     return Assessment(pool, channels, combined, low, high, tuple(evidence), None, tuple(notes), copies)
+
+
+def recognised(a: Assessment, fresh: Mapping[str, str], settings: Settings) -> Caveat | None:
+    """Recognised prompts: is the pair as close on those that ship as on fresh ones of the same templates?
+
+    Parameters
+    ----------
+    a : Assessment
+        Its counted channels are tested, each on the templates of which the pair answered both prompts.
+    fresh : mapping from the id of a fresh prompt to that of its shipped twin
+    settings : Settings
+        ``seed`` draws the sign flips.
+
+    Returns
+    -------
+    Caveat or None
+        The channel that differs most, with ``values``: effect on the shipped prompts, on the fresh ones, and p.
+
+    Notes
+    -----
+    Both prompts of a template are random fillings of it, so under the null the two residuals of the pair can be
+    exchanged: a two-sided sign-flip test of their differences (Fisher 1935), exact for any number of templates, at
+    `RECOGNISED` over all channels (Bonferroni). Fewer than eight templates cannot reach that.
+    """
+    rng = np.random.default_rng(settings.seed)
+    tested = []
+    for c in a.channels:
+        at = {p: i for i, p in enumerate(c.similarity.prompts)}
+        twins = np.array([(at[s], at[f]) for f, s in fresh.items() if f in at and s in at]).reshape(-1, 2)
+        both = c.residuals[twins.astype(int), 0, 1]
+        both = both[np.isfinite(both).all(axis=1)]
+        if len(both):
+            means = both.mean(0) / max(prompt_noise(c.residuals), TINY)
+            tested.append((_flipped(both[:, 0] - both[:, 1], rng), c.similarity.channel, means))
+    if not tested or min(t[0] for t in tested) * len(tested) > RECOGNISED:
+        return None
+    p, channel, means = min(tested, key=lambda t: t[0])
+    pair = (a.pool.suspect, a.pool.candidate)
+    return Caveat("shipped prompts differ", channel, pair, (float(means[0]), float(means[1]), p * len(tested)))
+
+
+def _flipped(differences: Floats, rng: np.random.Generator, most: int = 9999) -> float:
+    """Two-sided p-value of a mean difference over random changes of sign, over all of them where these are few."""
+    n = len(differences)
+    if 2**n <= most:
+        signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    else:
+        signs = np.vstack([np.ones(n), rng.choice([-1.0, 1.0], (most, n))])
+    return float((np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9).mean())
 
 
 def levels(values: Floats) -> Floats:

@@ -226,7 +226,7 @@ def lineage_weights(units: NDArray[np.str_], rounds: int, rng: np.random.Generat
 
 
 CONTROLS = (2, 3, 4, 8, 16, 32)
-PROMPTS = (32, 100, 400, 800)
+PROMPTS = (32, 100, 400, 700)
 LEAST_KIN = 8  # kin pairs without which a line means nothing
 MOST_PAIRS = 1200  # unrelated pairs beyond this are sampled
 DRAWS = 4  # trials of each kin pair, with other controls each time

@@ -57,6 +57,7 @@ CaveatKind = Literal[
     # copies
     "copies left out",
     "only copies",
+    "shipped prompts differ",
     # conditions that the pair shares and most controls lack
     "pair in another language",
     "pair in another format",

@@ -15,6 +15,7 @@ from harness.inference.assessment import Case, Grams, Samples, View
 from harness.inference.findings import NAN, Caveat, ChannelEvidence, Finding, Settings, Wording
 from harness.inference.pool import Pool, pool_for
 from harness.inference.verdicts import Judgement, different, inconclusive, same
+from harness.records import Surface
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.float64]
@@ -182,7 +183,8 @@ def equivalence(
     the mean over prompts of the one is held against w^2 times that of the other by Welch's t, with the degrees of
     freedom of the fewer prompts. The null is that this holds for *some* control, so all have to be rejected (the
     largest p; Berger 1982: no correction is due). Prompts may be fixed or a sample: spread between them makes the
-    test stricter. It relies on other models being no nearer to the candidate than the nearest control is.
+    test stricter. p is never under (1 - w)^calls, the chance that no routed call was drawn, as answers
+    without spread would have it. It relies on other models being no nearer to the candidate than the nearest control.
 
     Examples
     --------
@@ -205,7 +207,8 @@ def equivalence(
     if not far or min(len(near), *map(len, far)) < fewest:
         return Equivalence(NAN, NAN)
     shares = np.r_[routed, np.linspace(1.0, 0.01, 100)]
-    p = np.max([_closer(near, d, shares) for d in far], axis=0)
+    unseen = (1.0 - shares) ** sum(n for _, n in grams)  # that not one of the suspect's calls was a routed one
+    p = np.maximum(unseen, np.max([_closer(near, d, shares) for d in far], axis=0))
     excluded = np.cumprod(p[1:] <= alpha).astype(bool)  # from all calls downwards, as far as it goes
     return Equivalence(float(p[0]), float(shares[1:][excluded][-1]) if excluded.any() else 1.0)
 
@@ -260,8 +263,9 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
     Returns
     -------
     Finding
-        Its p-value is the smallest over the views that may speak, times their number (Bonferroni). ``p_same`` is the
-        largest over them: each has to show that the two are the same (intersection-union, so no correction is due).
+        Its p-value is the smallest over the views that may speak, times their number (Bonferroni). For ``p_same``
+        the smallest of a surface counts, times its views: routed calls show in each of them. But chat alone may be
+        routed, so of the surfaces the largest counts (intersection-union).
 
     See Also
     --------
@@ -285,11 +289,7 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
         blank = replace(blank, obstacle=Caveat("only gaps"))
     speaking = {v: r for v, r in results.items() if v not in abstaining} or results
     strongest = min(speaking.values(), key=lambda r: (r.p_value, -r.effect))
-    shown = {
-        v: equivalence(g, [samples(c.name, pool.candidate).get(v, ()) for c in pool.controls], settings.alpha)
-        for v, g in grams.items()
-        if v in results
-    }
+    shown = {v: _shown(v, pool, samples, speaking, settings.alpha) for v in results}
     evidence = tuple(
         ChannelEvidence(
             channel=v[0],
@@ -313,8 +313,8 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
         blank,
         p_value=min(1.0, len(speaking) * min(r.p_value for r in speaking.values())),
         p_floor=min(1.0, len(speaking) * strongest.p_floor),
-        p_same=_largest(shown[v].p_value for v in speaking),
-        share_excluded=_largest(shown[v].share for v in speaking),
+        p_same=_largest(_sameness((v[1], shown[v].p_value) for v in speaking).values()),
+        share_excluded=_excluded((v[1], shown[v].share) for v in speaking),
         effect=strongest.effect,
         prompts=max(r.prompts for r in speaking.values()),
         coverage=min((coverage.get(v, NAN) for v in speaking), key=np.nan_to_num),
@@ -357,7 +357,8 @@ def judge(f: Finding) -> Judgement:
         return inconclusive("too few prompts for sameness")
     if f.p_same_adjusted <= f.alpha:
         return same()
-    return inconclusive("not shown to be the same", [e.name for e in speaking if not e.p_same <= f.alpha])
+    weak = {s for s, p in _sameness((e.surface, e.p_same) for e in speaking).items() if not p <= f.alpha}
+    return inconclusive("not shown to be the same", [e.name for e in speaking if e.surface in weak])
 
 
 WORDING = Wording(
@@ -400,9 +401,33 @@ def _name(view: View) -> str:
     return f"{view[0]} ({view[1]})"
 
 
+def _shown(view: View, pool: Pool, samples: Samples, speaking: Mapping[View, TwoSample], alpha: float) -> Equivalence:
+    """The equivalence test of one view, its share bounded at a level corrected for all views of its surface."""
+    looks = max(1, sum(v[1] == view[1] for v in speaking))
+    controls = [samples(c.name, pool.candidate).get(view, ()) for c in pool.controls]
+    return equivalence(samples(pool.suspect, pool.candidate)[view], controls, alpha / looks)
+
+
+def _sameness(found: Iterable[tuple[Surface | None, float]]) -> dict[Surface | None, float]:
+    """By surface, p of its equivalence tests together (Bonferroni); NaN where none could be made."""
+    by: dict[Surface | None, list[float]] = {}
+    for surface, p in found:
+        by.setdefault(surface, []).append(p)
+    return {s: min(1.0, len(p) * float(np.nanmin(p))) if np.isfinite(p).any() else NAN for s, p in by.items()}
+
+
+def _excluded(found: Iterable[tuple[Surface | None, float]]) -> float:
+    """The share that every surface excludes by one of its views; NaN if a surface was not tested."""
+    best: dict[Surface | None, float] = {}
+    for surface, share in found:
+        best[surface] = float(np.fmin(best.get(surface, NAN), share))
+    return _largest(best.values())
+
+
 def _largest(values: Iterable[float]) -> float:
-    """NaN if one of them is: what one view could not show is not shown."""
-    return float(np.max(np.fromiter(values, dtype=np.float64), initial=0.0))
+    """`NAN` itself if one of them is none, so that findings can be compared."""
+    most = float(np.max(list(values)))
+    return most if most == most else NAN
 
 
 def _has_gaps(e: ChannelEvidence) -> bool:

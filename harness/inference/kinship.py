@@ -18,7 +18,7 @@ from harness.inference.verdicts import Judgement, inconclusive, related, unrelat
 from harness.records import Similarity
 
 Floats = NDArray[np.float64]
-LENIENT = 2.0  # without the prompts that speak most for it, a true pair is held to twice alpha: it has less to show
+LENIENT = 5.0  # times alpha, to which a pair is held without its own loudest prompts: even kin have little to show then
 
 
 def find(case: Case) -> Finding:
@@ -164,7 +164,7 @@ def judge(f: Finding) -> Judgement:
     in spite of it is no closer. One that sets the suspect apart makes distance, so it takes away an acquittal; close
     in spite of it is close.
     """
-    if f.mismatch and f.p_adjusted <= f.alpha:
+    if f.mismatch and (f.p_adjusted <= f.alpha or f.told("does not stand")):
         return inconclusive("unlike conditions")
     if f.failed_check:
         return inconclusive("self-check failed")

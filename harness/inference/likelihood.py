@@ -85,7 +85,7 @@ class LikelihoodTable:
 
     >>> table = LikelihoodTable.shipped()
     >>> table.transform([0.0, 1.0, 5.0], n_controls=13, n_prompts=100).round(1).tolist()
-    [-1.6, 0.3, 2.1]
+    [-1.4, 0.9, 1.9]
     >>> table.line(n_controls=1, n_prompts=100) is None
     True
     """

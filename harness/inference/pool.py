@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -188,15 +188,16 @@ def without_copies(
     if not copied:
         return tuple(similarities), ()
     counts = (len(copied), compared)
-    kept = tuple(s if s.channel == "verbatim" else _dropped(s, copied) for s in similarities)
+    kept = tuple(s if s.channel == "verbatim" else only_prompts(s, set(s.prompts) - copied) for s in similarities)
     few = {s.channel for s, before in zip(kept, similarities, strict=True)
            if s.sees == "text" and len(s.prompts) < min(ENOUGH, len(before.prompts) / 2)}  # fmt: skip
     kind: CaveatKind = "only copies" if few else "copies left out"
     return tuple(s for s in kept if s.channel not in few), (Caveat(kind, values=counts),)
 
 
-def _dropped(s: Similarity, prompts: set[str]) -> Similarity:
-    keep = [i for i, p in enumerate(s.prompts) if p not in prompts]
+def only_prompts(s: Similarity, prompts: Container[str]) -> Similarity:
+    """A channel with some of its prompts, by id."""
+    keep = [i for i, p in enumerate(s.prompts) if p in prompts]
     return replace(s, prompts=tuple(s.prompts[i] for i in keep), values=s.values[keep])
 
 

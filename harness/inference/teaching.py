@@ -182,8 +182,8 @@ def teaching(
 
 
 def find(case: Case) -> Finding:
-    """The finding of one pair."""
-    return teaching(
+    """The finding of one pair, with the conditions in which pair and controls differ as the first of its caveats."""
+    found = teaching(
         case.suspect,
         case.candidate,
         case.models,
@@ -193,6 +193,7 @@ def find(case: Case) -> Finding:
         case.assessment.evidence,
         case.settings,
     )
+    return replace(found, caveats=(*case.resemblance(), *found.caveats))
 
 
 def judge(f: Finding) -> Judgement:
@@ -201,6 +202,8 @@ def judge(f: Finding) -> Judgement:
         return inconclusive("too few controls")
     if not f.p_adjusted <= f.alpha:
         return inconclusive("no sign")
+    if f.mismatch:  # whatever follows from it is a habit of both
+        return inconclusive("unlike conditions")
     return taught(f.p_adjusted, f.weights_p(), f.alpha)
 
 
@@ -218,6 +221,8 @@ WORDING = Wording(
     grounds={
         "too few controls": "Cannot tell: with {k} control lineages the smallest honest p is {floor:.2g}; a verdict at "
         "{alpha:g} takes {needed}.",
+        "unlike conditions": "Cannot tell: {condition}. Strangers who share that share such habits (p = {p:.2g}, {k} "
+        "control lineages). Ask controls under the same condition, or these two under theirs.",
         "no sign": "No sign that {s} was trained on outputs of {c} (p = {p:.2g}, {k} control lineages); most teaching "
         "leaves none, so this speaks neither for nor against it.",
         "weights agree": _SHARED + ", and {weights} sees shared weights: kinship explains it without teaching.",

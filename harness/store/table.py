@@ -116,7 +116,8 @@ def stored_table(store: Store, models: Sequence[str], prompts: Sequence[Prompt],
     at = np.array(cells, dtype=np.int64)
     order = np.lexsort((np.array(samples, dtype=np.int64), at))
     where = np.array(rows, dtype=np.int64)[order]
-    text, reasoning, logprobs = (StoredColumn(_Column(store.path, c), where) for c in ("text", "reasoning", "logprobs"))
+    columns = ("text", "reasoning", "logprobs", "response_id")
+    text, reasoning, logprobs, response_id = (StoredColumn(_Column(store.path, c), where) for c in columns)
     return Responses(
         models=tuple(models),
         prompts=tuple(prompts),
@@ -127,4 +128,5 @@ def stored_table(store: Store, models: Sequence[str], prompts: Sequence[Prompt],
         reasoning=reasoning,
         logprobs=logprobs,
         prompt_tokens=[tokens[i] for i in order],
+        response_id=response_id,
     )

@@ -19,8 +19,8 @@ def write(folder: Path, models: int, prompts: int, missing: float = 0.0, rated: 
     rng = np.random.default_rng(0)
     rows, names = [], [f"m{i}" for i in range(models)]
     for i, name in enumerate(names):
-        taste = np.random.default_rng(i // 2).dirichlet(np.full(50, 0.3))
-        for p in range(prompts):
+        for p in range(prompts):  # kin share a taste on each prompt: one that is everywhere is a wrapper's
+            taste = np.random.default_rng(1000 * (i // 2) + p).dirichlet(np.full(50, 0.3))
             if rng.random() < missing:
                 continue
             said: str | None = " ".join(f"w{w}" for w in rng.choice(50, 30, p=taste)) if rng.random() > 0.02 else None

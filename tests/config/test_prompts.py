@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from harness.config.prompts import available, draw, load_set, shipped_folder
+from harness.config.prompts import available, draw, fill, load_set, shipped_folder
 from harness.config.schema import PromptUse
 from harness.errors import ConfigError
 from tests.support import CARD
@@ -183,3 +185,74 @@ def test_a_draw_depends_on_the_seed_alone(tmp_path: Path) -> None:
     assert [p.id for p in first] != [p.id for p in draw(use, prompts, seed=2)]
     assert {(p.samples, p.top_logprobs) for p in first} == {(3, None)}
     assert draw(PromptUse(set="everyday"), prompts, seed=1) == tuple(prompts)
+
+
+SEED = "correct horse battery staple"
+TEMPLATES = (
+    GOOD.replace(
+        "prompts:\n",
+        "slots:\n  place: [Rome, Bonn, Oslo, Cork]\n  pet: [cat, dog, newt]\nprompts:\n",
+    )
+    .replace("One?", "'{Tell|Show} {place} from {place.2}, as {place} has {1-90} {pet}s.'")
+    .replace("Two?", "'{1-2000}?'")
+)
+
+
+def test_templates_are_filled_in_public_and_anew_by_a_private_seed(tmp_path: Path) -> None:
+    write(tmp_path, TEMPLATES)
+    shipped, both = load_set("tiny", tmp_path), load_set("tiny", tmp_path, SEED)
+    assert [p.id for p in both.prompts] == ["tiny-1", "tiny-2", "tiny-1-fresh", "tiny-2-fresh"]
+    assert both.prompts[:2] == shipped.prompts
+    assert both.sha256 != shipped.sha256
+    assert [p.fields for p in both.prompts] == [{}, {}, *({"twin": f"tiny-{i}", "fresh": True} for i in (1, 2))]
+    assert load_set("tiny", tmp_path, SEED).sha256 == both.sha256
+    other = load_set("tiny", tmp_path, SEED + "r")
+    assert not {p.text for p in other.prompts[2:]} & {p.text for p in both.prompts}
+    found = re.fullmatch(r"(Tell|Show) (\w+) from (\w+), as (\w+) has (\d+) (cat|dog|newt)s\.", both.prompts[2].text)
+    assert found is not None
+    assert found[2] == found[4] != found[3]
+    assert 1 <= int(found[5]) <= 90
+
+
+def test_every_filling_comes_up(tmp_path: Path) -> None:
+    slots = {"pet": ["cat", "dog", "newt"]}
+    drawn = Counter(fill("{pet} {a|b} {1-3}", slots, str(seed), "id") for seed in range(1800))
+    assert len(drawn) == 18
+    assert min(drawn.values()) > 60
+
+
+def test_sets_without_slots_do_not_see_the_seed() -> None:
+    for name in set(available(shipped_folder())) - {"daily"}:
+        assert load_set(name, shipped_folder(), SEED).sha256 == load_set(name, shipped_folder()).sha256
+
+
+def test_the_shipped_templates_make_prompts_that_nobody_has_listed() -> None:
+    found = load_set("daily", shipped_folder(), SEED).prompts
+    texts, fresh = {p.text for p in found}, [p for p in found if p.fields.get("fresh")]
+    assert len(texts) == len(found) == 128
+    assert len(fresh) == 64
+    assert len({p.group for p in fresh}) >= 8
+    assert not any(set("{}|") & set(t) for t in texts)
+    drawn = draw(PromptUse(set="daily", limit=20), found, seed=3)
+    assert {p.fields["twin"] for p in drawn if p.fields} == {p.id for p in drawn if not p.fields}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("{place.2}", "{town}", "there is no slot 'town'"),
+        ("{place.2}", "{place.5}", "there is no slot 'place.5'"),
+        ("{place.2}", "{place", "a brace stands alone"),
+        ("{1-2000}", "{2000-1}", "{2000-1} is no range"),
+        ("{1-2000}", "{1-900}", "this template makes 900 texts"),
+        ("[cat, dog, newt]", "[cat, yes]", "slot 'pet' is no list of texts"),
+        ("[cat, dog, newt]", "[cat, cat]", "slot 'pet' is no list of texts"),
+        ("[cat, dog, newt]", "[cat, '{place}']", "slot 'pet' is no list of texts"),
+        ("  pet:", "  Pet:", "slot 'Pet' is no name"),
+    ],
+)
+def test_templates_that_cannot_be_filled_are_refused_by_line(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in TEMPLATES
+    message = refused(tmp_path, TEMPLATES.replace(old, new))
+    assert re.match(r"\d+: ", message)
+    assert says in message

@@ -14,6 +14,7 @@ from harness.check import warnings
 from harness.config.secrets import Redactor, environment, read_secrets
 from harness.errors import ConfigError
 from harness.plan import prepare
+from harness.report.manifest import public_config
 from tests.support import Write, payloads
 from tests.support.fault_server import FaultServer, Reply, Request
 
@@ -95,3 +96,17 @@ def test_a_short_or_missing_key_cuts_nothing() -> None:
         assert Redactor(key).text("EMPTY x \\u0041") == "EMPTY x \\u0041"
         assert Redactor(key).body(b'"EMPTY x \\u0041"') == b'"EMPTY x \\u0041"'
     assert SECRET not in repr(Redactor(SECRET))
+
+
+def test_a_private_seed_is_asked_for_and_never_repeated(tmp_path: Path, write_campaign: Write) -> None:
+    path = write_campaign("http://localhost:1/v1", prompts=[{"set": "daily", "limit": 8}], private_seed_env="MY_SEED")
+    fresh = prepare(path, {"MY_SEED": "a-long-private-seed"})
+    assert sum(bool(p.fields.get("fresh")) for p in fresh.prompts) == 4
+    assert "MY_SEED" not in json.dumps(public_config(fresh.campaign))  # whose hash stays that of any other campaign
+    for environ, says in (({}, "MY_SEED is not set"), ({"MY_SEED": "guessable-one"}, "too short")):
+        with pytest.raises(ConfigError, match=says) as caught:
+            prepare(path, environ)
+        assert "guessable-one" not in str(caught.value)
+    plain = prepare(write_campaign("http://localhost:1/v1", prompts=[{"set": "daily", "limit": 8}]), {"MY_SEED": "x"})
+    assert not any(p.fields.get("fresh") for p in plain.prompts)
+    assert public_config(plain.campaign) == public_config(fresh.campaign)

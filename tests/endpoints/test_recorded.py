@@ -13,6 +13,7 @@ from harness.config.schema import Recorded
 from harness.errors import ConfigError, HarnessError
 from harness.records import Prompt, Response
 from harness.store.store import Store
+from harness.token_logprobs import decode_logprobs
 from harness.transfer import export_answers
 from tests.support import Write
 from tests.support.recordings import everything
@@ -197,3 +198,20 @@ def test_raw_completions_stay_apart_from_answers(tmp_path: Path, suffix: str) ->
     prompts, _ = answers(tmp_path, endpoint(save(tmp_path, suffix, rows)))
     assert [p.surface for p in prompts] == ["chat", "completion", "chat"]
     assert ["wording" in p.channels for p in prompts] == [True, False, True]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_cells_of_parts_are_read_as_parts(tmp_path: Path, suffix: str) -> None:
+    parts = [{"type": "thinking", "text": "hm"}, {"type": "text", "text": "yes"}]
+    top = [{"token": "a", "logprob": -0.1, "top_logprobs": [{"token": "a", "logprob": -0.1}]}]
+    rows = [{"model": "a", "prompt_id": p, "output": parts, "logprobs": {"content": top}} for p in "xy"]
+    _, found = answers(tmp_path, endpoint(save(tmp_path, suffix, rows)))
+    assert [(r.text, r.reasoning, r.outcome) for r in found] == [("yes", "hm", "ok")] * 2
+    decoded = decode_logprobs(found[0].logprobs)
+    assert decoded is not None
+    assert len(decoded.top) == 1
+
+
+def test_a_list_of_texts_is_no_answer(tmp_path: Path) -> None:
+    rows = [{"model": "a", "prompt_id": "x", "output": ["one", "two"]}]
+    assert "a list of 2 texts" in refused(tmp_path, endpoint(save(tmp_path, ".parquet", rows)))

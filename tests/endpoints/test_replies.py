@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.endpoints.parts import Parts, read_cell
 from harness.endpoints.replies import Answer, parse
+from harness.endpoints.responses_api import read as read_responses
 from harness.errors import CallError
 from harness.token_logprobs import decode_logprobs
 from tests.support import payloads
@@ -62,6 +64,96 @@ def test_outcomes_are_not_errors(reply: dict[str, Any], outcome: str) -> None:
 def test_reasoning_is_kept_apart(field: str) -> None:
     answer = read(payloads.chat("42", **{field: "six times seven"}))
     assert (answer.text, answer.reasoning) == ("42", "six times seven")
+
+
+T, A = "six times seven is", "It is 42."
+THOUGHT_PARTS: list[Any] = [
+    {"type": "reasoning", "text": T},
+    {"type": "thinking", "thinking": T, "signature": "x"},
+    {"type": "thinking", "thinking": [{"type": "text", "text": T}]},
+    {"type": "reasoning_content", "reasoning_content": {"text": T}},
+    {"type": "reasoning", "summary": [{"type": "summary_text", "text": T}]},
+    {"type": "reasoning.text", "content": [[{"text": T}]]},
+    {"thinking": T},
+    {"text": T, "thought": True},
+    {"type": "text", "channel": "analysis", "text": T},
+    [{"type": "thought", "value": T}],
+]
+TEXT_PARTS: list[Any] = [
+    A,
+    {"type": "text", "text": A},
+    {"type": "output_text", "text": A},
+    {"text": A},
+    {"type": "text", "text": {"value": A}},
+    {"type": "some_new_part", "text": A},
+    {"type": "message", "content": [{"type": "output_text", "text": A}]},
+    [[{"type": "text", "text": A}]],
+]
+
+
+@pytest.mark.parametrize("thought", THOUGHT_PARTS)
+@pytest.mark.parametrize("text", TEXT_PARTS)
+def test_parts_of_thoughts_are_no_answer(thought: Any, text: Any) -> None:
+    reply = payloads.chat(None)
+    reply["choices"][0]["message"]["content"] = [thought, text, {"type": "tool_use", "text": "no"}]
+    answer = read(reply)
+    assert (answer.text, answer.reasoning, answer.reasoning_field) == (A, T, "parts")
+
+
+@pytest.mark.parametrize("thought", THOUGHT_PARTS[:6])
+def test_parts_in_recorded_cells(thought: Any) -> None:
+    parts = [thought, {"type": "text", "text": A}]
+    message = {"role": "assistant", "content": parts}
+    for cell in (parts, message, {"choices": [{"message": message}]}):
+        for value in (cell, json.dumps(cell), repr(cell)):
+            said = read_cell(value)
+            assert (said.answer, said.thoughts) == (A, T)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1, 2]", '[{"type": "fruit", "text": "plum"}]', '{"reasoning": "a", "answer": "b"}', "{'text': 'x'}", "[x", "[]"],
+)
+def test_json_that_a_model_answers_in_is_its_answer(text: str) -> None:
+    assert read_cell(text) == Parts(text)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"reasoning_details": [{"type": "reasoning.text", "text": T, "format": "x"}]},
+        {
+            "reasoning_details": [
+                {"type": "reasoning.summary", "summary": T},
+                {"type": "reasoning.encrypted", "data": "A"},
+            ]
+        },
+        {"reasoning": [{"text": T}]},
+        {"reasoning": {"content": T}},
+        {"thinking": T},
+        {"thinking_blocks": [{"type": "thinking", "thinking": T, "signature": "x"}]},
+        {"provider_specific_fields": {"reasoning_content": T}},
+        {"reasoning": T, "reasoning_details": [{"type": "reasoning.text", "text": T}]},
+        {"reasoning_details": [{"type": "reasoning.text", "text": T}], "reasoning": T, "reasoning_content": ""},
+    ],
+)
+def test_reasoning_beside_the_answer_in_every_shape(beside: dict[str, Any]) -> None:
+    answer = read(payloads.chat(A, **beside))
+    assert (answer.text, answer.reasoning) == (A, T)
+    assert answer.reasoning_field in beside or answer.reasoning_field == "reasoning_content"
+
+
+def test_what_is_no_thought_stays_out_of_the_reasoning() -> None:
+    answer = read(payloads.chat(A, reasoning_effort="high", reason="stop", annotations=[], reasoning_tokens=4))
+    assert (answer.text, answer.reasoning, answer.reasoning_field) == (A, "", "")
+
+
+@pytest.mark.parametrize("thought", [p for p in THOUGHT_PARTS if isinstance(p, dict)])
+def test_thoughts_among_the_items_of_the_responses_api(thought: Any) -> None:
+    message = {"type": "message", "content": [thought, {"type": "output_text", "text": A}]}
+    for output in ([message], [thought, {"type": "message", "content": [{"type": "text", "text": A}]}]):
+        answer = read_responses(payloads.encode(payloads.response() | {"output": output}))
+        assert (answer.text, answer.reasoning) == (A, T)
 
 
 def test_content_in_parts_and_choices_out_of_order() -> None:

@@ -81,7 +81,7 @@ def parts(text: str) -> list[str]:
 
 
 FORMATS: dict[str, tuple[Write, str]] = {
-    "XML": (lambda t: f"<reply><text>{t}</text></reply>", "markup"),
+    "marked up": (lambda t: f"<reply><text>{t}</text><sure/></reply>", "markup"),
     "bullets": (lambda t: "\n".join(f"- {x}" for x in parts(t)), "bullets"),
     "numbered": (lambda t: "\n".join(f"{i}. {x}" for i, x in enumerate(parts(t), 1)), "numbers"),
     "shouted": (str.upper, "capitals"),
@@ -114,7 +114,7 @@ def test_format_that_the_pair_shares_and_controls_lack(name: str) -> None:
 
 
 def test_format_that_only_some_controls_lack_is_no_mismatch() -> None:
-    write = FORMATS["XML"][0]
+    write = FORMATS["bullets"][0]
     assert found({"s": write, "c": write, "k0": write, "k1": write, "k2": write}) == []
     kinds = [c.kind for c in found({"s": write, "c": write, "k0": write})]
     assert kinds == ["pair in another format"]

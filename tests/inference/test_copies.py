@@ -7,7 +7,7 @@ import pytest
 
 from harness.inference.pool import ENOUGH, without_copies
 from harness.records import Sees, Similarity
-from harness.report.words import caveat
+from harness.report.caveats import caveat
 
 MODELS = ("suspect", "candidate", "red", "green")
 

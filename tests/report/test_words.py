@@ -11,7 +11,8 @@ from harness.inference.findings import FAILED, Caveat, CaveatKind, ChannelEviden
 from harness.inference.questions import QUESTIONS
 from harness.inference.verdicts import Ground, Judgement, Verdict
 from harness.records import Removal, Removed
-from harness.report.words import caveat, error_rate, headline, innocent, noticed, removal, sentence, sure
+from harness.report.caveats import caveat, noticed, removal
+from harness.report.words import error_rate, headline, innocent, sentence, sure
 
 
 def finding(question: str = "kinship", **values: object) -> Finding:
