@@ -80,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--controls", type=int, default=14, help="control lineages of each pool")
     parser.add_argument("--prompts", type=int, default=48)
     parser.add_argument("--pairs", type=int, default=44, help="pairs of each kind")
+    parser.add_argument("--only", action="append", help="of the ways to make pools unlike, those that begin so")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", category=RuntimeWarning)
@@ -91,14 +92,20 @@ def main(arguments: list[str] | None = None) -> int:
         for name, (side, _) in UNLIKE.items():
             accuses = side in ("pair", "controls")
             rewritten = not collection.table.where("ratings") and accuses == (kind == "unrelated")
-            if side == "none" or rewritten:  # what accuses strangers, what hides kin
+            if _wanted(name, given) and (side == "none" or rewritten):  # what accuses strangers, what hides kin
                 with report.stage(f"{name}, {kind}"):
                     _stage(report, collection, name, "any", kind, pairs, given)
         for other in drawn if kind == "unrelated" else ():
+            if not _wanted(f"controls: {other}", given):
+                continue
             with report.stage(f"controls: {other}, {kind}"):
                 _stage(report, collection, "as they are", other, kind, pairs, given)
     print(report.text(), end="")
     return 0
+
+
+def _wanted(name: str, given: argparse.Namespace) -> bool:
+    return not given.only or any(name.startswith(o) for o in given.only)
 
 
 def _stage(

@@ -28,6 +28,8 @@ _FOREIGN = re.compile(r"[^\x00-\u024f\u1e00-\u1eff\u2000-\u2bff]+")  # beyond La
 _FOLDED_SHARE = 0.9  # of a text's foreign letters that look like Latin ones before words of these alone are folded
 _MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 _MARKED_LATIN = re.compile(rf"([A-Za-z]){_MARKS.pattern}+")
+_ACCENTED = re.compile("[\u00c0-\u024f\u1e00-\u1eff]")
+_LATIN = re.compile("[A-Za-z]")
 _FEWEST = 10  # marked letters, at the least
 _MARKS_EACH = 0.2  # combining marks a Latin letter from which they are no spelling
 
@@ -118,27 +120,45 @@ def _folded(text: str) -> str:
 
     A text in another script is left alone: most of its letters look like no Latin one.
     """
-    foreign = [c for run in _FOREIGN.findall(text) for c in run if c.isalpha()] if _FOREIGN.search(text) else []
-    if not foreign:
+    runs = [m for m in _FOREIGN.finditer(text) if any(map(str.isalpha, m.group()))]
+    if not runs:
         return text
     table = _lookalikes()
-    alike = sum(c in table for c in foreign)
-    if alike >= _FOLDED_SHARE * len(foreign):
+    foreign = [c for m in runs for c in m.group() if c.isalpha()]
+    if sum(c in table for c in foreign) >= _FOLDED_SHARE * len(foreign):
         return "".join(table.get(c, c) for c in text)
-    return re.sub(r"[^\W\d_]+", lambda m: _word(m.group(), table), text)
+    out, at = [], 0
+    for m in runs:
+        start, end = _word_around(text, *m.span())
+        if start >= at:
+            out += [text[at:start], _word(text[start:end], table)]
+            at = end
+    return "".join([*out, text[at:]])
+
+
+def _word_around(text: str, start: int, end: int) -> tuple[int, int]:
+    """The letters around a stretch of a text, itself included."""
+    while start > 0 and text[start - 1].isalpha():
+        start -= 1
+    while end < len(text) and text[end].isalpha():
+        end += 1
+    return start, end
 
 
 def _word(word: str, table: dict[str, str]) -> str:
-    latin = sum(ord(c) < 0x250 for c in word)
-    return "".join(table.get(c, c) for c in word) if 0 < latin < len(word) else word
+    latin = sum(ord(c) < 0x250 for c in word if c.isalpha())
+    return "".join(table.get(c, c) for c in word) if latin else word
 
 
 def _unmarked(text: str) -> str:
     """Without marks that no alphabet composes with their letter, and without any where there is one on every fifth."""
-    whole = _MARKS.sub("", unicodedata.normalize("NFC", text))
+    whole = unicodedata.normalize("NFC", text)
+    if _MARKS.search(whole):
+        whole = _MARKS.sub("", whole)
+    if len(_ACCENTED.findall(whole)) < _FEWEST:
+        return whole
     parts = unicodedata.normalize("NFD", whole)
-    marked = len(_MARKED_LATIN.findall(parts))
-    if marked < _FEWEST or marked < _MARKS_EACH * sum(c.isascii() and c.isalpha() for c in parts):
+    if len(_MARKED_LATIN.findall(parts)) < _MARKS_EACH * len(_LATIN.findall(parts)):
         return whole
     return unicodedata.normalize("NFC", _MARKED_LATIN.sub(r"\1", parts))
 

@@ -18,7 +18,7 @@ from harness.inference.verdicts import Judgement, inconclusive, related, unrelat
 from harness.records import Similarity
 
 Floats = NDArray[np.float64]
-LENIENT = 5.0  # times alpha, to which a pair is held without its own loudest prompts: even kin have little to show then
+LENIENT = {"first words": 2.0, "without the loudest": 5.0}  # times alpha, where even kin have less to show
 
 
 def find(case: Case) -> Finding:
@@ -107,7 +107,7 @@ def standing(a: Assessment, settings: Settings) -> dict[str, float]:
         combined = combine_excess(matrices, weights)
         if np.isfinite(combined[0, 1]):
             p = max_null_p(combined, combined[0, 1])
-            found[name] = p / LENIENT if name == "without the loudest" else p
+            found[name] = p / LENIENT.get(name, 1.0)
     if _has_gaps(a, settings):
         found["gaps"] = _bounded_p(plain, [bounds(c)[0] for c in a.channels], weights)
     return found

@@ -25,8 +25,8 @@ WORDS = ("amber", "bridge", "candle", "delta", "ember", "forest", "garden", "har
 
 
 def answer(rng: np.random.Generator, model: int, prompt: int, length: int) -> str:
-    """Words of a model's own preference, with something hostile among them; the first two models share theirs."""
-    taste = np.random.default_rng(max(model, 1)).dirichlet(np.ones(len(WORDS)))
+    """Words of a model's preference on each prompt, something hostile among them; the first two models share theirs."""
+    taste = np.random.default_rng([max(model, 1), prompt]).dirichlet(np.ones(len(WORDS)))
     said = " ".join(rng.choice(WORDS, length, p=taste))
     return f"{said} {HOSTILE[prompt % len(HOSTILE)]} {said[:200]}"
 
