@@ -1,12 +1,14 @@
 """The adversary's table: what tricks of a host cost in power (evasion) and in false alarms (framing, wrappers).
 
     python -m benchmarks.adversary --data FILE.parquet --lineage FILE.csv     recorded answers of known lineage
+    python -m benchmarks.adversary --mixtures --data ...                      shares of prompts routed elsewhere
 
 Every pair keeps its controls and prompts, so a trick is compared with the same pair without it. *Evasion*: close kin,
 the trick on the suspect alone. *Framing*: unrelated models of other makers, the trick on both, on both and three of the
 controls, on the controls only. Each verdict goes the project's whole way, at 5 % and one look, with one control a
 lineage. `noticed` is the share of verdicts with a caveat or a removal that the same pair does not have without the
-trick; `most usual` names the one seen most often.
+trick; `most usual` names the one seen most often. *Mixtures*: what `harness.inference.mixture` says of a suspect that
+answers a share of the prompts with a model that is no kin of the candidate's.
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ from harness.campaign import PLACEBOS
 from harness.channels import furniture, reading, verbatim, wording
 from harness.channels.parallel import compare, load_channels, probes
 from harness.inference import control_match
-from harness.inference.assessment import Case
+from harness.inference.assessment import Case, Compared
 from harness.inference.findings import Finding, Settings
 from harness.inference.kinship import find
 from harness.inference.likelihood import LikelihoodTable
+from harness.inference.mixture import Mixture, mixture
 from harness.inference.pool import Model
 from harness.inference.questions import decide
 from harness.records import Responses
@@ -61,6 +64,8 @@ WORN: Mapping[str, Wearing] = {  # who does it, by place in the pool: suspect, c
     "everybody": lambda n: range(n),
 }
 FRAMINGS = tuple(WORN)[1:4]
+ROUTED = (0.0, 0.1, 0.3, 0.5, 0.7)
+MEMBERS = 8  # pairs of a family that make a row of their own
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     collection = read(given.data, given.lineage)
     rng = np.random.default_rng(given.seed)
     setups, notes = setups_of(collection, given.close, given.pairs, given.prompts, given.controls, rng)
+    if given.mixtures:
+        print("\n".join([*notes, "", *mixture_table(setups, collection, given.jobs)]))
+        return 0
     synonyms = synonyms_of(_some_texts(collection))
     worn = tuple(WORN)[1:] if given.worn == ["all"] else tuple(given.worn)
     work = (delayed(outcomes)(s, wanted, worn, synonyms, given.channels) for s in setups)
@@ -130,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--worn", action="append", choices=[*WORN, "all"], help="who does it to unrelated pairs")
     parser.add_argument("--channels", nargs="+", default=list(CHANNELS))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--mixtures", action="store_true", help="only what is said of suspects that route prompts away")
     parser.add_argument("--csv", type=Path, help="every verdict as a row")
     parser.set_defaults(worn=[])
     return parser
@@ -312,6 +321,44 @@ def _outcome(setup: Setup, trick: Trick, place: str, f: Finding, told: frozenset
         by_channel={e.name: e.p for e in f.evidence},
         told=tuple(sorted(told)),
     )
+
+
+# Mixtures -----------------------------------------------------------------------------------------------------------
+def mixture_table(setups: Sequence[Setup], collection: Collection, jobs: int) -> list[str]:
+    """Estimated shares by true share, for every superfamily with `MEMBERS` pairs, for other kin and for strangers."""
+    family = dict(zip(collection.known.models, collection.known.family.tolist(), strict=True))
+    found = Parallel(n_jobs=jobs)(delayed(_estimates)(s) for s in setups)
+    kin = [str(family[s.table.models[0]]) for s in setups if s.relation != "unrelated"]
+    groups: dict[str, list[Sequence[Mixture]]] = {}
+    for setup, estimates in zip(setups, found, strict=True):
+        own = str(family[setup.table.models[0]])
+        name = "unrelated" if setup.relation == "unrelated" else own if kin.count(own) >= MEMBERS else "other kin"
+        groups.setdefault(name, []).append(estimates)
+    head = ["pairs", "routed", "n", "median estimate", "bias", "95 % interval holds it", "its median width",
+            "called a mixture"]  # fmt: skip
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, some in sorted(groups.items()):
+        for share, of in zip(ROUTED[: 1 if name == "unrelated" else None], zip(*some, strict=True), strict=False):
+            est = np.array([m.share for m in of])
+            true = np.nan if name == "unrelated" else share  # strangers answer nothing as kin would
+            cells = [name, f"{share:.0%}", str(len(of)), f"{np.median(est):.2f}", f"{(est - true).mean():+.2f}",
+                     _share(m.low - 1e-9 <= true <= m.high + 1e-9 for m in of),
+                     f"{np.median([m.high - m.low for m in of]):.2f}", _share(m.found(ALPHA) for m in of)]  # fmt: skip
+            lines.append("| " + " | ".join(c.replace("+nan", "-") for c in cells) + " |")
+    return lines
+
+
+def _estimates(setup: Setup) -> list[Mixture]:
+    """Of one pair, what is estimated at every true share; prompts are routed to the first spare model."""
+    remember()
+    out = []
+    for share in ROUTED:
+        away = replace(TRICKS["10 % routed elsewhere"], share=share)
+        table = reading.read(changed(setup, away, (0,), {}))
+        similarity = load_channels(("wording",))["wording"](table)
+        found = None if similarity is None else mixture(Compared.of(similarity, table.models).residuals)
+        out.append(found or Mixture(0.0, 0.0, 1.0, 1.0, 1.0, 0))  # too little to say anything
+    return out
 
 
 # Tables ----------------------------------------------------------------------------------------------------------

@@ -65,8 +65,8 @@ def mixture(residuals: Floats) -> Mixture | None:
     Two components. Strangers: a kernel density of what the two show with the controls. Kin: the same, moved by a gamma
     variable, as kin are close on one prompt and less so on another; its mean and its scale are free, the scale with a
     prior from honest kin. The interval is that of the profile likelihood, ``p`` half a chi-square tail, as no share is
-    the edge of its range. A relative with another system prompt is as uneven as a small mixture is: that
-    is why shares under a third are seldom found.
+    the edge of its range. A relative with another system prompt is as uneven as a
+    mixture is: that is why few are found, and why none found means little.
 
     Examples
     --------

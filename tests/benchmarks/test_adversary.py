@@ -149,3 +149,25 @@ def test_the_table_in_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "| lower case | suspect | 2 of 2 |" in printed
     with pytest.raises(SystemExit, match="no trick and no kind"):
         adversary.main([*given, "--only", "magic"])
+
+
+def test_shares_routed_elsewhere_are_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [
+        *write(tmp_path, 32, 40),
+        "--prompts",
+        "25",
+        "--controls",
+        "8",
+        "--pairs",
+        "2",
+        "--close",
+        "2",
+        "--jobs",
+        "1",
+    ]
+    assert adversary.main([*given, "--mixtures"]) == 0
+    rows = [[x.strip() for x in r.split("|")[1:-1]] for r in capsys.readouterr().out.splitlines() if r.startswith("|")]
+    cells = {(r[0], r[1]): r for r in rows[2:]}
+    assert set(cells) == {("other kin", f"{s} %".replace(" ", "")) for s in (0, 10, 30, 50, 70)} | {("unrelated", "0%")}
+    assert float(cells["other kin", "0%"][3]) < float(cells["other kin", "70%"][3])
+    assert cells["unrelated", "0%"][7] == "0.00"
