@@ -102,7 +102,7 @@ def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
         "system": found.system,
         "reasoning": found.reasoning or ("in the answer" if "thoughts" in beside else ""),
         "refused": " ".join(found.refused),
-        "echoes": found.echoes,
+        "echoes": "prompt echo" in beside,
         "surfaces": list(endpoint.surfaces),
         "beside": ", ".join(beside),
     }

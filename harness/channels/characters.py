@@ -20,7 +20,6 @@ _PLAIN = str.maketrans(
         "…": "...",
     }
 )
-_MARKED = re.compile("[‘’‚‛ʼʹ′´`“”„‟″«»‐‑‒–—―−…]")
 _SPACE = re.compile(r"[^\S\n\t\r ]")  # neither a plain space nor a break
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _GAPS = re.compile(r" {9,}|(?:\s*\n){4,}")  # what pushes an answer out of sight

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median_low
 
 from harness.channels.characters import word_spans, words
 from harness.records import Furniture
@@ -48,13 +49,13 @@ def find_furniture(answers: Mapping[str, Sequence[str]]) -> dict[str, Furniture]
     >>> sorted(found), cut_spans(footed[0], found["c"])
     (['c'], [(11, 64)])
     """
-    counts = {name: _counts(texts[:READ]) for name, texts in answers.items()}
+    read = {name: texts[:READ] for name, texts in answers.items()}
+    counts = {name: _counts(texts) for name, texts in read.items()}
     out = {}
-    for name, found in counts.items():
-        total = len(answers[name][:READ])
-        others = [(c, max(1, len(answers[other][:READ]))) for other, c in counts.items() if other != name]
-        unusual = _unusual(found, total, others)
-        whole = _canned(answers[name][:READ], [a[:READ] for other, a in answers.items() if other != name])
+    for name, mine in read.items():
+        others = [other for other in read if other != name]
+        unusual = _unusual(counts[name], len(mine), [(counts[o], max(1, len(read[o]))) for o in others])
+        whole = _canned(mine, [read[o] for o in others])
         if unusual or whole:
             runs = frozenset(k for k in unusual if k.count(" ") >= 3)
             single = frozenset(k for k in unusual if k.count(" ") < 2)
@@ -82,9 +83,7 @@ def _unusual(found: Mapping[str, int], total: int, others: Sequence[tuple[Counte
     for run, n in found.items():
         if n < LEAST or n < SPANS.get(run.count(" ") + 1, WORDS) * total:
             continue
-        usual = sorted(c[run] / of for c, of in others)
-        median = usual[(len(usual) - 1) // 2] if usual else 0.0
-        if n / total >= USUAL * median:
+        if n / total >= USUAL * median_low([c[run] / of for c, of in others] or [0.0]):
             out.add(run)
     return out
 
@@ -95,11 +94,10 @@ def _canned(mine: Sequence[str], others: Sequence[Sequence[str]]) -> frozenset[s
     often = {t for t, n in count.items() if t and n >= max(LEAST, SPANS[8] * len(mine))}
     if not often:
         return frozenset()
-    repeats = sorted(sum(n for n in Counter(map(key, texts)).values() if n >= LEAST) / max(1, len(texts))
-                     for texts in others)  # fmt: skip
-    usual = repeats[(len(repeats) - 1) // 2] if repeats else 0.0
+    repeats = [sum(n for n in Counter(map(key, texts)).values() if n >= LEAST) / max(1, len(texts))
+               for texts in others]  # fmt: skip
     share = sum(count[t] for t in often) / len(mine)
-    return frozenset(often) if share >= USUAL * usual else frozenset()
+    return frozenset(often) if share >= USUAL * median_low(repeats or [0.0]) else frozenset()
 
 
 def key(text: str) -> str:

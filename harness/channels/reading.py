@@ -2,18 +2,19 @@
 
 Taken out, in this order: encodings of a gateway, thoughts, an echo of the question, further turns and template marks,
 hidden characters, furniture. An answer is taken apart at most once, whatever number of channels look at it: kept is how
-(`Edit`), not a copy of the text. Stored texts are not touched.
+(`Edit`) and, where characters were changed, the answer, packed. Stored texts are not touched.
 """
 
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.channels.characters import SHOWN, comparable, gaps, hidden, lookalikes, needs_folding
-from harness.channels.furniture import LEAST, NONE, cut_spans, find_furniture, key, without
+from harness.channels.furniture import LEAST, NONE, READ, cut_spans, find_furniture, key, without
 from harness.channels.reasoning import find_reasoning, muses, stripped
 from harness.channels.residue import decoded, echo_end, marks_of_template, second_turn
 from harness.records import Furniture, Removal, Removed, Responses
@@ -145,14 +146,20 @@ def _edit(responses: Responses, row: int) -> Edit | None:
     return _furnished(responses.text[row], prompt.text, bare, furniture)
 
 
-def _answers(responses: Responses, row: int) -> bool:
-    return bool(answer(responses, row).strip())
+def _edited(responses: Responses, row: int) -> str:
+    return own_words(responses.text[row], responses.cell(row)[0].text, responses.cached(_edit, row))
+
+
+def _packed(responses: Responses, row: int) -> bytes:
+    return zlib.compress(_edited(responses, row).encode("utf-8", "surrogatepass"), 1)
 
 
 def answer(responses: Responses, row: int) -> str:
-    """The model's own answer of one row."""
+    """The model's own answer of one row; what takes long to take out is taken out once, and kept packed."""
     edit = responses.cached(_edit, row)
-    return responses.text[row] if edit is None else own_words(responses.text[row], responses.cell(row)[0].text, edit)
+    if edit is None or not (edit.fold or edit.decode):
+        return _edited(responses, row)
+    return zlib.decompress(responses.cached(_packed, row)).decode("utf-8", "surrogatepass")
 
 
 def answer_start(responses: Responses, row: int) -> int | None:
@@ -179,7 +186,7 @@ def thoughts(responses: Responses, row: int) -> str:
 def answer_rows(responses: Responses, prompt: int, model: int) -> Iterator[int]:
     """Rows of the usable samples that say something of the model's own."""
     for row in responses.usable(prompt, model):
-        if responses.cached(_edit, row) is None or responses.cached(_answers, row):
+        if responses.cached(_edit, row) is None or answer(responses, row).strip():
             yield row
 
 
@@ -224,9 +231,11 @@ def _unlike(responses: Responses) -> list[int]:
 
 
 def _bodies(responses: Responses, prompts: Sequence[int], model: int, stray: bool) -> list[str]:
-    """Answers of one model to some prompts, furniture left in."""
-    out = []
+    """Answers of one model to some prompts, as many as are looked at, furniture left in."""
+    out: list[str] = []
     for p in prompts:
+        if len(out) == READ:
+            break
         for row in responses.usable(p, model):
             text, asked = responses.text[row], responses.prompts[p].text
             edit = edit_of(text, asked, stray=True) if stray else responses.cached(_bare, row)

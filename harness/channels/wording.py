@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median_low
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,16 +106,13 @@ def _habits(cells: Sequence[Sequence[Sequence[str]]]) -> list[set[str]]:
     m = len(cells[0]) if cells else 0
     counts = [Counter(w for row in cells for w in set(row[j])) for j in range(m)]
     least = max(3.0, HABIT * len(cells))
-    out = []
-    for j, own in enumerate(counts):
-        habits = set()
-        for word, n in own.items():
-            if n >= least:
-                others = sorted(c[word] for k, c in enumerate(counts) if k != j)
-                if n >= TIMES * (others[(len(others) - 1) // 2] if others else 0):
-                    habits.add(word)
-        out.append(habits)
-    return out
+
+    def usual(word: str, j: int) -> int:
+        return median_low([c[word] for k, c in enumerate(counts) if k != j] or [0])
+
+    return [
+        {word for word, n in own.items() if n >= least and n >= TIMES * usual(word, j)} for j, own in enumerate(counts)
+    ]
 
 
 def _compared(responses: Responses, cells: Sequence[Sequence[list[str]]]) -> Similarity | None:

@@ -143,15 +143,13 @@ _QUESTION = "What is the capital of France?"
 
 @dataclass(frozen=True)
 class Capability:
-    """What one endpoint can do, as `harness check` shows it; ``logprobs``: alternatives a token, or why none;
-    ``echoes``: the prompt stands in front of the answer."""
+    """What one endpoint can do, as `harness check` shows it; ``logprobs``: alternatives a token, or why none."""
 
     answers: bool
     model: str = ""
     logprobs: int | Literal["", "none", "empty", "refused"] = ""
     usage: bool = False
     system: SystemRole = ""
-    echoes: bool = False
     reasoning: str = ""  # the field it stands in, apart from the answer
     text: str = field(default="", repr=False)  # what it said
     asked: str = field(default="", repr=False)
@@ -241,7 +239,6 @@ def _read(
         logprobs=_logprobs(answer.logprobs) if asked else "refused" if documented else "none",
         usage=answer.prompt_tokens is not None and answer.completion_tokens is not None,
         system="" if surface == "completion" else system,
-        echoes=_QUESTION in answer.text[: 4 * len(_QUESTION)],
         reasoning=answer.reasoning_field,
         text=redact(answer.text),
         asked=_QUESTION,

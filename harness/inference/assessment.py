@@ -179,7 +179,7 @@ def assess(
     models : sequence of Model
         Every model of the campaign; controls of neither party's lineage make the pool, one a lineage.
     similarities : sequence of Similarity
-        One a channel, values (p, m, m). A channel of which the pair answered less than `HALF` abstains; one that the
+        One a channel, values (p, m, m). A channel of which the pair answered `HALF` or less abstains; one that the
         controls answered too little of keeps to a pool of its own; one that sees "reported" carries no weight.
     settings : Settings
         ``min_coverage`` is the least share of usable answers of a control, ``bootstrap`` the rounds behind each

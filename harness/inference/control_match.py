@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
-from harness.channels.base import answer, answer_rows, thoughts, words
+from harness.channels.base import answer, answer_rows, cosines, thoughts, words
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import HALF, TOLD, Model, controls_of, told
 from harness.records import Responses
@@ -94,33 +96,41 @@ def manners_of(responses: Responses) -> Manners:
     prompts = prompts[:: max(1, -(-len(prompts) // ANSWERS))]
     m = len(responses.models)
     forms = np.full((len(prompts), m, len(FORMS)), np.nan)
-    held: list[Counter[str]] = [Counter() for _ in range(m)]
+    number: dict[str, int] = {}  # of each word, in the order in which they first come
+    held = [array("i") for _ in range(m)]
     thought = np.zeros((2, m))
     for i, p in enumerate(prompts):
         for j in range(m):
             if (row := next(answer_rows(responses, p, j), None)) is None:
                 continue
-            forms[i, j] = responses.cached(_form, row)
-            held[j].update(set(words(answer(responses, row), 64)))
+            said = answer(responses, row)
+            forms[i, j] = form_of(said)
+            held[j].extend(number.setdefault(w, len(number)) for w in set(words(said, 64)))
             thought[:, j] += bool(thoughts(responses, row)), 1
-    common = tuple(tuple(w[:16] for w, _ in sorted(h.items(), key=lambda x: (-x[1], x[0]))[:3]) for h in held)
-    return Manners(responses.models, forms, _cosines(held), thought[0] / np.maximum(thought[1], 1), common)
+    counts = [np.unique(np.frombuffer(h, dtype=np.int32), return_counts=True) for h in held]
+    data, column = (np.concatenate([c[k] for c in counts]) for k in (1, 0))
+    start = np.cumsum([0, *(len(c[0]) for c in counts)])
+    table = csr_matrix((data.astype(np.float64), column, start), shape=(m, max(1, len(number))))
+    spelled = list(number)
+    common = tuple(_commonest(table[[j]], spelled) for j in range(m))
+    return Manners(responses.models, forms, _cosines(table), thought[0] / np.maximum(thought[1], 1), common)
 
 
-def _cosines(held: Sequence[Counter[str]]) -> Floats:
-    """Cosine of two models' words, each by the number of answers that hold it: mostly words of grammar, (m, m)."""
-    every = {w: i for i, w in enumerate(sorted(set().union(*held)))}
-    table = np.zeros((len(held), max(1, len(every))))
-    for row, counts in zip(table, held, strict=True):
-        row[[every[w] for w in counts]] = list(counts.values())
-    norm = np.linalg.norm(table, axis=1, keepdims=True)
-    out: Floats = (unit := table / np.where(norm > 0, norm, 1.0)) @ unit.T
-    out[norm.ravel() == 0] = out[:, norm.ravel() == 0] = np.nan
+def _commonest(counts: csr_matrix, spelled: Sequence[str]) -> tuple[str, ...]:
+    """The three words that most of one model's answers hold."""
+    found = ((-n, spelled[i]) for i, n in zip(counts.indices, counts.data, strict=True))
+    return tuple(word[:16] for _, word in nsmallest(3, found))
+
+
+def _cosines(table: csr_matrix) -> Floats:
+    """Cosine of two models' words, each by the number of answers that hold it: mostly words of grammar, (m, m).
+
+    NaN for a model that said nothing.
+    """
+    out = cosines(table)
+    silent = np.asarray(table.sum(1)).ravel() == 0
+    out[silent] = out[:, silent] = np.nan
     return out
-
-
-def _form(responses: Responses, row: int) -> tuple[float, ...]:
-    return form_of(answer(responses, row))
 
 
 def form_of(text: str) -> tuple[float, ...]:

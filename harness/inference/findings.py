@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.inference.verdicts import UNJUDGED, Ground, Judgement, Verdict
 from harness.records import Question, Sees, Surface
@@ -15,6 +15,18 @@ from harness.records import Question, Sees, Surface
 NAN = float("nan")
 UNKNOWN = "unknown"  # what an attribution is to where it is to no known model
 Part = Literal["counted", "own pool", "reported", "abstains"]
+Mismatch = Literal[
+    "pair in another language",
+    "pair in another format",
+    "pair much shorter",
+    "pair much longer",
+    "pair of another era",
+    "pair alone thinks",
+    "pair alone does not think",
+]
+"""What the pair shares and most controls lack makes strangers look like kin: no accusation stands beside one."""
+Hiding = Literal["suspect in another language", "suspect much shorter", "only one thinks"]
+"""What sets the suspect apart from all makes kin look like strangers: no acquittal stands beside one."""
 CaveatKind = Literal[
     # nothing can be judged
     "no usable channel",
@@ -58,18 +70,9 @@ CaveatKind = Literal[
     "copies left out",
     "only copies",
     "shipped prompts differ",
-    # conditions that the pair shares and most controls lack
-    "pair in another language",
-    "pair in another format",
-    "pair much shorter",
-    "pair much longer",
-    "pair of another era",
-    "pair alone thinks",
-    "pair alone does not think",
-    # conditions that set the suspect apart
-    "suspect in another language",
-    "suspect much shorter",
-    "only one thinks",
+    # conditions in which pair and controls differ
+    Mismatch,
+    Hiding,
     # conditions that are a limit
     "suspect in another format",
     "controls unlike in length",
@@ -85,26 +88,14 @@ FAILED: frozenset[CaveatKind] = frozenset(
     {"negative control failed", "positive control failed", "told from itself", "no control told apart"}
 )
 """Self-checks that failed: no verdict but `different` stands beside one."""
-MISMATCHES: frozenset[CaveatKind] = frozenset(
-    {
-        "pair in another language",
-        "pair in another format",
-        "pair much shorter",
-        "pair much longer",
-        "pair of another era",
-        "pair alone thinks",
-        "pair alone does not think",
-    }
-)
-"""What the pair shares and most controls lack makes strangers look like kin: no accusation stands beside one."""
-HIDING: frozenset[CaveatKind] = frozenset({"suspect in another language", "suspect much shorter", "only one thinks"})
-"""What sets the suspect apart from all makes kin look like strangers: no acquittal stands beside one."""
+MISMATCHES: frozenset[CaveatKind] = frozenset(get_args(Mismatch))
+HIDING: frozenset[CaveatKind] = frozenset(get_args(Hiding))
 
 
 @dataclass(frozen=True)
 class Caveat:
     """One thing that limits a finding. What ``channel``, ``names``, ``values`` and ``pairs`` hold depends on the kind;
-    `harness.report.words` says each kind in words."""
+    `harness.report.caveats` says each kind in words."""
 
     kind: CaveatKind
     channel: str = ""

@@ -124,21 +124,15 @@ def test_routing_hides_kin_and_doing_nothing_does_not(pairs: list[adversary.Setu
         assert verdict(s, away, (0,), {}, ("wording",))[0].effect < bare.effect / 2
 
 
+def small(folder: Path, prompts: int) -> list[str]:
+    """Arguments of a run on a few pairs of a small collection."""
+    sizes = {"--prompts": prompts, "--controls": 8, "--pairs": 2, "--close": 2, "--jobs": 1}
+    return [*write(folder, 32, 40), *(str(x) for pair in sizes.items() for x in pair)]
+
+
 def test_the_table_in_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.csv"
-    given = [
-        *write(tmp_path, 32, 40),
-        "--prompts",
-        "30",
-        "--controls",
-        "8",
-        "--pairs",
-        "2",
-        "--close",
-        "2",
-        "--jobs",
-        "1",
-    ]
+    given = small(tmp_path, prompts=30)
     assert adversary.main([*given, "--only", "lower case", "--only", "canned", "--csv", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "2 close pairs, 2 unrelated, 8 control lineages" in printed
@@ -152,19 +146,7 @@ def test_the_table_in_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_shares_routed_elsewhere_are_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = [
-        *write(tmp_path, 32, 40),
-        "--prompts",
-        "25",
-        "--controls",
-        "8",
-        "--pairs",
-        "2",
-        "--close",
-        "2",
-        "--jobs",
-        "1",
-    ]
+    given = small(tmp_path, prompts=25)
     assert adversary.main([*given, "--mixtures"]) == 0
     rows = [[x.strip() for x in r.split("|")[1:-1]] for r in capsys.readouterr().out.splitlines() if r.startswith("|")]
     cells = {(r[0], r[1]): r for r in rows[2:]}
