@@ -231,8 +231,6 @@ def remember() -> None:
         (control_match, "form_of"),
     ):
         vars(module)[name] = lru_cache(MANY)(vars(module)[name])
-    counted = lru_cache(200)(vars(furniture)["_counts"])
-    vars(furniture)["_counts"] = lambda texts: counted(tuple(texts))
 
 
 def outcomes(

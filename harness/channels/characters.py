@@ -20,6 +20,16 @@ _PLAIN = str.maketrans(
         "…": "...",
     }
 )
+_TYPED = (
+    ("’", "'"),
+    ("‘", "'"),
+    ("“", '"'),
+    ("”", '"'),
+    ("—", "-"),
+    ("–", "-"),
+    ("…", "..."),
+    ("\xa0", " "),
+)  # of _PLAIN
 _SPACE = re.compile(r"[^\S\n\t\r ]")  # neither a plain space nor a break
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _GAPS = re.compile(r" {9,}|(?:\s*\n){4,}")  # what pushes an answer out of sight
@@ -29,6 +39,7 @@ _MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20
 _MARKED_LATIN = re.compile(rf"([A-Za-z]){_MARKS.pattern}+")
 _ACCENTED = re.compile("[\u00c0-\u024f\u1e00-\u1eff]")
 _LATIN = re.compile("[A-Za-z]")
+_LATIN_LETTER = re.compile("[A-Za-z\xaa\xb5\xba\xc0-\xd6\xd8-\xf6\xf8-\u024f]")
 _FEWEST = 10  # marked letters, at the least
 _MARKS_EACH = 0.2  # combining marks a Latin letter from which they are no spelling
 
@@ -95,6 +106,7 @@ def comparable(text: str) -> str:
     >>> comparable("He\\u200bll\\u043e \\u2014 \\u201cw\\uff4frld\\u201d\\u00a0!")
     'Hello - "world" !'
     """
+    text = _typed(text)
     if not text.isascii():
         text = _hidden().sub("", text)
         text = unicodedata.normalize("NFKC", _folded(text))  # some look-alikes are made another letter by it
@@ -103,6 +115,16 @@ def comparable(text: str) -> str:
     elif not text.isprintable():
         text = _hidden().sub("", text)
     return _GAPS.sub(lambda m: "\n\n" if "\n" in m.group() else " ", text).strip()
+
+
+def _typed(text: str) -> str:
+    """Typographic quotes, dashes and no-break spaces as on a keyboard, if a text has nothing else outside ASCII."""
+    plain = text
+    for sign, typed in _TYPED:
+        if plain.isascii():
+            return plain
+        plain = plain.replace(sign, typed)
+    return plain if plain.isascii() else text
 
 
 def needs_folding(text: str) -> bool:
@@ -145,8 +167,7 @@ def _word_around(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _word(word: str, table: dict[str, str]) -> str:
-    latin = sum(ord(c) < 0x250 for c in word if c.isalpha())
-    return "".join(table.get(c, c) for c in word) if latin else word
+    return "".join(table.get(c, c) for c in word) if _LATIN_LETTER.search(word) else word
 
 
 def _unmarked(text: str) -> str:

@@ -10,11 +10,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median_low
+
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.channels.characters import word_spans, words
 from harness.records import Furniture
 
+Ints = NDArray[np.uint64]
+Counts = tuple[Ints, NDArray[np.int64]]  # runs of words, as numbers in order, and how many answers hold each
+
+SIZES = (8, 4, 2, 1)  # words in a run
 SPANS = {8: 0.05, 4: 0.25}  # words in a run: share of an endpoint's answers that hold it, from which it is furniture
 LEAST = 3  # answers to unlike prompts, at the least
 USUAL = 4.0  # times as common as with the median endpoint of the campaign
@@ -22,6 +30,7 @@ WORDS = 0.4  # share of the answers that hold a single word or pair, from which 
 READ = 200  # answers of each endpoint that are looked at
 HEAD, TAIL = 160, 80  # words of each, from both ends: that is where furniture stands
 _DIGIT = re.compile(r"\d")
+MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 by the golden ratio: multiples of it are spread evenly
 NONE = Furniture()
 
 
@@ -50,12 +59,18 @@ def find_furniture(answers: Mapping[str, Sequence[str]]) -> dict[str, Furniture]
     (['c'], [(11, 64)])
     """
     read = {name: texts[:READ] for name, texts in answers.items()}
-    counts = {name: _counts(texts) for name, texts in read.items()}
+    numbers: dict[str, int] = {}  # of words, one for all endpoints
+    known: dict[str, int] = {}
+    cells = {name: _Words.of(texts, numbers, known) for name, texts in read.items()}
+    counts = {name: _counts(said) for name, said in cells.items()}
+    repeats = {name: _repeated(texts, cells[name]) for name, texts in read.items()}
+    vocabulary = list(numbers)
     out = {}
     for name, mine in read.items():
         others = [other for other in read if other != name]
-        unusual = _unusual(counts[name], len(mine), [(counts[o], max(1, len(read[o]))) for o in others])
-        whole = _canned(mine, [read[o] for o in others])
+        codes = _unusual(counts[name], len(mine), [(counts[o], max(1, len(read[o]))) for o in others])
+        unusual = _spelt(codes, cells[name], vocabulary)
+        whole = _canned(repeats[name], len(mine), [(repeats[o], len(read[o])) for o in others])
         if unusual or whole:
             runs = frozenset(k for k in unusual if k.count(" ") >= 3)
             single = frozenset(k for k in unusual if k.count(" ") < 2)
@@ -63,41 +78,104 @@ def find_furniture(answers: Mapping[str, Sequence[str]]) -> dict[str, Furniture]
     return out
 
 
-def _counts(texts: Sequence[str]) -> Counter[str]:
+@dataclass(frozen=True)
+class _Words:
+    """Both ends of an endpoint's answers, end to end: masked words by number, with the answer and the end of each."""
+
+    word: Ints
+    answer: NDArray[np.int64]
+    piece: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: Sequence[str], numbers: dict[str, int], known: dict[str, int]) -> _Words:
+        """``numbers`` (by masked word) and ``known`` (by word) grow."""
+        pieces: list[tuple[int, list[str]]] = []
+        for i, text in enumerate(texts):
+            found = words(text)
+            pieces += [(i, p) for p in ([found] if len(found) <= HEAD + TAIL else [found[:HEAD], found[-TAIL:]])]
+        flat = [w for _, piece in pieces for w in piece]
+        for word in dict.fromkeys(flat):
+            if word not in known:
+                known[word] = numbers.setdefault(masked(word), len(numbers))
+        lengths = [len(piece) for _, piece in pieces]
+        answer = np.repeat(np.array([i for i, _ in pieces], dtype=np.int64), lengths)
+        return cls(
+            np.array([known[w] for w in flat], dtype=np.uint64),
+            answer,
+            np.repeat(np.arange(len(pieces), dtype=np.int64), lengths),
+        )
+
+    def runs(self, size: int) -> tuple[NDArray[np.intp], Ints]:
+        """Where runs of so many words begin, and a number for each: a polynomial modulo 2**64 and the size."""
+        count = max(0, len(self.word) - size + 1)
+        code = np.zeros(count, dtype=np.uint64)
+        for i in range(size):
+            code = (code + self.word[i : i + count] + np.uint64(1)) * MIX
+        whole = np.flatnonzero(self.piece[:count] == self.piece[size - 1 : size - 1 + count])
+        return whole, code[whole] << np.uint64(2) | np.uint64(SIZES.index(size))
+
+
+def _counts(said: _Words) -> Counts:
     """How many answers hold each run of 8, 4, 2 and 1 words; what one alone holds is left out."""
-    count: Counter[str] = Counter()
-    for text in texts:
-        found = [masked(w) for w in words(text)]
-        pieces = [found] if len(found) <= HEAD + TAIL else [found[:HEAD], found[-TAIL:]]
-        count.update({r for piece in pieces for size in (8, 4, 2, 1) for r in _runs(piece, size)})
-    return Counter({run: n for run, n in count.items() if n > 1})
+    found = [said.runs(n) for n in SIZES]
+    code, answer = np.concatenate([c for _, c in found]), np.concatenate([said.answer[at] for at, _ in found])
+    order = np.lexsort((answer, code))
+    code, answer = code[order], answer[order]
+    first = np.ones(len(code), dtype=bool)  # of a run in an answer
+    first[1:] = (code[1:] != code[:-1]) | (answer[1:] != answer[:-1])
+    codes, count = np.unique(code[first], return_counts=True)
+    return codes[count > 1], count[count > 1]
+
+
+def _unusual(mine: Counts, total: int, others: Sequence[tuple[Counts, int]]) -> Ints:
+    """Runs that come back often enough, and much more often than with the others: their counts, of how many answers."""
+    codes, count = mine
+    share = np.array([SPANS.get(n, WORDS) for n in SIZES])[(codes & np.uint64(3)).astype(np.intp)]
+    often = (count >= LEAST) & (count >= share * total)
+    codes, count = codes[often], count[often]
+    shares = np.sort([_of(codes, c) / n for c, n in others] or [np.zeros(len(codes))], axis=0)
+    unusual: Ints = codes[count / max(1, total) >= USUAL * shares[(len(shares) - 1) // 2]]  # the lower median
+    return unusual
+
+
+def _of(codes: Ints, counts: Counts) -> NDArray[np.int64]:
+    """How many answers of another endpoint hold each of some runs."""
+    theirs, count = counts
+    if not len(theirs):
+        return np.zeros(len(codes), dtype=np.int64)
+    at = np.searchsorted(theirs, codes).clip(max=len(theirs) - 1)
+    return np.where(theirs[at] == codes, count[at], 0)
+
+
+def _spelt(codes: Ints, said: _Words, vocabulary: Sequence[str]) -> set[str]:
+    """Runs of words by their numbers."""
+    out: set[str] = set()
+    for size in SIZES if len(codes) else ():
+        at, found = said.runs(size)
+        for i in at[np.isin(found, codes)].tolist():
+            out.add(" ".join(vocabulary[w] for w in said.word[i : i + size].tolist()))
+    return out
 
 
 def _runs(found: Sequence[str], size: int) -> Iterable[str]:
     return (" ".join(found[i : i + size]) for i in range(len(found) - size + 1))
 
 
-def _unusual(found: Mapping[str, int], total: int, others: Sequence[tuple[Counter[str], int]]) -> set[str]:
-    """Runs that come back often enough, and much more often than with the others: their counts, of how many answers."""
-    out = set()
-    for run, n in found.items():
-        if n < LEAST or n < SPANS.get(run.count(" ") + 1, WORDS) * total:
-            continue
-        if n / total >= USUAL * median_low([c[run] / of for c, of in others] or [0.0]):
-            out.add(run)
-    return out
-
-
-def _canned(mine: Sequence[str], others: Sequence[Sequence[str]]) -> frozenset[str]:
+def _canned(mine: Mapping[str, int], total: int, others: Sequence[tuple[Mapping[str, int], int]]) -> frozenset[str]:
     """Whole answers given to three prompts or more, where the others do not give one answer to many prompts."""
-    count = Counter(key(t) for t in mine)
-    often = {t for t, n in count.items() if t and n >= max(LEAST, SPANS[8] * len(mine))}
+    often = {t for t, n in mine.items() if t and n >= max(LEAST, SPANS[8] * total)}
     if not often:
         return frozenset()
-    repeats = [sum(n for n in Counter(map(key, texts)).values() if n >= LEAST) / max(1, len(texts))
-               for texts in others]  # fmt: skip
-    share = sum(count[t] for t in often) / len(mine)
+    repeats = [sum(n for n in theirs.values() if n >= LEAST) / max(1, of) for theirs, of in others]
+    share = sum(mine[t] for t in often) / total
     return frozenset(often) if share >= USUAL * median_low(repeats or [0.0]) else frozenset()
+
+
+def _repeated(texts: Sequence[str], said: _Words) -> Counter[str]:
+    """Answers that begin and end alike three times or more, as they are compared, with how often each was given."""
+    ends = [w.tobytes() for w in np.split(said.word, np.searchsorted(said.answer, np.arange(1, len(texts))))]
+    often = Counter(ends)
+    return Counter(key(t) for t, w in zip(texts, ends, strict=False) if often[w] >= LEAST)
 
 
 def key(text: str) -> str:

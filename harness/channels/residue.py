@@ -37,6 +37,9 @@ _THOUGHT_KEY = re.compile(r"think|thought|reason|analysis|scratch|reflect", re.I
 _ANSWER_KEYS = ("answer", "final_answer", "response", "output_text", "content", "text", "output", "completion",
                 "message", "result", "reply", "final")  # fmt: skip
 
+# One letter read with the wrong code page is two or more outside ASCII, or one of these before what was no-break space.
+_MISREAD = re.compile(r"[^\x00-\x7f]{2}|[\xc2\xc3\xe0\xe2\u00ce\u0420\u0421]")
+
 _TURN_END = re.compile(
     r"<\|(?:im_end|eot_id|end|return|endoftext|end_of_turn|eom_id)\|>|</s>|<end_of_turn>|<｜end▁of▁sentence｜>|<eos>"
 )
@@ -109,6 +112,8 @@ def _unescaped(text: str) -> str:
 
 def _repaired(text: str) -> str:
     """Text that was decoded with the wrong code page, if it can be repaired without doubt."""
+    if not _MISREAD.search(text):
+        return text
     from ftfy import fix_encoding
     from ftfy.badness import is_bad
 
