@@ -22,6 +22,7 @@ Removed = Literal[
     "second turn",
     "encoding",
     "comments",
+    "markup",
     "furniture",
     "canned answers",
     "stray marks",

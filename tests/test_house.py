@@ -225,8 +225,8 @@ def test_keys_are_recognised_and_cut_in_one_module() -> None:
     marks = re.compile(r"sk-\[|AIza|gsk_|hf_\[|\[key\]|Bearer ")
     found = [f"{n}:{c.lineno}: {c.value[:50]!r}" for n in modules() if n != "config.secrets" for c in strings(n)
              if marks.search(c.value)]  # fmt: skip
-    found += [f"{n}: imports base64" for n in modules() if n not in ("config.secrets", "report.html")
-              for m, _ in imports(n) if m == "base64"]  # fmt: skip
+    readers = ("config.secrets", "report.html", "channels.residue")  # keys, pictures, replies that came packed
+    found += [f"{n}: imports base64" for n in modules() if n not in readers for m, _ in imports(n) if m == "base64"]
     assert not found, where(found)
 
 

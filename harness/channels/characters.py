@@ -18,6 +18,8 @@ _PLAIN = str.maketrans(
         **dict.fromkeys("“”„‟″«»＂", '"'),
         **dict.fromkeys("‐‑‒–—―−﹘﹣－", "-"),
         "…": "...",
+        "ı": "i",
+        **{chr(start + i): chr(65 + i) for start in (0x1F150, 0x1F170) for i in range(26)},  # white on black
     }
 )
 _TYPED = (
@@ -68,6 +70,11 @@ def _lookalikes() -> dict[str, str]:
         if like is not None:
             upper = letter.isupper() and not letter.islower()
             table[letter] = like.upper() if upper else like.lower() if letter.islower() else like
+    small = "LATIN LETTER SMALL CAPITAL "
+    for letter in map(chr, (*range(0x250, 0x2B0), *range(0x1D00, 0x1D80), *range(0xA720, 0xA800))):
+        name = unicodedata.name(letter, "")
+        if name.startswith(small) and len(name) == len(small) + 1:
+            table[letter] = name[-1].lower()
     return table
 
 
@@ -108,12 +115,12 @@ def comparable(text: str) -> str:
     """
     text = _typed(text)
     if not text.isascii():
-        text = _hidden().sub("", text)
+        text = _hidden().sub("", _SPACE.sub(" ", text))
         text = unicodedata.normalize("NFKC", _folded(text))  # some look-alikes are made another letter by it
         text = _unmarked(_folded(text)).translate(_PLAIN)
         text = _SPACE.sub(" ", text)
     elif not text.isprintable():
-        text = _hidden().sub("", text)
+        text = _hidden().sub("", _SPACE.sub(" ", text))
     return _GAPS.sub(lambda m: "\n\n" if "\n" in m.group() else " ", text).strip()
 
 

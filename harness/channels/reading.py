@@ -16,7 +16,7 @@ from typing import Literal
 from harness.channels.characters import SHOWN, comparable, gaps, hidden, lookalikes, needs_folding
 from harness.channels.furniture import LEAST, NONE, READ, cut_spans, find_furniture, key, without
 from harness.channels.reasoning import find_reasoning, muses, stripped
-from harness.channels.residue import decoded, echo_end, marks_of_template, second_turn
+from harness.channels.residue import decoded, echo_end, marks_of_template, only_markup, second_turn
 from harness.records import Furniture, Removal, Removed, Responses
 
 Spans = tuple[tuple[int, int], ...]
@@ -66,7 +66,8 @@ def edit_of(text: str, asked: str = "", stray: bool = False) -> Edit | None:
     kinds: list[Removed] = []
     plain = decoded(text, asked)
     if plain != text:
-        kinds.append("comments" if "<!--" in text and "<!--" not in plain else "encoding")
+        hidden_part = "<!--" in text and "<!--" not in plain
+        kinds.append("comments" if hidden_part else "markup" if only_markup(text, plain) else "encoding")
     thoughts, (start, stop), mark = _parts(plain, asked, stray)
     if thoughts[0] < thoughts[1]:
         kinds.append("thoughts")

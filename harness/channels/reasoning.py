@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 _NAME = (
     r"(?:[\w:]{1,20}[_:\- ])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion|ing)?|scratch[_-]?pad|monologue"
-    r"|inner[_-]monologue|deliberat\w{0,6}|ponder\w{0,4}|chain[_-]of[_-]thought|cot|antThinking)(?:[_\- ]\w{1,20})?"
+    r"|inner[_-]monologue|deliberat\w{0,6}|ponder\w{0,4}|chain[_-]of[_-]thought|cot|antThinking"
+    r"|思考过程|思考|推理)(?:[_\- ]\w{1,20})?"
 )
 _LABEL = (
     r"(?:thinking|thought(?:s| process)?|thinking process|internal monologue|chain of thought|scratchpad|思考过程|思考)"
@@ -20,12 +21,12 @@ _ASKED_LABEL = r"(?:reasoning(?: process)?|analysis|推理)"  # where the questi
 _FINAL = r"(?:final )?(?:answer|response|reply|output)|回答|答案|最终答案"
 _TAG_OPEN = (
     rf"(?:<\|?{_NAME}(?:\s[^<>\n]{{0,80}})?\|?>|\[{_NAME}\]|\{{{{?{_NAME}\}}}}?|【{_NAME}】|⟨{_NAME}⟩|◁{_NAME}▷"
-    rf"|<\|(?:begin|start)[_▁]of[_▁]{_NAME}\|>|<\|{_NAME}[_▁](?:begin|start)\|>|<｜{_NAME}[^｜]{{0,10}}｜>|```{_NAME}\n"
+    rf"|<\|(?:begin|start)[_▁](?:of[_▁])?{_NAME}\|>|<\|{_NAME}[_▁](?:begin|start)\|>|<｜{_NAME}[^｜]{{0,10}}｜>|```{_NAME}\n"
     r"|:::\s*thinking|<unused94>thought|<\|channel\|>(?:analysis|thought|commentary)(?:<\|message\|>)?)"
 )
 _TAG_CLOSE = (
     rf"(?<!`)(?:</{_NAME}>|<\|/{_NAME}\|>|\[/{_NAME}\]|\{{{{?/{_NAME}\}}}}?|【/{_NAME}】|⟨/{_NAME}⟩|◁/{_NAME}▷"
-    rf"|<\|end[_▁]of[_▁]{_NAME}\|>|<\|{_NAME}[_▁]end\|>|<｜/?end[^｜]{{0,10}}{_NAME}｜>|<unused95>"
+    rf"|<\|end[_▁](?:of[_▁])?{_NAME}\|>|<\|?{_NAME}[_▁]end\|?>|<｜/?end[^｜]{{0,10}}{_NAME}｜>|<unused95>"
     r"|\.\.\.done thinking\.?|<\|channel\|>final(?:<\|message\|>)?|assistantfinal)"
 )
 _THROUGH_LAST_CLOSE = re.compile(rf"\A(.*)(?:{_TAG_CLOSE})", re.DOTALL | re.IGNORECASE)
@@ -39,9 +40,11 @@ _DETAILS = re.compile(
     r"\A\s*<details(?P<kind>[^>]*)>\s*(?P<summary><summary>.*?</summary>)?.*?</details>", re.DOTALL | re.IGNORECASE
 )
 _THINKS = re.compile(r"think|thought|reason|思考|推理", re.IGNORECASE)
+_NOTES = re.compile(r"\A\s*<(analysis|plan|planning|notes|draft|internal)>.*?</\1>\s*(?=\S)", re.DOTALL | re.IGNORECASE)
+_ASKS_FOR_TAGS = re.compile(r"analy|plan|note|draft|tag|xml|<", re.IGNORECASE)
 _QUOTED = re.compile(r"\A\s*(?:>[^\n]*(?:\n|\Z))+")
 _QUOTED_HEAD = re.compile(rf"\A[\s>*_#💭🤔]*(?:{_LABEL}|thought for\b)", re.IGNORECASE)
-_FINAL_LINE = rf"\n[#*_\s]*(?:(?:{_FINAL})\b[*_]*\s*[:：]?[*_]*[ \t]*\n?|(?:-{{3,}}|\*{{3,}}|_{{3,}})[ \t]*\n)"
+_FINAL_LINE = rf"\n[^\w\n]{{0,8}}(?:(?:{_FINAL})\b[*_]*\s*[:：]?[*_]*[ \t]*\n?|(?:-{{3,}}|\*{{3,}}|_{{3,}})[ \t]*\n)"
 _LABELLED = re.compile(rf"\A[\s#*_>💭🤔\[(]*{_LABEL}[\])*_]*\s*(?:[:：]|\.\.\.|…|\n)[*_]*", re.IGNORECASE)
 _LABELLED_IF_NOT_ASKED = re.compile(rf"\A[\s#*_>]*{_ASKED_LABEL}[*_]*\s*[:：][*_]*", re.IGNORECASE)
 _ASKS_TO_SHOW = re.compile(r"reason|step|explain|think|work|analy", re.IGNORECASE)
@@ -64,10 +67,11 @@ _OPENS_MUSING = re.compile(
     r"|we need to (?:answer|respond|produce|parse)"
     r"|(?:we|i) (?:need|have) to (?:figure out|think about)|let me (?:think|parse|figure))", re.IGNORECASE
 )  # fmt: skip
-_HINTS = ("</", "▷", "|>", "[/", "{/", "】", "⟩", "｜", "done thinking", "assistantfinal", "<unused95>")
+_HINTS = ("</", "▷", "_end>", "|>", "[/", "{/", "】", "⟩", "｜", "done thinking", "assistantfinal", "<unused95>")
+_SAID = r"(?:final[_ ]?)?(?:answer|output|response|reply|solution)"
 _WRAPPER = re.compile(
-    r"\A\s*(?:<answer>|<output>|<response>|<\|begin_of_solution\|>)"
-    r"|(?:</answer>|</output>|</response>|<\|end_of_solution\|>|<\|return\|>)\s*\Z"
+    rf"\A\s*<\|?(?:(?:begin|start)_(?:of_)?)?{_SAID}\|?>|(?:<(?:/|\|end_(?:of_)?){_SAID}\|?>|<\|return\|>)\s*\Z",
+    re.IGNORECASE,
 )
 
 
@@ -122,6 +126,8 @@ def _thoughts_end(text: str, asked: str) -> int | None:
         block = _DETAILS.match(text)
         if block and _THINKS.search(f"{block['kind']} {block['summary'] or ''}"):
             return block.end()
+    if head.lstrip()[:1] == "<" and not _ASKS_FOR_TAGS.search(asked) and (notes := _NOTES.match(text)):
+        return notes.end()
     if _QUOTED_HEAD.match(head) and (quoted := _QUOTED.match(text)) and quoted.end() < len(text):
         return quoted.end()
     if (label := _LABELLED.match(text)) is not None:
@@ -139,12 +145,24 @@ def _labelled_end(text: str, start: int, marked: bool) -> int | None:
         return found.end()
     if not marked and ":" not in text[:start] and "..." not in text[:start]:
         return None
+    if (closing := _closing(text[:start])) and (
+        found := re.search(rf"{re.escape(closing)}[ \t]*\n\s*\n", text[start:])
+    ):
+        return start + found.end()
     body = text[start:]
     lead = len(body) - len(body.lstrip())
     blank = _PARAGRAPH.search(body, lead)
     if blank is None:
         return len(text) if _LEADING_OPEN.match(text) else None
     return start + blank.end()
+
+
+def _closing(label: str) -> str:
+    """What closes the brackets or the emphasis in which all of the thoughts stand that a label opens; or nothing."""
+    for opening, closing in (("(", ")"), ("[", "]")):
+        if opening in label and closing not in label:
+            return closing
+    return next((sign * label.count(sign) for sign in "*_" if 0 < label.count(sign) < 3), "")
 
 
 def _musing_end(text: str) -> int | None:

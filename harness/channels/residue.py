@@ -8,11 +8,14 @@ code page, comments that no page shows, marks of a chat template, the prompt in 
 from __future__ import annotations
 
 import ast
+import base64
 import html
 import json
+import quopri
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote, unquote_plus
 
 from harness.channels.characters import word_spans
 
@@ -34,11 +37,28 @@ _HIDES = re.compile(
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _FENCED = re.compile(r"\A```\w*\n(.*)\n```\Z", re.DOTALL)
 _THOUGHT_KEY = re.compile(r"think|thought|reason|analysis|scratch|reflect", re.IGNORECASE)
-_ANSWER_KEYS = ("answer", "final_answer", "response", "output_text", "content", "text", "output", "completion",
+_ANSWER_KEYS = ("delta", "answer", "final_answer", "response", "output_text", "content", "text", "output", "completion",
                 "message", "result", "reply", "final")  # fmt: skip
 
 # One letter read with the wrong code page is two or more outside ASCII, or one of these before what was no-break space.
 _MISREAD = re.compile(r"[^\x00-\x7f]{2}|[\xc2\xc3\xe0\xe2\u00ce\u0420\u0421]")
+
+_ASKS_FOR_CODE = re.compile(
+    r"encod|decod|escap|base64|html|xml|svg|markup|\btags?\b|web ?page|script|code", re.IGNORECASE
+)
+_BYTES = re.compile(r"(?:\\x[89a-fA-F][0-9a-fA-F]|\\[23][0-7]{2})+")
+_QUOTED_BYTES = r"=(?:C[2-9A-F]|[DE][0-9A-F])(?:=[89AB][0-9A-F])+"
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_ROOT = re.compile(
+    rf"\A\s*(?:<\?xml[^>]*\?>\s*|<!DOCTYPE[^>]*>\s*)?<({'|'.join(_ANSWER_KEYS)}|html|body|div|p|pre|span|string|root|data"
+    r"|document|article|section|assistant)(?:\s[^<>]{0,200})?>(.*)</\1>\s*\Z",
+    re.DOTALL | re.IGNORECASE,
+)
+_MARKUP = re.compile(
+    r"</?(?:(p|div|br|hr|li|ul|ol|h[1-6]|table|thead|tbody|tr|td|th|blockquote|pre|section|article)"
+    r"|(b|i|u|em|strong|span|a|code|small|su[bp]|mark|del))(?:\s[^<>]{0,200})?/?>",
+    re.IGNORECASE,
+)
 
 _TURN_END = re.compile(
     r"<\|(?:im_end|eot_id|end|return|endoftext|end_of_turn|eom_id)\|>|</s>|<end_of_turn>|<｜end▁of▁sentence｜>|<eos>"
@@ -59,6 +79,40 @@ _ROLE = re.compile(
 )
 
 
+def _from_base64(text: str) -> str:
+    return base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=False).decode()
+
+
+def _from_quoted(text: str) -> str:
+    return quopri.decodestring(text.encode()).decode()
+
+
+def _from_percent(text: str) -> str:
+    return (unquote if "%20" in text else unquote_plus)(text, errors="strict")
+
+
+def _from_bytes(text: str) -> str:
+    return _BYTES.sub(_letters, text)
+
+
+def _letters(spelt: re.Match[str]) -> str:
+    """Bytes that were spelt as \\xe2 or \\342, as UTF-8, else as Latin-1."""
+    pairs = re.findall(r"\\x(..)|\\(...)", spelt.group())
+    said = bytes(int(h, 16) if h else int(octal, 8) for h, octal in pairs)
+    try:
+        return said.decode()
+    except UnicodeDecodeError:
+        return said.decode("latin-1")
+
+
+_TRANSFERS: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = (
+    (re.compile(r"\A(?=(?:[^%]*%[0-9A-Fa-f]{2}){3})\S+\Z"), _from_percent),
+    (re.compile(r"\A[A-Za-z0-9+/_\-\r\n]{40,}={0,2}\Z"), _from_base64),
+    (re.compile(rf"{_QUOTED_BYTES}.*{_QUOTED_BYTES}|^[^\n]{{70,75}}=\r?$", re.MULTILINE | re.DOTALL), _from_quoted),
+    (_BYTES, _from_bytes),
+)
+
+
 def decoded(text: str, asked: str = "") -> str:
     """A reply without the encodings that a gateway put around it; ``asked`` is the question.
 
@@ -71,10 +125,12 @@ def decoded(text: str, asked: str = "") -> str:
     >>> decoded('[{"type": "reasoning", "text": "Hm."}, {"type": "text", "text": "Yes."}]')
     '<think>Hm.</think>Yes.'
     """
-    text = _structured(text, asked)
+    text = _transferred(_structured(text, asked), asked)
     if _CODED.search(text):
         text = _unescaped(text)
         text = _TERMINAL.sub("", _shown(text))
+    if "</" in text or "<br" in text or "<![CDATA[" in text:
+        text = _unmarked(text, asked)
     return text if text.isascii() else _repaired(text)
 
 
@@ -110,6 +166,37 @@ def _unescaped(text: str) -> str:
     return text
 
 
+def _transferred(text: str, asked: str) -> str:
+    """A reply that is percent-encoded, quoted-printable, in base64 or with its bytes spelt, as it was before."""
+    bare = text.strip()
+    for pattern, decode in _TRANSFERS:
+        if pattern.search(bare) and not _ASKS_FOR_CODE.search(asked):
+            try:
+                plain = decode(bare)
+            except ValueError:  # it only looks like it
+                continue
+            if " " in plain:
+                return plain
+    return text
+
+
+def _unmarked(text: str, asked: str) -> str:
+    """A reply without an element around all of it, and without the markup of a page."""
+    if _ASKS_FOR_CODE.search(asked) or "```" in text:
+        return text
+    plain = _CDATA.sub(lambda m: m.group(1), text)
+    while (root := _ROOT.match(plain)) and f"</{root.group(1)}>" not in root.group(2):
+        plain = root.group(2)
+    if len(_MARKUP.findall(plain)) > 1:
+        plain = _MARKUP.sub(lambda m: "" if m.group(2) else "\n", plain).strip()
+    return plain
+
+
+def only_markup(text: str, plain: str) -> bool:
+    """Whether a text lost nothing but the markup of a page when it was decoded."""
+    return _MARKUP.sub(" ", text).split() == plain.split()
+
+
 def _repaired(text: str) -> str:
     """Text that was decoded with the wrong code page, if it can be repaired without doubt."""
     if not _MISREAD.search(text):
@@ -125,6 +212,8 @@ def _structured(text: str, asked: str) -> str:
     bare = text.strip()
     if fenced := _FENCED.match(bare):
         bare = fenced.group(1).strip()
+    if bare[:5] in ("data:", "event") or (bare[:1] == "{" and "}\n{" in bare):
+        return _streamed(bare) or text
     if bare[:1] not in ("{", "[", '"') or len(bare) > LARGEST or "json" in asked.lower():
         return text
     try:
@@ -138,6 +227,17 @@ def _structured(text: str, asked: str) -> str:
             return text
     said = _said(value)
     return said if said and said.strip() else text
+
+
+def _streamed(text: str) -> str | None:
+    """What the pieces of a stream say that was stored as it came: server-sent events, or an object a line."""
+    lines = [line.strip() for line in text.splitlines()]
+    bodies = [line.removeprefix("data:").strip() for line in lines if line[:1] in ("{", "d")]
+    try:
+        pieces = [_said(json.loads(body)) for body in bodies if body != "[DONE]"]
+    except (ValueError, RecursionError):
+        return None
+    return "".join(p or "" for p in pieces)
 
 
 def _said(value: Any, depth: int = 0) -> str | None:

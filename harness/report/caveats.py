@@ -157,6 +157,7 @@ _TAKEN: Mapping[Removed, str] = {
     "second turn": "go on with a turn of the user, which was cut",
     "encoding": "came in an encoding that is not the model's, which was undone",
     "comments": "hold text that no page shows, which was cut",
+    "markup": "hold the markup of a page, which was cut",
     "furniture": "hold words that come back whatever is asked, which were cut",
     "canned answers": "are one text given to many questions, and count as none",
     "stray marks": "end with a mark that closes thoughts, though an answer stands before it, which was read",

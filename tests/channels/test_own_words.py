@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
+import quopri
 import random
+import re
 from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import numpy as np
 import pytest
@@ -57,6 +61,13 @@ THOUGHTS = [
     '[{{"type": "reasoning", "text": "{t}"}}, {{"type": "text", "text": "{a}"}}]',
     "[{{'type': 'thinking', 'thinking': '{t}'}}, {{'type': 'text', 'text': '{a}'}}]",
     '{{"reasoning": "{t}", "answer": "{a}"}}',
+    "<|START_THINKING|>{t}<|END_THINKING|><|START_RESPONSE|>{a}<|END_RESPONSE|>",
+    "<reasoning_start>{t}<reasoning_end>{a}",
+    "<analysis>{t}</analysis>\n<answer>{a}</answer>",
+    "<思考>{t}</思考>{a}",
+    "*Thinking: {t}.\n\nNow to say so.*\n\n{a}",
+    "(thinking: {t}.\n\nNow to say so.)\n\n{a}",
+    "🤔 Thinking...\n{t}\n\nAnd more.\n\n💡 Answer:\n{a}",
     "Okay, the user asks about the sea. I should keep it short. {a}",
     "The user wants to know why the tide turns.\n\nI need to explain the moon. Let me keep it short.\n\n{a}",
 ]
@@ -75,10 +86,14 @@ def test_thoughts_of_every_form_are_no_answer(form: str) -> None:
         "Thinking about the sea, one sees the moon. It pulls.",
         "Analysis: the poem is of the sea.\nAnswer: there is none in it.",
         "I think, therefore I am.",
+        "<note>Bring a towel</note> and a hat, it says.",
+        "Half of it, 50%, or 100%: as %s says",
+        "Take x=C2=A5 as it is and a == b",
+        "*Thinking* of the sea, *one* sees it.\n\nIt pulls.",
         "Let's think of the sea as a bowl.\n\nIt tilts.",
         "The user guide says: press both keys.",
         "It ends with `</think>` there.",
-        "<b>bold</b> and a < b",
+        "A <sea> of it, and a < b > c",
         "- A list\n- of things\n\n> a quotation\n\nand the end",
     ],
 )
@@ -99,6 +114,22 @@ def test_answers_that_are_no_thoughts_stay(text: str) -> None:
         (f"{ANSWER} It’s so — truly.".encode().decode("cp1252"), "encoding"),
         (f"<!-- {'nothing here ' * 90}-->{ANSWER}", "comments"),
         (f'<span style="display:none">{"beech oak " * 50}</span>{ANSWER}', "encoding"),
+        (quote(f"“{ANSWER}” — 100 % so"), "encoding"),
+        (quote_plus(f"“{ANSWER}” — 100 % so"), "encoding"),
+        (quopri.encodestring(f"“{ANSWER}” — it’s so".encode()).decode(), "encoding"),
+        (base64.encodebytes(f"“{ANSWER}”".encode()).decode(), "encoding"),
+        ("".join(c if c.isascii() else repr(c.encode())[2:-1] for c in f"“{ANSWER}” — so"), "encoding"),
+        (
+            "".join(
+                f"data: {json.dumps({'choices': [{'delta': {'content': w}}]})}\n\n" for w in re.split(r"(?= )", ANSWER)
+            )
+            + "data: [DONE]\n",
+            "encoding",
+        ),
+        ("".join(f"{json.dumps({'response': w, 'done': False})}\n" for w in re.split(r"(?= )", ANSWER)), "encoding"),
+        (f"<?xml version='1.0'?>\n<response><text><![CDATA[{ANSWER}]]></text></response>", "encoding"),
+        (f"<div class='reply'><p>{ANSWER}</p></div>", "markup"),
+        ("<p>" + html.escape(ANSWER).replace(" ", " <b>", 1).replace(" ", "</b> ", 2) + "</p>", "markup"),
         (f"\x1b[31m{ANSWER}\x1b[0m", "encoding"),
         (f"{QUESTION}\n\n{ANSWER}", "prompt echo"),
         (f"Question: {QUESTION}\nAnswer: {ANSWER}", "prompt echo"),
@@ -144,7 +175,8 @@ def test_hidden_characters_are_seen_and_taken_out(mark: str) -> None:
 LIKE = str.maketrans("aceopxyAEOPCTH", "асеорхуАЕОРСТН")
 
 
-@pytest.mark.parametrize("letters", [LIKE, str.maketrans("aoe", "αοе"), str.maketrans("ci", "ϲі")])
+@pytest.mark.parametrize("letters", [LIKE, str.maketrans("aoe", "αοе"), str.maketrans("ci", "ϲі"),
+                                     str.maketrans("abet", "ᴀʙᴇᴛ")])  # fmt: skip
 def test_look_alike_letters_are_seen_and_folded(letters: dict[int, int]) -> None:
     assert comparable(ANSWER.translate(letters)) == ANSWER
     assert lookalikes(ANSWER.translate(letters)) >= 3
@@ -172,6 +204,9 @@ def test_joined_pictures_hide_nothing() -> None:
         ("ｆｕｌｌ ᴬ", "full A"),
         ("h̷i̷ ṫhere", "hi ṫhere"),
         ("a\u00a0b\u2009c", "a b c"),
+        ("a\x0bb\x0cc\u2028d", "a b c d"),
+        ("🅷🅴🆁🅴", "HERE"),
+        ("kıyı", "kiyi"),
     ],
 )
 def test_quotes_dashes_widths_and_spaces_are_one(text: str, plain: str) -> None:
