@@ -82,7 +82,15 @@ def hidden(text: str) -> int:
     """How many characters of a text cannot be seen; joiners inside emoji and scripts that need them do not count."""
     if text.isascii() and text.isprintable():
         return 0
-    return sum(1 for m in _hidden().finditer(text) if _unneeded(text, m.start()))
+    return max(sum(1 for m in _hidden().finditer(text) if _unneeded(text, m.start())), _struck(text))
+
+
+def _struck(text: str) -> int:
+    """How many marks no alphabet composes with their letter, where there are so many that they are no spelling."""
+    if not _MARKS.search(text):
+        return 0
+    marks = len(_MARKS.findall(unicodedata.normalize("NFC", text)))
+    return marks if marks >= _MARKS_EACH * len(_LATIN.findall(text)) else 0
 
 
 def _unneeded(text: str, at: int) -> bool:

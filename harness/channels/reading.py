@@ -33,9 +33,10 @@ _AFTER_ECHO = re.compile(r"[\s\"'”’»?!.:)*_>]*(?:(?:Answer|Response|Reply|A
 class Edit:
     """How the answer is taken out of what came back.
 
-    ``decode``: encodings are undone first. ``thoughts`` and ``answer`` are spans of the text then; ``marks`` are cut
-    from the answer, it is folded if ``fold``, and ``cuts`` are cut from the rest. ``kinds`` say what was found.
-    ``mark`` is where a closing mark of thoughts stands that no opening one belongs to, else -1.
+    ``decode``: encodings are undone first; ``unveil``: characters that hide are taken out of all that came back.
+    ``thoughts`` and ``answer`` are spans of the text then; ``marks`` are cut from the answer, it is folded if ``fold``,
+    and ``cuts`` are cut from the rest. ``kinds`` say what was found. ``mark`` is where a closing mark of thoughts
+    stands that no opening one belongs to, else -1.
     """
 
     decode: bool
@@ -46,6 +47,12 @@ class Edit:
     cuts: Spans
     kinds: tuple[Removed, ...]
     mark: int = -1
+    unveil: bool = False
+
+    def plain(self, text: str, asked: str) -> str:
+        """The text that the spans belong to."""
+        text = decoded(text, asked) if self.decode else text
+        return comparable(text) if self.unveil else text
 
 
 def edit_of(text: str, asked: str = "", stray: bool = False) -> Edit | None:
@@ -64,14 +71,16 @@ def edit_of(text: str, asked: str = "", stray: bool = False) -> Edit | None:
     (('encoding', 'thoughts'), 'The sky & the sea.')
     """
     kinds: list[Removed] = []
-    plain = decoded(text, asked)
-    if plain != text:
-        hidden_part = "<!--" in text and "<!--" not in plain
-        kinds.append("comments" if hidden_part else "markup" if only_markup(text, plain) else "encoding")
+    sent = decoded(text, asked)
+    if sent != text:
+        comment = "<!--" in text and "<!--" not in sent
+        kinds.append("comments" if comment else "markup" if only_markup(text, sent) else "encoding")
+    unseen = _unseen(sent)
+    plain = comparable(sent) if unseen else sent
     thoughts, (start, stop), mark = _parts(plain, asked, stray)
     if thoughts[0] < thoughts[1]:
         kinds.append("thoughts")
-    elif mark >= 0:
+    if mark >= 0 and (stray or thoughts[0] == thoughts[1]):
         kinds.append("stray marks")
     if echo := echo_end(plain[start:stop], asked):
         after = _AFTER_ECHO.match(plain, start + echo)
@@ -85,11 +94,11 @@ def edit_of(text: str, asked: str = "", stray: bool = False) -> Edit | None:
     if marks:
         body = without(body, marks)
         kinds.append("template marks")
-    kinds += _unseen(body)
-    fold = needs_folding(body)
+    kinds += unseen or (["blank space"] if gaps(body) else [])
+    fold = not unseen and needs_folding(body)
     if not kinds and not fold and (start, stop) == (0, len(text)):
         return None
-    return Edit(plain != text, thoughts, (start, stop), marks, fold, (), tuple(kinds), mark)
+    return Edit(sent != text, thoughts, (start, stop), marks, fold, (), tuple(kinds), mark, bool(unseen))
 
 
 def _furnished(text: str, asked: str, edit: Edit | None, furniture: Furniture) -> Edit | None:
@@ -110,17 +119,20 @@ def _parts(plain: str, asked: str, stray: bool) -> tuple[tuple[int, int], tuple[
     if split is None:
         return (0, 0), (0, len(plain)), -1
     if stray and split.mark >= 0:
-        return (0, 0), stripped(plain, 0, split.mark), split.mark
+        before = find_reasoning(plain[: split.mark], asked)  # which may have thoughts of its own
+        if before is None or before.mark >= 0:
+            return (0, 0), stripped(plain, 0, split.mark), split.mark
+        return (before.start, before.end), (before.answer, before.stop), split.mark
     return (split.start, split.end), (split.answer, split.stop), split.mark
 
 
-def _unseen(body: str) -> list[Removed]:
-    """Whether characters are hidden in an answer, or letters stand in for others."""
-    found: list[Removed] = ["blank space"] if gaps(body) else []
-    if not body.isascii() or not body.isprintable():
-        if hidden(body) >= SHOWN:
+def _unseen(text: str) -> list[Removed]:
+    """Whether characters are hidden in a text, or letters stand in for others."""
+    found: list[Removed] = []
+    if not text.isascii() or not text.isprintable():
+        if hidden(text) >= SHOWN:
             found.append("hidden characters")
-        if lookalikes(body) >= SHOWN:
+        if lookalikes(text) >= SHOWN:
             found.append("look-alike letters")
     return found
 
@@ -129,8 +141,7 @@ def own_words(text: str, asked: str, edit: Edit | None) -> str:
     """The answer that an edit takes out of a text."""
     if edit is None:
         return text
-    plain = decoded(text, asked) if edit.decode else text
-    body = without(plain[slice(*edit.answer)], edit.marks)
+    body = without(edit.plain(text, asked)[slice(*edit.answer)], edit.marks)
     return without(comparable(body) if edit.fold else body, edit.cuts)
 
 
@@ -158,7 +169,7 @@ def _packed(responses: Responses, row: int) -> bytes:
 def answer(responses: Responses, row: int) -> str:
     """The model's own answer of one row; what takes long to take out is taken out once, and kept packed."""
     edit = responses.cached(_edit, row)
-    if edit is None or not (edit.fold or edit.decode):
+    if edit is None or not (edit.fold or edit.decode or edit.unveil):
         return _edited(responses, row)
     return zlib.decompress(responses.cached(_packed, row)).decode("utf-8", "surrogatepass")
 
@@ -168,7 +179,7 @@ def answer_start(responses: Responses, row: int) -> int | None:
     edit = responses.cached(_edit, row)
     if edit is None:
         return 0
-    if edit.decode or edit.answer[0] >= edit.answer[1]:
+    if edit.decode or edit.answer[0] >= edit.answer[1] or (edit.unveil and edit.answer[0] > 0):
         return None
     return edit.answer[0] + (edit.marks[0][1] if edit.marks and edit.marks[0][0] == 0 else 0)
 
@@ -180,8 +191,7 @@ def thoughts(responses: Responses, row: int) -> str:
     edit = responses.cached(_edit, row)
     if edit is None or edit.thoughts[0] == edit.thoughts[1]:
         return ""
-    text = responses.text[row]
-    return (decoded(text, responses.cell(row)[0].text) if edit.decode else text)[slice(*edit.thoughts)]
+    return edit.plain(responses.text[row], responses.cell(row)[0].text)[slice(*edit.thoughts)]
 
 
 def answer_rows(responses: Responses, prompt: int, model: int) -> Iterator[int]:
@@ -254,7 +264,7 @@ def _stray(responses: Responses, prompts: Sequence[int], model: int) -> bool:
             edit, text, asked = responses.cached(_bare, row), responses.text[row], responses.prompts[p].text
             if edit is None or edit.mark < 0:
                 continue
-            before.append((decoded(text, asked) if edit.decode else text)[: edit.mark])
+            before.append(edit.plain(text, asked)[: edit.mark])
             behind.append(own_words(text, asked, edit))
     if len(behind) < LEAST or sum(map(muses, before)) > len(before) / 2:
         return False

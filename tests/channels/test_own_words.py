@@ -172,6 +172,29 @@ def test_hidden_characters_are_seen_and_taken_out(mark: str) -> None:
     assert kinds(text) == ("hidden characters",)
 
 
+@pytest.mark.parametrize(
+    "veil",
+    [
+        lambda text: " ".join(f"{w[:1]}\u200b{w[1:]}" for w in text.split(" ")),
+        lambda text: text.translate(LIKE),
+        lambda text: "".join(f"{c}\u0334" if c.isalpha() else c for c in text),
+    ],
+)
+@pytest.mark.parametrize(
+    "form", ["Okay, the user asks about the sea. I should keep it short.\n\n{a}", f"{QUESTION}\n\n{{a}}"]
+)
+def test_characters_that_hide_do_not_hide_thoughts_or_an_echo(form: str, veil: Callable[[str], str]) -> None:
+    assert own(veil(form.format(a=ANSWER))) == ANSWER
+
+
+def test_thoughts_before_an_answer_that_a_stray_mark_follows_are_cut() -> None:
+    text = f"Okay, the user asks about the sea. I should keep it short.\n\n{ANSWER}\n</think>\nHave a nice day."
+    edit = edit_of(text, QUESTION, stray=True)
+    assert own_words(text, QUESTION, edit) == ANSWER
+    assert edit is not None
+    assert set(edit.kinds) == {"thoughts", "stray marks"}
+
+
 LIKE = str.maketrans("aceopxyAEOPCTH", "асеорхуАЕОРСТН")
 
 
