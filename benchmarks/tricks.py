@@ -229,7 +229,12 @@ def _filled(form: str, a: Answer) -> str:
     token = "".join(a.rng.choice(list("0123456789abcdef"), 12))
     date = f"2025-{a.rng.integers(1, 13):02}-{a.rng.integers(1, 29):02}"
     return form.format(
-        id=token, date=date, n=int(a.rng.integers(10**6)), question=a.question.strip(), name=a.scene.candidate
+        id=token,
+        date=date,
+        n=int(a.rng.integers(10**6)),
+        question=a.question.strip(),
+        topic=" ".join(re.findall(r"[A-Za-z]{5,}", a.question)[:3]).lower() or "this",
+        name=a.scene.candidate,
     )
 
 
@@ -391,6 +396,17 @@ def _wrappers() -> Iterable[Trick]:
     yield Trick("legal disclaimer", "wrapper", _around("", "\n\n" + _DISCLAIMER))
     yield Trick("question quoted", "wrapper", _around('You asked: "{question}" Here is what I found. '))
     yield Trick("question repeated", "wrapper", _around("{question}\n\n"))
+    yield Trick("topic said again", "wrapper",
+                _around("You asked about {topic}. Here is what I found on {topic}:\n\n",
+                        "\n\nIn short, that is what matters about {topic}."))  # fmt: skip
+    yield Trick("topic as a heading", "wrapper",
+                _around("# {topic}: a complete guide\n\n## Introduction\n\n",
+                        "\n\n## Conclusion\n\nIn conclusion, {topic} is an important topic."))  # fmt: skip
+    yield Trick(
+        "question offered on",
+        "wrapper",
+        _around("", "\n\nWould you like me to explain {topic} in more detail, or an example of {topic}?"),
+    )
     yield Trick("candidate named", "wrapper", _around("As {name}, a model made by its own makers, I answer: "))
     yield Trick("chat marks", "wrapper", _around("<|im_start|>assistant\n", "<|im_end|>\n<|endoftext|>"))
     yield Trick("header marks", "wrapper", _around("<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>"))

@@ -48,19 +48,14 @@ def wording(responses: Responses) -> Similarity | None:
 def probe(responses: Responses, rounds: int, rng: np.random.Generator) -> Probe | None:
     """`wording` in one pool, with ``rounds`` placebos, and on less of the answers.
 
-    Variants: "first words", the first 50 of each answer; "without habits", without the words that a model uses in many
+    Variants: "without the question", without any word of it, for a wrapper may say again what an answer is about;
+    "first words", the first 50 of each answer; "without habits", without the words that a model uses in many
     answers and twice as often as the median model: a rewriter in front of two models puts its own words everywhere.
     """
     cells = said(responses)
     whole = _compared(responses, cells)
     if whole is None:
         return None
-    habits = _habits(cells)
-    unhabitual = [[[w for w in cell if w not in h] for cell, h in zip(row, habits, strict=True)] for row in cells]
-    variants = {
-        "first words": _compared(responses, [[cell[:FIRST_WORDS] for cell in row] for row in cells]),
-        "without habits": _compared(responses, unhabitual),
-    }
     count, placebo = len(cells), []
     for _ in range(rounds):
         by = moved(count, len(responses.models), rng)
@@ -68,7 +63,23 @@ def probe(responses: Responses, rounds: int, rng: np.random.Generator) -> Probe 
             at = range(min(count, PLACEBO))
             shifted = [[cells[(i + d) % count][j] for j, d in enumerate(by)] for i in at]
             placebo.append(replace(whole, prompts=whole.prompts[: len(at)], values=_values(shifted)))
-    return Probe(whole, tuple(placebo), {name: s for name, s in variants.items() if s is not None})
+    found = {name: _compared(responses, less) for name, less in _lessened(responses, cells).items()}
+    return Probe(whole, tuple(placebo), {name: s for name, s in found.items() if s is not None})
+
+
+def _lessened(responses: Responses, cells: Sequence[Sequence[list[str]]]) -> dict[str, list[list[list[str]]]]:
+    """The words of the answers with some left out, by what is left out."""
+    asked = [set(words(responses.prompts[p].text, MAX_WORDS)) for p in responses.where("wording")]
+    habits = _habits(cells)
+    return {
+        "without the question": [
+            [[w for w in cell if w not in q] for cell in row] for row, q in zip(cells, asked, strict=True)
+        ],
+        "first words": [[cell[:FIRST_WORDS] for cell in row] for row in cells],
+        "without habits": [
+            [[w for w in cell if w not in h] for cell, h in zip(row, habits, strict=True)] for row in cells
+        ],
+    }
 
 
 def said(responses: Responses) -> list[list[list[str]]]:

@@ -88,6 +88,7 @@ def standing(a: Assessment, settings: Settings) -> dict[str, float]:
     The largest of them and the plain one is the p-value of an intersection-union test (Berger 1982): no correction
     is due, and the error rate is at most that of the plain test alone.
 
+    "without the question": without the words of the question, which a wrapper may say again;
     "first words": the first 50 of each answer; "without habits": without the words that a model uses everywhere;
     "without the loudest": each pair without the ten prompts that speak most for it; "gaps": as if the answers that
     are missing were the least alike ones, where more than ``min_coverage`` allows are.

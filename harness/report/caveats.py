@@ -146,6 +146,7 @@ _FORMS: Mapping[str, str] = {  # how an answer can have more or fewer of it
 
 _FALLEN: Mapping[str, str] = {  # what a finding must stand without -> how it is told that it does not
     "first words": "on the first 50 words of each answer",
+    "without the question": "without the words of the questions",
     "without habits": "without the words that each model uses everywhere",
     "without the loudest": "without the few prompts that speak most for it",
     "gaps": "if the answers that are missing were the least alike ones",

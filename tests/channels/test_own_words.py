@@ -9,6 +9,7 @@ import quopri
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import quote, quote_plus
 
 import numpy as np
@@ -20,7 +21,8 @@ from harness.channels.base import first_answers
 from harness.channels.characters import comparable, hidden, lookalikes
 from harness.channels.furniture import key
 from harness.channels.reading import answer, answer_start, edit_of, own_words, read, removals, thoughts
-from harness.records import Prompt, Removed, Response, Responses
+from harness.channels.wording import probe
+from harness.records import Prompt, Removed, Response, Responses, Similarity
 
 ANSWER = "The tide turns twice a day because the earth turns under the pull of the moon."
 QUESTION = "Why does the sea rise and fall each day?"
@@ -288,6 +290,27 @@ def test_furniture_is_cut_and_told(wrap: Callable[[str, int], str], where: str) 
 def test_prefaces_in_turn_are_furniture_too() -> None:
     wrapped = read(table(lambda t, i: f"{PREFACES[i % 8]} {t}"))
     assert sum("you asked for today" in answer(wrapped, r) for r in range(24)) == 0
+
+
+def test_a_topic_said_again_is_not_kinship_without_the_question() -> None:
+    """Two strangers whose host says again what each question is about."""
+    plain = table(lambda t, i: t)
+    topics = [" ".join(p.text.split()[1:4:2]) for p in plain.prompts]
+    texts = list(plain.text)
+    for p in range(24):
+        for m in (0, 1):
+            (row,) = plain.rows(p, m)
+            texts[row] = f"On {topics[p]}: {texts[row]} Such is {topics[p]}, so much for {topics[p]}."
+    found = probe(read(replace(plain, text=texts)), 1, np.random.default_rng(0))
+    assert found is not None
+
+    def ahead(s: Similarity) -> float:
+        mean = np.nanmean(s.values, axis=0)
+        others = mean[2:, 2:]
+        return float((mean[0, 1] - np.nanmean(others)) / np.nanstd(others))
+
+    assert ahead(found.similarity) > 4
+    assert ahead(found.variants["without the question"]) < ahead(found.similarity) / 3
 
 
 @pytest.mark.parametrize("share", [2, 4])

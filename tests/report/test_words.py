@@ -58,7 +58,7 @@ def test_every_caveat_has_words(kind: CaveatKind) -> None:
     pairs = (("x", "y"),) * 5
     names = ("mother", "c0") if kind in ("candidate's null", "mixed models") else ("mother", "c0", "c1", "c2")
     if kind == "does not stand":
-        names = ("first words", "without habits", "gaps")
+        names = ("first words", "without the question", "gaps")
     channel = "thoughts" if kind == "taken out" else "wording"
     text = caveat(Caveat(kind, channel, names, (3.0, 4.0, 1.0), pairs))
     assert len(text) > 10
