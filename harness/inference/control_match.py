@@ -32,7 +32,12 @@ FEW = 24  # prompts that a pair and a control both answered, without which nothi
 CLEAR = 0.9  # of the prompts on which one says more of something than the other does, less those where it is reversed
 SEEN = 0.6  # of the control lineages that must lack what the pair shows in its answers
 LANGUAGE = 0.35  # cosine of two models' words by how many answers hold them; see `benchmarks.conditions`
+LEAST_CONTROLS = 4  # without which there are too few other pairs to compare with
 SHORT = 30  # words: the shortest length at which answers are compared
+COMMON = 0.02  # of all answers that hold a word in their first `HEAD` words, from which it is one of common use
+HEAD, READ = 64, 256  # words of an answer: for its language, and for what it leaves unsaid
+EXPECTED = 3.0  # answers with a word that a model leaves unsaid, at the least, if it wrote as others do
+UNSAID = 6.0  # such answers, over all words that two models leave unsaid, below which they may be chance
 RATIO = 1.5  # in usual length, beyond which cutting all to one length takes more than it mends where that is so short
 
 _BULLET = re.compile(r"^\s*(?:[-*•+–]|[a-z]\))\s")
@@ -50,11 +55,42 @@ FORMS: tuple[str, ...] = (
 
 
 @dataclass(frozen=True)
+class Usage:
+    """Words of common use: how many answers of each of m models hold each of v words, (m, v), of how many, (m,), and
+    how many words those have in all, (m,)."""
+
+    words: tuple[str, ...]
+    held: Floats
+    answers: Floats
+    length: Floats
+
+    def unsaid(self, models: Sequence[int]) -> tuple[Floats, NDArray[np.bool_]]:
+        """How many answers with a word that both never use two models would have if they wrote as the others do.
+
+        (k, k), summed over words, and the words, (k, k, v). Expected by answers or by length, whichever is less.
+        """
+        held, answers, length = (x[list(models)] for x in (self.held, self.answers, self.length))
+        k = len(models)
+        shares = held / np.maximum(answers, 1)[:, None]
+        out, which = np.zeros((k, k)), np.zeros((k, k, held.shape[1]), dtype=bool)
+        for i in range(k):
+            for j in range(i):
+                by_answer = (shares.sum(0) - shares[i] - shares[j]) / (k - 2) * min(answers[i], answers[j])
+                words_of_others = max(length.sum() - length[i] - length[j], 1.0)
+                by_length = (held.sum(0) - held[i] - held[j]) / words_of_others * min(length[i], length[j])
+                expected = np.minimum(by_answer, by_length)
+                which[i, j] = which[j, i] = (held[i] + held[j] == 0) & (expected >= EXPECTED)
+                out[i, j] = out[j, i] = expected[which[i, j]].sum()
+        return out, which
+
+
+@dataclass(frozen=True)
 class Manners:
     """How each of m models answers n prompts.
 
     ``forms`` (n, m, len(FORMS)), NaN where nothing was answered; ``vocabulary`` (m, m) cosines of what words they use;
-    ``thinks`` (m,) share of the answers that came with thoughts; ``common`` a few of each model's most common words.
+    ``thinks`` (m,) share of the answers that came with thoughts; ``common`` a few of each model's most common words;
+    ``usage`` which words of common use they use.
     """
 
     models: tuple[str, ...]
@@ -62,6 +98,7 @@ class Manners:
     vocabulary: Floats
     thinks: Floats
     common: tuple[tuple[str, ...], ...]
+    usage: Usage
 
     def above(self, one: int, others: Sequence[int]) -> Floats:
         """Share of prompts on which a model has more of each form than others do, less those where it has less.
@@ -105,7 +142,7 @@ def manners_of(responses: Responses) -> Manners:
                 continue
             said = answer(responses, row)
             forms[i, j] = form_of(said)
-            held[j].extend(number.setdefault(w, len(number)) for w in set(words(said, 64)))
+            held[j].extend(number.setdefault(w, len(number)) for w in set(words(said, HEAD)))
             thought[:, j] += bool(thoughts(responses, row)), 1
     counts = [np.unique(np.frombuffer(h, dtype=np.int32), return_counts=True) for h in held]
     data, column = (np.concatenate([c[k] for c in counts]) for k in (1, 0))
@@ -113,7 +150,24 @@ def manners_of(responses: Responses) -> Manners:
     table = csr_matrix((data.astype(np.float64), column, start), shape=(m, max(1, len(number))))
     spelled = list(number)
     common = tuple(_commonest(table[[j]], spelled) for j in range(m))
-    return Manners(responses.models, forms, _cosines(table), thought[0] / np.maximum(thought[1], 1), common)
+    often = np.asarray(table.sum(0)).ravel() >= max(EXPECTED, COMMON * thought[1].sum())
+    usage = _usage(responses, prompts, [w for w, n in zip(spelled, often, strict=False) if n])
+    return Manners(responses.models, forms, _cosines(table), thought[0] / np.maximum(thought[1], 1), common, usage)
+
+
+def _usage(responses: Responses, prompts: Sequence[int], common: Sequence[str]) -> Usage:
+    """How many answers of each model hold each of some words."""
+    at = {word: i for i, word in enumerate(common)}
+    m = len(responses.models)
+    held, answers, length = np.zeros((m, len(common))), np.zeros(m), np.zeros(m)
+    for p in prompts:
+        for j in range(m):
+            if (row := next(answer_rows(responses, p, j), None)) is not None:
+                said = words(answer(responses, row), READ)
+                held[j, [at[w] for w in at.keys() & set(said)]] += 1
+                answers[j] += 1
+                length[j] += len(said)
+    return Usage(tuple(common), held, answers, length)
 
 
 def _commonest(counts: csr_matrix, spelled: Sequence[str]) -> tuple[str, ...]:
@@ -199,6 +253,7 @@ def unlike(manners: Manners, suspect: Model, candidate: Model, models: Sequence[
         *_language(manners, suspect, candidate, controls),
         *_format(manners, suspect, candidate, controls),
         *_length(manners, suspect, candidate, controls),
+        *_unsaid(manners, suspect, candidate, controls),
         *told(s, c, others),
     ]
     return sorted(found, key=lambda c: (c.kind not in MISMATCHES, c.kind not in HIDING))
@@ -238,6 +293,24 @@ def _format(manners: Manners, suspect: Model, candidate: Model, controls: Sequen
     if clear and abs(alone[0, at + 1]) >= CLEAR:
         notes.append(Caveat("suspect in another format", FORMS[at + 1], (suspect.name,), (more,)))
     return notes
+
+
+def _unsaid(manners: Manners, suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[Caveat]:
+    """Common words that both never use, more of them than any other two of the pool: one hand rewrites both.
+
+    A proxy that always puts the same words for the same others makes two models share words that nobody else uses,
+    prompt by prompt, as kin do. It shows in what is gone.
+    """
+    if len(controls) < LEAST_CONTROLS or min(manners.usage.answers[_at(manners, suspect, candidate)]) < FEW:
+        return []
+    gone, which = manners.usage.unsaid(_at(manners, suspect, candidate, *controls))
+    most = gone[0, 1]
+    gone[0, 1] = gone[1, 0] = 0.0
+    if most < UNSAID or most <= gone.max():
+        return []
+    rarest_last = sorted(np.flatnonzero(which[0, 1]), key=lambda w: -manners.usage.held[:, w].sum())
+    spelled = " ".join(manners.usage.words[w][:16] for w in rarest_last[:4])
+    return [Caveat("pair leaves words unsaid", "", (suspect.name, candidate.name, spelled), (which[0, 1].sum(), most))]
 
 
 def _clearest(low: Floats, high: Floats, share: float) -> tuple[int, float, int]:

@@ -20,6 +20,7 @@ Mismatch = Literal[
     "pair in another format",
     "pair much shorter",
     "pair much longer",
+    "pair leaves words unsaid",
     "pair of another era",
     "pair alone thinks",
     "pair alone does not think",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -361,3 +362,31 @@ def test_an_echoing_server_is_named() -> None:
     assert [w for w in warnings(plan, [row(echoes=True)]) if "comes back" in w]
     assert not [w for w in warnings(plan, [row(echoes=False)]) if "comes back" in w]
     assert all(isinstance(e, Remote) for e in plan.campaign.endpoints)
+
+
+EXCHANGED = {"this": "yond", "with": "amid", "by": "ex", "at": "nr"}
+
+
+def rewritten(text: str) -> str:
+    """Always the same words for the same others, as a proxy with a dictionary does."""
+    return re.sub(r"\w+", lambda m: EXCHANGED.get(m.group().lower(), m.group()), text)
+
+
+def test_one_hand_that_rewrites_both_is_told_by_what_both_leave_unsaid() -> None:
+    shared = found({"s": rewritten, "c": rewritten})
+    assert [c.kind for c in shared] == ["pair leaves words unsaid"]
+    assert shared[0].kind in MISMATCHES
+    assert shared[0].values[0] == len(EXCHANGED)
+    assert set(shared[0].names[2].split()) == set(EXCHANGED)
+    assert "as behind one proxy" in caveat(shared[0])
+
+
+def test_what_all_leave_unsaid_or_the_suspect_alone_is_no_mismatch() -> None:
+    assert found(dict.fromkeys(["s", "c", *(f"k{i}" for i in range(CONTROLS))], rewritten)) == []
+    assert found({"s": rewritten}) == []
+    assert found({"s": rewritten, "c": rewritten, "k0": rewritten, "k1": rewritten}) == []  # two controls do as much
+
+
+def test_short_answers_of_both_leave_much_unsaid_and_are_no_rewriting() -> None:
+    short = {n: (lambda t: " ".join(t.split()[:12])) for n in ("s", "c")}
+    assert "pair leaves words unsaid" not in [c.kind for c in found(short)]
