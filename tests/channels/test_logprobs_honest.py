@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,31 @@ def test_a_constant_first_token_is_seen_in_the_placebo() -> None:
     kin = probe(table(), 1, np.random.default_rng(0))
     assert kin is not None
     assert values(kin.similarity)("mother", "child") > values(kin.placebo[0])("mother", "child") + 0.3
+
+
+PREFACE = "Thank you for asking, and here is what I can tell you about this:"
+
+
+@pytest.mark.parametrize("said_to_be_sure", [True, False])
+def test_a_sentence_that_a_host_puts_in_front_is_no_first_token(said_to_be_sure: bool) -> None:
+    """The host lists tokens of it, with alternatives or without: strangers behind it do not share a first token."""
+
+    def fronted(listed: Listing, text: str) -> Any:
+        words = [w.encode() for w in PREFACE.split()]
+        tops = [] if said_to_be_sure else [(words[0], -0.2), (b"Well", -3.0)]
+        return {"content": [*(entry(w, -0.2, tops) for w in words), *plain(listed, text)["content"]]}
+
+    def found(hosted: Sequence[str]) -> Similarity | None:
+        cases = table(dict.fromkeys(hosted, fronted), said=lambda m, t: f"{PREFACE}{t}" if m in hosted else t)
+        open_ended = tuple(replace(p, channels=("logprobs", "wording")) for p in cases.prompts)
+        return logprobs(honest_logprobs(read(replace(cases, prompts=open_ended)))[0])
+
+    bare, quirk = found(()), found(("suspect", "mother"))
+    assert bare is not None
+    assert quirk is not None
+    assert min(quirk.coverage) > 0.8
+    seen = np.isfinite(quirk.values)
+    np.testing.assert_allclose(quirk.values[seen], bare.values[seen], atol=1e-6)
 
 
 UNREADABLE = {
