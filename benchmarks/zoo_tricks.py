@@ -100,8 +100,9 @@ def restated(values: Callable[[Floats, np.random.Generator], Floats]) -> Change:
             return token
         new = values(np.array([t["logprob"] for t in top], dtype=np.float64), rng)
         listed = [{**t, "logprob": float(v)} for t, v in zip(top, new, strict=True)]
+        moved = token["logprob"] + listed[-1]["logprob"] - top[-1]["logprob"]  # of one that is not listed
         listed.sort(key=lambda t: -t["logprob"])
-        own = next((t["logprob"] for t in listed if t.get("bytes") == token.get("bytes")), listed[-1]["logprob"] - 1.0)
+        own = next((t["logprob"] for t in listed if t.get("bytes") == token.get("bytes")), moved)
         return {**token, "logprob": min(own, 0.0), "top_logprobs": listed}
 
     return relisted(lambda tokens, place: [one(t, place.rng) for t in tokens])

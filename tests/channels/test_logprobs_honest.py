@@ -242,6 +242,20 @@ def test_five_alternatives_against_twenty_are_compared_at_five() -> None:
     assert few("mother", "child") > few("mother", "red") + 0.1
 
 
+@pytest.mark.parametrize("step", [1.0, 0.1, 0.01])
+def test_a_side_that_rounds_is_compared_with_the_other_rounded_alike(step: float) -> None:
+    def rounded(listed: Listing, text: str) -> Any:
+        return plain([(t, round(v / step) * step) for t, v in listed], text)
+
+    one, both, none = (
+        logprob_kernels(table(dict.fromkeys(some, rounded)), 0, 1) for some in (("suspect",), ("suspect", "mother"), ())
+    )
+    assert len(one) == len(none) == PROMPTS
+    for (mine, _), (alike, _), (exact, _) in zip(one, both, none, strict=True):
+        np.testing.assert_allclose(mine, alike, atol=1e-9)
+        assert np.abs(mine - exact).max() > 1e-7
+
+
 def soft(temperature: float) -> Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
     def scaled(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         out: np.ndarray[Any, Any] = x / temperature - np.logaddexp.reduce(x / temperature)
