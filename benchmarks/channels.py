@@ -137,11 +137,11 @@ def zoo(folder: Path) -> list[str]:
         cells += [_span(far), _number(siblings)]
         cells += [_number(own[at[PARENT], -1]) if own is not None else "-", _auc(near, far)]
         lines.append(_row([s.channel, s.unit, *cells]))
-    ranks = [_row([s.channel, *(rank(s, m) for m in relatives)]) for s in similarities]
+    ranks = [_row([s.channel, *(_rank(s, m) for m in relatives)]) for s in similarities]
     return [*lines, "", _row(["rank", *relatives]), _row(["---"] * (len(relatives) + 1)), *ranks]
 
 
-def rank(s: Similarity, relative: str) -> str:
+def _rank(s: Similarity, relative: str) -> str:
     """Place of parent and relative among the pairs of a pool with the strangers; siblings are the usual rival."""
     at = [s.models.index(m) for m in (PARENT, relative, *STRANGERS) if m in s.models]
     if min(s.coverage[at]) < LEAST:

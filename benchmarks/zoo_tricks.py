@@ -7,9 +7,10 @@
 
 Every row is a campaign of its own that goes the whole way of `harness score`: one suspect, SmolLM2 as the candidate,
 strangers as controls. Some suspects are served so; others are the honest suspect's stored answers with something done
-to them, which costs no call. *Ranks* are those of suspect and candidate among all pairs of the row's models, by the
-excess of one channel: with few control lineages no verdict of kinship can be reached, and a rank still shows what a
-channel sees. *Noticed* is what the row's findings and observations say and the honest row's do not.
+to them, which costs no call. Each channel shows the raw similarity of suspect and candidate and, in brackets, the rank
+of the two by excess among all pairs of the row but controls of one lineage: with two control lineages no verdict of
+kinship can be reached, and a rank still shows what a channel sees. *Noticed* is what the row's findings and
+observations say and the honest row's do not.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.channels import PARENT, STRANGERS, rank
+from benchmarks.channels import LEAST, PARENT
 from harness.campaign import Scores, score
 from harness.config import Called, Campaign, load_config
+from harness.inference.excess import excess
 from harness.inference.findings import Finding
 from harness.plan import STORE
 from harness.records import Prompt, Response, Similarity
@@ -192,7 +195,7 @@ def _recorded() -> Iterator[RecordedTrick]:
     yield RecordedTrick("logprobs of smol, spelled right", "logprobs", faked(PARENT, spelled=True), ROUTED)
     yield RecordedTrick("usage + 11", "usage", counted(lambda r, _: (r.prompt_tokens or 0) + 11))
     yield RecordedTrick("usage: characters / 4", "usage", counted(lambda _, p: max(1, len(p.text) // 4)))
-    for share in (0.3, 0.5):
+    for share in (0.1, 0.3, 0.5, 0.7):
         yield RecordedTrick(f"{share:.0%} of prompts to qwen05", "routing", routed(share, "prompt"))
         yield RecordedTrick(f"{share:.0%} of calls to qwen05", "routing", routed(share, "call"))
     yield RecordedTrick("candidate named", "name", named)
@@ -222,6 +225,10 @@ class Zoo:
             for r in store.responses():
                 answers[r.endpoint].append(r)
             return cls(campaign, tuple(store.prompts()), store.prompt_hashes(), answers)
+
+    def lineages(self) -> dict[str, str]:
+        """Lineage of each control."""
+        return {e.name: e.lineage or e.name for e in self.campaign.endpoints if e.role == "control"}
 
     def calls(self) -> Mapping[tuple[str, int], Mapping[str, Response]]:
         """Answers to each call, by endpoint."""
@@ -266,8 +273,22 @@ def scored(zoo: Zoo, suspect: Sequence[Response], base: str = HONEST, questions:
         return score(campaign, base=folder)
 
 
-def ranks(scores: Scores) -> dict[str, str]:
-    """Place of suspect and candidate among all pairs of the row, by column of the table; "-" without coverage."""
+@dataclass(frozen=True)
+class Seen:
+    """What one channel sees of a row: raw similarity of suspect and candidate, that of all pairs of strangers, and the
+    pair's rank by excess among all pairs but controls of one lineage. NaN and 0 without coverage."""
+
+    raw: float = np.nan
+    rank: int = 0
+    low: float = np.nan
+    high: float = np.nan
+
+    def __str__(self) -> str:
+        return f"{self.raw:.2f} ({self.rank})".replace("0.", ".", 1) if self.rank else "-"
+
+
+def seen(scores: Scores, lineages: Mapping[str, str]) -> dict[str, Seen]:
+    """What each column of the table sees; ``lineages`` of the controls."""
     found = {s.channel: s for s in scores.similarities}
     surface = {p.id: p.surface for p in scores.responses.prompts}
     out = {}
@@ -275,8 +296,23 @@ def ranks(scores: Scores) -> dict[str, str]:
         s = found.get(channel)
         if s is not None and only:
             s = _of(s, [surface[p] == only for p in s.prompts])
-        out[column] = rank(s, SUSPECT) if s is not None and len(s.prompts) else "-"
+        out[column] = Seen() if s is None else _seen(s, lineages)
     return out
+
+
+def _seen(s: Similarity, lineages: Mapping[str, str]) -> Seen:
+    at = {m: i for i, m in enumerate(s.models) if s.coverage[i] >= LEAST}
+    if not {SUSPECT, PARENT} <= set(at) or len(at) < 4:
+        return Seen()
+    kept = list(at.values())
+    values, names = s.values[:, kept][:, :, kept], [s.models[i] for i in kept]
+    mean, score = np.nanmean(values, axis=0), excess(values)
+    pairs = [(i, j) for i, j in combinations(range(len(names)), 2)
+             if (lineages.get(names[i]) or i) != (lineages.get(names[j]) or j)]  # fmt: skip
+    mine = next(p for p in pairs if {names[p[0]], names[p[1]]} == {SUSPECT, PARENT})
+    far = [float(mean[p]) for p in pairs if p != mine]
+    higher = sum(score[p] > score[mine] + 1e-12 for p in pairs)
+    return Seen(float(mean[mine]), 1 + int(higher), min(far), max(far))
 
 
 def _of(s: Similarity, kept: Sequence[bool]) -> Similarity:
@@ -301,7 +337,7 @@ def told(scores: Scores) -> frozenset[str]:
     said = {(o.channel, o.what, o.value) for o in scores.observations if o.model == PARENT}
     for o in scores.observations:
         if o.model == SUSPECT and o.channel not in ("reading",) and (o.channel, o.what, o.value) not in said:
-            out.add(f"{o.channel}: {o.what}")
+            out.add(f"{o.channel}: {o.what.split(',')[0]}")
     return frozenset(out)
 
 
@@ -341,17 +377,24 @@ def _templated(zoo: Zoo, wrapped: Zoo) -> list[Response]:
 
 
 # Table -----------------------------------------------------------------------------------------------------------
-def table(found: Iterable[Row]) -> Iterator[str]:
-    """Markdown, row by row."""
+def table(found: Iterable[Row], lineages: Mapping[str, str]) -> Iterator[str]:
+    """Markdown, row by row; behind the honest row, what the channels see of strangers."""
     head = ["trick", "how", "kinship (p, lineages)", "identity (p, p same)", *CHANNELS, "noticed"]
-    yield "| " + " | ".join(head) + " |"
+    yield _line(head)
     yield "|" + "---|" * len(head)
     bare: frozenset[str] | None = None
     for row in found:
-        noticed = told(row.scores)
-        bare = noticed if bare is None else bare
-        cells = [row.name, row.how, _kinship(row), _identity(row), *ranks(row.scores).values()]
-        yield "| " + " | ".join([*cells, "; ".join(sorted(noticed - bare))]) + " |"
+        noticed, by = told(row.scores), seen(row.scores, lineages)
+        cells = [row.name, row.how, _kinship(row), _identity(row), *map(str, by.values())]
+        yield _line([*cells, "; ".join(sorted(noticed - (noticed if bare is None else bare)))])
+        if bare is None:
+            bare = noticed
+            spans = (f"{v.low:.2f} to {v.high:.2f}".replace("0.", ".") if v.rank else "-" for v in by.values())
+            yield _line(["all pairs of strangers", "", "", "", *spans, ""])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _kinship(row: Row) -> str:
@@ -369,12 +412,11 @@ def _p(value: float) -> str:
 
 
 def report(folder: Path, only: Sequence[str] = ()) -> Iterator[str]:
-    """The table of a folder in which the zoo's campaigns were run."""
+    """The table of a folder in which the zoo's campaigns were run; ``only`` some tricks, by name or kind."""
     zoo = Zoo.read(folder / "adversary.yaml")
     wrapped = folder / "wrapped.yaml"
     there = (folder / "results" / "wrapped" / STORE).is_file()
-    lineages = sorted({e.lineage or "" for e in zoo.campaign.endpoints if e.role == "control"})
-    strangers = [n for n in STRANGERS if n in zoo.answers]
-    yield f"{len(zoo.prompts)} prompts; controls {', '.join(strangers)} of {len(lineages)} lineages"
+    lineages = zoo.lineages()
+    yield f"{len(zoo.prompts)} prompts; controls {', '.join(lineages)} of {len(set(lineages.values()))} lineages"
     yield ""
-    yield from table(rows(zoo, Zoo.read(wrapped) if there else None, only))
+    yield from table(rows(zoo, Zoo.read(wrapped) if there else None, only), lineages)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.channels import STRANGERS, stored, zoo
-from benchmarks.zoo_tricks import RECORDED, RecordedTrick, Zoo, ranks, report, routed, scored, told
+from benchmarks.zoo_tricks import RECORDED, RecordedTrick, Seen, Zoo, report, routed, scored, seen, told
 from harness.channels.parallel import load_channels
 from harness.channels.tokenizer import families
 
@@ -72,20 +72,20 @@ def played(small: Path) -> Zoo:
     return Zoo.read(small.parent.parent / "small.yaml")
 
 
-def tricked(played: Zoo, name: str) -> tuple[dict[str, str], frozenset[str]]:
-    """Ranks of a trick on `noise`, and what is told of it and not of `noise` as it is."""
+def tricked(played: Zoo, name: str) -> tuple[dict[str, Seen], frozenset[str]]:
+    """What the channels see of a trick on `noise`, and what is told of it and not of `noise` as it is."""
     trick = replace(RECORDED[name], base="noise")
     bare = scored(played, played.answers["noise"], "noise", ("kinship",))
     done = scored(played, played.changed(trick), "noise", ("kinship",))
-    return ranks(done), told(done) - told(bare)
+    return seen(done, played.lineages()), told(done) - told(bare)
 
 
 @pytest.mark.parametrize("name", ["logprobs stripped", "logprobs of qwen05"])
 def test_a_trick_that_takes_logprobs_away_is_told_and_leaves_the_other_channels(played: Zoo, name: str) -> None:
     at, noticed = tricked(played, name)
-    assert at["stubs"] == at["chat logprobs"] == "-"
+    assert at["stubs"].rank == at["chat logprobs"].rank == 0
     assert noticed
-    assert at["tokenizer"] == "1"
+    assert at["tokenizer"].rank == 1
 
 
 def test_the_tokens_of_another_model_are_of_another_text(played: Zoo) -> None:
@@ -94,11 +94,11 @@ def test_the_tokens_of_another_model_are_of_another_text(played: Zoo) -> None:
 
 @pytest.mark.parametrize("name", ["rounded to integers", "top 20 cut to top 5", "candidate named"])
 def test_a_trick_that_leaves_logprobs_readable_hides_nothing(played: Zoo, name: str) -> None:
-    assert tricked(played, name)[0]["stubs"] == "1"
+    assert tricked(played, name)[0]["stubs"].rank == 1
 
 
 def test_usage_that_is_padded_by_a_constant_hides_no_tokenizer_and_made_up_usage_is_told(played: Zoo) -> None:
-    assert tricked(played, "usage + 11")[0]["tokenizer"] == "1"
+    assert tricked(played, "usage + 11")[0]["tokenizer"].rank == 1
     assert "tokenizer: family" in tricked(played, "usage: characters / 4")[1]
 
 
@@ -123,5 +123,7 @@ def test_the_adversarys_table_of_real_models(tmp_path: Path) -> None:
     lines = list(report(tmp_path))
     rows = {cells[0]: cells for line in lines if len(cells := line.strip("| ").split(" | ")) > 8}
     assert {t.name for t in RECORDED.values()} | {"honest", "stranger", "raw completions templated"} <= set(rows)
-    assert rows["requantised"][4] == rows["brief"][4] == "1", "raw stubs see past quantisation and system prompts"
+    assert rows["requantised"][4][-3:] == rows["brief"][4][-3:] == "(1)", (
+        "raw stubs see past quantisation and system prompts"
+    )
     assert rows["logprobs stripped"][4] == "-"
