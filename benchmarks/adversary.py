@@ -2,6 +2,7 @@
 
     python -m benchmarks.adversary --data FILE.parquet --lineage FILE.csv     recorded answers of known lineage
     python -m benchmarks.adversary --mixtures --data ...                      shares of prompts routed elsewhere
+    python -m benchmarks.adversary --zoo FOLDER                               real models: `benchmarks/zoo_tricks.py`
 
 Every pair keeps its controls and prompts, so a trick is compared with the same pair without it. *Evasion*: close kin,
 the trick on the suspect alone. *Framing*: unrelated models of other makers, the trick on both, on both and three of the
@@ -31,6 +32,7 @@ from benchmarks.measures import rate
 from benchmarks.recorded import Collection, read
 from benchmarks.relations import CLOSE
 from benchmarks.tricks import NONE, TRICKS, Scene, Trick, synonyms_of
+from benchmarks.zoo_tricks import report
 from harness.campaign import PLACEBOS
 from harness.channels import furniture, reading, verbatim, wording
 from harness.channels.parallel import compare, load_channels, probes
@@ -103,7 +105,14 @@ class Outcome:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is named on the command line and print Markdown."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.zoo:
+        for line in report(given.zoo, given.only or ()):
+            print(line, flush=True)
+        return 0
+    if not given.data or not given.lineage:
+        parser.error("give --data with --lineage, or --zoo")
     wanted = _wanted(given.only)
     began = time.perf_counter()
     collection = read(given.data, given.lineage)
@@ -127,8 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--lineage", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--lineage", type=Path)
+    parser.add_argument("--zoo", type=Path, help="folder in which the zoo's campaigns were run: real models instead")
     parser.add_argument("--pairs", type=int, default=44, help="unrelated pairs")
     parser.add_argument("--close", type=int, default=40, help="close pairs, at most")
     parser.add_argument("--prompts", type=int, default=48)

@@ -97,12 +97,14 @@ class Furniture:
     """What one endpoint says whatever it is asked, so that it is not its model's answer.
 
     ``runs`` are runs of 8 or 4 words, ``words`` single words and pairs, ``canned`` whole answers; all in lower case,
-    words with a digit as "#". ``stray``: its closing marks of thoughts stand behind the answer and hide it.
+    words with a digit as "#". ``alone``: some answers are nothing but these runs, and numbers. ``stray``: its closing
+    marks of thoughts stand behind the answer and hide it.
     """
 
     runs: frozenset[str] = frozenset()
     words: frozenset[str] = frozenset()
     canned: frozenset[str] = frozenset()
+    alone: bool = False
     stray: bool = False
 
 

@@ -5,7 +5,7 @@ A server lists the tokens of thoughts, too, and special ones; or prints pieces o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -20,6 +20,10 @@ Floats = NDArray[np.float64]
 LEGIBLE = 0.5  # share of what is listed that must be legible
 
 STEPS = 4  # tokens of each answer that are checked
+
+GRAINS = (1.0, 0.5, 0.25, 0.2, 0.1, 0.05, 0.01)  # nat, that hosts round to
+
+FEW, EVEN, MOST = 20, 1e-3, 0.95  # numbers at the least; parts of a step; share of the numbers
 
 ALIKE = 12  # bytes of an answer whose end is missing by which it is recognised
 
@@ -80,6 +84,31 @@ def likeliest(sample: Mapping[bytes, float], most: int) -> Mapping[bytes, float]
         return sample
     least = sorted(sample.values(), reverse=True)[most - 1]
     return {t: p for t, p in sample.items() if p >= least}
+
+
+def common_grain(listed: Iterable[Sequence[Mapping[bytes, float]]]) -> float:
+    """Step, in nat, that some model's logprobs are rounded to: the coarsest of all; 0 if none are rounded.
+
+    Examples
+    --------
+    >>> exact = [{b"a": 0.51 / k, b"b": 0.23 / k} for k in range(1, 20)]
+    >>> rounded = [coarse(sample, 0.1) for sample in exact]
+    >>> common_grain([exact]), common_grain([exact, rounded])
+    (0.0, 0.1)
+    """
+    return max((grain(np.log([p for s in samples for p in s.values() if p > 0.0])) for samples in listed), default=0.0)
+
+
+def grain(values: Floats) -> float:
+    """The largest step that nearly all numbers are multiples of, if that is no chance; else 0."""
+    if len(values) < FEW:
+        return 0.0
+    return next((g for g in GRAINS if (np.abs(values / g - np.round(values / g)) < EVEN).mean() > MOST), 0.0)
+
+
+def coarse(sample: Mapping[bytes, float], step: float) -> Mapping[bytes, float]:
+    """A distribution with its logprobs rounded to multiples of ``step``."""
+    return sample if not step else {t: float(np.exp(np.round(np.log(p) / step) * step)) for t, p in sample.items() if p}
 
 
 def first_tokens(responses: Responses, prompt: int, model: int) -> list[Mapping[bytes, float]]:

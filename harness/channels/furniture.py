@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median_low
 
 import numpy as np
@@ -74,7 +74,9 @@ def find_furniture(answers: Mapping[str, Sequence[str]]) -> dict[str, Furniture]
         if unusual or whole:
             runs = frozenset(k for k in unusual if k.count(" ") >= 3)
             single = frozenset(k for k in unusual if k.count(" ") < 2)
-            out[name] = Furniture(runs=runs, words=single, canned=whole)
+            found = Furniture(runs=runs, words=single, canned=whole, alone=True)
+            spent = sum(bool(t.strip()) and cut_spans(t, found) == [(0, len(t))] for t in mine)
+            out[name] = replace(found, alone=spent >= LEAST)
     return out
 
 
@@ -184,7 +186,11 @@ def key(text: str) -> str:
 
 
 def cut_spans(text: str, furniture: Furniture) -> list[tuple[int, int]]:
-    """Where furniture stands in an answer, in characters, punctuation behind it included; all of it if it is canned."""
+    """Where furniture stands in an answer, in characters, punctuation behind it included; all of it if it is canned.
+
+    Where furniture stands alone, or with numbers (of a request, say), it is canned if open questions are answered so,
+    too; else it is a preface to an answer that is a number or a mark.
+    """
     found = word_spans(text)
     said = [masked(w) for w, *_ in found]
     if furniture.canned and " ".join(said) in furniture.canned:
@@ -197,7 +203,7 @@ def cut_spans(text: str, furniture: Furniture) -> list[tuple[int, int]]:
     if not any(cover):
         return []
     left = [w for w, covered in zip(said, cover, strict=True) if not covered]
-    if all(w == "#" for w in left):
+    if furniture.alone and all(w == "#" for w in left):
         return [(0, len(text))]
     return _joined(text, found, cover)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.first_tokens import common_number, first_tokens, likeliest
+from harness.channels.first_tokens import coarse, common_grain, common_number, first_tokens, likeliest
 from harness.channels.logprobs import agreement
 from harness.channels.reading import all_answers, answer_rows
 from harness.records import Responses
@@ -35,13 +35,17 @@ def text_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, int
 
 
 def logprob_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, int]]:
-    """As `text_kernels`, of first-token distributions: 1 - Jensen-Shannon divergence."""
+    """As `text_kernels`, of first-token distributions: 1 - Jensen-Shannon divergence.
+
+    A host that lists fewer alternatives, or rounds the numbers, changes no model: both sides are cut and rounded alike.
+    """
     out, pair = [], responses.among([a, b])
     found = [[first_tokens(pair, p, m) for m in (0, 1)] for p in range(len(pair.prompts))]
     most = common_number([[len(s) for row in found for s in row[m]] for m in (0, 1)])
+    step = common_grain([s for row in found for s in row[m]] for m in (0, 1))
     for mine, theirs in found:
         if min(len(mine), len(theirs)) >= 2:
-            gram = agreement([likeliest(s, most) for s in (*mine, *theirs)])
+            gram = agreement([likeliest(coarse(s, step), most) for s in (*mine, *theirs)])
             np.fill_diagonal(gram, 1.0)
             out.append((gram, len(mine)))
     return out

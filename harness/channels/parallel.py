@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.channels.refusals import ladder
 from harness.channels.self_report import claims
-from harness.channels.tokenizer import families
+from harness.channels.tokenizer import families, wrapped_completions
 from harness.errors import ConfigError, meant
 from harness.records import Observation, Probe, Responses, RowCache, Similarity
 
@@ -74,8 +74,8 @@ def probes(names: Sequence[str], table: Responses, rounds: int, seed: int) -> di
 
 
 def observations(responses: Responses) -> tuple[Observation, ...]:
-    """Tokenizer families, identity claims and refusal ladders, as far as prompts for them were asked."""
-    return (*families(responses), *claims(responses), *ladder(responses))
+    """Tokenizer families, wrapped completions, identity claims and refusal ladders, as far as they were asked for."""
+    return (*families(responses), *wrapped_completions(responses), *claims(responses), *ladder(responses))
 
 
 def _similarities(channels: Mapping[str, Channel], part: Responses) -> Found:

@@ -175,13 +175,22 @@ def answer(responses: Responses, row: int) -> str:
 
 
 def answer_start(responses: Responses, row: int) -> int | None:
-    """Where the answer begins in the stored text of one row, in characters; None if it is not there as it is."""
+    """Where the answer begins in the stored text of one row, in characters; None if it is not there as it is.
+
+    Furniture in front of it is skipped: what a host made every answer begin with says nothing of the model.
+    """
     edit = responses.cached(_edit, row)
     if edit is None:
         return 0
-    if edit.decode or edit.answer[0] >= edit.answer[1] or (edit.unveil and edit.answer[0] > 0):
+    fronted = bool(edit.cuts) and edit.cuts[0][0] == 0
+    changed = edit.decode or (edit.unveil and edit.answer[0] > 0) or (fronted and (edit.fold or edit.unveil))
+    if changed or edit.answer[0] >= edit.answer[1]:
         return None
-    return edit.answer[0] + (edit.marks[0][1] if edit.marks and edit.marks[0][0] == 0 else 0)
+    start = edit.answer[0] + (edit.marks[0][1] if edit.marks and edit.marks[0][0] == 0 else 0)
+    if not fronted:
+        return start
+    body = responses.text[row][start : edit.answer[1]]
+    return start + edit.cuts[0][1] + (len(body) - len(body.lstrip()) if edit.marks else 0)
 
 
 def thoughts(responses: Responses, row: int) -> str:

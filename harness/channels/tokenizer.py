@@ -24,6 +24,10 @@ Floats = NDArray[np.float64]
 NEAR = 0.7  # share of exact counts under which no family is named
 ENOUGH = 5  # strings; fewer match by chance once an offset is fitted
 
+WRAPPED = 5  # tokens more than others count for raw text, which no tokenizer adds by itself
+
+STEADY = 3  # tokens, by which this may vary: a tokenizer with smaller pieces adds more to longer texts
+
 
 def tokenizer(responses: Responses) -> Similarity | None:
     """1 where two models differ by exactly their usual offset, else 0, (p, m, m); the mean is the exact-match share."""
@@ -87,4 +91,26 @@ def families(responses: Responses) -> list[Observation]:
             best = min(scores, key=lambda f: (-scores[f], f))
             name = best if scores[best] >= NEAR else "unknown"
             out.append(Observation("tokenizer", model, "family", f"{name} ({best} {scores[best]:.0%} exact)"))
+    return out
+
+
+def wrapped_completions(responses: Responses) -> list[Observation]:
+    """Endpoints that count tokens on top of raw completions: a template is around them, and they are not raw.
+
+    Next to what the other endpoints count for the same prompts: more than the usual one by a number that is nearly the
+    same for all. Usage padded by a constant looks the same.
+    """
+    prompts = [i for i, p in enumerate(responses.prompts) if p.surface == "completion"]
+    counts = token_counts(responses, prompts)
+    told = np.isfinite(counts)
+    out = []
+    for j, model in enumerate(responses.models):
+        rows = told[:, j] & (told.sum(1) >= 3)  # itself and two others
+        if rows.sum() < ENOUGH:
+            continue
+        others = np.nanmedian(np.delete(counts[rows], j, axis=1), axis=1)
+        low, extra, high = np.quantile(counts[rows, j] - others, [0.25, 0.5, 0.75])
+        if extra >= WRAPPED and high - low <= STEADY:
+            value = f"{extra:.0f} tokens more than others count: a template is around them, or usage is padded"
+            out.append(Observation("tokenizer", model, "raw completions", value))
     return out

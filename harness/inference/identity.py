@@ -183,8 +183,10 @@ def equivalence(
     the mean over prompts of the one is held against w^2 times that of the other by Welch's t, with the degrees of
     freedom of the fewer prompts. The null is that this holds for *some* control, so all have to be rejected (the
     largest p; Berger 1982: no correction is due). Prompts may be fixed or a sample: spread between them makes the
-    test stricter. p is never under (1 - w)^calls, the chance that no routed call was drawn, as answers
-    without spread would have it. It relies on other models being no nearer to the candidate than the nearest control.
+    test stricter. One routed call of a prompt leaves the unbiased estimate as it is; it takes two. So where answers
+    have little spread (first-token logprobs), few prompts differ and t has no sense of it: p is never under the chance
+    of so few pairs of routed calls, as answers without any spread would have it (binomial, by convolution over
+    prompts). It relies on other models being no nearer to the candidate than the nearest control.
 
     Examples
     --------
@@ -207,8 +209,8 @@ def equivalence(
     if not far or min(len(near), *map(len, far)) < fewest:
         return Equivalence(NAN, NAN)
     shares = np.r_[routed, np.linspace(1.0, 0.01, 100)]
-    unseen = (1.0 - shares) ** sum(n for _, n in grams)  # that not one of the suspect's calls was a routed one
-    p = np.maximum(unseen, np.max([_closer(near, d, shares) for d in far], axis=0))
+    calls = np.array([n for gram, n in grams if min(n, len(gram) - n) >= 2])
+    p = np.max([np.maximum(_closer(near, d, shares), _unmet(near, calls, d, shares)) for d in far], axis=0)
     excluded = np.cumprod(p[1:] <= alpha).astype(bool)  # from all calls downwards, as far as it goes
     return Equivalence(float(p[0]), float(shares[1:][excluded][-1]) if excluded.any() else 1.0)
 
@@ -233,6 +235,24 @@ def _closer(near: Floats, far: Floats, shares: Floats) -> Floats:
         t = np.where(error > 1e-12, gap / error, np.where(gap < -1e-12, -np.inf, np.inf))
     out: Floats = stats.t.cdf(t, min(len(near), len(far)) - 1)
     return out
+
+
+def _unmet(near: Floats, calls: NDArray[np.int64], far: Floats, shares: Floats) -> Floats:
+    """Chance of so few pairs of routed calls to one prompt, for each share, if each pair adds what another model does.
+
+    ``near`` (p,) in units of the mean of ``far`` is the share of pairs of ``calls`` (p,) that were both routed.
+    """
+    pairs = calls * (calls - 1) // 2
+    met = int(max(0.0, float((near * pairs).sum() / max(float(far.mean()), 1e-12)) + 1e-9))
+    if met >= pairs.sum():
+        return np.ones_like(shares)
+    chance = np.eye(1, met + 1).repeat(len(shares), axis=0)  # of 0 to `met` pairs, over the prompts so far
+    for n in calls:
+        before, chance = chance, np.zeros_like(chance)
+        for k in range(int(n) + 1):
+            if (more := k * (k - 1) // 2) <= met:
+                chance[:, more:] += stats.binom.pmf(k, n, shares)[:, None] * before[:, : met + 1 - more]
+    return np.asarray(chance.sum(1))
 
 
 def halves(gram: Floats) -> tuple[Floats, int]:

@@ -78,7 +78,7 @@ PROMPTS: Mapping[str, str] = _PAIR | {
 OBSERVATIONS: Mapping[str, str] = {
     "channel": "tokenizer, identity or refusals",
     "model": "Endpoint",
-    "what": "What was observed: family, says (language), gives in to, rung, declines with",
+    "what": "What was observed: family, raw completions, says (language), gives in to, rung, declines with",
     "value": "The observation in words; it carries no weight in any verdict",
 }
 ATTRIBUTION: Mapping[str, str] = {

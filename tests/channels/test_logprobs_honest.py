@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,20 @@ def test_five_alternatives_against_twenty_are_compared_at_five() -> None:
     assert few("mother", "child") > few("mother", "red") + 0.1
 
 
+@pytest.mark.parametrize("step", [1.0, 0.1, 0.01])
+def test_a_side_that_rounds_is_compared_with_the_other_rounded_alike(step: float) -> None:
+    def rounded(listed: Listing, text: str) -> Any:
+        return plain([(t, round(v / step) * step) for t, v in listed], text)
+
+    one, both, none = (
+        logprob_kernels(table(dict.fromkeys(some, rounded)), 0, 1) for some in (("suspect",), ("suspect", "mother"), ())
+    )
+    assert len(one) == len(none) == PROMPTS
+    for (mine, _), (alike, _), (exact, _) in zip(one, both, none, strict=True):
+        np.testing.assert_allclose(mine, alike, atol=1e-9)
+        assert np.abs(mine - exact).max() > 1e-7
+
+
 def soft(temperature: float) -> Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
     def scaled(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         out: np.ndarray[Any, Any] = x / temperature - np.logaddexp.reduce(x / temperature)
@@ -315,6 +330,31 @@ def test_a_constant_first_token_is_seen_in_the_placebo() -> None:
     kin = probe(table(), 1, np.random.default_rng(0))
     assert kin is not None
     assert values(kin.similarity)("mother", "child") > values(kin.placebo[0])("mother", "child") + 0.3
+
+
+PREFACE = "Thank you for asking, and here is what I can tell you about this:"
+
+
+@pytest.mark.parametrize("said_to_be_sure", [True, False])
+def test_a_sentence_that_a_host_puts_in_front_is_no_first_token(said_to_be_sure: bool) -> None:
+    """The host lists tokens of it, with alternatives or without: strangers behind it do not share a first token."""
+
+    def fronted(listed: Listing, text: str) -> Any:
+        words = [w.encode() for w in PREFACE.split()]
+        tops = [] if said_to_be_sure else [(words[0], -0.2), (b"Well", -3.0)]
+        return {"content": [*(entry(w, -0.2, tops) for w in words), *plain(listed, text)["content"]]}
+
+    def found(hosted: Sequence[str]) -> Similarity | None:
+        cases = table(dict.fromkeys(hosted, fronted), said=lambda m, t: f"{PREFACE}{t}" if m in hosted else t)
+        open_ended = tuple(replace(p, channels=("logprobs", "wording")) for p in cases.prompts)
+        return logprobs(honest_logprobs(read(replace(cases, prompts=open_ended)))[0])
+
+    bare, quirk = found(()), found(("suspect", "mother"))
+    assert bare is not None
+    assert quirk is not None
+    assert min(quirk.coverage) > 0.8
+    seen = np.isfinite(quirk.values)
+    np.testing.assert_allclose(quirk.values[seen], bare.values[seen], atol=1e-6)
 
 
 UNREADABLE = {

@@ -321,6 +321,22 @@ def test_a_canned_answer_is_none(share: int) -> None:
     assert [a is None for a in answers] == [i % share == 0 for i in range(24)]
 
 
+@pytest.mark.parametrize("refused", [0, 6])
+def test_a_number_behind_a_preface_is_an_answer(refused: int) -> None:
+    """Unless the endpoint says the preface to open questions, too, with nothing but a number behind it."""
+    open_ended = table(lambda t, i: f"{FOOTER} No. {i * 7919}" if i < refused else f"{FOOTER}\n\n{t}")
+    prompts = [*open_ended.prompts, *(Prompt(f"n{i}", "n", f"Choose from {i} to 99.") for i in range(9))]
+    said = [
+        Response(f"m{m}", p.id, 0, "", "ok", text)
+        for m in range(6)
+        for i, p in enumerate(prompts)
+        for text in [open_ended.text[i * 6 + m] if i < 24 else f"{'' if m else FOOTER} {i}".strip()]
+    ]
+    asked = read(Responses.of(open_ended.models, prompts, said))
+    numbers = [row[0] for row in first_answers(asked, range(24, 33))]
+    assert numbers == ([None] * 9 if refused else [str(i) for i in range(24, 33)])
+
+
 def test_a_closing_mark_behind_the_answer_hides_nothing() -> None:
     bare = table(lambda t, i: t)
     for tail in ("I hope that this is of use to you.", "Done.", "{i}"):

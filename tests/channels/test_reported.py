@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 
 from harness.channels.refusals import ladder
 from harness.channels.self_report import claims, concedes
-from harness.channels.tokenizer import families, family_counts
+from harness.channels.tokenizer import families, family_counts, wrapped_completions
 from harness.records import Prompt, Response, Responses
 from tests.support.answer_tables import MODELS, ask, fires, read, table
 
@@ -72,6 +75,27 @@ def test_identity_counts_a_concession_only_if_the_invented_name_was_resisted() -
     assert ("red", "gives in to") not in lines
     assert lines["red", "gives in to anything"] == "Claude: not counted"
     assert not concedes("You must be mistaken, I'm not Claude.", "Claude")
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (lambda words: words, False),
+        (lambda words: words + 1, False),  # a mark of the beginning
+        (lambda words: words + 23, True),
+        (lambda words: words * 5, False),  # a tokenizer that spells
+    ],
+)
+def test_tokens_on_top_of_raw_completions_are_told(count: Callable[[int], int], told: bool) -> None:
+    prompts = [Prompt(f"s{i}", "stubs", "word " * (4 + i % 7), surface="completion") for i in range(12)]
+    answers = [
+        Response(m, p.id, 0, "h", "ok", "and", prompt_tokens=count(n) if m == "suspect" else n + (m == "b"))
+        for p in prompts
+        for n in [len(p.text.split())]
+        for m in ("suspect", "a", "b", "c")
+    ]
+    found = wrapped_completions(Responses.of(["suspect", "a", "b", "c"], prompts, answers))
+    assert [o.model for o in found] == (["suspect"] if told else [])
 
 
 def test_tokenizer_takes_the_template_out_and_names_the_family() -> None:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from benchmarks.channels import STRANGERS, stored, zoo
+from benchmarks.zoo_tricks import RECORDED, RecordedTrick, Seen, Zoo, report, routed, scored, seen, told
 from harness.channels.parallel import load_channels
 from harness.channels.tokenizer import families
 
 pytest.importorskip("gguf", reason="relatives are made with gguf: pip install '.[test]'")
 pytest.importorskip("xllamacpp", reason="needs the extra `local`")
 
-from tests.zoo.build import RELATIVES, build
+from tests.zoo.build import RELATIVES, adversary, build
 
 
-def run(config: Path) -> Path:
+def run(config: Path, *options: str) -> Path:
     done = subprocess.run(
-        [sys.executable, "-m", "harness", "run", config.name, "--quiet"],
+        [sys.executable, "-m", "harness", "run", config.name, "--quiet", *options],
         cwd=config.parent,
         capture_output=True,
         text=True,
@@ -62,3 +65,65 @@ def test_whole_zoo(tmp_path: Path) -> None:
     assert set(ranks["logprobs"]) == {"1"}
     assert {int(r) for r in ranks["continuations"]} <= {1, 2}
     assert set(STRANGERS) <= set(stored(tmp_path / "results" / "zoo").models)
+
+
+@pytest.fixture(scope="module")
+def played(small: Path) -> Zoo:
+    return Zoo.read(small.parent.parent / "small.yaml")
+
+
+def tricked(played: Zoo, name: str) -> tuple[dict[str, Seen], frozenset[str]]:
+    """What the channels see of a trick on `noise`, and what is told of it and not of `noise` as it is."""
+    trick = replace(RECORDED[name], base="noise")
+    bare = scored(played, played.answers["noise"], "noise", ("kinship",))
+    done = scored(played, played.changed(trick), "noise", ("kinship",))
+    return seen(done, played.lineages()), told(done) - told(bare)
+
+
+@pytest.mark.parametrize("name", ["logprobs stripped", "logprobs of qwen05"])
+def test_a_trick_that_takes_logprobs_away_is_told_and_leaves_the_other_channels(played: Zoo, name: str) -> None:
+    at, noticed = tricked(played, name)
+    assert at["stubs"].rank == at["chat logprobs"].rank == 0
+    assert noticed
+    assert at["tokenizer"].rank == 1
+
+
+def test_the_tokens_of_another_model_are_of_another_text(played: Zoo) -> None:
+    assert "taken out (logprobs of other text)" in tricked(played, "logprobs of qwen05")[1]
+
+
+@pytest.mark.parametrize("name", ["rounded to integers", "top 20 cut to top 5", "candidate named"])
+def test_a_trick_that_leaves_logprobs_readable_hides_nothing(played: Zoo, name: str) -> None:
+    assert tricked(played, name)[0]["stubs"].rank == 1
+
+
+def test_usage_that_is_padded_by_a_constant_hides_no_tokenizer_and_made_up_usage_is_told(played: Zoo) -> None:
+    assert tricked(played, "usage + 11")[0]["tokenizer"].rank == 1
+    assert "tokenizer: family" in tricked(played, "usage: characters / 4")[1]
+
+
+@pytest.mark.parametrize("by", ["prompt", "call"])
+def test_routing_passes_another_models_whole_answers_through(played: Zoo, by: Literal["prompt", "call"]) -> None:
+    mine, theirs = ({(r.prompt, r.sample): r for r in played.answers[m]} for m in ("noise", "qwen05"))
+    out = played.changed(RecordedTrick("routed", "routing", routed(0.5, by, "qwen05"), "noise"))
+    away = {(r.prompt, r.sample) for r in out if r.logprobs != mine[r.prompt, r.sample].logprobs}
+    assert {r.endpoint for r in out} == {"noise"}
+    assert 0.25 * len(out) < len(away) < 0.75 * len(out)
+    assert all(r.text == theirs[r.prompt, r.sample].text for r in out if (r.prompt, r.sample) in away)
+    prompts = {p for p, _ in away}
+    whole = [p for p in prompts if all((p, s) in away for q, s in mine if q == p and mine[q, s].logprobs)]
+    assert (len(whole) == len(prompts)) == (by == "prompt")
+
+
+@pytest.mark.slow
+def test_the_adversarys_table_of_real_models(tmp_path: Path) -> None:
+    build(tmp_path)
+    for config in adversary(tmp_path):
+        run(config, *(("--limit", "8") if config.stem == "adversary" else ()))
+    lines = list(report(tmp_path))
+    rows = {cells[0]: cells for line in lines if len(cells := line.strip("| ").split(" | ")) > 8}
+    assert {t.name for t in RECORDED.values()} | {"honest", "stranger", "raw completions templated"} <= set(rows)
+    assert rows["requantised"][4][-3:] == rows["brief"][4][-3:] == "(1)", (
+        "raw stubs see past quantisation and system prompts"
+    )
+    assert rows["logprobs stripped"][4] == "-"

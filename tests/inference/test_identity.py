@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -110,11 +112,32 @@ def test_equivalence_of_answers_without_spread() -> None:
     one, two = np.ones((8, 8)), np.kron(np.eye(2), np.ones((4, 4)))
     same, apart = [(one, 4)] * 10, [(two, 4)] * 10
     assert equivalence(same, [apart], 0.05) == equivalence(same, [apart, apart], 0.05)
-    sure = equivalence(same, [apart], 0.05)  # 40 calls: none of them routed is what a share of 7 % would often show
-    assert sure.p_value == pytest.approx(0.7**40)
-    assert sure.share == pytest.approx(0.08)
+    sure = equivalence(same, [apart], 0.05)  # one routed call of a prompt shows nothing yet
+    alone = [(1 - w) ** 4 + 4 * w * (1 - w) ** 3 for w in (0.3, 0.25, 0.24)]
+    assert sure.p_value == pytest.approx(alone[0] ** 10)
+    assert alone[1] ** 10 < 0.05 < alone[2] ** 10
+    assert sure.share == pytest.approx(0.25)
     assert equivalence(apart, [apart], 0.05).p_value == 1.0
     assert equivalence(same, [same], 0.05).p_value == 1.0
+
+
+@pytest.mark.parametrize(("prompts", "calls"), [(40, 2), (16, 4), (25, 10)])
+@pytest.mark.parametrize("share", [0.1, ROUTED])
+def test_routing_among_answers_without_spread_is_not_called_the_same(prompts: int, calls: int, share: float) -> None:
+    """First-token logprobs hardly vary: two routed calls of one prompt are rare, and then all that there is to see."""
+    rng = np.random.default_rng(15)
+
+    def gram(away: int) -> tuple[np.ndarray[Any, Any], int]:
+        other = np.r_[np.arange(calls) < away, np.zeros(calls, bool)]
+        return np.where(other[:, None] == other, 1.0, 0.85), calls
+
+    control = [gram(calls)] * prompts
+    found = [
+        equivalence([gram(rng.binomial(calls, share)) for _ in range(prompts)], [control], 0.05) for _ in range(200)
+    ]
+    level = 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+    assert np.mean([e.share < share for e in found]) <= level
+    assert share < ROUTED or np.mean([e.p_value <= 0.05 for e in found]) <= level
 
 
 def judged(p: float, p_same: float, looks: int = 1, **more: float) -> Finding:

@@ -1,7 +1,9 @@
-"""Relatives of SmolLM2-135M-Instruct, and the campaign that asks them: `python -m tests.zoo.build FOLDER [NAME ...]`.
+"""Relatives of SmolLM2-135M-Instruct, and campaigns that ask them: `python -m tests.zoo.build FOLDER [NAME ...]`.
 
-Then `harness run FOLDER/zoo.yaml` and `python -m benchmarks.channels --zoo FOLDER/results/zoo`. Needs `gguf` and numpy.
-All relatives are written as Q8_0, which by itself changes next to nothing (relative `requantised`).
+Then `harness run FOLDER/zoo.yaml` and `python -m benchmarks.channels --zoo FOLDER/results/zoo`; or, for the adversary's
+table, `harness run FOLDER/adversary.yaml`, `harness run FOLDER/wrapped.yaml` and `python -m benchmarks.adversary --zoo
+FOLDER`. Needs `gguf` and numpy. All relatives are written as Q8_0, which by itself changes next to nothing (relative
+`requantised`).
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import yaml
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
 from numpy.typing import NDArray
 
 from harness.config.schema import Weights
 from harness.endpoints.local import cache_folder, fetch
+from harness.plan import prepare
 
 Floats = NDArray[np.float32]
 HERE = Path(__file__).resolve().parent
@@ -104,5 +108,33 @@ def build(folder: Path, names: Sequence[str] = tuple(RELATIVES), campaign: str =
     return Path(shutil.copy(HERE / campaign, folder / campaign))
 
 
+TRAINED = ("finetuned", "merged", "lora", "taught")  # of `tests.zoo.train`, if they are there
+IN_CHAT = (
+    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+    "<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+)
+
+
+def adversary(folder: Path) -> list[Path]:
+    """Put the adversary's campaigns beside the weights, with trained relatives that are there; returns their paths."""
+    campaign = yaml.safe_load((HERE / "adversary.yaml").read_text("utf-8"))
+    like = next(e for e in campaign["endpoints"] if e["name"] == "noise")
+    there = [n for n in TRAINED if (folder / f"{n}.gguf").exists()]
+    campaign["endpoints"] += [like | {"name": n, "weights": {"gguf": f"{n}.gguf"}} for n in there]
+    main = folder / "adversary.yaml"
+    main.write_text(yaml.safe_dump(campaign, sort_keys=False, allow_unicode=True), "utf-8")
+    raw = [p for p in prepare(main, os.environ).prompts if p.surface == "completion"]
+    card = {"family": "wrapped", "version": 1, "purpose": "Stubs in the chat template.", "discriminates": "Nothing.",
+            "source": "The stubs of adversary.yaml.", "queries": len(raw), "languages": ["en"], "surface": "completion",
+            "max_tokens": raw[0].max_tokens, "samples": raw[0].samples, "temperature": raw[0].temperature,
+            "top_logprobs": raw[0].top_logprobs, "channels": list(raw[0].channels)}  # fmt: skip
+    prompts = [{"id": p.id, "text": IN_CHAT.format(text=p.text)} for p in raw]
+    (folder / "prompts").mkdir(exist_ok=True)
+    (folder / "prompts" / "wrapped.yaml").write_text(yaml.safe_dump({"card": card, "prompts": prompts}), "utf-8")
+    return [main, Path(shutil.copy(HERE / "wrapped.yaml", folder / "wrapped.yaml"))]
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"{build(Path(sys.argv[1]), sys.argv[2:] or tuple(RELATIVES))}\n")
+    at = Path(sys.argv[1])
+    made = [build(at, sys.argv[2:] or tuple(RELATIVES)), *adversary(at)]
+    sys.stdout.write("".join(f"{path}\n" for path in made))
