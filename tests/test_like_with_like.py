@@ -127,7 +127,7 @@ def test_rows_written_twice_make_no_other_model(times: int, tmp_path: Path) -> N
         json.dumps({"model": name, "prompt_id": f"p{p}", "prompt": f"Tell me about {p}", "output": text})
         for k, (name, model) in enumerate(models.items())
         for p in range(24)
-        for sample in range(2)
+        for sample in range(6)
         for text in [says(model, f"q{p}", 10 * k + sample, 50)] * times
     ]
     (tmp_path / "answers.jsonl").write_text("\n".join(lines))

@@ -136,7 +136,7 @@ def prompt_noise(residuals: Floats) -> float:
     """The unit of `excess`: spread of residuals (p, m, m) from prompt to prompt, one number for the pool."""
     n = float(np.isfinite(residuals).sum(0).mean())
     spread = mean_over_prompts(residuals**2) - mean_over_prompts(residuals) ** 2
-    return float(np.sqrt(known_mean(spread) * n / max(n - 1.0, 1.0)))
+    return float(np.sqrt(max(known_mean(spread), 0.0) * n / max(n - 1.0, 1.0)))  # rounding may take it under 0
 
 
 def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int = 1) -> float:

@@ -119,7 +119,7 @@ def test_routing_passes_another_models_whole_answers_through(played: Zoo, by: Li
 def test_the_adversarys_table_of_real_models(tmp_path: Path) -> None:
     build(tmp_path)
     for config in adversary(tmp_path):
-        run(config, *(("--limit", "8") if config.stem == "adversary" else ()))
+        run(config, *(("--limit", "6") if config.stem == "adversary" else ()))
     lines = list(report(tmp_path))
     rows = {cells[0]: cells for line in lines if len(cells := line.strip("| ").split(" | ")) > 8}
     assert {t.name for t in RECORDED.values()} | {"honest", "stranger", "raw completions templated"} <= set(rows)

@@ -14,6 +14,7 @@ from harness.inference.excess import (
     excess,
     known_mean,
     max_null_p,
+    prompt_noise,
     row_p,
     smallest_p,
 )
@@ -123,3 +124,13 @@ def test_models_that_share_no_prompt_are_no_warning_of_numpy() -> None:
     assert np.isnan(excess(nothing)).all()
     assert np.isnan(known_mean(nothing))
     assert known_mean(np.array([1.0, np.nan, 3.0])) == 2.0
+
+
+def test_prompts_that_are_all_alike_have_no_spread_and_warn_of_nothing() -> None:
+    """The mean of squares less the square of the mean is a rounding error there, of either sign."""
+    with np.errstate(all="raise"):
+        for value in (1 / 3, 0.7, 1.1, 0.1):
+            for n in (5, 7, 12, 15):
+                residuals = np.full((n, 4, 4), value)
+                residuals[:, range(4), range(4)] = np.nan
+                assert prompt_noise(residuals) <= 1e-6
