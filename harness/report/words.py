@@ -38,7 +38,8 @@ _INNOCENT: Mapping[str, tuple[str, ...]] = {
         "A shared ancestor: both were built, with leave, on the same open weights.",
         "The same vendor: a house style and a common post-training recipe.",
         "A common tokenizer or chat template, which shapes answers without shared weights.",
-        "One rewriter in front of both, which puts its own words into each: text alone cannot tell that from kinship.",
+        "One rewriter in front of both, which puts its own words into each: of strangers behind one, 8 of 40 were "
+        "still called close on recorded answers.",
         "Controls that are too unlike the pair in time, size or training, so that any two similar models stand out.",
     ),
     "same": (
