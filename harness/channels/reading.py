@@ -183,8 +183,8 @@ def answer_start(responses: Responses, row: int) -> int | None:
     if edit is None:
         return 0
     fronted = bool(edit.cuts) and edit.cuts[0][0] == 0
-    changed = edit.decode or (edit.unveil and edit.answer[0] > 0) or (fronted and (edit.fold or edit.unveil))
-    if changed or edit.answer[0] >= edit.answer[1]:
+    moved = edit.unveil and (fronted or edit.marks or edit.answer[0] > 0)
+    if edit.decode or moved or (fronted and edit.fold) or edit.answer[0] >= edit.answer[1]:
         return None
     start = edit.answer[0] + (edit.marks[0][1] if edit.marks and edit.marks[0][0] == 0 else 0)
     if not fronted:

@@ -48,7 +48,6 @@ _ASKS_FOR_CODE = re.compile(
 )
 _BYTES = re.compile(r"(?:\\x[89a-fA-F][0-9a-fA-F]|\\[23][0-7]{2})+")
 _QUOTED_BYTES = r"=(?:C[2-9A-F]|[DE][0-9A-F])(?:=[89AB][0-9A-F])+"
-_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _ROOT = re.compile(
     rf"\A\s*(?:<\?xml[^>]*\?>\s*|<!DOCTYPE[^>]*>\s*)?<({'|'.join(_ANSWER_KEYS)}|html|body|div|p|pre|span|string|root|data"
     r"|document|article|section|assistant)(?:\s[^<>]{0,200})?>(.*)</\1>\s*\Z",
@@ -105,11 +104,17 @@ def _letters(spelt: re.Match[str]) -> str:
         return said.decode("latin-1")
 
 
-_TRANSFERS: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = (
-    (re.compile(r"\A(?=(?:[^%]*%[0-9A-Fa-f]{2}){3})\S+\Z"), _from_percent),
-    (re.compile(r"\A[A-Za-z0-9+/_\-\r\n]{40,}={0,2}\Z"), _from_base64),
-    (re.compile(rf"{_QUOTED_BYTES}.*{_QUOTED_BYTES}|^[^\n]{{70,75}}=\r?$", re.MULTILINE | re.DOTALL), _from_quoted),
-    (_BYTES, _from_bytes),
+_TRANSFERS: tuple[
+    tuple[str, re.Pattern[str], Callable[[str], str]], ...
+] = (  # a sign without which it is not looked for
+    ("%", re.compile(r"\A(?=(?:[^%]*%[0-9A-Fa-f]{2}){3})\S+\Z"), _from_percent),
+    ("", re.compile(r"\A[A-Za-z0-9+/_\-\r\n]{40,}={0,2}\Z"), _from_base64),
+    (
+        "=",
+        re.compile(rf"{_QUOTED_BYTES}.*{_QUOTED_BYTES}|^[^\n]{{70,75}}=\r?$", re.MULTILINE | re.DOTALL),
+        _from_quoted,
+    ),
+    ("\\", _BYTES, _from_bytes),
 )
 
 
@@ -130,7 +135,7 @@ def decoded(text: str, asked: str = "") -> str:
         text = _unescaped(text)
         text = _TERMINAL.sub("", _shown(text))
     if "</" in text or "<br" in text or "<![CDATA[" in text:
-        text = _unmarked(text, asked)
+        text = _without_markup(text, asked)
     return text if text.isascii() else _repaired(text)
 
 
@@ -169,8 +174,8 @@ def _unescaped(text: str) -> str:
 def _transferred(text: str, asked: str) -> str:
     """A reply that is percent-encoded, quoted-printable, in base64 or with its bytes spelt, as it was before."""
     bare = text.strip()
-    for pattern, decode in _TRANSFERS:
-        if pattern.search(bare) and not _ASKS_FOR_CODE.search(asked):
+    for sign, pattern, decode in _TRANSFERS:
+        if sign in bare and pattern.search(bare) and not _ASKS_FOR_CODE.search(asked):
             try:
                 plain = decode(bare)
             except ValueError:  # it only looks like it
@@ -180,11 +185,11 @@ def _transferred(text: str, asked: str) -> str:
     return text
 
 
-def _unmarked(text: str, asked: str) -> str:
+def _without_markup(text: str, asked: str) -> str:
     """A reply without an element around all of it, and without the markup of a page."""
     if _ASKS_FOR_CODE.search(asked) or "```" in text:
         return text
-    plain = _CDATA.sub(lambda m: m.group(1), text)
+    plain = text.replace("<![CDATA[", "").replace("]]>", "") if "<![CDATA[" in text else text
     while (root := _ROOT.match(plain)) and f"</{root.group(1)}>" not in root.group(2):
         plain = root.group(2)
     if len(_MARKUP.findall(plain)) > 1:
@@ -212,10 +217,11 @@ def _structured(text: str, asked: str) -> str:
     bare = text.strip()
     if fenced := _FENCED.match(bare):
         bare = fenced.group(1).strip()
-    if bare[:5] in ("data:", "event") or (bare[:1] == "{" and "}\n{" in bare):
-        return _streamed(bare) or text
-    if bare[:1] not in ("{", "[", '"') or len(bare) > LARGEST or "json" in asked.lower():
+    streamed = bare[:5] in ("data:", "event") or (bare[:1] == "{" and "}\n{" in bare)
+    if not (streamed or bare[:1] in ("{", "[", '"')) or len(bare) > LARGEST or "json" in asked.lower():
         return text
+    if streamed:
+        return _streamed(bare) or text
     try:
         value = json.loads(bare)
     except (ValueError, RecursionError):

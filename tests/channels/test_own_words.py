@@ -156,6 +156,9 @@ def test_what_a_host_puts_around_an_answer_is_cut(text: str, kind: Removed) -> N
 
 
 def test_a_prompt_that_asks_for_json_gets_it() -> None:
+    lines = '{"text": "one"}\n{"text": "two"}'
+    assert own(lines, "Reply with one JSON object a line.") == lines
+    assert own(lines) == "onetwo"
     assert own('{"answer": "yes"}', "Reply with JSON only.") == '{"answer": "yes"}'
 
 
@@ -370,6 +373,10 @@ def test_where_an_answer_begins_in_what_was_stored() -> None:
     assert start(f"<think>hm</think>\n{ANSWER}") == len("<think>hm</think>\n")
     assert start("<think>hm</think>") is None
     assert start(html.escape(f"{ANSWER} & so")) is None
+    veiled = " ".join(f"{w[:1]}\u200b{w[1:]}" for w in ANSWER.split())
+    assert start(veiled) == 0
+    assert start(f"<|im_start|>assistant\n{ANSWER}") == len("<|im_start|>assistant\n")
+    assert start(f"<|im_start|>assistant\n{veiled}") is None  # where the mark ends was counted in another text
 
 
 @settings(max_examples=200, deadline=None)
@@ -396,6 +403,25 @@ def test_long_texts_are_read_in_linear_time() -> None:
         "> ",
         "<!--",
         "<a hidden",
+        "%41",
+        "%",
+        "=C3=A9 x",
+        "=C3",
+        "\\xe2 ",
+        "<p><div>",
+        "</p>",
+        "<p",
+        "<text>",
+        "<![CDATA[",
+        "data: {}\n",
+        '{"text": "a"}\n',
+        "<analysis>",
+        "(thinking: ",
+        "*Thinking: \n\n",
+        "ᴀb ",
+        "b\u0334",
+        "é",
+        "QUJD",
     ):
         began = time.perf_counter()  # the wall clock is what is measured
         own_words(piece * 20_000, QUESTION, edit_of(piece * 20_000, QUESTION))
