@@ -28,7 +28,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from benchmarks.measures import rate
+from benchmarks.measures import markdown_head, markdown_row, rate
 from benchmarks.recorded import Collection, read
 from benchmarks.relations import CLOSE
 from benchmarks.tricks import NONE, TRICKS, Scene, Trick, synonyms_of
@@ -344,7 +344,7 @@ def mixture_table(setups: Sequence[Setup], collection: Collection, jobs: int) ->
         groups.setdefault(name, []).append(estimates)
     head = ["pairs", "routed", "n", "median estimate", "bias", "95 % interval holds it", "its median width",
             "called a mixture"]  # fmt: skip
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = markdown_head(head)
     for name, some in sorted(groups.items()):
         for share, of in zip(ROUTED[: 1 if name == "unrelated" else None], zip(*some, strict=True), strict=False):
             est = np.array([m.share for m in of])
@@ -352,7 +352,7 @@ def mixture_table(setups: Sequence[Setup], collection: Collection, jobs: int) ->
             cells = [name, f"{share:.0%}", str(len(of)), f"{np.median(est):.2f}", f"{(est - true).mean():+.2f}",
                      _share(m.low - 1e-9 <= true <= m.high + 1e-9 for m in of),
                      f"{np.median([m.high - m.low for m in of]):.2f}", _share(m.found(ALPHA) for m in of)]  # fmt: skip
-            lines.append("| " + " | ".join(c.replace("+nan", "-") for c in cells) + " |")
+            lines.append(markdown_row(c.replace("+nan", "-") for c in cells))
     return lines
 
 
@@ -391,9 +391,9 @@ def _table(mine: Sequence[Outcome], bare: Mapping[int, Outcome], close: bool) ->
     rows: dict[tuple[str, str], list[Outcome]] = {}
     for o in mine:
         rows.setdefault((o.trick, o.worn), []).append(o)
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = markdown_head(head)
     for (trick, worn), some in rows.items():
-        lines.append("| " + " | ".join([trick, worn, *_cells(some, bare, channels)]) + " |")
+        lines.append(markdown_row([trick, worn, *_cells(some, bare, channels)]))
     if close:
         lines += ["", *_by_relation(rows)]
     return lines
@@ -425,13 +425,13 @@ def _share(hits: Iterable[bool]) -> str:
 def _by_relation(rows: Mapping[tuple[str, str], Sequence[Outcome]]) -> list[str]:
     """Found by relation, for the same tricks."""
     relations = sorted({o.relation for some in rows.values() for o in some})
-    lines = ["| found by relation | " + " | ".join(relations) + " |", "|" + "---|" * (len(relations) + 1)]
+    lines = markdown_head(["found by relation", *relations])
     for (trick, _), some in rows.items():
         cells = []
         for r in relations:
             of = [o.verdict in KIN for o in some if o.relation == r]
             cells.append(f"{sum(of)} of {len(of)}")
-        lines.append(f"| {trick} | " + " | ".join(cells) + " |")
+        lines.append(markdown_row([trick, *cells]))
     return lines
 
 

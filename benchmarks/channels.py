@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.measures import markdown_head, markdown_row
 from benchmarks.recorded import Collection, read
 from harness.channels.parallel import load_channels
 from harness.inference.excess import excess
@@ -65,10 +66,6 @@ def main() -> None:
         parser.error("give --data with --lineage, or --zoo")
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
 def _similarities(responses: Responses, names: tuple[str, ...] | None = None) -> list[Similarity]:
     return [s for c in load_channels(names).values() if (s := c(responses)) is not None]
 
@@ -89,12 +86,11 @@ def recorded(collection: Collection, n: int, seed: int) -> list[str]:
     pairs = {name: at for name, at in pairs.items() if len(at) >= 5}
     null = collection.pairs("unrelated")
     lines = [
-        _row(["channel", *(f"{name} ({len(at)})" for name, at in pairs.items())]),
-        _row(["---"] * (len(pairs) + 1)),
+        *markdown_head(["channel", *(f"{name} ({len(at)})" for name, at in pairs.items())]),
     ]
     for s in similarities:
         score = s_norm(excess(s.values))
-        lines.append(_row([s.channel, *(_rates(score, at, null) for at in pairs.values())]))
+        lines.append(markdown_row([s.channel, *(_rates(score, at, null) for at in pairs.values())]))
     return [f"{len(chosen)} of {total} prompts, {len(collection.rows)} models, {len(null)} unrelated pairs", "", *lines]
 
 
@@ -124,7 +120,7 @@ def zoo(folder: Path) -> list[str]:
     relatives = [m for m in responses.models if m != PARENT and m not in STRANGERS]
     strangers = [m for m in STRANGERS if m in responses.models]
     head = ["channel", "unit", *relatives, "strangers", "siblings", "floor", "AUC"]
-    lines = [_row(head), _row(["---"] * len(head))]
+    lines = markdown_head(head)
     similarities = _similarities(responses)
     for s in similarities:
         mean, at = _mean(s), {m: i for i, m in enumerate(s.models)}
@@ -136,9 +132,9 @@ def zoo(folder: Path) -> list[str]:
         siblings = mean[at["qwen05"], at["qwen15"]] if "qwen15" in at else np.nan
         cells += [_span(far), _number(siblings)]
         cells += [_number(own[at[PARENT], -1]) if own is not None else "-", _auc(near, far)]
-        lines.append(_row([s.channel, s.unit, *cells]))
-    ranks = [_row([s.channel, *(_rank(s, m) for m in relatives)]) for s in similarities]
-    return [*lines, "", _row(["rank", *relatives]), _row(["---"] * (len(relatives) + 1)), *ranks]
+        lines.append(markdown_row([s.channel, s.unit, *cells]))
+    ranks = [markdown_row([s.channel, *(_rank(s, m) for m in relatives)]) for s in similarities]
+    return [*lines, "", *markdown_head(["rank", *relatives]), *ranks]
 
 
 def _rank(s: Similarity, relative: str) -> str:

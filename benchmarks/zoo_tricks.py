@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.channels import LEAST, PARENT
+from benchmarks.measures import markdown_head, markdown_row
 from harness.campaign import Scores, score
 from harness.config import Called, Campaign, load_config
 from harness.inference.excess import excess
@@ -380,21 +381,16 @@ def _templated(zoo: Zoo, wrapped: Zoo) -> list[Response]:
 def table(found: Iterable[Row], lineages: Mapping[str, str]) -> Iterator[str]:
     """Markdown, row by row; behind the honest row, what the channels see of strangers."""
     head = ["trick", "how", "kinship (p, lineages)", "identity (p, p same)", *CHANNELS, "noticed"]
-    yield _line(head)
-    yield "|" + "---|" * len(head)
+    yield from markdown_head(head)
     bare: frozenset[str] | None = None
     for row in found:
         noticed, by = told(row.scores), seen(row.scores, lineages)
         cells = [row.name, row.how, _kinship(row), _identity(row), *map(str, by.values())]
-        yield _line([*cells, "; ".join(sorted(noticed - (noticed if bare is None else bare)))])
+        yield markdown_row([*cells, "; ".join(sorted(noticed - (noticed if bare is None else bare)))])
         if bare is None:
             bare = noticed
             spans = (f"{v.low:.2f} to {v.high:.2f}".replace("0.", ".") if v.rank else "-" for v in by.values())
-            yield _line(["all pairs of strangers", "", "", "", *spans, ""])
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+            yield markdown_row(["all pairs of strangers", "", "", "", *spans, ""])
 
 
 def _kinship(row: Row) -> str:

@@ -22,19 +22,11 @@ _PLAIN = str.maketrans(
         **{chr(start + i): chr(65 + i) for start in (0x1F150, 0x1F170) for i in range(26)},  # white on black
     }
 )
-_TYPED = (
-    ("’", "'"),
-    ("‘", "'"),
-    ("“", '"'),
-    ("”", '"'),
-    ("—", "-"),
-    ("–", "-"),
-    ("…", "..."),
-    ("\xa0", " "),
-)  # of _PLAIN
+_TYPED = (*((sign, _PLAIN[ord(sign)]) for sign in "’‘“”—–…"), ("\xa0", " "))  # the most usual ones
 _SPACE = re.compile(r"[^\S\n\t\r ]")  # neither a plain space nor a break
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _GAPS = re.compile(r" {9,}|(?:\s*\n){4,}")  # what pushes an answer out of sight
+_BREAKS = re.compile(r"\n\s*\n\s*\n\s*\n")  # of which the second kind of gap has one
 _FOREIGN = re.compile(r"[^\x00-\u024f\u1e00-\u1eff\u2000-\u2bff]+")  # beyond Latin letters and punctuation
 _FOLDED_SHARE = 0.9  # of a text's foreign letters that look like Latin ones before words of these alone are folded
 _MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
@@ -101,7 +93,12 @@ def _unneeded(text: str, at: int) -> bool:
 
 def gaps(text: str) -> bool:
     """Whether white space pushes a part of a text far out of sight."""
-    return any(len(m.group()) >= FAR for m in _GAPS.finditer(text))
+    return _may_gape(text) and any(len(m.group()) >= FAR for m in _GAPS.finditer(text))
+
+
+def _may_gape(text: str) -> bool:
+    """Whether `_GAPS` can match; told much sooner, as it looks for what stands still."""
+    return " " * 9 in text or bool(_BREAKS.search(text))
 
 
 def lookalikes(text: str) -> int:
@@ -129,7 +126,9 @@ def comparable(text: str) -> str:
         text = _SPACE.sub(" ", text)
     elif not text.isprintable():
         text = _hidden().sub("", _SPACE.sub(" ", text))
-    return _GAPS.sub(lambda m: "\n\n" if "\n" in m.group() else " ", text).strip()
+    if _may_gape(text):
+        text = _GAPS.sub(lambda m: "\n\n" if "\n" in m.group() else " ", text)
+    return text.strip()
 
 
 def _typed(text: str) -> str:
@@ -144,7 +143,7 @@ def _typed(text: str) -> str:
 
 def needs_folding(text: str) -> bool:
     """Whether `comparable` would change more than white space at the ends."""
-    return not text.isascii() or bool(_GAPS.search(text) or _hidden_ascii(text))
+    return not text.isascii() or _may_gape(text) or _hidden_ascii(text)
 
 
 def _hidden_ascii(text: str) -> bool:

@@ -8,7 +8,7 @@ tuning; blind to the difference between derived and taught, and to weights after
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import median_low
 
@@ -22,6 +22,7 @@ from harness.records import Furniture, Probe, Responses, Similarity
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Cells = Sequence[Sequence[list[str]]]  # words by prompt and model
 
 PER_PROMPT = True  # see `harness.channels.parallel`
 MAX_WORDS = 256  # answers are cut to this length: n-gram mass grows with length, and a long answer resembles all
@@ -63,23 +64,23 @@ def probe(responses: Responses, rounds: int, rng: np.random.Generator) -> Probe 
             at = range(min(count, PLACEBO))
             shifted = [[cells[(i + d) % count][j] for j, d in enumerate(by)] for i in at]
             placebo.append(replace(whole, prompts=whole.prompts[: len(at)], values=_values(shifted)))
-    found = {name: _compared(responses, less) for name, less in _lessened(responses, cells).items()}
+    found = {name: _compared(responses, less) for name, less in _lessened(responses, cells)}
     return Probe(whole, tuple(placebo), {name: s for name, s in found.items() if s is not None})
 
 
-def _lessened(responses: Responses, cells: Sequence[Sequence[list[str]]]) -> dict[str, list[list[list[str]]]]:
-    """The words of the answers with some left out, by what is left out."""
+def _lessened(responses: Responses, cells: Cells) -> Iterator[tuple[str, Cells]]:
+    """What is left out, and the words of the answers without it; one after the other, for each is a whole copy."""
     asked = [set(words(responses.prompts[p].text, MAX_WORDS)) for p in responses.where("wording")]
+    yield (
+        "without the question",
+        [[[w for w in cell if w not in q] for cell in row] for row, q in zip(cells, asked, strict=True)],
+    )
+    yield "first words", [[cell[:FIRST_WORDS] for cell in row] for row in cells]
     habits = _habits(cells)
-    return {
-        "without the question": [
-            [[w for w in cell if w not in q] for cell in row] for row, q in zip(cells, asked, strict=True)
-        ],
-        "first words": [[cell[:FIRST_WORDS] for cell in row] for row in cells],
-        "without habits": [
-            [[w for w in cell if w not in h] for cell, h in zip(row, habits, strict=True)] for row in cells
-        ],
-    }
+    yield (
+        "without habits",
+        [[[w for w in cell if w not in h] for cell, h in zip(row, habits, strict=True)] for row in cells],
+    )
 
 
 def said(responses: Responses) -> list[list[list[str]]]:
@@ -126,7 +127,7 @@ def _habits(cells: Sequence[Sequence[Sequence[str]]]) -> list[set[str]]:
     ]
 
 
-def _compared(responses: Responses, cells: Sequence[Sequence[list[str]]]) -> Similarity | None:
+def _compared(responses: Responses, cells: Cells) -> Similarity | None:
     prompts = responses.where("wording")
     if not prompts:
         return None
@@ -142,7 +143,7 @@ def _compared(responses: Responses, cells: Sequence[Sequence[list[str]]]) -> Sim
     )
 
 
-def _values(cells: Sequence[Sequence[list[str]]]) -> Floats:
+def _values(cells: Cells) -> Floats:
     return np.stack([word_similarity(one_length(row)) for row in cells])
 
 

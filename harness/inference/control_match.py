@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,24 +65,23 @@ class Usage:
     answers: Floats
     length: Floats
 
-    def unsaid(self, models: Sequence[int]) -> tuple[Floats, NDArray[np.bool_]]:
-        """How many answers with a word that both never use two models would have if they wrote as the others do.
+    def among(self, models: Sequence[int]) -> Usage:
+        """Of some of the models."""
+        at = list(models)
+        return Usage(self.words, self.held[at], self.answers[at], self.length[at])
 
-        (k, k), summed over words, and the words, (k, k, v). Expected by answers or by length, whichever is less.
+    def unsaid(self, one: int, other: int) -> Floats:
+        """Answers with each word that two models would have if they wrote as the others do; 0 if either uses it, (v,).
+
+        Expected by answers or by length, whichever is less; 0 under `EXPECTED`.
         """
-        held, answers, length = (x[list(models)] for x in (self.held, self.answers, self.length))
-        k = len(models)
-        shares = held / np.maximum(answers, 1)[:, None]
-        out, which = np.zeros((k, k)), np.zeros((k, k, held.shape[1]), dtype=bool)
-        for i in range(k):
-            for j in range(i):
-                by_answer = (shares.sum(0) - shares[i] - shares[j]) / (k - 2) * min(answers[i], answers[j])
-                words_of_others = max(length.sum() - length[i] - length[j], 1.0)
-                by_length = (held.sum(0) - held[i] - held[j]) / words_of_others * min(length[i], length[j])
-                expected = np.minimum(by_answer, by_length)
-                which[i, j] = which[j, i] = (held[i] + held[j] == 0) & (expected >= EXPECTED)
-                out[i, j] = out[j, i] = expected[which[i, j]].sum()
-        return out, which
+        pair = [one, other]
+        shares = self.held / np.maximum(self.answers, 1)[:, None]
+        by_answer = np.delete(shares, pair, axis=0).mean(0) * self.answers[pair].min()
+        length = max(float(np.delete(self.length, pair).sum()), 1.0)
+        by_length = np.delete(self.held, pair, axis=0).sum(0) / length * self.length[pair].min()
+        expected: Floats = np.minimum(by_answer, by_length)
+        return np.where((self.held[pair].sum(0) == 0) & (expected >= EXPECTED), expected, 0.0)
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,17 @@ def manners_of(responses: Responses) -> Manners:
     number: dict[str, int] = {}  # of each word, in the order in which they first come
     held = [array("i") for _ in range(m)]
     thought = np.zeros((2, m))
-    for i, p in enumerate(prompts):
-        for j in range(m):
-            if (row := next(answer_rows(responses, p, j), None)) is None:
-                continue
-            said = answer(responses, row)
-            forms[i, j] = form_of(said)
-            held[j].extend(number.setdefault(w, len(number)) for w in set(words(said, HEAD)))
-            thought[:, j] += bool(thoughts(responses, row)), 1
+    first = [
+        (i, j, row)
+        for i, p in enumerate(prompts)
+        for j in range(m)
+        if (row := next(answer_rows(responses, p, j), None)) is not None
+    ]
+    for i, j, row in first:
+        said = answer(responses, row)
+        forms[i, j] = form_of(said)
+        held[j].extend(number.setdefault(w, len(number)) for w in set(words(said, HEAD)))
+        thought[:, j] += bool(thoughts(responses, row)), 1
     counts = [np.unique(np.frombuffer(h, dtype=np.int32), return_counts=True) for h in held]
     data, column = (np.concatenate([c[k] for c in counts]) for k in (1, 0))
     start = np.cumsum([0, *(len(c[0]) for c in counts)])
@@ -151,23 +154,20 @@ def manners_of(responses: Responses) -> Manners:
     spelled = list(number)
     common = tuple(_commonest(table[[j]], spelled) for j in range(m))
     often = np.asarray(table.sum(0)).ravel() >= max(EXPECTED, COMMON * thought[1].sum())
-    usage = _usage(responses, prompts, [w for w, n in zip(spelled, often, strict=False) if n])
+    said_by = ((j, words(answer(responses, row), READ)) for _, j, row in first)
+    usage = _usage([w for w, n in zip(spelled, often, strict=False) if n], m, said_by)
     return Manners(responses.models, forms, _cosines(table), thought[0] / np.maximum(thought[1], 1), common, usage)
 
 
-def _usage(responses: Responses, prompts: Sequence[int], common: Sequence[str]) -> Usage:
-    """How many answers of each model hold each of some words."""
+def _usage(common: Sequence[str], m: int, answers: Iterable[tuple[int, Sequence[str]]]) -> Usage:
+    """How many answers of each of m models hold each of some words; ``answers`` are models, by index, and words."""
     at = {word: i for i, word in enumerate(common)}
-    m = len(responses.models)
-    held, answers, length = np.zeros((m, len(common))), np.zeros(m), np.zeros(m)
-    for p in prompts:
-        for j in range(m):
-            if (row := next(answer_rows(responses, p, j), None)) is not None:
-                said = words(answer(responses, row), READ)
-                held[j, [at[w] for w in at.keys() & set(said)]] += 1
-                answers[j] += 1
-                length[j] += len(said)
-    return Usage(tuple(common), held, answers, length)
+    held, count, length = np.zeros((m, len(common))), np.zeros(m), np.zeros(m)
+    for j, said in answers:
+        held[j, [at[w] for w in at.keys() & set(said)]] += 1
+        count[j] += 1
+        length[j] += len(said)
+    return Usage(tuple(common), held, count, length)
 
 
 def _commonest(counts: csr_matrix, spelled: Sequence[str]) -> tuple[str, ...]:
@@ -303,14 +303,16 @@ def _unsaid(manners: Manners, suspect: Model, candidate: Model, controls: Sequen
     """
     if len(controls) < LEAST_CONTROLS or min(manners.usage.answers[_at(manners, suspect, candidate)]) < FEW:
         return []
-    gone, which = manners.usage.unsaid(_at(manners, suspect, candidate, *controls))
-    most = gone[0, 1]
-    gone[0, 1] = gone[1, 0] = 0.0
-    if most < UNSAID or most <= gone.max():
+    usage = manners.usage.among(_at(manners, suspect, candidate, *controls))
+    gone = usage.unsaid(0, 1)
+    most = float(gone.sum())
+    if most < UNSAID:
         return []
-    rarest_last = sorted(np.flatnonzero(which[0, 1]), key=lambda w: -manners.usage.held[:, w].sum())
-    spelled = " ".join(manners.usage.words[w][:16] for w in rarest_last[:4])
-    return [Caveat("pair leaves words unsaid", "", (suspect.name, candidate.name, spelled), (which[0, 1].sum(), most))]
+    if any(usage.unsaid(*pair).sum() >= most for pair in combinations(range(len(usage.answers)), 2) if pair != (0, 1)):
+        return []
+    commonest = sorted(np.flatnonzero(gone), key=lambda w: -manners.usage.held[:, w].sum())[:4]
+    told = (suspect.name, candidate.name, " ".join(usage.words[w][:16] for w in commonest))
+    return [Caveat("pair leaves words unsaid", names=told, values=((gone > 0).sum(), most))]
 
 
 def _clearest(low: Floats, high: Floats, share: float) -> tuple[int, float, int]:
