@@ -31,6 +31,9 @@ READ = 200  # answers of each endpoint that are looked at
 HEAD, TAIL = 160, 80  # words of each, from both ends: that is where furniture stands
 _DIGIT = re.compile(r"\d")
 MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 by the golden ratio: multiples of it are spread evenly
+_LETTER = re.compile(r"[^\W_]")
+_RULES_BEFORE = re.compile(r"(?:\n(?:[^\w\n]|_)*)+\Z")
+_RULES_AFTER = re.compile(r"(?:(?:[^\w\n]|_)*\n)+")
 NONE = Furniture()
 
 
@@ -186,7 +189,7 @@ def key(text: str) -> str:
 
 
 def cut_spans(text: str, furniture: Furniture) -> list[tuple[int, int]]:
-    """Where furniture stands in an answer, in characters, punctuation behind it included; all of it if it is canned.
+    """Where furniture stands in an answer, in characters, punctuation and rules around it too; all if it is canned.
 
     Where furniture stands alone, or with numbers (of a request, say), it is canned if open questions are answered so,
     too; else it is a preface to an answer that is a number or a mark.
@@ -205,7 +208,7 @@ def cut_spans(text: str, furniture: Furniture) -> list[tuple[int, int]]:
     left = [w for w, covered in zip(said, cover, strict=True) if not covered]
     if furniture.alone and all(w == "#" for w in left):
         return [(0, len(text))]
-    return _joined(text, found, cover)
+    return _with_rules(text, _joined(text, found, cover))
 
 
 def _joined(text: str, found: Sequence[tuple[str, int, int]], cover: Sequence[bool]) -> list[tuple[int, int]]:
@@ -218,6 +221,21 @@ def _joined(text: str, found: Sequence[tuple[str, int, int]], cover: Sequence[bo
             out[-1] = (out[-1][0], until)
         else:
             out.append((start, until))
+    return out
+
+
+def _with_rules(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans with the lines without a word that set them off: before them, and on both sides at the ends of a text."""
+    out: list[tuple[int, int]] = []
+    for start, end in spans:
+        if rules := _RULES_BEFORE.search(text, 0, start):
+            start = rules.start()
+        if not _LETTER.search(text, 0, start):
+            start = 0
+            end = rules.end() if (rules := _RULES_AFTER.match(text, end)) else end
+        if not _LETTER.search(text, end):
+            end = len(text)
+        out.append((max(start, out[-1][1]) if out else start, end))
     return out
 
 

@@ -290,6 +290,18 @@ def test_furniture_is_cut_and_told(wrap: Callable[[str, int], str], where: str) 
     assert not removals(bare)
 
 
+@pytest.mark.parametrize("rule", ["---", "***", "___", "═════", "\n\n* * *\n", "> ", "• "])
+@pytest.mark.parametrize(
+    "place", ["{a}\n\n{r}\n{f}", "{a}\n{r}\n*{f}*\n{r}", "{f}\n{r}\n\n{a}", "{r}\n{f}\n\n{r}\n{a}"]
+)
+def test_a_rule_that_sets_furniture_off_goes_with_it(rule: str, place: str) -> None:
+    bare, wrapped = read(table(lambda t, i: t)), read(table(lambda t, i: place.format(a=t, r=rule, f=FOOTER)))
+    for row in range(24):
+        own, whole = answer(wrapped, row), answer(bare, row)
+        assert own in whole  # nothing but its own words
+        assert len(whole.split()) - len(own.split()) <= 4
+
+
 def test_prefaces_in_turn_are_furniture_too() -> None:
     wrapped = read(table(lambda t, i: f"{PREFACES[i % 8]} {t}"))
     assert sum("you asked for today" in answer(wrapped, r) for r in range(24)) == 0
