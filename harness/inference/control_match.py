@@ -311,7 +311,7 @@ def _unsaid(manners: Manners, suspect: Model, candidate: Model, controls: Sequen
     if any(usage.unsaid(*pair).sum() >= most for pair in combinations(range(len(usage.answers)), 2) if pair != (0, 1)):
         return []
     commonest = sorted(np.flatnonzero(gone), key=lambda w: -manners.usage.held[:, w].sum())[:4]
-    told = (suspect.name, candidate.name, " ".join(usage.words[w][:16] for w in commonest))
+    told = (suspect.name, candidate.name, ", ".join(usage.words[w][:16] for w in commonest))
     return [Caveat("pair leaves words unsaid", names=told, values=((gone > 0).sum(), most))]
 
 

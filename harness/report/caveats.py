@@ -85,8 +85,8 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         "at least; that is too short to cut all to one length"
     ),
     "pair leaves words unsaid": lambda c: (
-        f"{c.names[0]} and {c.names[1]} never use {c.values[0]:.0f} common words ({c.names[2]}), more than any "
-        "other two of the pool, as behind one proxy that rewrites both"
+        f"{c.names[0]} and {c.names[1]} never use {c.values[0]:.0f} common words (such as {c.names[2]}), "
+        "more than any other two of the pool, as behind one proxy that rewrites both"
     ),
     "pair of another era": lambda c: (
         f"{_far(c)} came out more than half a year before or after {c.names[0]} and {c.names[1]}"

@@ -377,7 +377,7 @@ def test_one_hand_that_rewrites_both_is_told_by_what_both_leave_unsaid() -> None
     assert [c.kind for c in shared] == ["pair leaves words unsaid"]
     assert shared[0].kind in MISMATCHES
     assert shared[0].values[0] == len(EXCHANGED)
-    assert set(shared[0].names[2].split()) == set(EXCHANGED)
+    assert set(shared[0].names[2].split(", ")) == set(EXCHANGED)
     assert "as behind one proxy" in caveat(shared[0])
 
 
