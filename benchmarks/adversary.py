@@ -38,6 +38,7 @@ from harness.channels import furniture, reading, verbatim, wording
 from harness.channels.parallel import compare, load_channels, probes
 from harness.inference import control_match
 from harness.inference.assessment import Case, Compared
+from harness.inference.excess import reaches
 from harness.inference.findings import Finding, Settings
 from harness.inference.kinship import find
 from harness.inference.likelihood import LikelihoodTable
@@ -408,7 +409,7 @@ def _cells(some: Sequence[Outcome], bare: Mapping[int, Outcome], channels: Seque
         f"{before} of {count}",
         f"{sum(hits)} of {count} ({value:.2f})",
         f"{low:.2f} to {high:.2f}",
-        *(_share(o.by_channel.get(c, 1.0) <= ALPHA for o in some) for c in channels),
+        *(_share(reaches(o.by_channel.get(c, 1.0), ALPHA) for o in some) for c in channels),
         _share(o.log10_lr > 1 for o in some),
         _share(o.log10_lr < -1 for o in some),
         _share(o.verdict == "UNRELATED-LIKE" for o in some),

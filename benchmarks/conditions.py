@@ -28,7 +28,7 @@ from harness.channels.ratings import ratings
 from harness.channels.wording import wording
 from harness.config.providers import guessed
 from harness.inference.control_match import FEW, manners_of, unlike
-from harness.inference.excess import additive_residuals, excess_of, max_null_p
+from harness.inference.excess import additive_residuals, excess_of, max_null_p, reaches
 from harness.inference.findings import HIDING, MISMATCHES
 from harness.inference.pool import MONTHS, Model
 from harness.records import Responses, Similarity
@@ -139,7 +139,7 @@ def _stage(
     if not p:
         report.add("conditions", "found", on, np.nan, given.prompts, note=f"no pool of {k} such controls")
         return
-    hits, flags, hides, lineages = np.array(p) <= ALPHA + 1e-9, np.array(flagged), np.array(hidden), np.array(units)
+    hits, flags, hides, lineages = reaches(p, ALPHA), np.array(flagged), np.array(hidden), np.array(units)
     measures = (
         ("found", hits),
         ("found and not withheld", hits & ~flags),

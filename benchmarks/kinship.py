@@ -20,7 +20,7 @@ from harness.inference.calibration import (
     pool_matrices,
     weighted_cllr,
 )
-from harness.inference.excess import smallest_p
+from harness.inference.excess import reaches, smallest_p
 from harness.inference.likelihood import cllr_min
 from harness.records import Similarity
 
@@ -46,15 +46,14 @@ def kinship_stage(
     sizes += [longest] if longest > max(sizes, default=LEAST_PROMPTS) else []
     if not sizes:
         report.add("kinship", f"false alarms at 5 %, {name}", f"K = {k}", np.nan, note=f"{longest} shared prompts")
-    if smallest_p(k) > ALPHA:
+    if not reaches(smallest_p(k), ALPHA):
         why = f"{k} control lineages are the most there are; p cannot be under {smallest_p(k):.2g}"
         report.add("kinship", f"false alarms at 5 %, {name}", f"K = {k}", np.nan, note=why)
-    values = [s.values for s in channels]
-    found = {kind: pool_matrices(values, t, k, sizes) for kind, t in drawn.items()}
+    found = {kind: pool_matrices(channels, t, k, sizes) for kind, t in drawn.items()}
     for n in sizes:
         shown = f"all ({n})" if n == longest and n not in SIZES else str(n)
         tested = {kind: (drawn[kind], *found[kind][n]) for kind in drawn}
-        if smallest_p(k) <= ALPHA:
+        if reaches(smallest_p(k), ALPHA):
             _rates(report, collection, tested, name, k, shown)
             _hubs(report, tested, name, k, shown, rng)
         _costs(report, collection, tested, name, k, shown, seed)
@@ -121,7 +120,7 @@ def _rates(
     }
     for kind, (values, lineages) in groups.items():
         seen = np.isfinite(values)
-        value, interval, count = rate(values[seen] <= ALPHA, lineages[seen])
+        value, interval, count = rate(reaches(values[seen], ALPHA), lineages[seen])
         measure = "power" if kind in ("close", "same root") else "false alarms"
         note = "" if count else "no such trial with so many controls and prompts"
         report.add("kinship", f"{measure} at 5 %, {name}", f"{kind}, K = {k}", value, n, count, interval, note)
@@ -136,7 +135,7 @@ def _hubs(
     p = pair_p(combined)
     seen = np.flatnonzero(np.isfinite(p))
     members = trials.pairs[seen]
-    false = p[seen] <= ALPHA
+    false = reaches(p[seen], ALPHA)
     rates, counts = [], 0
     for _ in range(20):
         half = rng.random(len(seen)) < 0.5

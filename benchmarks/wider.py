@@ -15,7 +15,7 @@ from harness.channels.base import first_answers
 from harness.channels.stylometry import habit_counts
 from harness.inference.attribution import UNKNOWN, attribute, held_out_scores
 from harness.inference.calibration import draw_trials, pair_p, pool_matrices
-from harness.inference.excess import max_null_p, smallest_p
+from harness.inference.excess import max_null_p, reaches, smallest_p
 from harness.inference.teaching import habit_similarity, lean
 from harness.inference.verdicts import SILENT
 from harness.records import Similarity
@@ -39,11 +39,11 @@ def origin_stage(
         for kind, relations, draws in (("close", CLOSE, 4), ("taught or same data", TAUGHT, 2)):
             trials = draw_trials(collection.known, collection.pairs(*relations), shared, controls, draws, rng)
             n = int(np.quantile((trials.order >= 0).sum(1), 0.1)) if len(trials) else longest
-            p = pair_p(pool_matrices([s.values], trials, controls, [n])[n][1]) if n else np.zeros(0)
+            p = pair_p(pool_matrices([s], trials, controls, [n])[n][1]) if n else np.zeros(0)
             seen = np.isfinite(p)
             units = collection.known.lineage[trials.pairs][seen]
             for measure, hits in (
-                ("speaks (p <= .05)", p[seen] <= ALPHA),
+                ("speaks (p <= .05)", reaches(p[seen], ALPHA)),
                 (f"silent (p >= {SILENT})", p[seen] >= SILENT),
             ):
                 value, interval, count = rate(hits, units)

@@ -94,9 +94,9 @@ def test_controls_are_apart_and_one_a_lineage() -> None:
 def test_unrelated_trials_keep_their_level() -> None:
     found, known, _, unrelated = collection(3)
     trials = draw_trials(known, unrelated, np.isfinite(found.values).any(2), 8, 1, np.random.default_rng(0))
-    p = pair_p(pool_matrices([found.values], trials, 8, [32])[32][1])
+    p = pair_p(pool_matrices([found], trials, 8, [32])[32][1])
     assert (p <= 0.05).mean() <= 0.08
-    assert np.isnan(pair_p(pool_matrices([found.values], trials, 8, [400])[400][1])).all()
+    assert np.isnan(pair_p(pool_matrices([found], trials, 8, [400])[400][1])).all()
 
 
 def test_a_bootstrap_draws_lineages_whole() -> None:

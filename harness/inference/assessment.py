@@ -25,6 +25,7 @@ from harness.inference.excess import (
 )
 from harness.inference.findings import NAN, Caveat, ChannelEvidence, Part, Settings
 from harness.inference.likelihood import LikelihoodTable
+from harness.inference.nuisance import excess_in
 from harness.inference.pool import Model, Pool, agreed_pool, only_prompts, pool_for, restrict, without_copies
 from harness.records import Probe, Similarity, Surface
 
@@ -71,7 +72,7 @@ class Compared:
         if both.any():
             values = values[both]
         residuals = additive_residuals(values)
-        matrix = excess_of(residuals)
+        matrix = excess_in(residuals, whole.sees)
         placebo = _placebo(probe, names) if probe is not None else None
         variants = {} if probe is None else {n: _on(v, similarity.prompts) for n, v in probe.variants.items()}
         return cls(
@@ -288,7 +289,7 @@ def recognised(a: Assessment, fresh: Mapping[str, str], settings: Settings) -> C
         both = c.residuals[twins.astype(int), 0, 1]
         both = both[np.isfinite(both).all(axis=1)]
         if len(both):
-            means = both.mean(0) / max(prompt_noise(c.residuals), TINY)
+            means = both.mean(0) / prompt_noise(c.residuals)
             tested.append((_flipped(both[:, 0] - both[:, 1], rng), c.similarity.channel, means))
     if not tested or min(t[0] for t in tested) * len(tested) > RECOGNISED:
         return None
@@ -407,7 +408,7 @@ def loudest_left_out(c: Compared, most: int = 10) -> Floats:
     pair = c.residuals[:, 0, 1]
     drop = min(most, len(pair) // 5)
     keep = np.argsort(np.where(np.isfinite(pair), pair, -np.inf), kind="stable")[: len(pair) - drop]
-    matrix = excess_of(c.residuals[np.sort(keep)])
+    matrix = excess_in(c.residuals[np.sort(keep)], c.similarity.sees)
     return matrix if c.placebo is None else matrix - c.placebo
 
 
@@ -415,7 +416,7 @@ def bounds(c: Compared) -> tuple[float, float]:
     """Excess of the accused pair if its missing answers were as the least alike tenth of the pool's pairs, prompt by
     prompt, and if they were as the most alike tenth."""
     noise = prompt_noise(c.residuals)
-    if not c.missing or noise <= TINY:
+    if not c.missing:
         return float(c.matrix[0, 1]), float(c.matrix[0, 1])
     with np.errstate(all="ignore"):
         flat = c.residuals.reshape(len(c.residuals), -1)
@@ -431,13 +432,13 @@ def _interval(
     """95 % bootstrap interval of the accused pair's effect over prompts, scaled as `combine` does or not."""
     draws = np.zeros((len(channels), rounds))
     for row, c in enumerate(channels):
-        noise = max(prompt_noise(c.residuals), TINY)
+        noise = prompt_noise(c.residuals)
         pair = c.residuals[:, 0, 1]
         pair = pair[np.isfinite(pair)]
         if not len(pair):
             return NAN, NAN
         means = pair[rng.integers(0, len(pair), (rounds, len(pair)))].mean(1) / noise
-        means -= 0.0 if c.placebo is None else c.placebo[0, 1]
+        means += c.matrix[0, 1] - pair.mean() / noise  # what was taken out of the effect is taken out of all draws
         spread = max(float(np.sqrt(np.nanmean(c.matrix**2))), TINY) if scaled else 1.0
         draws[row] = means / spread
     low, high = np.quantile(weights @ draws, [0.025, 0.975])

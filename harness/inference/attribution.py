@@ -19,6 +19,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, normalize
 
+from harness.inference.excess import reaches
 from harness.inference.findings import NAN, UNKNOWN, Attribution, Caveat
 
 Floats = NDArray[np.float64]
@@ -235,10 +236,10 @@ def _one(
     shares = dict(zip((names[k] for k in known), softmax(mean[None], n)[0].tolist(), strict=True))
     reference = null[np.isfinite(null)]
     p = float((1 + (reference >= likeness).sum()) / (1 + len(reference)))
-    best = names[known[int(mean.argmax())]] if p <= alpha else UNKNOWN
+    best = names[known[int(mean.argmax())]] if reaches(p, alpha) else UNKNOWN
     floor = 1.0 / (1 + len(reference))
     needed = int(np.ceil(1 / alpha)) - 1
-    few = None if floor <= alpha else Caveat("too few known lineages", values=(needed, alpha))
+    few = None if reaches(floor, alpha) else Caveat("too few known lineages", values=(needed, alpha))
     return Attribution(names[i], best, shares, p, floor, n, few)
 
 

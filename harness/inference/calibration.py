@@ -15,8 +15,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import ConfigError
-from harness.inference.excess import additive_residuals, combine_excess, excess_of, reliabilities
+from harness.inference.excess import (
+    additive_residuals,
+    combine_excess,
+    max_null_p,
+    reaches,
+    reliabilities_of,
+)
 from harness.inference.likelihood import LikelihoodTable, ScoreLine, cllr, cllr_min
+from harness.inference.nuisance import excess_in
 from harness.records import Similarity
 
 Floats = NDArray[np.float64]
@@ -106,14 +113,14 @@ def _draw_controls(known: Known, s: int, c: int, near: Bools, most: int, rng: np
 
 
 def pool_matrices(
-    values: Sequence[NDArray[np.float32]], trials: Trials, n_controls: int, prompts: Sequence[int]
+    channels: Sequence[Similarity], trials: Trials, n_controls: int, prompts: Sequence[int]
 ) -> Mapping[int, tuple[Floats, Floats]]:
     """Excess matrices of the pools of many trials, by number of prompts.
 
     Parameters
     ----------
-    values : sequence of (p, m, m) similarities, one a channel
-        All on the same prompts and models.
+    channels : sequence of Similarity
+        All on the same prompts and models; from those that see weights one factor is taken (`without_factor`).
     trials : Trials
     n_controls : int
         K, controls in every pool.
@@ -135,12 +142,12 @@ def pool_matrices(
             continue
         pool = np.r_[trials.pairs[t], trials.controls[t, :n_controls]]
         order = trials.order[t, : max(able)]
-        chosen = [np.asarray(v[order[:, None, None], pool[:, None], pool], dtype=np.float64) for v in values]
-        residuals = [additive_residuals(v) for v in chosen]
+        residuals = [additive_residuals(c.values[order[:, None, None], pool[:, None], pool]) for c in channels]
         for n in able:
-            matrices = [excess_of(r[:n]) for r in residuals]
+            less = [r[:n] for r in residuals]
+            matrices = [excess_in(r, c.sees) for r, c in zip(less, channels, strict=True)]
             out[n][0][t] = matrices[0]
-            out[n][1][t] = combine_excess(matrices, reliabilities([v[:n] for v in chosen]) if len(values) > 1 else None)
+            out[n][1][t] = combine_excess(matrices, reliabilities_of(less) if len(less) > 1 else None)
     return out
 
 
@@ -155,7 +162,7 @@ def pair_p(matrices: Floats) -> Floats:
     Parameters
     ----------
     matrices : (t, n, n) scores of t pools of n models, larger = more alike
-        Row 0 is the suspect, row 1 the candidate. No NaN off the diagonal, or all NaN for a pool that does not exist.
+        Row 0 is the suspect, row 1 the candidate; all NaN for a pool that does not exist.
 
     Returns
     -------
@@ -170,13 +177,11 @@ def pair_p(matrices: Floats) -> Floats:
     >>> scores = np.full((2, 4, 4), np.nan)
     >>> rows, columns = np.triu_indices(4, 1)
     >>> scores[:, rows, columns] = [[3.0, 0.1, 0.2, 0.3, 0.4, 0.5], [0.4, 0.1, 0.2, 0.3, 0.8, 0.5]]
+    >>> scores = np.fmax(scores, scores.transpose(0, 2, 1))
     >>> pair_p(scores).round(3).tolist()
     [0.167, 0.5]
     """
-    rows, columns = np.triu_indices(matrices.shape[-1], 1)
-    scores = matrices[:, rows, columns]
-    p = (scores >= scores[:, :1] - 1e-12).mean(1)
-    return np.where(np.isfinite(scores[:, 0]), p, np.nan)
+    return np.array([max_null_p(m, m[0, 1]) for m in matrices])
 
 
 def lineage_interval(
@@ -344,7 +349,7 @@ def calibrate(
     fits: dict[tuple[int, int], tuple[Floats, Bools, Bools]] = {}
     checks = []
     for k in CONTROLS:
-        matrices = pool_matrices([similarity.values], trials, k, PROMPTS)
+        matrices = pool_matrices([similarity], trials, k, PROMPTS)
         for n in PROMPTS:
             m = matrices[n][0]
             seen = np.isfinite(pair_scores(m))
@@ -405,7 +410,7 @@ def _validate(
     p = pair_p(matrices)
     cost, low, high = weighted_cllr(lr[seen], kin[seen], families[seen], seed)
     weights = lineage_weights(families[~kin], 300, np.random.default_rng(seed))
-    rates = [np.average(p[~kin] <= alpha, weights=w) for w in weights if w.sum() > 0]
+    rates = [np.average(reaches(p[~kin], alpha), weights=w) for w in weights if w.sum() > 0]
     return [
         Validation(
             controls=size[0],
@@ -416,10 +421,10 @@ def _validate(
             cllr_low=low,
             cllr_high=high,
             cllr_min=cllr_min(lr[seen], kin[seen]),
-            false_alarms=float((p[~kin] <= alpha).mean()),
+            false_alarms=float(reaches(p[~kin], alpha).mean()),
             false_alarms_low=float(np.quantile(rates, 0.025)),
             false_alarms_high=float(np.quantile(rates, 0.975)),
-            power=float((p[kin] <= alpha).mean()),
+            power=float(reaches(p[kin], alpha).mean()),
         )
     ]
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.inference.excess import reaches
 from harness.inference.findings import Part
 from harness.inference.identity import TwoSample, halves, two_sample
 
@@ -172,10 +173,10 @@ def _judge(endpoint: str, drifts: tuple[Drift, ...], looks: int, alpha: float) -
     if not speaking:
         return replace(blank, ground="no channel may decide")
     p = min(1.0, looks * min(d.p for d in speaking))
-    if p <= alpha:
-        names = tuple(d.channel for d in speaking if looks * d.p <= alpha)
+    if reaches(p, alpha):
+        names = tuple(d.channel for d in speaking if reaches(looks * d.p, alpha))
         return replace(blank, state="differs", ground="told apart", p_value=p, decisive=names)
     least = min(1.0, looks * min(d.floor for d in speaking))
-    if least > alpha:
+    if not reaches(least, alpha):
         return replace(blank, ground="too few samples", p_value=p, bound=least)
     return replace(blank, state="same", ground="not told apart", p_value=p)

@@ -10,6 +10,7 @@ Shapes: values (p, m, m) similarities per prompt, NaN on the diagonal and where 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -127,16 +128,21 @@ def known_mean(values: Floats) -> float:
 
 def excess_of(residuals: Floats) -> Floats:
     """As `excess`, of scaled residuals (p, m, m): those of a prompt do not depend on the other prompts."""
-    noise = prompt_noise(residuals)
     fit = additive_residuals(mean_over_prompts(residuals), scale=False)
-    return fit / noise if noise > TINY else np.where(np.isfinite(fit), 0.0, np.nan)
+    return fit / prompt_noise(residuals)
 
 
 def prompt_noise(residuals: Floats) -> float:
-    """The unit of `excess`: spread of residuals (p, m, m) from prompt to prompt, one number for the pool."""
-    n = float(np.isfinite(residuals).sum(0).mean())
+    """The unit of `excess`: spread of scaled residuals (p, m, m) from prompt to prompt, one number for the pool.
+
+    Never under sqrt(n + 1) / (n + 2) on n prompts: where a pair is as alike on every prompt the spread that was seen
+    is 0, but the next prompt is another with a chance of 1 / (n + 2) (rule of succession, Laplace 1774), and then by
+    about 1, the root mean square of scaled residuals. A perfect agreement is so a large effect, and not none.
+    """
+    n = max(float(np.isfinite(residuals).sum((-1, -2)).astype(bool).sum()), 1.0)
     spread = mean_over_prompts(residuals**2) - mean_over_prompts(residuals) ** 2
-    return float(np.sqrt(max(known_mean(spread), 0.0) * n / max(n - 1.0, 1.0)))  # rounding may take it under 0
+    seen = max(known_mean(spread), 0.0) * n / max(n - 1.0, 1.0)  # rounding may take it under 0
+    return float(np.sqrt(max(seen if seen == seen else 0.0, (n + 1.0) / (n + 2.0) ** 2)))
 
 
 def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int = 1) -> float:
@@ -202,6 +208,28 @@ def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int 
     return float(1.0 - miss.prod(1).mean())
 
 
+def reaches(p: ArrayLike, alpha: float) -> Any:
+    """Whether a p-value is at most a significance level: one is counted, the other typed, so rounding decides nothing.
+
+    Parameters
+    ----------
+    p : array or float
+        NaN reaches nothing.
+    alpha : float
+
+    Returns
+    -------
+    array of bool, or bool
+
+    Examples
+    --------
+    >>> bool(1.0 - 0.95 <= 0.05), reaches(1.0 - 0.95, 0.05)
+    (False, True)
+    """
+    found = np.asarray(p, dtype=np.float64) <= alpha * (1.0 + 1e-9)
+    return found if found.ndim else bool(found)
+
+
 def smallest_p(n_controls: int, n_candidates: int = 1) -> float:
     """Smallest p-value that a number of control lineages allows: the accused pair alone at the top of the pool.
 
@@ -253,7 +281,7 @@ def controls_needed(alpha: float, n_candidates: int = 1) -> int:
     (5, 13)
     """
     k = 2
-    while smallest_p(k, n_candidates) > alpha:
+    while not reaches(smallest_p(k, n_candidates), alpha):
         k += 1
     return k
 

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2, gamma, gaussian_kde, norm
 
+from harness.inference.excess import reaches
+
 Floats = NDArray[np.float64]
 SHARES = np.linspace(0.0, 0.95, 39)
 MEANS = np.geomspace(0.4, 6.0, 12)  # closeness of kin, in spreads of strangers
@@ -43,7 +45,7 @@ class Mixture:
 
     def found(self, alpha: float) -> bool:
         """Whether some answers are a relative's, and others too far from it, each at ``alpha``."""
-        return self.p_kin <= alpha and self.p <= alpha and self.low > 0
+        return reaches(max(self.p_kin, self.p), alpha) and self.low > 0
 
 
 def mixture(residuals: Floats) -> Mixture | None:

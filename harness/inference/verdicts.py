@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.inference.excess import reaches
+
 Verdict = Literal[
     "SAME-LIKE",
     "DIFFERENT-LIKE",
@@ -88,7 +90,7 @@ def weights_speaking(p_values: Mapping[str, float], alpha: float) -> tuple[str, 
     ('ratings',)
     """
     tested = {channel: p for channel, p in p_values.items() if p == p}
-    return tuple(channel for channel, p in tested.items() if p * len(tested) <= alpha)
+    return tuple(channel for channel, p in tested.items() if reaches(p * len(tested), alpha))
 
 
 def related(p_values: Mapping[str, float], alpha: float) -> Judgement:
@@ -123,7 +125,7 @@ def taught(text_p: float, p_values: Mapping[str, float], alpha: float) -> Judgem
     found = related(p_values, alpha)
     if found.decisive:
         return found
-    if not text_p <= alpha:
+    if not reaches(text_p, alpha):
         return inconclusive("no sign")
     tested = {channel: p for channel, p in p_values.items() if p == p}
     if tested and min(tested.values()) >= SILENT:

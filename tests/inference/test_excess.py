@@ -15,9 +15,11 @@ from harness.inference.excess import (
     known_mean,
     max_null_p,
     prompt_noise,
+    reaches,
     row_p,
     smallest_p,
 )
+from harness.inference.nuisance import without_factor
 
 
 def pool(rng: np.random.Generator, m: int, prompts: int = 20) -> np.ndarray:
@@ -133,4 +135,67 @@ def test_prompts_that_are_all_alike_have_no_spread_and_warn_of_nothing() -> None
             for n in (5, 7, 12, 15):
                 residuals = np.full((n, 4, 4), value)
                 residuals[:, range(4), range(4)] = np.nan
-                assert prompt_noise(residuals) <= 1e-6
+                assert prompt_noise(residuals) == pytest.approx(np.sqrt(n + 1) / (n + 2))
+
+
+@pytest.mark.parametrize("controls", [2, 3, 14])
+def test_a_pair_as_alike_on_every_prompt_is_a_large_effect_and_not_none(controls: int) -> None:
+    """One server behind two gateways: cosine 1 on each of 12 prompts, strangers .004 to .038 and the same each time."""
+    m = controls + 2
+    usual = np.random.default_rng(3).uniform(0.004, 0.038, (m, m))
+    usual = (usual + usual.T) / 2
+    usual[0, 1] = usual[1, 0] = 1.0
+    np.fill_diagonal(usual, np.nan)
+    found = excess(np.repeat(usual[None], 12, axis=0))
+    assert found[0, 1] > 2.0
+    assert max_null_p(found, found[0, 1]) == pytest.approx(smallest_p(controls))
+    noisy = excess(usual + np.random.default_rng(4).normal(0, 1e-7, (12, m, m)))
+    assert noisy[0, 1] == pytest.approx(found[0, 1], rel=0.1)  # nearly alike is nearly as alike
+
+
+def test_an_observed_share_reaches_the_level_that_it_is() -> None:
+    for k in (14, 23, 38, 39):
+        n = k + 2
+        pairs = n * (n - 1) // 2
+        for rank in range(1, pairs + 1):
+            p = 1.0 - (pairs - rank) / pairs  # a way to work it out that rounds
+            assert reaches(p, rank / pairs)
+    assert not reaches(0.0501, 0.05)
+    assert not reaches(np.nan, 0.05)
+    assert reaches([0.01, 0.06], 0.05).tolist() == [True, False]
+
+
+@given(st.integers(0, 10**6), st.integers(8, 18))
+@settings(max_examples=30, deadline=None)
+def test_the_factor_taken_out_does_not_know_who_is_accused(seed: int, m: int) -> None:
+    """Renaming the models renames the result: so ranks of it stay exact."""
+    rng = np.random.default_rng(seed)
+    matrix = excess(pool(rng, m))
+    order = rng.permutation(m)
+    there = without_factor(matrix)[np.ix_(order, order)]
+    np.testing.assert_allclose(there, without_factor(matrix[np.ix_(order, order)]), atol=1e-6)
+
+
+def test_strangers_on_one_side_of_a_factor_are_not_kin_and_kin_across_it_are_found() -> None:
+    """Half of the pool thinks first: ranks of unrelated pairs stay uniform, and kin that it hid are found."""
+    rng = np.random.default_rng(5)
+    alarms, plain_alarms, found, plain_found = [], [], [], []
+    for _ in range(300):
+        side = np.where(np.arange(16) < 8, 1.0, -1.0) * rng.uniform(0.7, 1.3, 16)
+        matrix = np.outer(side, side) + 0.3 * rng.normal(size=(16, 16))
+        matrix = (matrix + matrix.T) / 2
+        matrix[0, 15] = matrix[15, 0] = matrix[0, 15] + 1.5  # kin, of which one thinks
+        np.fill_diagonal(matrix, np.nan)
+        left = without_factor(matrix)
+        alarms.append(reaches(max_null_p(left, left[1, 2]), 0.05))
+        plain_alarms.append(reaches(max_null_p(matrix, matrix[1, 2]), 0.05))
+        found.append(reaches(max_null_p(left, left[0, 15]), 0.05))
+        plain_found.append(reaches(max_null_p(matrix, matrix[0, 15]), 0.05))
+    assert np.mean(alarms) <= 0.08
+    assert np.mean(alarms) < np.mean(plain_alarms)
+    assert np.mean(found) > 0.9 > 0.2 > np.mean(plain_found)
+
+
+def test_a_pool_too_small_for_a_factor_is_left_as_it_is() -> None:
+    matrix = excess(pool(np.random.default_rng(6), 7))
+    assert without_factor(matrix) is matrix
