@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 CLOSE = ("same_weights", "parent_child", "sibling")
 SAME_ROOT = ("same_base", "closed_series")
+SAME_MAKER = ("same_series", "same_vendor", "same_superfamily")
+TAUGHT = ("teacher_student", "same_data", "co_teacher")
 SHARES_WEIGHTS = (*CLOSE, *SAME_ROOT, "postproc", "ensemble_member")
 NEVER = ("self", "excluded", "postproc", "ensemble_member")  # neither a positive nor a negative
 COLUMNS = ("model", "organisation", "series", "base_model", "parent", "ancestor", "teacher", "data_group", "relation")

@@ -10,17 +10,16 @@ from numpy.typing import NDArray
 from benchmarks.kinship import ALPHA
 from benchmarks.measures import Report, rate
 from benchmarks.recorded import Collection
-from benchmarks.relations import CLOSE, taught
+from benchmarks.relations import CLOSE, TAUGHT, taught
 from harness.channels.base import first_answers
 from harness.channels.stylometry import habit_counts
 from harness.inference.attribution import UNKNOWN, attribute, held_out_scores
-from harness.inference.calibration import draw_trials, pair_p, pool_matrices
 from harness.inference.excess import max_null_p, reaches, smallest_p
 from harness.inference.teaching import habit_similarity, lean
+from harness.inference.trials import draw_trials, pair_p, pool_matrices
 from harness.inference.verdicts import SILENT
 from harness.records import Similarity
 
-TAUGHT = ("teacher_student", "same_data", "co_teacher")
 ROWS = 8000  # answers that attribution is trained and tested on
 GROUPS = (1, 8, 32)  # answers of one model attributed together
 

@@ -360,6 +360,7 @@ class Similarity:
     unit : what the numbers are, e.g. "cosine".
     sees : "weights" if the channel follows shared weights, "text" if it follows wording that a teacher also leaves,
         "reported" if it is shown and never counted, "samples" if it compares samples of one model.
+    words : usual number of words of an answer that were compared; NaN of a channel that compares no words.
     """
 
     channel: str
@@ -369,6 +370,7 @@ class Similarity:
     coverage: NDArray[np.float64]
     unit: str
     sees: Sees
+    words: float = float("nan")
 
     def counts(self) -> NDArray[np.int64]:
         """Prompts on which each pair was compared, (m, m)."""

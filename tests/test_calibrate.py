@@ -16,18 +16,14 @@ from harness.calibrate import read_pairs
 from harness.errors import ConfigError
 from harness.inference.calibration import (
     MOST_POINTS,
-    Known,
     Validation,
     calibrate,
     crossfit,
-    draw_trials,
-    lineage_weights,
-    pair_p,
-    pool_matrices,
     tippett,
     tippett_points,
 )
 from harness.inference.likelihood import LikelihoodTable
+from harness.inference.trials import Known, draw_trials, lineage_weights, pair_p, pool_matrices
 from harness.records import Similarity
 
 LINEAGES = 14

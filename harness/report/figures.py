@@ -18,7 +18,7 @@ from scipy.spatial.distance import squareform
 
 from harness.inference.breakdown import Detail, Overview
 from harness.inference.findings import Finding
-from harness.inference.likelihood import ScoreLine
+from harness.inference.likelihood import Ratios
 
 Floats = NDArray[np.float64]
 WIDTH, LEFT, RIGHT = 680.0, 130.0, 20.0
@@ -226,14 +226,14 @@ class Curve:
     marks: tuple[tuple[float, float, str], ...] = ()
 
 
-def ratio_line(line: ScoreLine, scores: Sequence[tuple[float, str]]) -> Curve:
+def ratio_line(ratios: Ratios, scores: Sequence[tuple[float, str]]) -> Curve:
     """log10 LR against the effect of the calibrated channel, flat at its bounds, with the pairs that were judged."""
     finite = [s for s, _ in scores if math.isfinite(s)]
     x = axis([-1.5, 4.0, *finite], 60.0, WIDTH - RIGHT)
-    y = axis([line.lower, line.upper, 2.0, -2.0], 250.0, 14.0)
+    y = axis([*ratios.bounds, 2.0, -2.0], 250.0, 14.0)
     grid = np.linspace(x.low, x.high, 160)
-    points = " ".join(f"{x(float(a))},{y(float(b))}" for a, b in zip(grid, line.transform(grid), strict=True))
-    marks = tuple((x(s), y(float(line.transform([s])[0])), name) for s, name in scores if math.isfinite(s))
+    points = " ".join(f"{x(float(a))},{y(float(b))}" for a, b in zip(grid, ratios.shares_weights(grid), strict=True))
+    marks = tuple((x(s), y(float(ratios.shares_weights([s])[0])), name) for s, name in scores if math.isfinite(s))
     return Curve(x, y, (("known", points),), marks)
 
 

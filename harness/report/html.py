@@ -199,11 +199,11 @@ def _curve(m: Material) -> Calibrated | None:
         return Calibrated("tippett", curve, asked, points)
     effects = [next((e.effect for e in f.evidence if e.channel == m.calibration.channel), NAN) for f in judged]
     size = (len(judged[0].control_lineages), judged[0].prompts) if judged else (16, 100)
-    line = m.calibration.line(*size)
-    if line is None:
+    ratios = m.calibration.at(*size)
+    if ratios is None:
         return None
     asked = [(f.log10_lr, name) for f, name in zip(judged, pairs, strict=True)]
-    return Calibrated("line", figures.ratio_line(line, list(zip(effects, pairs, strict=True))), asked, {})
+    return Calibrated("line", figures.ratio_line(ratios, list(zip(effects, pairs, strict=True))), asked, {})
 
 
 def tippett_of(about: Mapping[str, Any]) -> dict[str, Any] | None:
