@@ -137,6 +137,7 @@ def test_what_is_answered_on_a_terminal_is_a_campaign_that_runs(tmp_path: Path) 
     assert (candidate.provider, candidate.lineage, candidate.api_key_env) == (
         "openrouter", "qwen2.5", "OPENROUTER_API_KEY",
     )  # fmt: skip
+    assert (suspect.maker, candidate.maker) == ("?", "Alibaba")
     assert campaign.campaign == "nova-vs-base"
     written = (tmp_path / "config.yaml").read_text()
     assert PASTED not in written
