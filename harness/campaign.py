@@ -29,7 +29,17 @@ from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import learned
 from harness.collect.runner import collect
-from harness.config import Called, Campaign, Recorded, environment, open_to_others, read_text, require_keys, told_of
+from harness.config import (
+    Called,
+    Campaign,
+    Recorded,
+    environment,
+    lineage_of,
+    open_to_others,
+    read_text,
+    require_keys,
+    told_of,
+)
 from harness.endpoints import FAMILY, Recording, endpoint_fingerprint
 from harness.errors import StoreError
 from harness.files import write_whole
@@ -51,7 +61,7 @@ from harness.plan import (
     stored_plan_of,
 )
 from harness.records import Key, Observation, Probe, Removal, Responses, Similarity, Surface
-from harness.report.caveats import noticed, removal
+from harness.report.caveats import beside, noticed, removal
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
@@ -146,7 +156,7 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Sc
         responses=table,
         attributions=_attributions(plan.campaign, table) if "attribution" in a.questions else (),
         details=tuple(d for d in details if d is not None),
-        observations=(*observations(table), *noticed(taken)),
+        observations=(*observations(table), *noticed(taken), *beside(cases if details else ())),
         calibration=calibration,
     )
 
@@ -157,7 +167,7 @@ def write(config: Campaign | Plan | Path | str, scores: Scores, *, base: Path | 
     known = facts(plan.campaign, plan.prompt_hashes, plan.store, Clock().now())
     material = Material(
         campaign=plan.campaign.campaign,
-        roles={e.name: (e.role, e.lineage or "") for e in plan.campaign.endpoints},
+        roles={e.name: (e.role, lineage_of(e) or e.lineage or "") for e in plan.campaign.endpoints},
         findings=scores.findings,
         similarities=scores.similarities,
         responses=scores.responses,
@@ -290,7 +300,7 @@ def _cases(
 ) -> list[Case]:
     """Every suspect with every candidate. What pairs share is worked out once, when the first question needs it."""
     a = campaign.analysis
-    settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed)
+    settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed, a.controls)
     models = _models(campaign)
     twin = cache(partial(_twin, table, channels, a.executor))
     manners = cache(lambda: manners_of(table))
@@ -312,7 +322,7 @@ def _cases(
             habits=habits,
             samples=samples,
             coverage=lambda one, other: _coverage(parts(), one, other),
-            resemblance=lambda s=s, c=c: unlike(manners(), s, c, models),  # type: ignore[misc]
+            resemblance=lambda s=s, c=c: unlike(manners(), s, c, models, a.controls),  # type: ignore[misc]
             probes=lambda names, counted: measured(tuple(names), tuple(counted)),
             fresh=fresh,
         )
@@ -326,7 +336,7 @@ def _probes(table: Responses, names: tuple[str, ...], channels: tuple[str, ...],
 
 
 def _models(campaign: Campaign) -> tuple[Model, ...]:
-    return tuple(Model(e.name, e.role, e.lineage, *told_of(e)) for e in campaign.endpoints)
+    return tuple(Model(e.name, e.role, lineage_of(e), *told_of(e)) for e in campaign.endpoints)
 
 
 def _by(models: Sequence[Model], role: str) -> list[Model]:

@@ -19,6 +19,7 @@ from harness.config import (
     Recorded,
     Remote,
     environment,
+    lineage_of,
     open_to_others,
     require_keys,
     told_of,
@@ -28,7 +29,7 @@ from harness.endpoints import UNKNOWN, Quirks, jobs, model_name, path_of, provid
 from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, smallest_p
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
-from harness.inference.pool import Model, told
+from harness.inference.pool import Model, Pool, pool_for, told
 from harness.plan import Plan
 from harness.records import Job, Key, Surface
 from harness.report.text import plain
@@ -177,14 +178,15 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     a = plan.campaign.analysis
     notes = [w] if (w := open_to_others(plan.campaign, plan.base)) else []
     for candidate in (e for e in plan.campaign.endpoints if e.role == "candidate"):
-        lineages = {e.lineage for e in plan.campaign.endpoints if e.role == "control"} - {candidate.lineage}
-        if "kinship" in a.questions and (floor := smallest_p(len(lineages))) > a.alpha:
+        counted = len(smallest_pool(plan.campaign, candidate).controls)
+        if "kinship" in a.questions and (floor := smallest_p(counted)) > a.alpha:
             notes.append(
-                f"{len(lineages)} control lineages for {candidate.name}: p cannot be below {floor:.2g}; "
+                f"{counted} control lineages for {candidate.name}: p cannot be below {floor:.2g}; "
                 f"{controls_needed(a.alpha)} are needed for {a.alpha:g}"
             )
-        elif "kinship" in a.questions and len(lineages) < ENOUGH:
-            notes.append(f"{len(lineages)} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
+        elif "kinship" in a.questions and counted < ENOUGH:
+            notes.append(f"{counted} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
+        notes += uncounted(plan.campaign, candidate)
         notes += unlike_controls(plan.campaign, candidate, rows)
     loose = [e for e in plan.campaign.endpoints if isinstance(e, Remote) and provider_of(e).pins_upstream]
     if loose := [e for e in loose if not e.upstream]:
@@ -220,6 +222,32 @@ def unlike_temperatures(plan: Plan) -> list[str]:
     return notes
 
 
+def smallest_pool(campaign: Campaign, candidate: Endpoint) -> Pool:
+    """The pool of a candidate with the suspect that leaves it the fewest controls, as verdicts count them."""
+    models = [_model(e) for e in campaign.endpoints]
+    own = next(m for m in models if m.name == candidate.name)
+    rule = campaign.analysis.controls
+    pools = [pool_for(m, own, models, [], 0.0, rule) for m in models if m.role == "suspect"]
+    return min(pools, key=lambda p: len(p.controls))
+
+
+def uncounted(campaign: Campaign, candidate: Endpoint) -> list[str]:
+    """Which controls do not count for their makers, and of which model maker or lineage is not known."""
+    if not {"kinship", "teaching"} & set(campaign.analysis.questions):
+        return []
+    from harness.report.caveats import caveat
+
+    pool = smallest_pool(campaign, candidate)
+    notes = [f"for {candidate.name}: {caveat(c)}" for c in pool.left_out]
+    counted = {candidate.name, *(m.name for m in pool.controls)}
+    if unknown := [e.name for e in campaign.endpoints if e.name in counted and lineage_of(e) is None]:
+        notes.append(
+            f"lineage unknown: {', '.join(unknown)}; each counts as one of its own. Write `lineage:`, and take "
+            f"out what may be kin of {candidate.name}"
+        )
+    return notes
+
+
 def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     """Warnings of conditions that differ between a candidate, its suspects and its controls.
 
@@ -230,9 +258,11 @@ def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapp
     models = [_model(e, e.name in thinking) for e in campaign.endpoints]
     own = next(m for m in models if m.name == candidate.name)
     suspects = [m for m in models if m.role == "suspect"]
-    found = list(dict.fromkeys(c for s in suspects for c in told(s, own, models)))
+    rule = campaign.analysis.controls
+    found = list(dict.fromkeys(c for s in suspects for c in told(s, own, models, rule)))
     found.sort(key=lambda c: (c.kind not in MISMATCHES, c.kind not in HIDING))
-    controls = [e for e in campaign.endpoints if e.role == "control" and e.lineage != candidate.lineage]
+    counted = {m.name for m in smallest_pool(campaign, candidate).controls}
+    controls = [e for e in campaign.endpoints if e.name in counted]
     notes = []
     if found:
         from harness.report.caveats import caveat  # with all of inference behind it: only who must tell something waits
@@ -245,16 +275,12 @@ def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapp
     if judged and len(far) * 2 > len(judged):
         what = f"more than {TIMES:g} times smaller or larger"
         notes.append(f"controls of {candidate.name} that are {what}: {', '.join(far)}; prefer some that resemble it")
-    makers = [m.maker.casefold() for m in models if m.maker and m.name in {e.name for e in controls}]
-    if len(makers) > 2 and max(map(makers.count, makers)) * 2 > len(makers):
-        most = max(makers, key=makers.count)
-        notes.append(f"most controls of {candidate.name} are of one maker ({most}): kin of one another hide its kin")
     return notes
 
 
-def _model(e: Endpoint, thinking: bool) -> Model:
+def _model(e: Endpoint, thinking: bool = False) -> Model:
     """An endpoint as inference sees it; that it thinks is taken from what was seen, written or well known."""
-    model = Model(e.name, e.role, e.lineage, *told_of(e))
+    model = Model(e.name, e.role, lineage_of(e), *told_of(e))
     thinks = well_known_as(e).thinks if e.reasoning is None else e.reasoning
     return replace(model, thinks=True if thinking else thinks)
 

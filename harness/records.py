@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Surface = Literal["chat", "completion"]
 Question = Literal["kinship", "identity", "teaching", "attribution"]
+ControlRule = Literal["one a maker", "every lineage"]  # which of the controls count
 Outcome = Literal["ok", "truncated", "refused", "filtered", "empty"]
 Sees = Literal["weights", "text", "reported", "samples"]
 Removed = Literal[

@@ -178,7 +178,7 @@ def assess(
     ----------
     suspect, candidate : Model
     models : sequence of Model
-        Every model of the campaign; controls of neither party's lineage make the pool, one a lineage.
+        Every model of the campaign; the pool is made of its controls as `harness.inference.pool.pool_for` says.
     similarities : sequence of Similarity
         One a channel, values (p, m, m). A channel of which the pair answered `HALF` or less abstains; one that the
         controls answered too little of keeps to a pool of its own; one that sees "reported" carries no weight.
@@ -224,9 +224,9 @@ def assess(
     judged, copies = without_copies(similarities, suspect.name, candidate.name)
     covered, notes = _covered([s for s in judged if s.sees != "reported"], (suspect.name, candidate.name))
     if not covered:  # the controls are as they are: it is the pair that said too little
-        pool = pool_for(suspect, candidate, models, [], 0.0)
+        pool = pool_for(suspect, candidate, models, [], 0.0, settings.controls)
         return Assessment(pool, obstacle=Caveat("no usable channel"), caveats=tuple(notes), copies=copies)
-    pool, joined = agreed_pool(suspect, candidate, models, covered, least)
+    pool, joined = agreed_pool(suspect, candidate, models, covered, least, settings.controls)
     foreign = {s.channel: why for s in joined if (why := shares_no_words(s, pool)) is not None}
     counted = [s for s in joined if s.channel not in foreign]
     notes += [*pool.left_out, *foreign.values()]
@@ -246,7 +246,7 @@ def assess(
         return Assessment(pool, channels, combined, NAN, NAN, (), obstacle, tuple(notes), copies)
     low, high = _interval(channels, weights, rounds, rng)
     for s in (s for s in covered if not any(s is j for j in joined)):
-        own = pool_for(suspect, candidate, models, [s], least)
+        own = pool_for(suspect, candidate, models, [s], least, settings.controls)
         notes.append(Caveat("own pool", s.channel, values=(len(own.controls),)))
         if len(own.controls) >= 2:
             compared = Compared.of(s, own.names)

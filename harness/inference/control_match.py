@@ -24,7 +24,7 @@ from scipy.sparse import csr_matrix
 from harness.channels.base import answer, answer_rows, cosines, thoughts, words
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import HALF, TOLD, Model, controls_of, told
-from harness.records import Responses
+from harness.records import ControlRule, Responses
 
 Floats = NDArray[np.float64]
 
@@ -227,7 +227,13 @@ def form_of(text: str) -> tuple[float, ...]:
     )
 
 
-def unlike(manners: Manners, suspect: Model, candidate: Model, models: Sequence[Model]) -> list[Caveat]:
+def unlike(
+    manners: Manners,
+    suspect: Model,
+    candidate: Model,
+    models: Sequence[Model],
+    rule: ControlRule = "one a maker",
+) -> list[Caveat]:
     """Conditions that the pair shares and most controls lack, or that set the suspect apart from all.
 
     Parameters
@@ -236,7 +242,8 @@ def unlike(manners: Manners, suspect: Model, candidate: Model, models: Sequence[
         Of a table that holds all these models.
     suspect, candidate : Model
     models : sequence of Model
-        Of those, the controls of other lineages are looked at, one a lineage.
+        Of those, the controls that count are looked at (`harness.inference.pool.pool_for`).
+    rule : {"one a maker", "every lineage"}
 
     Returns
     -------
@@ -244,7 +251,7 @@ def unlike(manners: Manners, suspect: Model, candidate: Model, models: Sequence[
         Kinds in `findings.MISMATCHES` take away an accusation, those in `findings.HIDING` an acquittal; the rest
         are limits. The gravest come first.
     """
-    controls = controls_of(suspect, candidate, models)
+    controls = controls_of(suspect, candidate, models, rule)
     if not controls:
         return []
     seen = dict(zip(manners.models, manners.thinks > HALF, strict=True))
@@ -254,7 +261,7 @@ def unlike(manners: Manners, suspect: Model, candidate: Model, models: Sequence[
         *_format(manners, suspect, candidate, controls),
         *_length(manners, suspect, candidate, controls),
         *_unsaid(manners, suspect, candidate, controls),
-        *told(s, c, others),
+        *told(s, c, others, rule),
     ]
     return sorted(found, key=lambda c: (c.kind not in MISMATCHES, c.kind not in HIDING))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from harness.inference.verdicts import UNJUDGED, Ground, Judgement, Verdict
-from harness.records import Question, Sees, Surface
+from harness.records import ControlRule, Question, Sees, Surface
 
 NAN = float("nan")
 UNKNOWN = "unknown"  # what an attribution is to where it is to no known model
@@ -43,6 +43,10 @@ CaveatKind = Literal[
     # what a channel or a control could not give
     "low coverage",
     "control left out",
+    "maker counted already",
+    "of the pair's makers",
+    "makers unknown",
+    "makers repeat",
     "shares no words",
     "own pool",
     "gaps",
@@ -239,6 +243,7 @@ class Settings:
     permutations: int
     bootstrap: int
     seed: int
+    controls: ControlRule = "one a maker"
 
 
 @dataclass(frozen=True)

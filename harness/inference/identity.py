@@ -345,7 +345,8 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
 
 def find(case: Case) -> Finding:
     """The finding of one pair; its controls are all lineages but the pair's own, whatever they answered."""
-    pool = pool_for(case.suspect, case.candidate, case.models, [], 0.0)
+    # A sibling of the same maker is the sharpest control there is: here each must be told apart, none is a stranger.
+    pool = pool_for(case.suspect, case.candidate, case.models, [], 0.0, "every lineage")
     shares = case.coverage(case.suspect.name, case.candidate.name)
     return identity(pool, case.samples, case.settings, shares)
 

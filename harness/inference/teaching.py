@@ -141,7 +141,7 @@ def teaching(
     p-value alone does not tell one from the other.
     """
     text = [s for s in similarities if s.channel == "wording"]  # habits are read from the same answers
-    pool = pool_for(suspect, candidate, models, text, settings.min_coverage)
+    pool = pool_for(suspect, candidate, models, text, settings.min_coverage, settings.controls)
     blank = Finding("teaching", suspect.name, candidate.name, pool.lineages, settings.alpha, caveats=pool.left_out)
     if len(pool.controls) < 2:
         return replace(blank, obstacle=Caveat("too few control lineages"))

@@ -76,7 +76,7 @@ PROMPTS: Mapping[str, str] = _PAIR | {
     "candidate_answer": "The candidate's first usable answer, likewise",
 }
 OBSERVATIONS: Mapping[str, str] = {
-    "channel": "tokenizer, identity or refusals",
+    "channel": "tokenizer, identity, refusals, reading (what was cut) or relatives (of the candidate or the suspect)",
     "model": "Endpoint",
     "what": "What was observed: family, raw completions, says (language), gives in to, rung, declines with",
     "value": "The observation in words; it carries no weight in any verdict",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.campaign import _models
-from harness.check import advice, unlike_controls, warnings
+from harness.check import advice, uncounted, unlike_controls, warnings
 from harness.config.providers import guessed, well_known
 from harness.config.schema import Campaign, Remote
 from harness.inference.control_match import CLEAR, FORMS, form_of, manners_of, unlike
@@ -29,14 +29,24 @@ GRAMMAR = ("the", "of", "and", "to", "in", "is", "that", "for", "it", "with", "a
 Write = Callable[[str], str]
 
 
-def campaign(candidate: dict[str, Any], *controls: dict[str, Any], suspect: dict[str, Any] | None = None) -> Campaign:
+def campaign(
+    candidate: dict[str, Any],
+    *controls: dict[str, Any],
+    suspect: dict[str, Any] | None = None,
+    rule: str = "every lineage",
+) -> Campaign:
     place = {"kind": "openai-chat", "base_url": "http://a/v1"}
     ends: list[dict[str, Any]] = [{"name": "s", "role": "suspect", "model": "s"} | (suspect or {})]
     ends.append({"name": "c", "role": "candidate", "lineage": "c", "model": "c"} | candidate)
     for i, traits in enumerate(controls):
         ends.append({"name": f"k{i}", "role": "control", "lineage": f"k{i}", "model": f"k{i}"} | traits)
     return Campaign.model_validate(
-        {"campaign": "t", "prompts": [{"set": "preset:quick"}], "endpoints": [place | e for e in ends]}
+        {
+            "campaign": "t",
+            "prompts": [{"set": "preset:quick"}],
+            "endpoints": [place | e for e in ends],
+            "analysis": {"controls": rule},
+        }
     )
 
 
@@ -242,7 +252,7 @@ def test_controls_unlike_the_candidate_are_named_before_a_call(
 ) -> None:
     def notes(*controls: dict[str, Any]) -> list[str]:
         config = campaign(own, *controls)
-        return [n for n in unlike_controls(config, config.endpoints[1]) if "one maker" not in n]
+        return unlike_controls(config, config.endpoints[1])
 
     assert notes(alike, alike, alike) == []
     assert notes({}, {}, {}) == []
@@ -286,12 +296,29 @@ def test_settings_of_the_pair_alone_are_named(pair: dict[str, Any], control: dic
 
 
 def test_controls_of_one_maker() -> None:
-    one = campaign({}, {"vendor": "Acme"}, {"maker": "ACME"}, {"maker": "Other"})
-    assert "one maker (acme)" in unlike_controls(one, one.endpoints[1])[0]
-    named = campaign({}, *[{"model": m} for m in ("gpt-4.1", "gpt-4o", "grok-3")])
-    assert "one maker (openai)" in " ".join(unlike_controls(named, named.endpoints[1]))
-    many = campaign({}, {"maker": "Acme"}, {"maker": "Foo"}, {"maker": "Other"})
-    assert unlike_controls(many, many.endpoints[1]) == []
+    def notes(*controls: dict[str, Any], rule: str = "one a maker") -> list[str]:
+        config = campaign({"maker": "Us"}, *controls, rule=rule)
+        return uncounted(config, config.endpoints[1])
+
+    one = [{"vendor": "Acme"}, {"maker": "ACME"}, {"maker": "Other"}]
+    assert [n for n in notes(*one) if "k1" in n and "maker that is counted already" in n and "every lineage" in n]
+    (repeated,) = notes(*one, rule="every lineage")
+    assert "3 control lineages are of 2 makers" in repeated
+    named = notes(*[{"model": m} for m in ("gpt-4.1", "gpt-4o", "grok-3")])
+    assert ["k1" in n for n in named if "already" in n] == [True]
+    (house,) = notes({"maker": "US"}, {"maker": "A"}, {"maker": "B"})
+    assert "a maker of suspect or candidate" in house
+    assert "k0" in house
+    assert notes({"maker": "Acme"}, {"maker": "Foo"}, {"maker": "Other"}) == []
+
+
+def test_check_lists_what_is_unknown() -> None:
+    config = campaign({"lineage": "?"}, {"lineage": "?"}, {"maker": "A"}, {"model": "grok-3"}, rule="one a maker")
+    makers, lineages = uncounted(config, config.endpoints[1])
+    assert "the maker of 1 of 3 controls is unknown (k0)" in makers
+    assert lineages.startswith("lineage unknown: c, k0;")
+    asked = config.model_copy(update={"analysis": config.analysis.model_copy(update={"questions": ("identity",)})})
+    assert uncounted(asked, asked.endpoints[1]) == []
 
 
 def test_what_is_written_counts_before_what_a_name_tells() -> None:
