@@ -240,11 +240,13 @@ def well_known_as(e: Endpoint) -> WellKnown:
     return found if found.name or isinstance(e, Remote) else guessed(e.name)
 
 
-def told_of(e: Endpoint) -> tuple[str | None, str | None, bool | None, str | None]:
-    """Maker, month of release, whether it thinks, and host of an endpoint, as `harness.inference.pool.Model` has them.
+def told_of(e: Endpoint) -> tuple[str | None, str | None, bool | None, str | None, bool]:
+    """Maker, month of release, whether it thinks, host, and whether it is known to be able to think, as
+    `harness.inference.pool.Model` has them.
 
     What is written counts before what the name tells. That a model thinks is taken from its name only where its maker
-    hides the thoughts: elsewhere they are seen in the answers, or it was asked not to.
+    hides the thoughts: elsewhere they are seen in the answers, or it was asked not to, or whoever kept the answers did
+    not keep the thoughts.
     """
     known = well_known_as(e)
     thinks = known.thinks if known.hides or not known.thinks else None
@@ -253,6 +255,7 @@ def told_of(e: Endpoint) -> tuple[str | None, str | None, bool | None, str | Non
         e.released or known.released,
         thinks if e.reasoning is None else e.reasoning,
         host_of(e),
+        known.thinks is True,
     )
 
 
