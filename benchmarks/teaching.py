@@ -111,14 +111,12 @@ def strangers(collection: Collection) -> Ints:
     return pairs[makers[pairs[:, 0]] != makers[pairs[:, 1]]]
 
 
-def rounds(
-    collection: Collection, pupils: Ints, prompts: int, seed: int, count: int = ROUNDS
-) -> Iterator[tuple[list[Trial], list[Trial]]]:
+def rounds(collection: Collection, pupils: Ints, prompts: int, seed: int) -> Iterator[tuple[list[Trial], list[Trial]]]:
     """Trials of all pupils and of some strangers, on a draw of prompts each time."""
     rng, table, apart = np.random.default_rng(seed), collection.table, strangers(collection)
     every = table.where("wording")
     counts: Counts = ()
-    for i in range(count):
+    for i in range(ROUNDS):
         if prompts < len(every) or not counts:
             part = table.only(sorted(rng.permutation(every)[:prompts]))
             counts = (habit_counts(part), opening_counts(part))
@@ -191,6 +189,17 @@ def variant_stage(report: Report, collection: Collection, pupils: Ints, seed: in
                 units = lineage[np.array([t.pool[:2] for t in of])[chosen]]
                 value, interval, count = rate(p[chosen] <= ALPHAS[0] + 1e-9, units)
                 report.add("variants", name, f"{kind}, fold {fold}, K = {controls}", value, "all", count, interval)
+            if kind == "pupils" and statistic is lean:
+                _by_teacher(report, collection, p, [t.pool[1 - _pupil(t, pupils)] for t in of], controls)
+
+
+def _by_teacher(report: Report, collection: Collection, p: Floats, teachers: Sequence[int], controls: int) -> None:
+    """How unlike the shares are that are found of the pupils of each teacher."""
+    for teacher in sorted(set(teachers)):
+        of = np.isfinite(p) & (np.array(teachers) == teacher)
+        value = float(np.mean(p[of] <= ALPHAS[0] + 1e-9)) if of.any() else np.nan
+        on = f"of {collection.table.models[teacher]}, K = {controls}"
+        report.add("teaching", "pupils found", on, value, "all", int(of.sum()))
 
 
 def _pupil(t: Trial, pupils: Ints) -> int:
