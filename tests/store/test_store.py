@@ -53,7 +53,7 @@ def test_counted_reasoning_reaches_the_table_and_every_part_of_it(tmp_path: Path
             store.add(replace(ANSWER, sample=sample, reasoning_tokens=tokens), JOB)
     with Store(tmp_path / "s.sqlite", readonly=True) as store:
         table = stored_table(store, ["f", "e"], [PROMPT], np.ones((1, 2), dtype=bool))
-    parts = (table, table.among([1]), table.only([0]), table.loaded(), pickle.loads(pickle.dumps(table)))
+    parts = (table, table.among([1]), table.only([0]), table.loaded(), pickle.loads(pickle.dumps(table)))  # noqa: S301
     assert [list(part.reasoning_tokens) for part in parts] == [counts] * 5
     assert list(table.without([0]).reasoning_tokens) == counts[1:]
 
