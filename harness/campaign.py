@@ -24,7 +24,7 @@ from harness.channels.kernels import kernel_coverage, logprob_kernels, text_kern
 from harness.channels.logprobs import honest_logprobs
 from harness.channels.parallel import Channel, compare, load_channels, observations, probes
 from harness.channels.reading import read, removals
-from harness.channels.stylometry import habit_counts
+from harness.channels.stylometry import habit_counts, opening_counts
 from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import learned
@@ -308,7 +308,7 @@ def _cases(
     # Kernels of one candidate with everybody: those of all candidates would grow with their number.
     measured = cache(lambda names, counted: _probes(table, names, counted, campaign.seed))
     samples = lru_cache(len(models) + 1)(lambda one, other: _samples(parts(), one, other))
-    habits = cache(lambda: habit_counts(table))
+    habits = cache(lambda: (habit_counts(table), opening_counts(table)))
     fresh = {p.id: str(p.fields["twin"]) for p in table.prompts if p.fields.get("fresh")}
     return [
         Case(

@@ -274,12 +274,13 @@ def kin_among_controls(campaign: Campaign) -> tuple[Endpoint, Endpoint, str] | N
     return next(pairs, None)
 
 
-def told_of(e: Endpoint) -> tuple[str | None, str | None, bool | None, str | None, str | None]:
-    """Maker, month of release, whether it thinks, host, and maker of its root, as `harness.inference.pool.Model` has
-    them.
+def told_of(e: Endpoint) -> tuple[str | None, str | None, bool | None, str | None, str | None, bool]:
+    """Maker, month of release, whether it thinks, host, maker of its root, and whether it is known to be able to think,
+    as `harness.inference.pool.Model` has them.
 
     What is written counts before what the name tells. That a model thinks is taken from its name only where its maker
-    hides the thoughts: elsewhere they are seen in the answers, or it was asked not to.
+    hides the thoughts: elsewhere they are seen in the answers, or it was asked not to, or whoever kept the answers did
+    not keep the thoughts.
     """
     known = well_known_as(e)
     thinks = known.thinks if known.hides or not known.thinks else None
@@ -290,6 +291,7 @@ def told_of(e: Endpoint) -> tuple[str | None, str | None, bool | None, str | Non
         thinks if e.reasoning is None else e.reasoning,
         host_of(e),
         root_maker,
+        known.thinks is True,
     )
 
 

@@ -127,9 +127,9 @@ class Case:
     """All that a question may look at about one suspect and one candidate.
 
     What is costly is a function, called by the questions that need it: ``twin(channels)`` gives similarities in which
-    every second sample of the candidate poses as a model called `TWIN`, ``habits()`` counts of habits of wording
-    (blocks, m, features), ``samples(a, b)`` kernels between samples of two models, ``coverage(a, b)`` the share of
-    samples they are made of, ``resemblance()`` caveats about conditions in which pair and controls differ,
+    every second sample of the candidate poses as a model called `TWIN`, ``habits()`` counts of habits, an array
+    (blocks, m, features) for each kind, ``samples(a, b)`` kernels between samples of two models, ``coverage(a, b)`` the
+    share of samples they are made of, ``resemblance()`` caveats about conditions in which pair and controls differ,
     ``probes(models, channels)`` channels measured again in one pool. ``fresh`` are prompts that a private
     seed filled, by id, with the id of the shipped prompt of the same template.
     """
@@ -141,7 +141,7 @@ class Case:
     ratios: LikelihoodTable
     settings: Settings
     twin: Twin
-    habits: Callable[[], NDArray[np.floating]]
+    habits: Callable[[], Sequence[NDArray[np.floating]]]
     samples: Samples
     coverage: Callable[[str, str], Mapping[View, float]]
     resemblance: Callable[[], Sequence[Caveat]]

@@ -51,6 +51,7 @@ CaveatKind = Literal[
     "own pool",
     "gaps",
     "blind",
+    "power",
     # where the pair lies
     "candidate's null",
     "rival pairs",
@@ -83,6 +84,8 @@ CaveatKind = Literal[
     "controls unlike in length",
     "controls of another era",
     "controls unlike in thinking",
+    "one may think",
+    "thinking unlike told",
     "pair on one host",
     # the campaign as a whole
     "unanswered calls",
@@ -209,8 +212,13 @@ class Finding:
 
     @property
     def hiding(self) -> Caveat | None:
-        """The first condition that sets the suspect apart and so may hide kin."""
-        return next((c for c in self.caveats if c.kind in HIDING), None)
+        """The first condition that sets the suspect apart and so may hide kin.
+
+        A channel that sees weights is silent of the same weights with and without thinking, so that where its silence
+        would count, that one of the two may think is enough.
+        """
+        may = "one may think" if self.weights_p() else None
+        return next((c for c in self.caveats if c.kind in HIDING or c.kind == may), None)
 
     def weights_p(self) -> dict[str, float]:
         """p-values of the channels that see weights, by channel."""

@@ -23,7 +23,8 @@ class Model:
     """One model of a campaign as inference sees it: what is known of it, None where nothing is.
 
     ``released`` is YYYY-MM or YYYY, ``thinks`` whether it thinks before it answers, ``host`` where it is served,
-    ``root_maker`` who made the pretrained root where that is another one than ``maker``.
+    ``root_maker`` who made the pretrained root where that is another one than ``maker``,
+    ``thinker`` whether its name is that of one that can think, asked to or not.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Model:
     thinks: bool | None = None
     host: str | None = None
     root_maker: str | None = None
+    thinker: bool = False
 
     @property
     def makers(self) -> frozenset[str]:
@@ -313,10 +315,11 @@ def _month(released: str | None) -> int | None:
 
 
 def _thinking(suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[Caveat]:
-    """Both think before they answer and most controls do not, or the reverse; or only one of the two does."""
-    if suspect.thinks is None or candidate.thinks is None:
-        return []
+    """Both think before they answer and most controls do not, or the reverse; or only one of the two does, or may."""
     names = (suspect.name, candidate.name)
+    if suspect.thinks is None or candidate.thinks is None:
+        one, other = (m.thinks or (m.thinks is None and m.thinker) for m in (suspect, candidate))
+        return [] if one == other else [Caveat("one may think", names=names if one else names[::-1])]
     if suspect.thinks != candidate.thinks:
         return [Caveat("only one thinks", names=names if suspect.thinks else names[::-1])]
     known = [m for m in controls if m.thinks is not None]

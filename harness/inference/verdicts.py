@@ -29,6 +29,7 @@ Ground = Literal[
     "too few controls",
     "weights agree",
     "weights silent",
+    "silence unheard",
     "text alone",
     "no closer",
     "does not stand",
@@ -100,7 +101,7 @@ def related(p_values: Mapping[str, float], alpha: float) -> Judgement:
     return Judgement("KIN-OR-TAUGHT", "text alone")
 
 
-def taught(text_p: float, p_values: Mapping[str, float], alpha: float) -> Judgement:
+def taught(text_p: float, p_values: Mapping[str, float], alpha: float, *, hidden: bool = False) -> Judgement:
     """A pair whose habits of wording were compared: kin, taught, one of the two, or no sign of either.
 
     Parameters
@@ -110,6 +111,8 @@ def taught(text_p: float, p_values: Mapping[str, float], alpha: float) -> Judgem
     p_values : mapping from channel to float
         As for `weights_speaking`; if all of them are at least `SILENT`, weights are not what the two share.
     alpha : float
+    hidden : bool
+        Kin would be silent, too, as when only one of the two thinks before it answers: then silence says nothing.
 
     Returns
     -------
@@ -119,6 +122,8 @@ def taught(text_p: float, p_values: Mapping[str, float], alpha: float) -> Judgem
     --------
     >>> taught(0.01, {"ratings": 0.8}, alpha=0.05).verdict
     'TAUGHT-LIKE'
+    >>> taught(0.01, {"ratings": 0.8}, alpha=0.05, hidden=True).verdict
+    'KIN-OR-TAUGHT'
     >>> taught(0.01, {}, alpha=0.05).verdict
     'KIN-OR-TAUGHT'
     """
@@ -129,6 +134,8 @@ def taught(text_p: float, p_values: Mapping[str, float], alpha: float) -> Judgem
         return inconclusive("no sign")
     tested = {channel: p for channel, p in p_values.items() if p == p}
     if tested and min(tested.values()) >= SILENT:
+        if hidden:
+            return Judgement("KIN-OR-TAUGHT", "silence unheard", silent=tuple(tested))
         return Judgement("TAUGHT-LIKE", "weights silent", silent=tuple(tested))
     return found
 

@@ -52,6 +52,7 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
     "own pool": lambda c: f"{c.channel} covers {c.values[0]:.0f} control lineages and stays out of the combined score",
     "gaps": lambda c: f"{c.channel} {abstention(c)}",
     "blind": lambda c: f"{c.channel} {abstention(c)}",
+    "power": lambda c: _power(c),
     "candidate's null": lambda c: _candidates_null(c),
     "rival pairs": lambda c: _rival_pairs(c),
     "no negative control": lambda c: "no negative control: too few control lineages to pose one of them as the suspect",
@@ -120,6 +121,16 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         "no shorter; that is too short to cut all to one length"
     ),
     "only one thinks": lambda c: f"{c.names[0]} thinks before it answers, {c.names[1]} does not",
+    "one may think": lambda c: (
+        f"{c.names[0]} thinks before it answers, or can, and nothing shows whether {c.names[1]} does; say `reasoning:` "
+        "of both"
+    ),
+    "thinking unlike told": lambda c: (
+        f"most answers of {', '.join(c.names)} come with thoughts, against what was said or its name tells; taken as "
+        "thinking"
+        if c.values[0]
+        else f"the server counts no thought in most answers of {', '.join(c.names)}, which should think"
+    ),
     "suspect in another format": lambda c: (
         f"nearly every answer of {c.names[0]} has {_form(c)} than those of all others, as if another format had been "
         "demanded of it"
@@ -263,6 +274,17 @@ def _candidates_null(c: Caveat) -> str:
     return (
         f"{candidate} is closer to everybody than {below:.0f} of {k:.0f} controls are{hub}; {nearer:.0f} of {k:.0f} "
         f"controls are as close to it as {suspect} or closer"
+    )
+
+
+def _power(c: Caveat) -> str:
+    found, low, high, strangers, controls, prompts, alpha = c.values
+    if not found and not high:
+        return f"with {controls:.0f} control lineages this test finds no pupil at {alpha:g}, whatever it was taught"
+    return (
+        f"of models known to be trained on one named teacher's answers this test found {100 * found:.0f} in 100 (95 %: "
+        f"{100 * low:.0f} to {100 * high:.0f}) with {controls:.0f} controls and {prompts:.0f} prompts, as the only "
+        f"look at {alpha:g}; of strangers of other makers {100 * strangers:.0f} in 100"
     )
 
 

@@ -60,7 +60,8 @@ def test_every_caveat_has_words(kind: CaveatKind) -> None:
     if kind == "does not stand":
         names = ("first words", "without the question", "gaps")
     channel = "thoughts" if kind == "taken out" else "wording"
-    text = caveat(Caveat(kind, channel, names, (3.0, 4.0, 1.0), pairs))
+    values = (0.24, 0.05, 0.45, 0.02, 19.0, 100.0, 0.05) if kind == "power" else (3.0, 4.0, 1.0)
+    text = caveat(Caveat(kind, channel, names, values, pairs))
     assert len(text) > 10
     assert text.startswith("FAILED ") == (kind in FAILED)
 
