@@ -64,7 +64,7 @@ from harness.records import Key, Observation, Probe, Removal, Responses, Similar
 from harness.report.caveats import beside, noticed, removal
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
-from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
+from harness.report.tables import attribution_csv, evidence_csv, observations_csv, pairs_csv, prompts_csv, summary_csv
 from harness.store import (
     Store,
     batches,
@@ -82,6 +82,7 @@ PLACEBOS = 3  # of each channel and pool: their mean is half as noisy as one
 _LOG = logging.getLogger("harness")
 OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is one function and one line here
     "report.html": report_html,
+    "pairs.csv": lambda m: pairs_csv(m.findings) if m.findings else "",
     "summary.csv": lambda m: summary_csv(m.findings),
     "evidence.csv": lambda m: evidence_csv(m.findings),
     "prompts.csv": lambda m: prompts_csv(m.details, m.responses),

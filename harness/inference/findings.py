@@ -160,7 +160,8 @@ class Finding:
     candidate's own row, hub or not, which cannot be under 1 / (control lineages + 1). ``log10_lr`` is NaN where no
     calibration fits; ``p_least`` is the p-value if gaps in the answers hid the closest resemblance there was, NaN
     without such gaps. The ratio is bounded to [``log10_lr_least``, ``log10_lr_most``]. ``obstacle`` is why nothing
-    could be judged, if so.
+    could be judged, if so. ``rates`` are how often this rule calls pairs of another relation close, by relation, as
+    measured at this alpha under these conditions; empty where nobody measured them.
     """
 
     question: Question
@@ -190,6 +191,12 @@ class Finding:
     p_least: float = NAN
     caveats: tuple[Caveat, ...] = ()
     evidence: tuple[ChannelEvidence, ...] = ()
+    rates: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def at_floor(self) -> bool:
+        """Whether p is as small as it could be: then it says what the test allows, and not how often it was seen."""
+        return self.p_value <= self.p_floor * (1.0 + 1e-9)
 
     @property
     def verdict(self) -> Verdict:

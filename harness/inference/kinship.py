@@ -218,8 +218,8 @@ WORDING = Wording(
     },
     often="Of pairs of unrelated models, {often} would be at least this close",
     error_rate="At most {few} pairs of unrelated models would be called close by this rule, if the controls are a fair "
-    "sample. Models of one vendor, one teacher or the same training data are called close more often: 16 to 29 in 100 "
-    "on recorded answers.{smallest}",
+    "sample. Models of one vendor, one teacher or the same training data are called close more often{others}."
+    "{smallest}",
     effect="how much closer the two are than their general closeness to all models suggests, in units of the spread "
     "over all pairs; 0 is what unrelated models have on average",
     zero="0 is what unrelated models have",

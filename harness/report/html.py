@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,11 +20,33 @@ from markupsafe import Markup
 
 from harness.channels.base import first_answer
 from harness.inference.breakdown import ChannelDetail, Detail, overview
+from harness.inference.conclusion import Conclusion, conclusions
 from harness.inference.findings import NAN, Attribution, Finding
 from harness.inference.likelihood import LikelihoodTable
 from harness.records import Observation, Responses, Similarity
 from harness.report import figures, words
-from harness.report.text import Piece, harmless, shared_runs, window
+from harness.report.text import Piece, harmless, shared_runs, short, window
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The conclusion on one pair, in words, with the cards of its verdicts."""
+
+    tone: str
+    joined: str
+    settles: str
+    cards: tuple[Card, ...]
+
+
+def pairs_of(found: Sequence[Conclusion], shown: Sequence[Card]) -> list[Pair]:
+    """Each conclusion with the cards it joins."""
+    by: dict[tuple[str, str], list[Card]] = {}
+    for card in shown:
+        by.setdefault((card.finding.suspect, card.finding.candidate), []).append(card)
+    return [
+        Pair(words.conclusion_tone(c), words.joined(c), words.settles(c), tuple(by[c.suspect, c.candidate]))
+        for c in found
+    ]
 
 
 @dataclass(frozen=True)
@@ -48,15 +71,19 @@ class Card:
     zero: str
     forest: figures.Forest | None
     prompts: str
+    together: str
 
 
 def cards(findings: Sequence[Finding], details: Sequence[Detail]) -> list[Card]:
     """A card for each finding, in their order."""
     at = {(d.suspect, d.candidate): (i, d) for i, d in enumerate(details)}
-    return [_card(i, f, at.get((f.suspect, f.candidate))) for i, f in enumerate(findings)]
+    asked = Counter((f.suspect, f.candidate) for f in findings)
+    joined = {(c.suspect, c.candidate): words.concluded(c) for c in conclusions(findings)}
+    together = {pair: text if asked[pair] > 1 else "" for pair, text in joined.items()}
+    return [_card(i, f, at.get(pair := (f.suspect, f.candidate)), together[pair]) for i, f in enumerate(findings)]
 
 
-def _card(i: int, f: Finding, found: tuple[int, Detail] | None) -> Card:
+def _card(i: int, f: Finding, found: tuple[int, Detail] | None, together: str) -> Card:
     tone, mark = words.TONES[f.verdict]
     kin = found if f.question == "kinship" else None
     k = len(f.control_lineages)
@@ -81,6 +108,7 @@ def _card(i: int, f: Finding, found: tuple[int, Detail] | None) -> Card:
         zero=words.zero(f),
         forest=figures.forest(f),
         prompts=f"t{kin[0]}" if kin and any(c.telling for c in kin[1].channels) else "",
+        together=together,
     )
 
 
@@ -138,20 +166,26 @@ def report_html(m: Material) -> str:
         loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
-    strips = [(d, figures.strip(d if _dots(m.details) <= MOST_DOTS else _combined_only(d))) for d in m.details]
+    whole = _dots(m.details) <= MOST_DOTS
+    strips = [
+        (d, figures.strip(d, channels=whole), words.drawn(d.measure, d.place()[2], len(d.names))) for d in m.details
+    ]
     page = overview(m.similarities)
+    verdicts = cards(m.findings, m.details)
     return environment.get_template("report.html.j2").render(
         m=m,
         style=Markup(style),  # noqa: S704 (our own files)
         script=Markup(script),  # noqa: S704
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
-        cards=cards(m.findings, m.details),
+        cards=verdicts,
+        pairs=pairs_of(conclusions(m.findings), verdicts),
         attributed=[(a, words.attributed(a)) for a in m.attributions],
         attribution_notes=[words.attribution_note(a) for a in m.attributions],
         strips=strips,
         page=page,
         heat=figures.heat(page) if page else None,
+        mapped=words.mapped(page.measure) if page else "",
         curve=_curve(m),
         described=_described(m.calibration),
         telling=_telling(m),
@@ -166,7 +200,7 @@ def report_html(m: Material) -> str:
 def _shown(value: object) -> object:
     """Whatever reaches the page is harmless text first; Markup is ours."""
     if isinstance(value, float):
-        return "–" if value != value else f"{value:.3g}"
+        return "–" if value != value else short(value)
     return harmless(value, 1_000_000) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -181,10 +215,6 @@ def _hash(text: str) -> str:
 
 def _dots(details: Sequence[Detail]) -> int:
     return sum(len(d.names) ** 2 // 2 * (1 + len(d.channels)) for d in details)
-
-
-def _combined_only(d: Detail) -> Detail:
-    return Detail(d.suspect, d.candidate, d.names, d.combined, ())
 
 
 def _curve(m: Material) -> Calibrated | None:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness.channels.base import first_answer
 from harness.inference.breakdown import Detail
-from harness.inference.findings import Attribution, Finding
+from harness.inference.conclusion import conclusions
+from harness.inference.findings import NAN, Attribution, Finding
 from harness.records import Observation, Responses
 from harness.report import words
 from harness.report.text import excerpt, harmless
@@ -45,6 +46,19 @@ SUMMARY: Mapping[str, str] = _PAIR | {
     "p_same": "Identity: p-value of the equivalence test, against 30 % of calls answered by another model",
     "p_same_adjusted": "p_same after Holm's correction for all equivalence tests of the campaign",
     "share_excluded": "Identity: smallest share of calls to another model that is excluded at 1 - alpha; 1 if none is",
+}
+PAIRS: Mapping[str, str] = {
+    "suspect": _PAIR["suspect"],
+    "candidate": _PAIR["candidate"],
+    "conclusion": "What all questions say of the pair together, in words, with what would settle the rest",
+    "says": "The same in fixed terms, separated by semicolons",
+    "contradictions": "Verdicts of the pair that contradict each other, in fixed terms; empty if none do",
+    "open": "Questions that are open, separated by spaces",
+    "would_settle": "What would settle open questions, with these in brackets, separated by semicolons",
+    "more_controls": "Number of further control lineages that would allow a verdict; empty where they are not in want",
+    "kinship": "Verdict on kinship; empty if not asked",
+    "teaching": "Verdict on teaching; empty if not asked",
+    "identity": "Verdict on identity; empty if not asked",
 }
 EVIDENCE: Mapping[str, str] = _PAIR | {
     "channel": "Kind of evidence",
@@ -92,6 +106,7 @@ ATTRIBUTION: Mapping[str, str] = {
     "note": "Why there is no attribution, or what it would take",
 }
 FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "pairs.csv": ("One row a suspect and candidate: what all questions say of them together.", PAIRS),
     "summary.csv": ("One row a suspect, candidate and question.", SUMMARY),
     "evidence.csv": ("One row a verdict and channel.", EVIDENCE),
     "prompts.csv": ("The prompts that contribute most for and against each kinship verdict, by channel.", PROMPTS),
@@ -148,6 +163,24 @@ def summary_csv(findings: Iterable[Finding]) -> str:
             for f in findings
         ),
     )  # fmt: skip
+
+
+def pairs_csv(findings: Sequence[Finding]) -> str:
+    """One row a suspect and candidate: the conclusion on the pair."""
+    verdicts = {(f.suspect, f.candidate, f.question): f.verdict for f in findings}
+    rows = []
+    for c in conclusions(findings):
+        controls = [r.count for r in c.remedies if r.kind == "more controls"]
+        rows.append(
+            [
+                c.suspect, c.candidate, words.concluded(c), "; ".join(c.clauses), "; ".join(c.conflicts),
+                " ".join(c.open),
+                "; ".join(words.remedies(c)),
+                controls[0] if controls else NAN,
+                *(verdicts.get((c.suspect, c.candidate, q), "") for q in ("kinship", "teaching", "identity")),
+            ]
+        )  # fmt: skip
+    return _csv(tuple(PAIRS), rows)
 
 
 def evidence_csv(findings: Iterable[Finding]) -> str:

@@ -5,9 +5,11 @@ All that decides has been decided before; what a question is told in stands in i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import log10
 
+from harness.inference.breakdown import Measure
+from harness.inference.conclusion import Clause, Conclusion, Conflict, Remedy, RemedyKind
 from harness.inference.drift import Change, ChangeGround, Drift, News
 from harness.inference.excess import controls_needed
 from harness.inference.findings import Attribution, ChannelEvidence, Finding
@@ -75,7 +77,8 @@ GLOSSARY: Mapping[str, str] = {
     "0 is what unrelated models have on average. A verdict's effect is in units of the spread over all pairs, that of "
     "a channel in units of its own noise from prompt to prompt: the two cannot be compared.",
     "p": "How often a pair of unrelated models would be at least this close, if the controls are a fair sample. "
-    "It does not shrink when more prompts are asked.",
+    "It does not shrink when more prompts are asked. It cannot be smaller than the number of controls allows: where no "
+    "pair is closer, it says how few they are, and not how often such closeness was seen.",
     "p adjusted": "The same after Holm's correction for all verdicts of this campaign.",
     "Likelihood ratio (LR)": "How many times more likely this closeness of wording is between close kin than between "
     "models that share no weights. log10 LR 1 is ten times, 2 a hundred times.",
@@ -85,6 +88,69 @@ GLOSSARY: Mapping[str, str] = {
     "Tippett plot": "For each likelihood ratio, the share of known kin and of known unrelated pairs that reach it.",
     "Cllr": "Cost of a set of likelihood ratios in bits: 0 is perfect, 1 is what saying nothing would cost.",
     "Contribution": "One prompt's part in a channel's effect.",
+}
+
+_CLAUSES: Mapping[Clause, str] = {
+    "served alike": "served alike, nearer than a mixture of different models would be",
+    "served apart": "not served identically",
+    "raw text not told apart": "on raw text, which a system prompt does not reach, not told apart so far",
+    "one model on raw text": "on raw text, which a system prompt does not reach, shown to answer as one model does",
+    "kin": "closer than unrelated models are, also where shared weights show",
+    "kin or taught": "closer than unrelated models are, as kin or as taught: text alone cannot tell which",
+    "no closer": "no closer than unrelated models are",
+    "shared habits": "sharing habits of wording, as kin do and pupils do",
+    "taught": "sharing habits of wording as pupil and teacher do, with no sign of shared weights",
+    "no sign of teaching": "no sign of teaching",
+}
+_CONFLICTS: Mapping[Conflict, str] = {
+    "one model, yet no closer": "one model by identity, and no closer than strangers by kinship",
+    "raw text not told apart, yet no closer": "not told apart on raw text, and no closer than strangers by kinship",
+    "shared habits, yet no closer": "more habits shared than strangers do, and no closer than strangers by kinship",
+    "one model, yet taught": "one model by identity, and no shared weights by teaching",
+    "weights speak, yet are silent": "shared weights by one question, and none by the other",
+}
+_REMEDIES: Mapping[RemedyKind, str] = {
+    "more controls": "{n} more control {lineages}",
+    "unrelated controls": "controls that are known to be unrelated to {c}",
+    "controls alike": "controls under the condition that these two share",
+    "one condition": "both asked under one condition",
+    "missing answers": "the answers that are missing",
+    "more samples": "more samples of each prompt",
+    "more prompts": "more prompts",
+    "evidence of weights": "a channel that sees weights, such as logprobs or ratings",
+    "fewer looks": "new samples in a campaign of this one look",
+    "steady candidate": "a candidate that answers itself alike",
+}
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_CLOSE: frozenset[Clause] = frozenset({"kin", "served alike", "one model on raw text"})
+_NEAR: frozenset[Clause] = frozenset({"kin or taught", "taught", "shared habits", "raw text not told apart"})
+_FAR: frozenset[Clause] = frozenset({"served apart", "no closer"})
+_RELATIONS: Mapping[str, str] = {  # relation of a pair -> how pairs of it are called; another one by its own name
+    "same vendor": "of one vendor",
+    "same data": "trained on the same data",
+    "same base": "of one pretrained base",
+    "common teacher": "of one teacher",
+    "teacher": "of teacher and pupil",
+    "thinking": "that both think",
+}
+_AT_FLOOR: Mapping[str, str] = {  # question -> what a p as small as it could be says; else that of the controls
+    "identity": "Of all the ways that were tried to deal these answers out between two, none shows such a difference, "
+    "and so few cannot show a rarer thing than 1 in {rarest}",
+}
+_CONTROLS_ALLOW = (
+    "None of the {pairs} pairs of these {models} models is closer, and {k} control {lineages} cannot show a rarer "
+    "thing than 1 in {rarest}"
+)
+_DRAWN: Mapping[Measure, str] = {
+    "excess": "Further right is closer than the two models' general closeness to all would suggest.",
+    "raw": "Further right is more alike, before each model's general closeness is taken out: among fewer than six "
+    "models that would leave strangers as alike as the pair, for want of others.",
+}
+_MAPPED: Mapping[Measure, str] = {
+    "excess": "Closer than expected is orange, further apart is blue, in the mean over channels of scaled excess.",
+    "raw": "More alike than these models are on average is orange, less alike is blue, in the mean over channels of "
+    "raw similarity, each channel in units of its spread over the pairs. Nobody's general closeness is taken out: "
+    "among fewer than six models that would draw strangers as alike as a copy.",
 }
 
 
@@ -132,7 +198,7 @@ def sentence(f: Finding) -> str:
             alpha=f.alpha,
             needed=controls_needed(f.alpha),
             needed_01=controls_needed(0.01),
-            rank="no pair is closer than" if f.p_value <= f.p_floor + 1e-9 else "other pairs are closer than",
+            rank="no pair is closer than" if f.at_floor else "other pairs are closer than",
             check=plainly(f.failed_check) if f.failed_check else "",
             condition=caveat(condition) if (condition := f.mismatch or f.hiding) else "",
             decisive=", ".join(f.judgement.decisive),
@@ -185,13 +251,29 @@ def innocent(f: Finding) -> tuple[str, ...]:
 
 
 def sure(f: Finding) -> str:
-    """The p-value as a frequency, and the likelihood ratio as how many times."""
+    """The p-value as a frequency, if one was seen, and the likelihood ratio as how many times."""
     if f.p_value != f.p_value:
         return "No p-value could be computed, so no claim is made."
-    often = f"about 1 in {1 / f.p_value:.0f}" if 0 < f.p_value < 0.1 else f"about {100 * f.p_value:.0f} in 100"
-    then = QUESTIONS[f.question].wording.often.format(often=often)
+    then = _at_floor(f) if f.at_floor else _often(f)
     text = f"{then} (p = {f.p_value:.2g}; {f.p_adjusted:.2g} after correction for all verdicts here)."
     return f"{text} {_times(f)}".strip()
+
+
+def _often(f: Finding) -> str:
+    often = f"about 1 in {1 / f.p_value:.0f}" if 0 < f.p_value < 0.1 else f"about {100 * f.p_value:.0f} in 100"
+    return QUESTIONS[f.question].wording.often.format(often=often)
+
+
+def _at_floor(f: Finding) -> str:
+    """What a p that could not be smaller says: how many were compared, and no frequency, for none was seen."""
+    k = len(f.control_lineages)
+    return _AT_FLOOR.get(f.question, _CONTROLS_ALLOW).format(
+        models=k + 2,
+        pairs=(k + 2) * (k + 1) // 2,
+        k=k,
+        lineages="lineage" if k == 1 else "lineages",
+        rarest=f"{1 / f.p_floor:.0f}",
+    )
 
 
 def _times(f: Finding) -> str:
@@ -213,7 +295,15 @@ def _times(f: Finding) -> str:
 def error_rate(f: Finding) -> str:
     """How often the same would be said of models for which it is not true."""
     smallest = f" The smallest p these controls can give is {f.p_floor:.2g}." if f.p_floor > f.alpha else ""
-    return QUESTIONS[f.question].wording.error_rate.format(few=f"{100 * f.alpha:g} in 100", smallest=smallest)
+    return QUESTIONS[f.question].wording.error_rate.format(
+        few=f"{100 * f.alpha:g} in 100", smallest=smallest, others=_others(f)
+    )
+
+
+def _others(f: Finding) -> str:
+    """How often pairs of other relations are called close at this alpha; nothing where that was not measured."""
+    told = [f"{100 * rate:.0f} of those {_RELATIONS.get(relation, relation)}" for relation, rate in f.rates]
+    return f": at {f.alpha:g} under these conditions, in 100, {', '.join(told)}" if told else ""
 
 
 def effect(f: Finding) -> str:
@@ -226,10 +316,66 @@ def zero(f: Finding) -> str:
     return QUESTIONS[f.question].wording.zero
 
 
-def place(rank: int, pairs: int, models: int) -> str:
-    """Where the accused pair lies among all pairs of its pool, 1 the closest."""
+def place(rank: int, pairs: int, tied: Sequence[tuple[str, str]], models: int) -> str:
+    """Where the accused pair lies among all pairs of its pool by excess, 1 the closest, and who shares the place."""
     where = "no other is closer" if rank == 1 else f"this one is number {rank}, counted from the closest"
-    return f"Of all {pairs} pairs of these {models} models, {where}."
+    return f"Of all {pairs} pairs of these {models} models, {where}{_tied(tied, models)}."
+
+
+def _tied(tied: Sequence[tuple[str, str]], models: int) -> str:
+    if not tied:
+        return ""
+    named = ", ".join(f"{a} with {b}" for a, b in tied[:3]) + (f" and {len(tied) - 3} more" if len(tied) > 3 else "")
+    always = ", as opposite pairs of four models always do" if models == 4 else ""
+    return f"; level with it by excess: {named}{always}"
+
+
+def drawn(measure: Measure, tied: Sequence[tuple[str, str]], models: int) -> str:
+    """What a dot plot shows, and what it would hide: by excess, which p ranks, other pairs may lie level."""
+    level = _tied(tied, models).removeprefix("; ")
+    return f"{_DRAWN[measure]}{f' {level[0].upper()}{level[1:]}.' if level else ''}"
+
+
+def mapped(measure: Measure) -> str:
+    """What the colours of the heat map of all models mean."""
+    return _MAPPED[measure]
+
+
+def concluded(c: Conclusion) -> str:
+    """What the questions of a pair say together, in a sentence, and what would settle the rest."""
+    return f"{joined(c)} {settles(c)}".strip()
+
+
+def joined(c: Conclusion) -> str:
+    """What the questions of a pair say together; contradictions among them are named."""
+    said = [*(_CLAUSES[clause] for clause in c.clauses), *(f"{question} open" for question in c.open)]
+    against = "; ".join(_CONFLICTS[conflict] for conflict in c.conflicts)
+    text = f"{c.suspect} and {c.candidate}: {'; '.join(said)}."
+    return f"{text} These verdicts contradict each other ({against}): one of them is wrong." if against else text
+
+
+def settles(c: Conclusion) -> str:
+    """What would settle the questions of a pair that are open; empty where nothing is known to."""
+    return f"What would settle it: {'; '.join(found)}." if (found := remedies(c)) else ""
+
+
+def remedies(c: Conclusion) -> list[str]:
+    """Each thing that would settle questions of a pair, with these in brackets."""
+    return [f"{_remedy(r, c.candidate)} ({', '.join(r.questions)})" for r in c.remedies]
+
+
+def _remedy(r: Remedy, candidate: str) -> str:
+    n = _NUMBERS[r.count] if r.count < len(_NUMBERS) else str(r.count)
+    text = _REMEDIES[r.kind].format(n=n, lineages="lineage" if r.count == 1 else "lineages", c=candidate)
+    return f"{text}, as {r.looks} verdicts here are corrected for," if r.looks > 1 else text
+
+
+def conclusion_tone(c: Conclusion) -> str:
+    """The colour of a conclusion: that of the closest thing it says, open where its verdicts contradict each other."""
+    if c.conflicts:
+        return "open"
+    said = set(c.clauses)
+    return "close" if said & _CLOSE else "near" if said & _NEAR else "far" if said & _FAR else "open"
 
 
 def attributed(a: Attribution) -> str:
