@@ -17,10 +17,11 @@ from pathlib import Path
 from platform import python_version
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.channels.base import first_answers
 from harness.channels.draws import independent_draws
-from harness.channels.kernels import kernel_coverage, logprob_kernels, text_kernels
+from harness.channels.kernels import kernel_coverage, logprob_kernels, next_token_distances, text_kernels
 from harness.channels.logprobs import honest_logprobs
 from harness.channels.parallel import Channel, compare, load_channels, observations, probes
 from harness.channels.reading import read, removals
@@ -325,6 +326,7 @@ def _cases(
             coverage=lambda one, other: _coverage(parts(), one, other),
             resemblance=lambda s=s, c=c: unlike(manners(), s, c, models, a.controls),  # type: ignore[misc]
             probes=lambda names, counted: measured(tuple(names), tuple(counted)),
+            distances=lambda names: _distances(parts(), names),
             fresh=fresh,
         )
         for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
@@ -368,6 +370,12 @@ def _samples(parts: Mapping[Surface, Responses], a: str, b: str) -> dict[View, G
         out["text", surface] = text_kernels(part, i, j)
         out["logprobs", surface] = logprob_kernels(part, i, j)
     return out
+
+
+def _distances(parts: Mapping[Surface, Responses], names: Sequence[str]) -> NDArray[np.float64]:
+    """How far raw next tokens are from those of the first of some models: no system prompt reaches them."""
+    raw = parts["completion"]
+    return next_token_distances(raw, [raw.models.index(n) for n in names])
 
 
 def _coverage(parts: Mapping[Surface, Responses], a: str, b: str) -> dict[View, float]:

@@ -35,6 +35,7 @@ View = tuple[str, Surface]  # text or logprobs, of chat or of raw completion
 Samples = Callable[[str, str], Mapping[View, Grams]]
 Twin = Callable[[Sequence[str]], Sequence[Similarity]]
 Probes = Callable[[Sequence[str], Sequence[str]], Mapping[str, Probe]]
+Distances = Callable[[Sequence[str]], Floats]
 
 TWIN = "\x00twin"  # no endpoint can be called this
 FOREIGN = 0.2  # of the median model's similarity to the pool; of 178 recorded models none is under 0.46
@@ -130,8 +131,9 @@ class Case:
     every second sample of the candidate poses as a model called `TWIN`, ``habits()`` counts of habits, an array
     (blocks, m, features) for each kind, ``samples(a, b)`` kernels between samples of two models, ``coverage(a, b)`` the
     share of samples they are made of, ``resemblance()`` caveats about conditions in which pair and controls differ,
-    ``probes(models, channels)`` channels measured again in one pool. ``fresh`` are prompts that a private
-    seed filled, by id, with the id of the shipped prompt of the same template.
+    ``probes(models, channels)`` channels measured again in one pool, ``distances(names)`` how far the raw next tokens
+    of each but the first are from the first's (`harness.inference.mixture.nearer`). ``fresh`` are prompts that a
+    private seed filled, by id, with the id of the shipped prompt of the same template.
     """
 
     suspect: Model
@@ -146,6 +148,7 @@ class Case:
     coverage: Callable[[str, str], Mapping[View, float]]
     resemblance: Callable[[], Sequence[Caveat]]
     probes: Probes = lambda models, channels: {}
+    distances: Distances = lambda names: np.empty((0, len(names) - 1, 2))
     fresh: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property

@@ -157,11 +157,12 @@ class Finding:
 
     ``p_value`` is exact under the null of the question, ``p_floor`` the smallest it could have been, ``p_adjusted``
     after Holm over all findings of the campaign, to be held against ``alpha``. ``p_candidate`` is the rank on the
-    candidate's own row, hub or not, which cannot be under 1 / (control lineages + 1). ``log10_lr`` is NaN where no
-    calibration fits; ``p_least`` is the p-value if gaps in the answers hid the closest resemblance there was, NaN
-    without such gaps. The ratio is bounded to [``log10_lr_least``, ``log10_lr_most``]. ``obstacle`` is why nothing
-    could be judged, if so. ``rates`` are how often this rule calls pairs of another relation close, by relation, as
-    measured at this alpha under these conditions; empty where nobody measured them.
+    candidate's own row, hub or not, which cannot be under 1 / (control lineages + 1). ``p_weights`` is that of raw next
+    tokens, against other weights (identity). ``log10_lr`` is NaN where no calibration fits; ``p_least`` is the p-value
+    if gaps in the answers hid the closest resemblance there was, NaN without such gaps. The ratio is bounded to
+    [``log10_lr_least``, ``log10_lr_most``]. ``obstacle`` is why nothing could be judged, if so. ``rates`` are how often
+    this rule calls pairs of another relation close, by relation, as measured at this alpha under these conditions;
+    empty where nobody measured them.
     """
 
     question: Question
@@ -177,6 +178,8 @@ class Finding:
     p_same: float = NAN
     p_same_adjusted: float = NAN
     share_excluded: float = NAN
+    p_weights: float = NAN
+    p_weights_adjusted: float = NAN
     p_candidate: float = NAN
     effect: float = NAN
     effect_low: float = NAN

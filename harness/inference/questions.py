@@ -39,11 +39,13 @@ def ask(cases: Sequence[Case], wanted: Collection[str]) -> list[Finding]:
 def decide(findings: Sequence[Finding]) -> list[Finding]:
     """Correct for all looks of the campaign (Holm), then give each finding its verdict.
 
-    Tests for a difference and tests of equivalence are two families, each with its own error rate.
+    Tests for a difference, of equivalence as served, and of equivalence on raw completion are three families, each
+    with its own error rate.
     """
-    adjusted = zip(holm([f.p_value for f in findings]), holm([f.p_same for f in findings]), strict=True)
+    families = ([f.p_value for f in findings], [f.p_same for f in findings], [f.p_weights for f in findings])
     return [
-        _judged(replace(f, p_adjusted=p, p_same_adjusted=same)) for f, (p, same) in zip(findings, adjusted, strict=True)
+        _judged(replace(f, p_adjusted=p, p_same_adjusted=same, p_weights_adjusted=weights))
+        for f, p, same, weights in zip(findings, *map(holm, families), strict=True)
     ]
 
 

@@ -13,6 +13,7 @@ from harness.inference.excess import reaches
 
 Verdict = Literal[
     "SAME-LIKE",
+    "SAME-WEIGHTS-LIKE",
     "DIFFERENT-LIKE",
     "KIN-LIKE",
     "KIN-OR-TAUGHT",
@@ -38,6 +39,9 @@ Ground = Literal[
     "no sign",
     "answers differ",
     "only chat differs",
+    "raw hardly differs",
+    "raw alike, chat differs",
+    "raw alike, chat open",
     "gaps hide a difference",
     "no controls",
     "corrected away",
@@ -154,3 +158,17 @@ def different(decisive: Iterable[str], silent: Iterable[str], *, only_chat: bool
 def same() -> Judgement:
     """Two endpoints that are shown to be nearer than a mixture of different models, by a test with an error rate."""
     return Judgement("SAME-LIKE", "shown to be the same")
+
+
+def same_weights(decisive: Iterable[str], silent: Iterable[str]) -> Judgement:
+    """Two endpoints that are as good as one on raw completion: ``decisive`` channels tell them apart in chat, if any,
+    ``silent`` ones see nothing where no system prompt reaches, and a test with an error rate says how near they are."""
+    told = tuple(decisive)
+    return Judgement(
+        "SAME-WEIGHTS-LIKE", "raw alike, chat differs" if told else "raw alike, chat open", told, tuple(silent)
+    )
+
+
+def hardly_different(found: Judgement) -> Judgement:
+    """Two endpoints that are told apart on raw completion too, and are near there by a test with an error rate."""
+    return Judgement(found.verdict, "raw hardly differs", found.decisive, found.silent)

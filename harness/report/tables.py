@@ -46,6 +46,9 @@ SUMMARY: Mapping[str, str] = _PAIR | {
     "p_same": "Identity: p-value of the equivalence test, against 30 % of calls answered by another model",
     "p_same_adjusted": "p_same after Holm's correction for all equivalence tests of the campaign",
     "share_excluded": "Identity: smallest share of calls to another model that is excluded at 1 - alpha; 1 if none is",
+    "p_weights": "Identity: p-value of the equivalence test on raw next tokens, against three tenths of the way to a "
+    "control on three prompts in ten",
+    "p_weights_adjusted": "p_weights after Holm's correction for all such tests of the campaign",
 }
 PAIRS: Mapping[str, str] = {
     "suspect": _PAIR["suspect"],
@@ -159,6 +162,7 @@ def summary_csv(findings: Iterable[Finding]) -> str:
                 f.effect, f.effect_low, f.effect_high,
                 len(f.control_lineages), " ".join(f.control_lineages), f.prompts, f.coverage,
                 "; ".join(words.limits(f)), f.p_same, f.p_same_adjusted, f.share_excluded,
+                f.p_weights, f.p_weights_adjusted,
             ]
             for f in findings
         ),

@@ -21,6 +21,7 @@ TONES: Mapping[str, tuple[str, str]] = {  # verdict -> (tone, mark)
     "KIN-OR-TAUGHT": ("near", "◐"),
     "TAUGHT-LIKE": ("near", "◐"),
     "SAME-LIKE": ("close", "●"),
+    "SAME-WEIGHTS-LIKE": ("close", "●"),
     "UNRELATED-LIKE": ("far", "○"),
     "DIFFERENT-LIKE": ("far", "○"),
     "INCONCLUSIVE": ("open", "–"),
@@ -48,6 +49,13 @@ _INNOCENT: Mapping[str, tuple[str, ...]] = {
         "An open licence or a resale agreement: serving another's model is often allowed.",
         "A router or relay in front of both endpoints.",
         "Too few or too easy prompts: see the controls that the test could tell apart.",
+    ),
+    "same weights": (
+        "An open licence or a resale agreement: a persona in front of another's model is often allowed.",
+        "A router or relay in front of both endpoints.",
+        "A shared ancestor: both serve the same open weights, or hardly changed ones.",
+        "A base model and a light tuning of it: what little was changed may be all the work there was.",
+        "Raw prompts that the host answers with another model than chat.",
     ),
     "different": (
         "Another system prompt, quantisation, sampler, or serving software in front of the same weights.",
@@ -203,6 +211,9 @@ def sentence(f: Finding) -> str:
             condition=caveat(condition) if (condition := f.mismatch or f.hiding) else "",
             decisive=", ".join(f.judgement.decisive),
             weights=", ".join(e.name for e in f.evidence if e.sees == "weights"),
+            silent=", ".join(f.judgement.silent),
+            near=f.p_weights,
+            distance=_distance(f),
             also=also,
             fallen=fallen(fell) if (fell := f.told("does not stand")) else "",
             same=f.p_same,
@@ -215,6 +226,14 @@ def sentence(f: Finding) -> str:
 def _excluded(f: Finding) -> str:
     """The share of calls that another model may have answered at most, where any is excluded."""
     return f"; more than {f.share_excluded:.0%} of them is excluded" if f.share_excluded < 1.0 else ""
+
+
+def _distance(f: Finding) -> str:
+    """How far raw next tokens of the pair are apart, and those of the nearest control."""
+    found = next((e for e in f.evidence if (e.channel, e.surface) == ("logprobs", "completion")), None)
+    if found is None:
+        return ""
+    return f"; {found.unit} {round(found.raw, 4):g}, nearest control {found.control_low:.3g}"
 
 
 def verbal(log10_lr: float) -> str:
@@ -246,7 +265,8 @@ def headline(f: Finding) -> str:
 
 def innocent(f: Finding) -> tuple[str, ...]:
     """What would explain the verdict without anybody having taken anything."""
-    kind = {"SAME-LIKE": "same", "DIFFERENT-LIKE": "different"}.get(f.verdict) or TONES[f.verdict][0]
+    kinds = {"SAME-LIKE": "same", "SAME-WEIGHTS-LIKE": "same weights", "DIFFERENT-LIKE": "different"}
+    kind = kinds.get(f.verdict) or TONES[f.verdict][0]
     return _INNOCENT["close" if kind == "near" else kind]
 
 

@@ -10,7 +10,8 @@ import pytest
 from harness.channels.kernels import kernel_coverage, spectrum
 from harness.inference.assessment import Grams, View
 from harness.inference.findings import ChannelEvidence, Finding, Settings
-from harness.inference.identity import ROUTED, equivalence, identity, two_sample
+from harness.inference.identity import identity, two_sample
+from harness.inference.mixture import ROUTED, equivalence
 from harness.inference.pool import Model, Pool
 from harness.inference.questions import decide
 from harness.records import Prompt, Response, Responses

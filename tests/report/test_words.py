@@ -45,7 +45,7 @@ def test_every_ground_is_a_sentence_that_leaves_no_blank(question: str, ground: 
     weights = ChannelEvidence("logprobs", "weights", "1 - JSD", 9, 1.0, p=0.6)
     judged = Judgement("INCONCLUSIVE", ground, ("wording",), ("style",))
     failed = Caveat("positive control failed", names=("mother",))
-    p = {"p_value": 0.2, "p_adjusted": 0.4, "p_floor": 0.01, "p_same": 0.01, "share_excluded": 0.2}
+    p = {"p_value": 0.2, "p_adjusted": 0.4, "p_floor": 0.01, "p_same": 0.01, "share_excluded": 0.2, "p_weights": 0.001}
     f = finding(question, judgement=judged, log10_lr=1.2, caveats=(failed,), **p)
     text = sentence(replace(f, evidence=(weights,)))
     assert text.endswith(".")
