@@ -19,6 +19,7 @@ from harness.calibrate import Pairs, fit_table, summary_text
 from harness.channels.parallel import compare, load_channels
 from harness.channels.wording import wording_within
 from harness.inference.calibration import channel_of
+from harness.inference.control_match import conditions_of, manners_of
 from harness.inference.likelihood import LikelihoodTable
 from harness.records import Similarity
 
@@ -53,7 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
     pairs = Pairs(collection.known, collection.by_relation())
     written = texts(given.out)
     source = given.source or written.get("source", given.data.stem)
-    table, checks = fit_table(measured(collection, given.channel), pairs, source, ALPHA, SEED, datetime.now(UTC))
+    conditions = conditions_of(manners_of(collection.table))
+    if given.channel != "wording":  # numbers are of no language
+        del conditions["words"]
+    found = measured(collection, given.channel)
+    table, checks = fit_table(found, pairs, source, ALPHA, SEED, datetime.now(UTC), conditions)
     given.out.write_text(replace(table, about=written | dict(table.about)).to_json())
     print(summary_text(checks, ALPHA))
     return 0

@@ -26,6 +26,7 @@ from harness.config import read_text
 from harness.errors import ConfigError
 from harness.files import write_whole
 from harness.inference.calibration import Relation, Validation, calibrate, channel_of, tippett, tippett_points
+from harness.inference.control_match import conditions_of, manners_of
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.trials import Known
 from harness.plan import Plan
@@ -168,6 +169,7 @@ def fit_table(
     alpha: float,
     seed: int,
     now: datetime,
+    conditions: Mapping[str, object],
 ) -> tuple[LikelihoodTable, list[Validation]]:
     """Fit and check a calibration table, which says what it was fitted on and how well it did; it holds no answers."""
     fitted, checks = calibrate(channel, pairs.known, pairs.of, alpha, seed)
@@ -179,6 +181,7 @@ def fit_table(
         "families": len(set(pairs.known.family.tolist())),
         "seed": seed,
     }
+    about |= dict(conditions)
     about |= dict(fitted.about) | {"tippett": tippett_points(best_described(checks))}
     return replace(fitted, about=about), checks
 
@@ -192,7 +195,15 @@ def calibrate_campaign(
     pairs = read_pairs(pairs_file, answers.models)
     compared = compare(load_channels((channel,)), answers, campaign.analysis.executor)
     similarity = channel_of(compared, channel)
-    table, checks = fit_table(similarity, pairs, campaign.campaign, campaign.analysis.alpha, campaign.seed, now)
+    table, checks = fit_table(
+        similarity,
+        pairs,
+        campaign.campaign,
+        campaign.analysis.alpha,
+        campaign.seed,
+        now,
+        conditions_of(manners_of(answers)),
+    )
     shown = best_described(checks)
     files = {
         target: table.to_json(),

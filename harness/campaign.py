@@ -46,9 +46,9 @@ from harness.errors import StoreError
 from harness.files import write_whole
 from harness.inference.assessment import TWIN, Case, Grams, View
 from harness.inference.breakdown import Detail, detail
-from harness.inference.control_match import manners_of, unlike
+from harness.inference.control_match import manners_of, unfitted, unlike
 from harness.inference.findings import Attribution, Caveat, Finding, Settings
-from harness.inference.likelihood import LikelihoodTable, shipped_text
+from harness.inference.likelihood import LikelihoodTable, tables_json, tables_of
 from harness.inference.pool import Model
 from harness.inference.questions import ask
 from harness.plan import (
@@ -94,7 +94,7 @@ OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is
 
 @dataclass(frozen=True)
 class Scores:
-    """All that was computed of a campaign's answers. ``calibration`` is the file behind the likelihood ratios."""
+    """All that was computed of a campaign's answers. ``calibrations`` are behind the likelihood ratios."""
 
     findings: tuple[Finding, ...]
     similarities: tuple[Similarity, ...]
@@ -102,7 +102,7 @@ class Scores:
     attributions: tuple[Attribution, ...]
     details: tuple[Detail, ...]
     observations: tuple[Observation, ...]
-    calibration: str
+    calibrations: Mapping[str, LikelihoodTable]
 
 
 # --8<-- [start:api]
@@ -147,8 +147,8 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Sc
     a = plan.campaign.analysis
     channels = load_channels(a.channels)
     similarities = compare(channels, table, a.executor)
-    calibration = shipped_text() if a.calibration is None else read_text(plan.base / a.calibration)
-    cases = _cases(plan.campaign, table, channels, similarities, LikelihoodTable.from_json(calibration))
+    tables = tables_of(None if a.calibration is None else read_text(plan.base / a.calibration))
+    cases = _cases(plan.campaign, table, channels, similarities, tables)
     findings = ask(cases, a.questions)
     details = [detail(c.assessment) for c in cases] if "kinship" in a.questions else []
     taken = (*copies, *doubted, *removals(table))
@@ -159,7 +159,7 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Sc
         attributions=_attributions(plan.campaign, table) if "attribution" in a.questions else (),
         details=tuple(d for d in details if d is not None),
         observations=(*observations(table), *noticed(taken), *beside(cases if details else ())),
-        calibration=calibration,
+        calibrations=tables,
     )
 
 
@@ -176,11 +176,11 @@ def write(config: Campaign | Plan | Path | str, scores: Scores, *, base: Path | 
         details=scores.details,
         observations=scores.observations,
         attributions=scores.attributions,
-        calibration=LikelihoodTable.from_json(scores.calibration),
+        calibrations=scores.calibrations,
         facts=known,
     )
     files = {name: text for name, make in OUTPUTS.items() if (text := make(material))}
-    files[CALIBRATION] = scores.calibration
+    files[CALIBRATION] = tables_json(scores.calibrations)
     files["manifest.json"] = manifest_json(known, files)
     return [write_whole(plan.folder / name, text) for name, text in files.items()]
 
@@ -298,7 +298,7 @@ def _cases(
     table: Responses,
     channels: Mapping[str, Channel],
     similarities: tuple[Similarity, ...],
-    ratios: LikelihoodTable,
+    tables: Mapping[str, LikelihoodTable],
 ) -> list[Case]:
     """Every suspect with every candidate. What pairs share is worked out once, when the first question needs it."""
     a = campaign.analysis
@@ -312,24 +312,27 @@ def _cases(
     samples = lru_cache(len(models) + 1)(lambda one, other: _samples(parts(), one, other))
     habits = cache(lambda: (habit_counts(table), opening_counts(table)))
     fresh = {p.id: str(p.fields["twin"]) for p in table.prompts if p.fields.get("fresh")}
+    pairs = list(itertools.product(_by(models, "suspect"), _by(models, "candidate")))
     return [
         Case(
             suspect=s,
             candidate=c,
             models=models,
             similarities=similarities,
-            ratios=ratios,
+            tables=tables,
             settings=settings,
             twin=lambda names, candidate=c.name: twin(candidate, tuple(names)),  # type: ignore[misc]
             habits=habits,
             samples=samples,
             coverage=lambda one, other: _coverage(parts(), one, other),
+            unfitted=lambda about, s=s, c=c: unfitted(manners(), s, c, about),  # type: ignore[misc]
+            looks=max(1, len(pairs) * len({*a.questions} - {"attribution"})),
             resemblance=lambda s=s, c=c: unlike(manners(), s, c, models, a.controls),  # type: ignore[misc]
             probes=lambda names, counted: measured(tuple(names), tuple(counted)),
             distances=lambda names: _distances(parts(), names),
             fresh=fresh,
         )
-        for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
+        for s, c in pairs
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,15 +133,16 @@ class Case:
     (blocks, m, features) for each kind, ``samples(a, b)`` kernels between samples of two models, ``coverage(a, b)`` the
     share of samples they are made of, ``resemblance()`` caveats about conditions in which pair and controls differ,
     ``probes(models, channels)`` channels measured again in one pool, ``distances(names)`` how far the raw next tokens
-    of each but the first are from the first's (`harness.inference.mixture.nearer`). ``fresh`` are prompts that a
-    private seed filled, by id, with the id of the shipped prompt of the same template.
+    of each but the first are from the first's (`harness.inference.mixture.nearer`), ``unfitted(about)`` what of this
+    pair a calibration was not fitted for. ``looks`` verdicts share the level. ``fresh`` are prompts that a private seed
+    filled, by id, with the id of the shipped prompt of the same template.
     """
 
     suspect: Model
     candidate: Model
     models: tuple[Model, ...]
     similarities: tuple[Similarity, ...]
-    ratios: LikelihoodTable
+    tables: Mapping[str, LikelihoodTable]
     settings: Settings
     twin: Twin
     habits: Callable[[], Sequence[NDArray[np.floating]]]
@@ -149,7 +151,15 @@ class Case:
     resemblance: Callable[[], Sequence[Caveat]]
     probes: Probes = lambda models, channels: {}
     distances: Distances = lambda names: np.empty((0, len(names) - 1, 2))
+    unfitted: Callable[[Mapping[str, Any]], Sequence[Caveat]] = lambda about: ()
+    looks: int = 1
     fresh: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def two_makers(self) -> bool:
+        """Whether suspect and candidate are known to be of two makers."""
+        s, c = self.suspect.maker, self.candidate.maker
+        return s is not None and c is not None and s.casefold() != c.casefold()
 
     @cached_property
     def assessment(self) -> Assessment:
@@ -390,6 +400,7 @@ def _evidence(
         unit=s.unit,
         prompts=int(np.isfinite(c.values[:, 0, 1]).sum()),
         coverage=float(np.nanmin(s.coverage)),
+        words=s.words,
         raw=float(raw[0, 1]),
         control_low=float(np.nanmin(others)) if np.isfinite(others).any() else NAN,
         control_high=float(np.nanmax(others)) if np.isfinite(others).any() else NAN,

@@ -354,7 +354,7 @@ def _check(
         cllr=cost,
         cllr_low=low,
         cllr_high=high,
-        cllr_min=cllr_min(x, kin),
+        cllr_min=cllr_min(x, kin, weights),
         false_alarms=float(reaches(p[~kin], alpha).mean()),
         false_alarms_low=float(np.quantile(rates, 0.025)),
         false_alarms_high=float(np.quantile(rates, 0.975)),

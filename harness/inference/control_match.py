@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -274,6 +275,32 @@ def unlike(
         *_told_wrongly(manners, [suspect, candidate, *controls]),
     ]
     return sorted(found, key=lambda c: (c.kind not in MISMATCHES, c.kind not in HIDING))
+
+
+def conditions_of(manners: Manners) -> dict[str, Any]:
+    """What a calibration fitted on these answers says of its conditions: whether models think, and common words."""
+    modes = [manners.mode(m) for m in manners.models]
+    return {"thinks": any(m is True for m in modes), "words": sorted({w for some in manners.common for w in some})}
+
+
+def unfitted(manners: Manners, suspect: Model, candidate: Model, about: Mapping[str, Any]) -> list[Caveat]:
+    """What of a pair a calibration was not fitted for, by what it says of itself (`conditions_of`): thinking, language.
+
+    A table that says nothing of a condition holds for any.
+    """
+    found = []
+    if about.get("thinks") is False:
+        thinking = [m.name for m in (suspect, candidate) if _as_seen(manners, m).thinks]
+        found += [Caveat("calibrated on no thinkers", names=tuple(thinking))] if thinking else []
+    words = about.get("words")
+    if isinstance(words, list) and words:
+        said = {
+            m.name: manners.common[i]
+            for m, i in zip((suspect, candidate), _at(manners, suspect, candidate), strict=True)
+        }
+        foreign = [name for name, common in said.items() if common and not set(common) & set(words)]
+        found += [Caveat("calibrated on another language", names=tuple(foreign))] if foreign else []
+    return found
 
 
 def _as_seen(manners: Manners, model: Model) -> Model:

@@ -65,6 +65,8 @@ CaveatKind = Literal[
     "no control told apart",
     # likelihood ratio
     "no likelihood ratio",
+    "calibrated on no thinkers",
+    "calibrated on another language",
     "bounded ratio",
     # does it stand on less, and was the answer the model's own
     "does not stand",
@@ -121,6 +123,9 @@ class ChannelEvidence:
     its 95 % interval (bootstrap over prompts), ``p`` the channel's own p-value. NaN where there is none. Identity has
     ``p_same`` too, of its equivalence test.
 
+    ``words`` is the usual length of the answers compared, ``finds_close`` and ``finds_base`` how often the channel
+    finds close kin and pairs of one pretrained base under these conditions, as measured on recorded answers.
+
     ``part`` is what it has in the verdict: "counted", compared in its "own pool" of ``controls`` lineages, "reported"
     without weight, or "abstains" for the ``caveat``. ``weight`` is its share of a combined score; ``surface`` is set
     where chat and raw completion are judged apart.
@@ -139,6 +144,9 @@ class ChannelEvidence:
     effect_high: float = NAN
     p: float = NAN
     p_same: float = NAN
+    words: float = NAN
+    finds_close: float = NAN
+    finds_base: float = NAN
     part: Part = "counted"
     weight: float = NAN
     controls: int = 0
@@ -160,9 +168,10 @@ class Finding:
     candidate's own row, hub or not, which cannot be under 1 / (control lineages + 1). ``p_weights`` is that of raw next
     tokens, against other weights (identity). ``log10_lr`` is NaN where no calibration fits; ``p_least`` is the p-value
     if gaps in the answers hid the closest resemblance there was, NaN without such gaps. The ratio is bounded to
-    [``log10_lr_least``, ``log10_lr_most``]. ``obstacle`` is why nothing could be judged, if so. ``rates`` are how often
-    this rule calls pairs of another relation close, by relation, as measured at this alpha under these conditions;
-    empty where nobody measured them.
+    [``log10_lr_least``, ``log10_lr_most``] and is of the effect in ``ratio_channel``; ``log10_lr_taught`` is that of
+    kin against taught, for pairs of two makers, and ``too_close`` names channels in which no taught pair was as close.
+    ``obstacle`` is why nothing could be judged, if so. ``rates`` are how often this rule calls pairs of another
+    relation close, by relation, as measured at this alpha under these conditions; empty where nobody measured them.
     """
 
     question: Question
@@ -191,6 +200,9 @@ class Finding:
     log10_lr_high: float = NAN
     log10_lr_least: float = NAN
     log10_lr_most: float = NAN
+    ratio_channel: str = ""
+    log10_lr_taught: float = NAN
+    too_close: tuple[str, ...] = ()
     p_least: float = NAN
     caveats: tuple[Caveat, ...] = ()
     evidence: tuple[ChannelEvidence, ...] = ()

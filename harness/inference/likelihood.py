@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Weights = tuple[Floats, Floats, Floats]  # of the knots of controls, prompts and lengths
 REGULARISATION = 1e3  # close to none: two coefficients and hundreds of pairs
 VERSION = 2
-SHIPPED = ("wording", "ratings")  # channels that a table comes with
+SHIPPED = ("ratings", "wording")  # channels that a table comes with; the first sees a shared base, so it goes first
 SHORTER = 2 / 3  # of the shortest length that a table was fitted on, than which answers may not be shorter
 SPREADS = 4.0  # standard deviations: beyond them lies 1 in 36 of any one-humped distribution at most
 LN10 = float(np.log(10.0))
@@ -92,7 +92,7 @@ class Ratios:
 
     >>> close, base = ScoreLine(-1.5, 2.0, -1.5, 2.0), ScoreLine(-0.3, 2.0, -1.0, 1.4)
     >>> Ratios(close, base).shares_weights([-1.0, 0.0, 1.0]).round(2).tolist()
-    [-1.18, -0.57, 1.29]
+    [-1.18, -0.57, 1.15]
     """
 
     close: ScoreLine
@@ -206,10 +206,10 @@ class LikelihoodTable:
         by_length = _weights(self.lengths, at[0]) if self.lengths else np.ones(1)
         return _weights(self.controls, n_controls), _weights(self.prompts, n_prompts), by_length
 
-    def to_json(self) -> str:
-        """Write the table as JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """The table as JSON has it."""
         arrays = {"lines": self.lines, "rates": self.rates}
-        raw: dict[str, Any] = {
+        return {
             "version": VERSION,
             "channel": self.channel,
             "controls": self.controls,
@@ -220,34 +220,40 @@ class LikelihoodTable:
             **{name: {key: _listed(grid) for key, grid in grids.items()} for name, grids in arrays.items()},
             "about": dict(self.about),
         }
-        return json.dumps(raw, indent=1) + "\n"
+
+    def to_json(self) -> str:
+        """Write the table as JSON."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read a calibration table from JSON, also one of version 1; `ConfigError` if the text is not one."""
         try:
-            raw: dict[str, Any] = json.loads(text)
-            if raw["version"] not in (1, VERSION):
-                raise ValueError("unknown version")
-            first = raw["version"] == 1
-            lengths = () if first else tuple(map(int, raw["lengths"]))
-            shape = (len(raw["controls"]), len(raw["prompts"]), max(1, len(lengths)))
-            lines = {"close": [[[line] for line in row] for row in raw["lines"]]} if first else raw["lines"]
-            alphas = () if first else tuple(map(float, raw["alphas"]))
-            far = None if first or raw["too_close"] is None else _grid(raw["too_close"], shape)
-            return cls(
-                controls=tuple(map(int, raw["controls"])),
-                prompts=tuple(map(int, raw["prompts"])),
-                lines={name: _grid(grid, (*shape, 4)) for name, grid in lines.items()},
-                lengths=lengths,
-                too_close=far,
-                alphas=alphas,
-                rates={} if first else {k: _grid(grid, (*shape, len(alphas))) for k, grid in raw["rates"].items()},
-                channel=str(raw["channel"]),
-                about=dict(raw.get("about", {})),
-            )
+            return cls._of(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError) as e:
             raise ConfigError(f"not a calibration file: {e}", "write one with `harness calibrate`") from e
+
+    @classmethod
+    def _of(cls, raw: dict[str, Any]) -> Self:
+        if raw["version"] not in (1, VERSION):
+            raise ValueError("unknown version")
+        first = raw["version"] == 1
+        lengths = () if first else tuple(map(int, raw["lengths"]))
+        shape = (len(raw["controls"]), len(raw["prompts"]), max(1, len(lengths)))
+        lines = {"close": [[[line] for line in row] for row in raw["lines"]]} if first else raw["lines"]
+        alphas = () if first else tuple(map(float, raw["alphas"]))
+        far = None if first or raw["too_close"] is None else _grid(raw["too_close"], shape)
+        return cls(
+            controls=tuple(map(int, raw["controls"])),
+            prompts=tuple(map(int, raw["prompts"])),
+            lines={name: _grid(grid, (*shape, 4)) for name, grid in lines.items()},
+            lengths=lengths,
+            too_close=far,
+            alphas=alphas,
+            rates={} if first else {k: _grid(grid, (*shape, len(alphas))) for k, grid in raw["rates"].items()},
+            channel=str(raw["channel"]),
+            about=dict(raw.get("about", {})),
+        )
 
     @classmethod
     def shipped(cls, channel: str = "wording") -> Self:
@@ -289,6 +295,42 @@ def too_close_for(effects: ArrayLike) -> float:
     """
     x = np.asarray(effects, dtype=np.float64)
     return float(x.mean() + SPREADS * x.std())
+
+
+def shipped_tables() -> dict[str, LikelihoodTable]:
+    """The tables that come with the project, by channel."""
+    return {channel: LikelihoodTable.shipped(channel) for channel in SHIPPED}
+
+
+def tables_of(text: str | None) -> dict[str, LikelihoodTable]:
+    """Calibration tables by channel: those that come with the project, and before them those of a file.
+
+    Raises `ConfigError` if the text is none.
+
+    Parameters
+    ----------
+    text : str, optional
+        JSON of a table, or of several by channel, as `tables_json` writes them.
+    """
+    shipped = shipped_tables()
+    if text is None:
+        return shipped
+    try:
+        raw = json.loads(text)
+        several = isinstance(raw, dict) and raw and all(isinstance(v, dict) and "version" in v for v in raw.values())
+    except ValueError:
+        several = False
+    own = (
+        [LikelihoodTable.from_json(json.dumps(v)) for v in raw.values()]
+        if several
+        else [LikelihoodTable.from_json(text)]
+    )
+    return {t.channel: t for t in own} | {c: t for c, t in shipped.items() if c not in {t.channel for t in own}}
+
+
+def tables_json(tables: Mapping[str, LikelihoodTable]) -> str:
+    """Tables by channel as JSON, as `tables_of` reads them."""
+    return json.dumps({channel: table.to_dict() for channel, table in tables.items()}, indent=1) + "\n"
 
 
 def shipped_text(channel: str = "wording") -> str:
@@ -343,13 +385,14 @@ def cllr(log10_lr: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = Non
     return (cost(-x[y], w[y]) + cost(x[~y], w[~y])) / 2.0
 
 
-def cllr_min(log10_lr: ArrayLike, labels: ArrayLike) -> float:
+def cllr_min(log10_lr: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Minimum Cllr: the cost in bits after the best monotone recalibration (pool adjacent violators).
 
     Parameters
     ----------
     log10_lr : (n,) log10 likelihood ratios
     labels : (n,) 1 = kin, 0 = shares no weights
+    weights : (n,) by default equal
 
     Returns
     -------
@@ -364,8 +407,10 @@ def cllr_min(log10_lr: ArrayLike, labels: ArrayLike) -> float:
     >>> round(cllr(log10_lr, kin), 2), round(cllr_min(log10_lr, kin), 2)
     (0.46, 0.0)
     """
-    from lir.algorithms.isotonic_regression import IsotonicCalibrator
+    from sklearn.isotonic import IsotonicRegression
 
-    x, y = np.asarray(log10_lr, dtype=np.float64), np.asarray(labels, dtype=np.int64)
-    best = IsotonicCalibrator().fit(x, y).transform(x)
-    return cllr(np.clip(best, -12.0, 12.0), y)
+    x, y = np.asarray(log10_lr, dtype=np.float64), np.asarray(labels).astype(bool)
+    w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
+    fair = w / np.where(y, w[y].sum(), w[~y].sum())  # at prior odds of one the posterior odds are the ratio
+    best = IsotonicRegression(y_min=1e-12, y_max=1.0 - 1e-12).fit(x, y, sample_weight=fair).predict(x)
+    return cllr(np.log10(best / (1.0 - best)), y, w)

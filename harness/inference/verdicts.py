@@ -30,6 +30,9 @@ Ground = Literal[
     "too few controls",
     "weights agree",
     "weights silent",
+    "too close for teaching",
+    "ratio disagrees",
+    "base not excluded",
     "silence unheard",
     "text alone",
     "no closer",
@@ -98,10 +101,13 @@ def weights_speaking(p_values: Mapping[str, float], alpha: float) -> tuple[str, 
     return tuple(channel for channel, p in tested.items() if reaches(p * len(tested), alpha))
 
 
-def related(p_values: Mapping[str, float], alpha: float) -> Judgement:
-    """A pair whose text is unusually close: kin if a channel that sees weights agrees, else kin or taught."""
+def related(p_values: Mapping[str, float], alpha: float, too_close: tuple[str, ...] = ()) -> Judgement:
+    """A pair whose text is unusually close: kin if a channel that sees weights agrees, or if a channel of text finds it
+    too close for teaching; else kin or taught."""
     if speaking := weights_speaking(p_values, alpha):
         return Judgement("KIN-LIKE", "weights agree", speaking)
+    if too_close:
+        return Judgement("KIN-LIKE", "too close for teaching", too_close)
     return Judgement("KIN-OR-TAUGHT", "text alone")
 
 
@@ -144,9 +150,9 @@ def taught(text_p: float, p_values: Mapping[str, float], alpha: float, *, hidden
     return found
 
 
-def unrelated() -> Judgement:
-    """No closer than unrelated models are."""
-    return Judgement("UNRELATED-LIKE", "no closer")
+def unrelated(decisive: Iterable[str] = ()) -> Judgement:
+    """No closer than unrelated models are, and a shared base is excluded: by a ratio, or as these channels saw none."""
+    return Judgement("UNRELATED-LIKE", "no closer", tuple(decisive))
 
 
 def different(decisive: Iterable[str], silent: Iterable[str], *, only_chat: bool) -> Judgement:

@@ -70,6 +70,12 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         f"no likelihood ratio: the calibration needs the {c.channel} channel, "
         f"{c.values[0]:.0f} control lineages and {c.values[1]:.0f} prompts"
     ),
+    "calibrated on no thinkers": lambda c: (
+        f"no likelihood ratio: the calibration was fitted on models that do not think first, as {_named(c)} does"
+    ),
+    "calibrated on another language": lambda c: (
+        f"no likelihood ratio: the calibration was fitted on answers in another language than those of {_named(c)}"
+    ),
     "bounded ratio": lambda c: (
         f"the likelihood ratio is bounded to [{c.values[0]:.2g}, {c.values[1]:.2g}] by the data it was fitted on"
     ),

@@ -129,7 +129,7 @@ class Material:
     details: Sequence[Detail]
     observations: Sequence[Observation]
     attributions: Sequence[Attribution]
-    calibration: LikelihoodTable
+    calibrations: Mapping[str, LikelihoodTable]
     facts: Mapping[str, Any]
 
 
@@ -187,7 +187,8 @@ def report_html(m: Material) -> str:
         heat=figures.heat(page) if page else None,
         mapped=words.mapped(page.measure) if page else "",
         curve=_curve(m),
-        described=_described(m.calibration),
+        described=_described(_used(m)),
+        calibration=_used(m).channel,
         telling=_telling(m),
         window=window,
         observed=_by_channel(m.observations),
@@ -217,19 +218,26 @@ def _dots(details: Sequence[Detail]) -> int:
     return sum(len(d.names) ** 2 // 2 * (1 + len(d.channels)) for d in details)
 
 
+def _used(m: Material) -> LikelihoodTable:
+    """The calibration behind the first ratio of the campaign; without any that of wording, or the first there is."""
+    used = next((f.ratio_channel for f in m.findings if f.ratio_channel), "wording")
+    return m.calibrations.get(used) or next(iter(m.calibrations.values()))
+
+
 def _curve(m: Material) -> Calibrated | None:
     """The Tippett plot if the calibration holds its points, else its line at this campaign's size."""
     if not any(f.question == "kinship" for f in m.findings):
         return None
-    judged = [f for f in m.findings if f.log10_lr == f.log10_lr]
+    judged = [f for f in m.findings if f.log10_lr == f.log10_lr and f.ratio_channel in ("", _used(m).channel)]
     pairs = [f"{f.suspect} and {f.candidate}" for f in judged]
-    if points := tippett_of(m.calibration.about):
+    table = _used(m)
+    if points := tippett_of(table.about):
         asked = [(f.log10_lr, name) for f, name in zip(judged, pairs, strict=True)]
         curve = figures.tippett_curve(points["log10_lr"], points["kin"], points["unrelated"], asked)
         return Calibrated("tippett", curve, asked, points)
-    effects = [next((e.effect for e in f.evidence if e.channel == m.calibration.channel), NAN) for f in judged]
+    effects = [next((e.effect for e in f.evidence if e.channel == table.channel), NAN) for f in judged]
     size = (len(judged[0].control_lineages), judged[0].prompts) if judged else (16, 100)
-    ratios = m.calibration.at(*size)
+    ratios = table.at(*size)
     if ratios is None:
         return None
     asked = [(f.log10_lr, name) for f, name in zip(judged, pairs, strict=True)]

@@ -28,11 +28,13 @@ SUMMARY: Mapping[str, str] = _PAIR | {
     "p_smallest_possible": "The smallest p-value these controls could have given",
     "p_adjusted": "p_value after Holm's correction for all verdicts of the campaign",
     "p_candidate": "Rank of the suspect on the candidate's own row; not under 1 / (control lineages + 1)",
-    "log10_lr": "log10 likelihood ratio, kin against unrelated; empty where no calibration fits",
+    "log10_lr": "log10 likelihood ratio, shared weights against unrelated; empty where no calibration fits",
     "log10_lr_low": "Lower end of its 95 % interval (bootstrap over prompts)",
     "log10_lr_high": "Upper end of its 95 % interval",
     "log10_lr_least": "Lower bound that the calibration allows (ELUB)",
     "log10_lr_most": "Upper bound that the calibration allows (ELUB)",
+    "ratio_channel": "The channel whose effect the likelihood ratio is of",
+    "log10_lr_taught": "log10 likelihood ratio, close kin against taught or of shared data; only for two makers",
     "lr_words": "The likelihood ratio on the verbal scale of the ENFSI guideline",
     "effect": "How much closer than unrelated pairs (mean 0), in units of the spread over all pairs; identity: of the "
     "strongest channel",
@@ -158,7 +160,7 @@ def summary_csv(findings: Iterable[Finding]) -> str:
             [
                 f.question, f.suspect, f.candidate, f.verdict, words.sentence(f), f.p_value, f.p_floor, f.p_adjusted,
                 f.p_candidate, f.log10_lr, f.log10_lr_low, f.log10_lr_high,
-                f.log10_lr_least, f.log10_lr_most, words.lr_words(f),
+                f.log10_lr_least, f.log10_lr_most, f.ratio_channel, f.log10_lr_taught, words.lr_words(f),
                 f.effect, f.effect_low, f.effect_high,
                 len(f.control_lineages), " ".join(f.control_lineages), f.prompts, f.coverage,
                 "; ".join(words.limits(f)), f.p_same, f.p_same_adjusted, f.share_excluded,

@@ -88,8 +88,9 @@ GLOSSARY: Mapping[str, str] = {
     "It does not shrink when more prompts are asked. It cannot be smaller than the number of controls allows: where no "
     "pair is closer, it says how few they are, and not how often such closeness was seen.",
     "p adjusted": "The same after Holm's correction for all verdicts of this campaign.",
-    "Likelihood ratio (LR)": "How many times more likely this closeness of wording is between close kin than between "
-    "models that share no weights. log10 LR 1 is ten times, 2 a hundred times.",
+    "Likelihood ratio (LR)": "How many times more likely this closeness is between models that share weights (half of "
+    "the weight on close kin, half on one pretrained base) than between unrelated ones of two makers. log10 LR 1 is "
+    "ten times, 2 a hundred times.",
     "Bounds (ELUB)": "A likelihood ratio never goes beyond what the number of known pairs behind it can support.",
     "Interval": "95 %, by drawing the prompts again and again.",
     "Coverage": "Share of the prompts put to a model that it answered usably. Refusals are gaps, not zeros.",
@@ -134,13 +135,15 @@ _CLOSE: frozenset[Clause] = frozenset({"kin", "served alike", "one model on raw 
 _NEAR: frozenset[Clause] = frozenset({"kin or taught", "taught", "shared habits", "raw text not told apart"})
 _FAR: frozenset[Clause] = frozenset({"served apart", "no closer"})
 _RELATIONS: Mapping[str, str] = {  # relation of a pair -> how pairs of it are called; another one by its own name
-    "same vendor": "of one vendor",
+    "same maker": "of one maker",
+    "taught": "taught by one another, by one teacher or on the same data",
     "same data": "trained on the same data",
     "same base": "of one pretrained base",
     "common teacher": "of one teacher",
     "teacher": "of teacher and pupil",
     "thinking": "that both think",
 }
+_SETTLES = "ratings see a shared base better, and so do logprobs and raw completions"
 _AT_FLOOR: Mapping[str, str] = {  # question -> what a p as small as it could be says; else that of the controls
     "identity": "Of all the ways that were tried to deal these answers out between two, none shows such a difference, "
     "and so few cannot show a rarer thing than 1 in {rarest}",
@@ -219,6 +222,8 @@ def sentence(f: Finding) -> str:
             same=f.p_same,
             excluded=_excluded(f),
             ratio=_ratio(f),
+            cleared=_cleared(f),
+            blind=_blind(f),
         )
     )
 
@@ -237,8 +242,8 @@ def _distance(f: Finding) -> str:
 
 
 def verbal(log10_lr: float) -> str:
-    """A likelihood ratio on the verbal scale of the ENFSI guideline, for kinship or against it."""
-    side = "for kinship" if log10_lr > 0 else "against kinship"
+    """A likelihood ratio on the verbal scale of the ENFSI guideline, for shared weights or against them."""
+    side = "for shared weights" if log10_lr > 0 else "against shared weights"
     return next((f"{words} {side}" for low, words in _ENFSI if abs(log10_lr) >= low), "no support either way")
 
 
@@ -250,7 +255,35 @@ def lr_words(f: Finding) -> str:
 def _ratio(f: Finding) -> str:
     if f.log10_lr != f.log10_lr:
         return ""
-    return f"; the likelihood ratio of the wording, 10^{f.log10_lr:.1f}, is {lr_words(f)}"
+    text = f"; the likelihood ratio of the {f.ratio_channel}, 10^{f.log10_lr:.1f}, is {lr_words(f)}"
+    if f.log10_lr_taught != f.log10_lr_taught or f.judgement.verdict not in ("KIN-LIKE", "KIN-OR-TAUGHT"):
+        return text
+    return f"{text}, that of kin against taught ones 10^{f.log10_lr_taught:.1f}"
+
+
+def _finds(f: Finding) -> tuple[str, float]:
+    """The counted channel that finds most pairs of one pretrained base, and how many; NaN where none was measured."""
+    known = [(e.finds_base, e.name) for e in f.evidence if e.part == "counted" and e.finds_base == e.finds_base]
+    share, name = max(known, default=(float("nan"), ""))
+    return name, share
+
+
+def _cleared(f: Finding) -> str:
+    """How often those that clear would have found a shared base."""
+    able = [e for e in f.evidence if e.name in f.judgement.decisive and e.finds_base == e.finds_base]
+    told = [f"{e.name} would have found {100 * e.finds_base:.0f} in 100" for e in able]
+    return f"; of pairs of one base {', '.join(told)}" if told else ""
+
+
+def _blind(f: Finding) -> str:
+    """Why a pair that is not close is not cleared, and what would settle it."""
+    name, share = _finds(f)
+    if share == share:
+        return (
+            f"{name} finds only {100 * share:.0f} in 100 pairs of one pretrained base under these conditions, so this "
+            f"rules out close kin at most; {_SETTLES}"
+        )
+    return f"how often a shared base would have been found here was never measured; {_SETTLES}"
 
 
 def asked(f: Finding) -> str:
@@ -302,13 +335,13 @@ def _times(f: Finding) -> str:
         return ""
     times = 10.0 ** abs(f.log10_lr)
     shown = f"{float(f'{times:.2g}'):,.0f}" if times >= 10 else f"{times:.2g}"
-    kin, other = "close kin", "models that share no weights"
+    kin, other = "models that share weights", "unrelated ones of two makers"
     more, less = (kin, other) if f.log10_lr > 0 else (other, kin)
     bound = min(abs(f.log10_lr - f.log10_lr_least), abs(f.log10_lr - f.log10_lr_most)) < 1e-9
     return (
-        f"Wording like theirs is about {shown} times as likely between {more} as between {less}: {lr_words(f)}"
-        f"{'; the calibration supports no stronger ratio' if bound else ''}. It weighs kin against strangers only: "
-        "a pupil, or one trained on the same data, can write as kin do."
+        f"What {f.ratio_channel} shows is about {shown} times as likely between {more} as between {less}: {lr_words(f)}"
+        f"{'; the calibration supports no stronger ratio' if bound else ''}. It weighs shared weights against "
+        "strangers only: a pupil, or one trained on the same data, can write as kin do."
     )
 
 

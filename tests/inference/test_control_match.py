@@ -315,7 +315,10 @@ def test_one_of_two_that_may_think_is_told_and_only_silence_of_weights_is_unhear
 
 def finding(p: float, *kinds: Any) -> Finding:
     caveats = tuple(Caveat(k, "bullets", ("s", "c", "x", "y"), (3, 4, 5)) for k in kinds)
-    return Finding("kinship", "s", "c", ("a",) * 8, 0.05, p_value=p, p_adjusted=p, p_floor=0.02, caveats=caveats)
+    ratio = -1.2 if p >= 0.5 else float("nan")  # an acquittal is earned
+    return Finding(
+        "kinship", "s", "c", ("a",) * 8, 0.05, p_value=p, p_adjusted=p, p_floor=0.02, log10_lr=ratio, caveats=caveats
+    )
 
 
 @pytest.mark.parametrize("kind", sorted(MISMATCHES))

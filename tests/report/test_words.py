@@ -94,13 +94,14 @@ def test_p_is_a_frequency(question: str, p: float, said: str) -> None:
 @pytest.mark.parametrize(
     ("lr", "said", "bound"),
     [
-        (2.1, "130 times as likely between close kin as between models that share no weights", True),
-        (-1.24, "17 times as likely between models that share no weights as between close kin", False),
-        (0.2, "1.6 times as likely between close kin", False),
+        (2.1, "130 times as likely between models that share weights as between unrelated ones of two makers", True),
+        (-1.24, "17 times as likely between unrelated ones of two makers as between models that share weights", False),
+        (0.2, "What wording shows is about 1.6 times as likely between models that share weights", False),
     ],
 )
 def test_likelihood_ratio_is_how_many_times(lr: float, said: str, bound: bool) -> None:
     f = finding(p_value=0.01, p_adjusted=0.01, log10_lr=lr, log10_lr_least=-1.6, log10_lr_most=2.1)
+    f = replace(f, ratio_channel="wording")
     assert said in sure(f)
     assert ("supports no stronger ratio" in sure(f)) is bound
 
