@@ -114,7 +114,7 @@ _REMEDIES: Mapping[RemedyKind, str] = {
     "unrelated controls": "controls that are known to be unrelated to {c}",
     "controls alike": "controls under the condition that these two share",
     "one condition": "both asked under one condition",
-    "missing answers": "the answers that are missing",
+    "missing answers": "usable answers where there are none now",
     "more samples": "more samples of each prompt",
     "more prompts": "more prompts",
     "evidence of weights": "a channel that sees weights, such as logprobs or ratings",

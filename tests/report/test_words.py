@@ -240,7 +240,7 @@ def test_contradictions_are_said(judgements: dict[Question, Judgement], conflict
         {"kinship": KIN, "identity": different(["text (chat)"], [], only_chat=False)},
         {"kinship": KIN, "identity": same(), "teaching": KIN},
         {"kinship": EITHER, "teaching": TAUGHT},
-        {"kinship": unrelated(), "teaching": inconclusive("no sign")},
+        {"kinship": KIN, "teaching": KIN},
         {"kinship": unrelated(), "identity": different(["text (chat)"], [], only_chat=False)},
     ],
 )
@@ -249,6 +249,14 @@ def test_what_goes_together_is_no_contradiction(judgements: dict[Question, Judge
     assert c.conflicts == ()
     assert c.open == ()
     assert "contradict" not in concluded(c)
+
+
+def test_no_sign_of_teaching_is_said_unless_only_the_correction_hides_one() -> None:
+    plain = conclude([judged("teaching", inconclusive("no sign"), 5, p_value=0.4)])
+    assert (plain.clauses, plain.open, plain.remedies) == (("no sign of teaching",), (), ())
+    hidden = conclude([judged("teaching", inconclusive("no sign"), 5, p_adjusted=0.095)], looks=2)
+    assert (hidden.clauses, hidden.open) == ((), ("teaching",))
+    assert hidden.remedies == (Remedy("more controls", ("teaching",), 3, 2),)
 
 
 @pytest.mark.parametrize(("question", "verdict"), HEADLINES)
