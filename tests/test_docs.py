@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from pydantic import TypeAdapter
 from harness.cli import app
 from harness.config.providers import Provider
 from harness.config.schema import Endpoint
+from harness.inference.conclusion import conclusions
 from harness.inference.findings import Finding
 from harness.inference.verdicts import different, inconclusive
-from harness.report.words import sentence
+from harness.report.words import concluded, sentence
 from tests.support import ROOT, Write
 from tests.support.fault_server import FaultServer
 
@@ -205,6 +207,16 @@ def test_a_quoted_verdict_on_identity_is_what_the_program_says(
     judged = different([f"{c} (chat)" for c in tells], [f"{c} (completion)" for c in silent], only_chat=True)
     said = sentence(Finding("identity", "nova", "smollm2", ("a", "b"), 0.05, judged, p_value=p))
     assert said in " ".join((ROOT / page).read_text("utf-8").split())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/first-campaign.md", "docs/verdicts.md"])
+def test_a_quoted_conclusion_is_what_the_program_says(page: str) -> None:
+    few, apart = inconclusive("too few controls"), different([], [], only_chat=True)
+    kinship = Finding("kinship", "nova", "smollm2", ("a", "b"), 0.05, few, p_value=1 / 3, p_adjusted=1 / 3)
+    identity = replace(kinship, question="identity", judgement=apart, p_value=0.002, p_adjusted=0.004)
+    (found,) = conclusions([kinship, identity])
+    text = (ROOT / page).read_text("utf-8")
+    assert concluded(found) in " ".join(text.replace("\n> ", " ").split())
 
 
 def test_blocks_of_yaml_say_what_is_known() -> None:

@@ -86,7 +86,9 @@ def detail(a: Assessment, most: int = 5) -> Detail | None:
     if a.combined is None:
         return None
     channels = tuple(
-        ChannelDetail(c.similarity.channel, c.similarity.sees, c.matrix, _raw(c.values), tuple(telling(c, most)))
+        ChannelDetail(
+            c.similarity.channel, c.similarity.sees, c.matrix, standardised(c.values), tuple(telling(c, most))
+        )
         for c in a.channels
     )
     return Detail(a.pool.suspect, a.pool.candidate, a.pool.names, a.combined, channels)
@@ -133,7 +135,7 @@ def overview(similarities: Sequence[Similarity]) -> Overview | None:
     kept, out = _complete(matrix)
     if measure_of(len(kept)) == "raw":
         measure = "raw"
-        matrix = _mean([_raw(s.values) for s in counted])
+        matrix = _mean([standardised(s.values) for s in counted])
         kept, out = _complete(matrix)
     if len(kept) < 3 or not np.isfinite(matrix).any():
         return None
@@ -162,7 +164,7 @@ def _scaled_excess(s: Similarity) -> Floats | None:
     return matrix / size if size > TINY else None
 
 
-def _raw(values: NDArray[np.floating]) -> Floats:
+def standardised(values: NDArray[np.floating]) -> Floats:
     """Mean similarity (n, n) over prompts of values (p, n, n), standardised over the pairs: channels differ in unit."""
     raw = mean_over_prompts(np.asarray(values, dtype=np.float64))
     if not np.isfinite(raw).any():

@@ -154,7 +154,7 @@ def conclude(findings: Sequence[Finding], looks: int = 1) -> Conclusion:
     ordered = sorted(findings, key=lambda f: order.index(f.question) if f.question in order else len(order))
     clauses: dict[Clause, None] = {}
     for f in ordered:
-        said = _clause(f), _FURTHER.get(f.judgement.ground)
+        said = _clause(f), _further(f)
         clauses.update((clause, None) for clause in said if clause is not None)
     return Conclusion(
         first.suspect,
@@ -177,7 +177,16 @@ def _clause(f: Finding) -> Clause | None:
 
 
 def _is_open(f: Finding) -> bool:
-    return _clause(f) is None and f.judgement.ground not in _FURTHER
+    return _clause(f) is None and _further(f) is None
+
+
+def _further(f: Finding) -> Clause | None:
+    return None if _only_corrected(f) else _FURTHER.get(f.judgement.ground)
+
+
+def _only_corrected(f: Finding) -> bool:
+    """No pair is closer, and still there is no verdict: only the correction for other looks stands in the way."""
+    return f.at_floor and f.judgement.ground in ("not unusual enough", "no sign")
 
 
 def _remedies(findings: Iterable[Finding], looks: int) -> tuple[Remedy, ...]:
@@ -200,7 +209,7 @@ def _remedy(f: Finding, looks: int) -> tuple[RemedyKind | None, int]:
         kind = _AFTER.get(hindrance.kind) if hindrance is not None else None
     else:
         kind = _REMEDIES.get(ground)
-    if ground == "not unusual enough" and f.at_floor:  # no pair is closer: only the correction stands in the way
+    if _only_corrected(f):
         kind = "more controls"
     if kind != "more controls":
         return kind, 0

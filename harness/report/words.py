@@ -123,7 +123,7 @@ _REMEDIES: Mapping[RemedyKind, str] = {
     "unrelated controls": "controls that are known to be unrelated to {c}",
     "controls alike": "controls under the condition that these two share",
     "one condition": "both asked under one condition",
-    "missing answers": "the answers that are missing",
+    "missing answers": "usable answers where there are none now",
     "more samples": "more samples of each prompt",
     "more prompts": "more prompts",
     "evidence of weights": "a channel that sees weights, such as logprobs or ratings",
@@ -154,14 +154,14 @@ _CONTROLS_ALLOW = (
 )
 _DRAWN: Mapping[Measure, str] = {
     "excess": "Further right is closer than the two models' general closeness to all would suggest.",
-    "raw": "Further right is more alike, before each model's general closeness is taken out: among fewer than six "
-    "models that would leave strangers as alike as the pair, for want of others.",
+    "raw": "Further right is more alike, by raw similarity: among fewer than six models, excess draws strangers close "
+    "for want of others. p goes by excess all the same.",
 }
 _MAPPED: Mapping[Measure, str] = {
     "excess": "Closer than expected is orange, further apart is blue, in the mean over channels of scaled excess.",
     "raw": "More alike than these models are on average is orange, less alike is blue, in the mean over channels of "
-    "raw similarity, each channel in units of its spread over the pairs. Nobody's general closeness is taken out: "
-    "among fewer than six models that would draw strangers as alike as a copy.",
+    "raw similarity, each channel in units of its spread over the pairs. Among fewer than six models, excess would "
+    "draw strangers close for want of others.",
 }
 
 
@@ -355,7 +355,10 @@ def error_rate(f: Finding) -> str:
 
 def _others(f: Finding) -> str:
     """How often pairs of other relations are called close at this alpha; nothing where that was not measured."""
-    told = [f"{100 * rate:.0f} of those {_RELATIONS.get(relation, relation)}" for relation, rate in f.rates]
+    told = [
+        f"{round(100 * rate, 1):g} of those {_RELATIONS.get(relation, f'called {relation}')}"
+        for relation, rate in f.rates
+    ]
     return f": at {f.alpha:g} under these conditions, in 100, {', '.join(told)}" if told else ""
 
 
@@ -372,7 +375,8 @@ def zero(f: Finding) -> str:
 def place(rank: int, pairs: int, tied: Sequence[tuple[str, str]], models: int) -> str:
     """Where the accused pair lies among all pairs of its pool by excess, 1 the closest, and who shares the place."""
     where = "no other is closer" if rank == 1 else f"this one is number {rank}, counted from the closest"
-    return f"Of all {pairs} pairs of these {models} models, {where}{_tied(tied, models)}."
+    level = _tied(tied, models)
+    return f"Of all {pairs} pairs of these {models} models, {where}{f'; level with it: {level}' if level else ''}."
 
 
 def _tied(tied: Sequence[tuple[str, str]], models: int) -> str:
@@ -380,13 +384,13 @@ def _tied(tied: Sequence[tuple[str, str]], models: int) -> str:
         return ""
     named = ", ".join(f"{a} with {b}" for a, b in tied[:3]) + (f" and {len(tied) - 3} more" if len(tied) > 3 else "")
     always = ", as opposite pairs of four models always do" if models == 4 else ""
-    return f"; level with it by excess: {named}{always}"
+    return f"{named}{always}"
 
 
 def drawn(measure: Measure, tied: Sequence[tuple[str, str]], models: int) -> str:
     """What a dot plot shows, and what it would hide: by excess, which p ranks, other pairs may lie level."""
-    level = _tied(tied, models).removeprefix("; ")
-    return f"{_DRAWN[measure]}{f' {level[0].upper()}{level[1:]}.' if level else ''}"
+    level = _tied(tied, models)
+    return f"{_DRAWN[measure]} Level with the pair by excess: {level}." if level else _DRAWN[measure]
 
 
 def mapped(measure: Measure) -> str:
@@ -401,10 +405,16 @@ def concluded(c: Conclusion) -> str:
 
 def joined(c: Conclusion) -> str:
     """What the questions of a pair say together; contradictions among them are named."""
-    said = [*(_CLAUSES[clause] for clause in c.clauses), *(f"{question} open" for question in c.open)]
+    said = [_CLAUSES[clause] for clause in c.clauses]
+    if c.open:
+        *rest, last = c.open
+        names = f"{', '.join(rest)} and {last}" if rest else last
+        said.append(f"{names} {'open' if said else 'cannot be told from these answers'}")
     against = "; ".join(_CONFLICTS[conflict] for conflict in c.conflicts)
     text = f"{c.suspect} and {c.candidate}: {'; '.join(said)}."
-    return f"{text} These verdicts contradict each other ({against}): one of them is wrong." if against else text
+    return (
+        f"{text} These verdicts contradict each other ({against}): at least one of them is wrong." if against else text
+    )
 
 
 def settles(c: Conclusion) -> str:
@@ -414,13 +424,14 @@ def settles(c: Conclusion) -> str:
 
 def remedies(c: Conclusion) -> list[str]:
     """Each thing that would settle questions of a pair, with these in brackets."""
-    return [f"{_remedy(r, c.candidate)} ({', '.join(r.questions)})" for r in c.remedies]
+    return [_remedy(r, c.candidate) for r in c.remedies]
 
 
 def _remedy(r: Remedy, candidate: str) -> str:
     n = _NUMBERS[r.count] if r.count < len(_NUMBERS) else str(r.count)
     text = _REMEDIES[r.kind].format(n=n, lineages="lineage" if r.count == 1 else "lineages", c=candidate)
-    return f"{text}, as {r.looks} verdicts here are corrected for," if r.looks > 1 else text
+    corrected = f", corrected for {r.looks} verdicts" if r.looks > 1 else ""
+    return f"{text} ({', '.join(r.questions)}{corrected})"
 
 
 def conclusion_tone(c: Conclusion) -> str:
