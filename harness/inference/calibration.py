@@ -158,7 +158,7 @@ class Scored:
         sides = {
             "close": (self.of("close"), self.of("unrelated")),
             "base": (self.of("base"), self.of("unrelated")),
-            "taught": (self.of("close") & self.makers, self.of("taught") & self.makers),
+            "taught": (self.of("close"), self.of("taught") & self.makers),
         }
         return {k: v for k, v in sides.items() if all((side & self.first).sum() >= LEAST_KIN for side in v)}
 

@@ -52,13 +52,14 @@ CLAUSES: Mapping[str, Mapping[Verdict, Clause]] = {  # a verdict without a line 
     "identity": {
         "SAME-LIKE": "served alike",
         "DIFFERENT-LIKE": "served apart",
-        # A verdict of sameness on raw completions alone is one line here, with the clause "one model on raw text".
+        "SAME-WEIGHTS-LIKE": "one model on raw text",
     },
     "kinship": {"KIN-LIKE": "kin", "KIN-OR-TAUGHT": "kin or taught", "UNRELATED-LIKE": "no closer"},
     "teaching": {"KIN-LIKE": "kin", "KIN-OR-TAUGHT": "shared habits", "TAUGHT-LIKE": "taught"},
 }
 _FURTHER: Mapping[Ground, Clause] = {  # what a ground says besides the verdict
     "only chat differs": "raw text not told apart",
+    "raw alike, chat differs": "served apart",
     "no sign": "no sign of teaching",
 }
 _ONE: frozenset[Clause] = frozenset({"served alike", "one model on raw text"})
@@ -79,6 +80,8 @@ _REMEDIES: Mapping[Ground, RemedyKind] = {
     "gaps decide": "missing answers",
     "gaps hide a difference": "missing answers",
     "text alone": "evidence of weights",
+    "base not excluded": "evidence of weights",
+    "ratio disagrees": "more prompts",
     "corrected away": "fewer looks",
     "too few prompts for sameness": "more samples",
     "not shown to be the same": "more samples",

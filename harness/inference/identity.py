@@ -336,7 +336,7 @@ WORDING = Wording(
         "shown to be the same": "{s} and {c} are not told apart (p = {p:.2g}), and they are nearer than if three calls "
         "in ten were answered by another model, as far from {c} as its nearest control (p = {same:.2g}{excluded}).",
     },
-    often="If both were one model, {often} comparisons like this would show at least such a difference",
+    often="If both were one model, served alike, {often} comparisons like this would show at least such a difference",
     error_rate="Of pairs of endpoints that do serve one model, at most {few} would be called different by this rule. "
     "Of endpoints that answer three calls in ten or more with a model no nearer than the nearest control, at most "
     "{few} would be called the same. Of those that on three raw prompts in ten or more are three tenths of the way to "

@@ -104,7 +104,7 @@ def test_all_that_is_taken_out_has_words(kind: Removed) -> None:
         ("kinship", 1 / 105, "about 1 in 105 would be at least this close (p = 0.0095;"),
         ("kinship", 1 / 3, "about 33 in 100 would be at least this close"),
         ("teaching", 0.011, "about 1 in 91 would share at least as many habits"),
-        ("identity", 0.002, "If both were one model, about 1 in 500 comparisons"),
+        ("identity", 0.002, "If both were one model, served alike, about 1 in 500 comparisons"),
         ("kinship", float("nan"), "No p-value could be computed"),
     ],
 )
