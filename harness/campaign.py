@@ -54,6 +54,7 @@ from harness.inference.questions import ask
 from harness.plan import (
     SHORT_FORM,
     Plan,
+    looks_of,
     plan_of,
     planned,
     prepare,
@@ -312,7 +313,6 @@ def _cases(
     samples = lru_cache(len(models) + 1)(lambda one, other: _samples(parts(), one, other))
     habits = cache(lambda: (habit_counts(table), opening_counts(table)))
     fresh = {p.id: str(p.fields["twin"]) for p in table.prompts if p.fields.get("fresh")}
-    pairs = list(itertools.product(_by(models, "suspect"), _by(models, "candidate")))
     return [
         Case(
             suspect=s,
@@ -326,13 +326,13 @@ def _cases(
             samples=samples,
             coverage=lambda one, other: _coverage(parts(), one, other),
             unfitted=lambda about, s=s, c=c: unfitted(manners(), s, c, about),  # type: ignore[misc]
-            looks=max(1, len(pairs) * len({*a.questions} - {"attribution"})),
+            looks=looks_of(campaign),
             resemblance=lambda s=s, c=c: unlike(manners(), s, c, models, a.controls),  # type: ignore[misc]
             probes=lambda names, counted: measured(tuple(names), tuple(counted)),
             distances=lambda names: _distances(parts(), names),
             fresh=fresh,
         )
-        for s, c in pairs
+        for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
     ]
 
 

@@ -27,10 +27,10 @@ from harness.config import (
 )
 from harness.endpoints import UNKNOWN, Quirks, jobs, model_name, path_of, provider_of
 from harness.errors import EndpointError, StoreError
-from harness.inference.excess import controls_needed, smallest_p
+from harness.inference.excess import controls_needed, reaches, smallest_p
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import Model, Pool, pool_for, told
-from harness.plan import Plan
+from harness.plan import Plan, looks_of
 from harness.records import Job, Key, Surface
 from harness.report.text import plain
 from harness.store import Store
@@ -179,10 +179,12 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     notes = [w] if (w := open_to_others(plan.campaign, plan.base)) else []
     for candidate in (e for e in plan.campaign.endpoints if e.role == "candidate"):
         counted = len(smallest_pool(plan.campaign, candidate).controls)
-        if "kinship" in a.questions and (floor := smallest_p(counted)) > a.alpha:
+        looks, floor = looks_of(plan.campaign), smallest_p(counted)
+        if "kinship" in a.questions and not reaches(floor * looks, a.alpha):
+            among = f", shared by {looks} verdicts" if looks > 1 else ""
             notes.append(
                 f"{counted} control lineages for {candidate.name}: p cannot be below {floor:.2g}; "
-                f"{controls_needed(a.alpha)} are needed for {a.alpha:g}"
+                f"{controls_needed(a.alpha / looks)} are needed for {a.alpha:g}{among}"
             )
         elif "kinship" in a.questions and counted < ENOUGH:
             notes.append(f"{counted} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
@@ -204,6 +206,96 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
             f"the prompt comes back in front of the answer: {', '.join(echoing)}; switch that off at the server"
         )
     return notes
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a campaign can find of one candidate's kin: by channel how many prompts, and the shares of pairs found.
+
+    ``close`` and ``base`` are those of close kin and of models of one pretrained base, by rank in this channel alone,
+    as measured on recorded answers; NaN where nobody measured that. ``alpha`` is shared by ``looks`` verdicts.
+    """
+
+    candidate: str
+    channel: str
+    controls: int
+    prompts: int
+    looks: int
+    alpha: float
+    close: float
+    base: float
+
+
+def expected_power(plan: Plan) -> list[Power]:
+    """How often kinship would be found before anybody is asked, one row a candidate and measured channel.
+
+    A channel of fewer prompts than were measured has none. Lengths of answers are not known yet: the usual one counts.
+    """
+    from harness.inference.likelihood import shipped_tables
+
+    tables = shipped_tables()
+    counts = {channel: sum(channel in p.channels for p in plan.prompts) for channel in tables}
+    out = []
+    for candidate in _kinship_candidates(plan.campaign):
+        k, looks = len(smallest_pool(plan.campaign, candidate).controls), looks_of(plan.campaign)
+        for channel, n in counts.items():
+            if n:
+                alpha = plan.campaign.analysis.alpha / looks
+                close, base = (tables[channel].rate(r, k, n, alpha=alpha) for r in ("close", "base"))
+                out.append(Power(candidate.name, channel, k, n, looks, plan.campaign.analysis.alpha, close, base))
+    return out
+
+
+def power_text(powers: Sequence[Power], plan: Plan) -> list[str]:
+    """Expected power in words, and the cheapest change that raises it, one line a candidate."""
+    lines = []
+    for candidate in dict.fromkeys(p.candidate for p in powers):
+        own = [p for p in powers if p.candidate == candidate]
+        first = own[0]
+        shared = f" ({first.looks} verdicts share {first.alpha:g})" if first.looks > 1 else ""
+        if not reaches(smallest_p(first.controls) * first.looks, first.alpha):
+            need = controls_needed(first.alpha / first.looks) - first.controls
+            lines.append(
+                f"{candidate}: no kinship can be found with {first.controls} control lineages{shared}; {need} more"
+            )
+            continue
+        told = [f"{p.channel} of {p.prompts} prompts {_shares(p)}" for p in own]
+        lines.append(
+            f"{candidate}: with {first.controls} control lineages{shared} {'; '.join(told)}{_cheapest(own, plan)}"
+        )
+    return lines
+
+
+def _shares(p: Power) -> str:
+    if p.close != p.close:
+        return "was not measured on so few"
+    return f"finds {100 * p.close:.0f} in 100 close kin and {100 * p.base:.0f} in 100 pairs of one base"
+
+
+def _cheapest(own: Sequence[Power], plan: Plan) -> str:
+    """The change that finds most further pairs of one base for a thousand calls: controls, prompts, or ratings."""
+    from harness.inference.likelihood import shipped_tables
+
+    tables, size, best = shipped_tables(), len(plan.campaign.endpoints), max((p.base for p in own), default=0.0)
+    best = best if best == best else 0.0
+    asked = {p.channel: p.prompts for p in own}
+    k, alpha = own[0].controls, own[0].alpha / own[0].looks
+    ways = []
+    for channel, table in tables.items():
+        n = asked.get(channel, 0)
+        more = max(n, table.prompts[0])
+        ways.append((table.rate("base", k, n + more, alpha=alpha), more * size, f"{more} more prompts for {channel}"))
+        if n:
+            ways.append((table.rate("base", k + 4, n, alpha=alpha), 4 * len(plan.prompts), "4 more control lineages"))
+    gains = [((rate - best) / calls, rate, calls, what) for rate, calls, what in ways if rate > best + 0.05]
+    if not gains:
+        return ""
+    _, rate, calls, what = max(gains)
+    return f". {what} (about {calls} calls) would find {100 * rate:.0f} in 100 of those"
+
+
+def _kinship_candidates(campaign: Campaign) -> list[Endpoint]:
+    return [e for e in campaign.endpoints if e.role == "candidate"] if "kinship" in campaign.analysis.questions else []
 
 
 def unlike_temperatures(plan: Plan) -> list[str]:

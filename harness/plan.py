@@ -163,3 +163,10 @@ def store_at(path: Path) -> Path:
 def planned(plan: Plan, known: Mapping[str, Quirks] | None = None) -> Iterator[Key]:
     """Keys of all answers that a plan asks for, as far as it is known what endpoints refuse."""
     return itertools.chain(planned_keys(plan.campaign, plan.prompts, known), plan.recorded_keys())
+
+
+def looks_of(campaign: Campaign) -> int:
+    """Verdicts among which the level is shared: pairs of suspect and candidate times questions, attribution apart."""
+    roles = [e.role for e in campaign.endpoints]
+    questions = {*campaign.analysis.questions} - {"attribution"}
+    return max(1, roles.count("suspect") * roles.count("candidate") * len(questions))

@@ -182,8 +182,18 @@ def _nova(log10_lr: float) -> str:
     """What is said of kinship in the default campaign."""
     judged = inconclusive("too few controls")
     return sentence(
-        Finding("kinship", "nova", "smollm2", ("a", "b"), 0.05, judged, p_value=1 / 3, p_floor=1 / 3, log10_lr=log10_lr,
-                ratio_channel="wording")
+        Finding(
+            "kinship",
+            "nova",
+            "smollm2",
+            ("a", "b"),
+            0.05,
+            judged,
+            p_value=1 / 3,
+            p_floor=1 / 3,
+            log10_lr=log10_lr,
+            ratio_channel="wording",
+        )
     )
 
 

@@ -107,8 +107,8 @@ def kinship(
         (name, p) for name, p in stands.items() if reaches(plain, settings.alpha) and not reaches(p, settings.alpha)
     ]
     weak = [Caveat("does not stand", names=tuple(n for n, _ in fell), values=tuple(p for _, p in fell))] if fell else []
-    finding = _with_rates(finding, tables, settings.alpha / looks)
-    finding, ratio = _with_ratios(finding, {} if fell else tables, unfitted, two_makers=two_makers)
+    finding = with_rates(finding, tables, settings.alpha / looks)
+    finding, ratio = with_ratios(finding, {} if fell else tables, unfitted, two_makers=two_makers)
     return replace(
         finding, caveats=(*weak, *_wrapped(a, settings), *_mixed(a, settings), *a.caveats, *checks, *ratio, *a.copies)
     )
@@ -283,7 +283,7 @@ def _rivals(names: Sequence[str], matrix: Floats) -> list[Caveat]:
     return [Caveat("rival pairs", pairs=tuple((names[rows[i]], names[columns[i]]) for i in above))]
 
 
-def _with_rates(f: Finding, tables: Tables, alpha: float) -> Finding:
+def with_rates(f: Finding, tables: Tables, alpha: float) -> Finding:
     """How often each channel finds kin, and the text calls others close, at this level and under these conditions."""
 
     def rate(e: ChannelEvidence, relation: str) -> float:
@@ -301,7 +301,7 @@ def _with_rates(f: Finding, tables: Tables, alpha: float) -> Finding:
     return replace(f, evidence=evidence, rates=tuple((r, x) for r, x in others if x == x))
 
 
-def _with_ratios(f: Finding, tables: Tables, unfitted: Unfitted, *, two_makers: bool) -> tuple[Finding, list[Caveat]]:
+def with_ratios(f: Finding, tables: Tables, unfitted: Unfitted, *, two_makers: bool) -> tuple[Finding, list[Caveat]]:
     """Ratio (a) of the first table that knows a counted channel, and for two makers (b) of the first that knows taught.
 
     The interval is that of the channel's effect. Without tables there is none: one number for what does not stand on
