@@ -23,7 +23,7 @@ from benchmarks.recorded import Collection, read
 from benchmarks.relations import taught
 from harness.channels.stylometry import habit_counts, opening_counts
 from harness.inference.calibration import draw_trials
-from harness.inference.excess import additive_residuals, max_null_p, smallest_p
+from harness.inference.excess import additive_residuals, max_null_p, reaches, smallest_p
 from harness.inference.teaching import Power, habit_similarity, lean
 
 Floats = NDArray[np.float64]
@@ -133,9 +133,9 @@ def power_stage(report: Report, collection: Collection, pupils: Ints, seed: int)
             p, units = _tested([t for known, _ in sets for t in known], k, lineage)
             null, null_units = _tested([t for _, apart in sets for t in apart], k, lineage)
             for alpha in ALPHAS:
-                found, (low, high), count = rate(p <= alpha + 1e-9, units)
-                alarms, interval, pairs = rate(null <= alpha + 1e-9, null_units)
-                if smallest_p(k) > alpha or not count or not pairs:
+                found, (low, high), count = rate(reaches(p, alpha), units)
+                alarms, interval, pairs = rate(reaches(null, alpha), null_units)
+                if not reaches(smallest_p(k), alpha) or not count or not pairs:
                     continue
                 out.append(Power(k, n, alpha, *(round(x, 3) for x in (found, low, high, alarms))))
                 on = f"K = {k}, alpha {alpha:g}"

@@ -255,9 +255,8 @@ def power_text(powers: Sequence[Power], plan: Plan) -> list[str]:
         shared = f" ({first.looks} verdicts share {first.alpha:g})" if first.looks > 1 else ""
         if not reaches(smallest_p(first.controls) * first.looks, first.alpha):
             need = controls_needed(first.alpha / first.looks) - first.controls
-            lines.append(
-                f"{candidate}: no kinship can be found with {first.controls} control lineages{shared}; {need} more"
-            )
+            few = f"no kinship can be found with {first.controls} control lineages{shared}"
+            lines.append(f"{candidate}: {few}; {need} more would do")
             continue
         told = [f"{p.channel} of {p.prompts} prompts {_shares(p)}" for p in own]
         lines.append(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.inference.excess import controls_needed
+from harness.inference.excess import controls_needed, reaches
 from harness.inference.findings import CaveatKind, Finding
 from harness.inference.verdicts import Ground, Verdict
 from harness.records import Question
@@ -172,7 +172,7 @@ def conclude(findings: Sequence[Finding], looks: int = 1) -> Conclusion:
 def _looks(f: Finding) -> bool:
     """Whether a finding is a test that does not stand, now or when there are controls enough to make it."""
     wants_controls = f.obstacle is not None and f.obstacle.kind == "too few control lineages"
-    return wants_controls or (f.p_value == f.p_value and not f.p_adjusted <= f.alpha)
+    return wants_controls or (f.p_value == f.p_value and not reaches(f.p_adjusted, f.alpha))
 
 
 def _clause(f: Finding) -> Clause | None:

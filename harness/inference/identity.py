@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.inference.assessment import Case, Distances, Samples, View
+from harness.inference.excess import reaches
 from harness.inference.findings import NAN, Caveat, ChannelEvidence, Finding, Settings, Wording
 from harness.inference.mixture import Equivalence, equivalence, nearer
 from harness.inference.pool import Pool, pool_for
@@ -256,11 +257,11 @@ def judge(f: Finding) -> Judgement:
     some channel sees a difference at ``alpha`` there, too. Then that it is a small one is told, and no more.
     """
     served = _as_served(f)
-    if served.ground == "shown to be the same" or f.failed_check or not f.p_weights_adjusted <= f.alpha:
+    if served.ground == "shown to be the same" or f.failed_check or not reaches(f.p_weights_adjusted, f.alpha):
         return served
     raw = [e for e in f.evidence if e.surface == "completion"]
     apart = served.ground in ("answers differ", "only chat differs")
-    if any(e.p <= f.alpha for e in raw):
+    if any(reaches(e.p, f.alpha) for e in raw):
         return hardly_different(served) if apart else served
     return same_weights(served.decisive if apart else (), [e.name for e in raw if e.part == "counted"])
 
@@ -268,16 +269,16 @@ def judge(f: Finding) -> Judgement:
 def _as_served(f: Finding) -> Judgement:
     """The verdict on what is served, chat and raw completion together."""
     speaking = [e for e in f.evidence if e.part == "counted"]
-    differ = [e for e in speaking if len(speaking) * e.p <= f.alpha]
-    silent = [e for e in speaking if e.p > f.alpha]
-    if f.p_adjusted <= f.alpha and differ:
+    differ = [e for e in speaking if reaches(len(speaking) * e.p, f.alpha)]
+    silent = [e for e in speaking if e.p == e.p and not reaches(e.p, f.alpha)]
+    if reaches(f.p_adjusted, f.alpha) and differ:
         surfaces = {e.surface for e in differ}, {e.surface for e in silent}
         return different(
             [e.name for e in differ], [e.name for e in silent], only_chat=surfaces == ({"chat"}, {"completion"})
         )
     if f.failed_check:
         return inconclusive("self-check failed")
-    seen = [e for e in f.evidence if e.p <= f.alpha]
+    seen = [e for e in f.evidence if reaches(e.p, f.alpha)]
     if hidden := [e.name for e in seen if _has_gaps(e)]:
         return inconclusive("gaps hide a difference", hidden)
     if seen:
@@ -286,9 +287,9 @@ def _as_served(f: Finding) -> Judgement:
         return inconclusive("no controls")
     if f.p_same != f.p_same:
         return inconclusive("too few prompts for sameness")
-    if f.p_same_adjusted <= f.alpha:
+    if reaches(f.p_same_adjusted, f.alpha):
         return same()
-    weak = {s for s, p in _sameness((e.surface, e.p_same) for e in speaking).items() if not p <= f.alpha}
+    weak = {s for s, p in _sameness((e.surface, e.p_same) for e in speaking).items() if not reaches(p, f.alpha)}
     return inconclusive("not shown to be the same", [e.name for e in speaking if e.surface in weak])
 
 
@@ -409,7 +410,7 @@ class _Checks:
                 c.name: two_sample(samples(c.name, pool.candidate).get(view, ()), settings.permutations, rng)
                 for c in pool.controls
             }
-            missed = [n for n, t in tests.items() if t.prompts and t.p_value > settings.alpha]
+            missed = [n for n, t in tests.items() if t.prompts and not reaches(t.p_value, settings.alpha)]
             if missed:
                 blind[view] = Caveat("blind", _name(view), (pool.candidate, *missed))
                 notes.append(blind[view])

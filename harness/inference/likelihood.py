@@ -150,7 +150,7 @@ class LikelihoodTable:
     >>> table = LikelihoodTable.shipped()
     >>> ratios = table.at(n_controls=13, n_prompts=100, words=60)
     >>> ratios.close.transform([0.0, 5.0]).round(0).tolist()
-    [-2.0, 2.0]
+    [-2.0, 3.0]
     >>> table.at(n_controls=13, n_prompts=100, words=4) is None
     True
     """

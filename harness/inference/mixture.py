@@ -245,7 +245,7 @@ def equivalence(
     shares = np.r_[routed, np.linspace(1.0, 0.01, 100)]
     calls = np.array([n for gram, n in grams if min(n, len(gram) - n) >= 2])
     p = np.max([np.maximum(_closer(near, d, shares), _unmet(near, calls, d, shares)) for d in far], axis=0)
-    excluded = np.cumprod(p[1:] <= alpha).astype(bool)  # from all calls downwards, as far as it goes
+    excluded = np.cumprod(reaches(p[1:], alpha)).astype(bool)  # from all calls downwards, as far as it goes
     return Equivalence(float(p[0]), float(shares[1:][excluded][-1]) if excluded.any() else 1.0)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.inference.assessment import Case
-from harness.inference.excess import TINY, additive_residuals, max_null_p, row_p, smallest_p
+from harness.inference.excess import TINY, additive_residuals, max_null_p, reaches, row_p, smallest_p
 from harness.inference.findings import Caveat, ChannelEvidence, Finding, Settings, Wording
 from harness.inference.kinship import WORDING as KINSHIP
 from harness.inference.pool import Model, pool_for
@@ -186,7 +186,7 @@ def power(controls: int, prompts: int, alpha: float) -> Power:
     >>> power(controls=21, prompts=200, alpha=0.05).controls
     19
     """
-    if smallest_p(max(controls, 2)) > alpha:
+    if not reaches(smallest_p(max(controls, 2)), alpha):
         return Power(controls, prompts, alpha, 0.0, 0.0, 0.0, 0.0)
     rows = powers()
     for name, here in (("alpha", alpha), ("controls", controls), ("prompts", prompts)):
@@ -297,9 +297,9 @@ def find(case: Case) -> Finding:
 
 def judge(f: Finding) -> Judgement:
     """Verdict on a teaching finding whose p-value is adjusted for all looks of the campaign."""
-    if f.p_floor > f.alpha:
+    if not reaches(f.p_floor, f.alpha):
         return inconclusive("too few controls")
-    if not f.p_adjusted <= f.alpha:
+    if not reaches(f.p_adjusted, f.alpha):
         return inconclusive("no sign")
     if f.mismatch:  # whatever follows from it is a habit of both
         return inconclusive("unlike conditions")

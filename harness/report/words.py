@@ -11,7 +11,7 @@ from math import log10
 from harness.inference.breakdown import Measure
 from harness.inference.conclusion import Clause, Conclusion, Conflict, Remedy, RemedyKind
 from harness.inference.drift import Change, ChangeGround, Drift, News
-from harness.inference.excess import controls_needed
+from harness.inference.excess import controls_needed, reaches
 from harness.inference.findings import Attribution, ChannelEvidence, Finding
 from harness.inference.questions import QUESTIONS
 from harness.report.caveats import abstention, caveat, fallen, plainly
@@ -347,7 +347,7 @@ def _times(f: Finding) -> str:
 
 def error_rate(f: Finding) -> str:
     """How often the same would be said of models for which it is not true."""
-    smallest = f" The smallest p these controls can give is {f.p_floor:.2g}." if f.p_floor > f.alpha else ""
+    smallest = f" The smallest p these controls can give is {f.p_floor:.2g}." if not reaches(f.p_floor, f.alpha) else ""
     return QUESTIONS[f.question].wording.error_rate.format(
         few=f"{100 * f.alpha:g} in 100", smallest=smallest, others=_others(f)
     )
