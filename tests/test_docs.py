@@ -198,7 +198,7 @@ def _nova(log10_lr: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("page", "log10_lr"), [("README.md", 1.33), ("docs/first-campaign.md", 1.33), ("docs/verdicts.md", 1.33)]
+    ("page", "log10_lr"), [("README.md", 1.67), ("docs/first-campaign.md", 1.67), ("docs/verdicts.md", 1.67)]
 )
 def test_a_quoted_verdict_on_kinship_is_what_the_program_says(page: str, log10_lr: float) -> None:
     text = " ".join((ROOT / page).read_text("utf-8").replace("\n> ", " ").split())
@@ -216,7 +216,7 @@ def test_a_quoted_verdict_on_identity_is_what_the_program_says(
     page: str, tells: list[str], silent: list[str], p: float
 ) -> None:
     judged = same_weights([f"{c} (chat)" for c in tells], [f"{c} (completion)" for c in silent])
-    raw = ChannelEvidence("logprobs", "samples", "MMD squared", 40, 1.0, raw=0, control_low=0.256, surface="completion")
+    raw = ChannelEvidence("logprobs", "samples", "MMD squared", 40, 1.0, raw=0, control_low=0.255, surface="completion")
     said = sentence(
         Finding("identity", "nova", "smollm2", ("a", "b"), 0.05, judged, p_value=p, p_weights=0.7**40, evidence=(raw,))
     )

@@ -60,9 +60,15 @@ def found(folder: Path, suspect: str, quirks: Sequence[str], prompts: Sequence[A
         return list(run_campaign(path).findings)
 
 
+def said(finding: Finding) -> str:
+    """The verdict; of one that is no closer than strangers are, but not cleared of a shared base, that ground."""
+    ground = finding.judgement.ground
+    return ground if ground == "base not excluded" else finding.verdict
+
+
 @cache
 def _plain(folder: Path, suspect: str, prompts: str, *questions: str) -> tuple[str, ...]:
-    return tuple(f.verdict for f in found(folder, suspect, (), json.loads(prompts), *questions))
+    return tuple(map(said, found(folder, suspect, (), json.loads(prompts), *questions)))
 
 
 @pytest.fixture
@@ -83,7 +89,7 @@ def named(finding: Finding) -> bool:
 def test_the_pairs_are_what_they_are_called(plain: Any) -> None:
     assert plain(SAME, COOL, "identity")[0] in ("SAME-LIKE", "INCONCLUSIVE")  # logprobs at .5 are of unknown scale
     for prompts in (TEXT, RAW, LOGPROBS):
-        assert plain(STRANGER, prompts) == ("UNRELATED-LIKE",)
+        assert plain(STRANGER, prompts)[0] in ("base not excluded", "UNRELATED-LIKE")
         assert plain(KIN, prompts)[0] in ("KIN-LIKE", "KIN-OR-TAUGHT")
 
 
@@ -102,7 +108,9 @@ def test_the_pairs_are_what_they_are_called(plain: Any) -> None:
 )  # fmt: skip
 def test_a_host_changes_no_verdict(suspect: str, quirks: list[str], prompts: Any, plain: Any, tmp_path: Path) -> None:
     (finding,) = found(tmp_path, suspect, quirks, prompts)
-    assert finding.verdict == plain(suspect, prompts)[0] or named(finding)
+    far = {"base not excluded", "UNRELATED-LIKE"}  # no closer; a ratio near its bound clears or does not
+    expected = plain(suspect, prompts)[0]
+    assert said(finding) == expected or {said(finding), expected} <= far or named(finding)
 
 
 @pytest.mark.parametrize("suspect", [STRANGER, KIN])
@@ -112,7 +120,7 @@ def test_logprobs_of_a_host_change_no_verdict(suspect: str, quirk: str, plain: A
     expected = plain(suspect, LOGPROBS, "kinship", "identity")
     for finding, verdict in zip(findings, expected, strict=True):
         kin = verdict == "KIN-LIKE" and finding.verdict == "KIN-OR-TAUGHT"  # without logprobs, by text alone
-        assert finding.verdict == verdict or kin or named(finding)
+        assert said(finding) == verdict or kin or named(finding)
 
 
 def test_scaled_logprobs_make_no_other_model(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ _NEAR: frozenset[Clause] = frozenset({"kin or taught", "taught", "shared habits"
 _FAR: frozenset[Clause] = frozenset({"served apart", "no closer"})
 _RELATIONS: Mapping[str, str] = {  # relation of a pair -> how pairs of it are called; another one by its own name
     "same maker": "of one maker",
+    "same vendor": "of one vendor",
     "taught": "taught by one another, by one teacher or on the same data",
     "same data": "trained on the same data",
     "same base": "of one pretrained base",
