@@ -60,10 +60,12 @@ def found(folder: Path, suspect: str, quirks: Sequence[str], prompts: Sequence[A
         return list(run_campaign(path).findings)
 
 
+FAR = ("no closer", "base not excluded", "not unusual enough")
+
+
 def said(finding: Finding) -> str:
-    """The verdict; of one that is no closer than strangers are, but not cleared of a shared base, that ground."""
-    ground = finding.judgement.ground
-    return ground if ground == "base not excluded" else finding.verdict
+    """The verdict; of strangers, whom text seldom clears of a shared base, that nothing makes them kin."""
+    return "far" if finding.judgement.ground in FAR else finding.verdict
 
 
 @cache
@@ -89,7 +91,7 @@ def named(finding: Finding) -> bool:
 def test_the_pairs_are_what_they_are_called(plain: Any) -> None:
     assert plain(SAME, COOL, "identity")[0] in ("SAME-LIKE", "INCONCLUSIVE")  # logprobs at .5 are of unknown scale
     for prompts in (TEXT, RAW, LOGPROBS):
-        assert plain(STRANGER, prompts)[0] in ("base not excluded", "UNRELATED-LIKE")
+        assert plain(STRANGER, prompts) == ("far",)
         assert plain(KIN, prompts)[0] in ("KIN-LIKE", "KIN-OR-TAUGHT")
 
 
@@ -108,9 +110,7 @@ def test_the_pairs_are_what_they_are_called(plain: Any) -> None:
 )  # fmt: skip
 def test_a_host_changes_no_verdict(suspect: str, quirks: list[str], prompts: Any, plain: Any, tmp_path: Path) -> None:
     (finding,) = found(tmp_path, suspect, quirks, prompts)
-    far = {"base not excluded", "UNRELATED-LIKE"}  # no closer; a ratio near its bound clears or does not
-    expected = plain(suspect, prompts)[0]
-    assert said(finding) == expected or {said(finding), expected} <= far or named(finding)
+    assert said(finding) == plain(suspect, prompts)[0] or named(finding)
 
 
 @pytest.mark.parametrize("suspect", [STRANGER, KIN])

@@ -279,7 +279,7 @@ def test_deepseek_v3_and_r1_are_not_told_apart_by_silence(rated: Responses, othe
     assert verdicts[True][1:] == ("INCONCLUSIVE", "KIN-OR-TAUGHT")
     silent, _, untold = verdicts[False]
     assert untold == ("TAUGHT-LIKE" if silent >= SILENT else "KIN-OR-TAUGHT")
-    assert thinker != "r1-fireworks" or silent >= SILENT  # or nothing was tested here
+    assert (other, thinker) != (RIVALS[0][1], "r1-fireworks") or silent >= SILENT  # or nothing was tested here
 
 
 def test_half_of_the_answers_with_thoughts_are_not_most() -> None:
