@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,12 @@ from benchmarks.measures import markdown_head, markdown_row, rate
 from benchmarks.recorded import Collection, read
 from harness.channels.parallel import compare, load_channels
 from harness.inference.calibration import channel_of
+from harness.inference.control_match import manners_of, unfitted
 from harness.inference.excess import reaches, row_p, smallest_p
 from harness.inference.findings import ChannelEvidence, Finding
-from harness.inference.kinship import judge, with_rates, with_ratios
+from harness.inference.kinship import Unfitted, judge, with_rates, with_ratios
 from harness.inference.likelihood import LikelihoodTable, shipped_tables
+from harness.inference.pool import Model
 from harness.inference.trials import Floats, Ints, draw_trials, pair_p, pool_matrices
 from harness.records import Similarity
 
@@ -71,6 +74,8 @@ def outcomes(
 ) -> Iterator[tuple[int, Outcome]]:
     """Outcomes by number of prompts and relation."""
     tables, rng = shipped_tables(), np.random.default_rng(SEED)
+    manners = manners_of(collection.table)
+    models = [Model(name, "control", None) for name in collection.table.models]
     shared = np.asarray(np.isfinite(similarity.values).any(2) & (similarity.coverage >= 0.9))
     for relation, pairs in groups(collection, thinking).items():
         chosen = pairs if len(pairs) <= MOST else pairs[rng.choice(len(pairs), MOST, replace=False)]
@@ -81,9 +86,10 @@ def outcomes(
                 continue
             two = collection.known.two_makers(trials.pairs[seen])
             p = pair_p(matrices[seen])
+            outside = [partial(unfitted, manners, models[a], models[b]) for a, b in trials.pairs[seen]]
             judged = Counter(
-                _verdict(m, float(x), similarity, n, two_makers=bool(t), tables=tables)
-                for m, x, t in zip(matrices[seen], p, two, strict=True)
+                _verdict(m, float(x), similarity, n, o, two_makers=bool(t), tables=tables)
+                for m, x, o, t in zip(matrices[seen], p, outside, two, strict=True)
             )
             value, interval, count = rate(reaches(p, ALPHA), collection.known.lineage[trials.pairs[seen]])
             shares = {v: judged[v] / count for v in VERDICTS}
@@ -91,7 +97,14 @@ def outcomes(
 
 
 def _verdict(
-    matrix: Floats, p: float, s: Similarity, n: int, *, two_makers: bool, tables: Mapping[str, LikelihoodTable]
+    matrix: Floats,
+    p: float,
+    s: Similarity,
+    n: int,
+    outside: Unfitted,
+    *,
+    two_makers: bool,
+    tables: Mapping[str, LikelihoodTable],
 ) -> str:
     k, effect = len(matrix) - 2, float(matrix[0, 1])
     seen = ChannelEvidence(
@@ -101,7 +114,7 @@ def _verdict(
         "kinship", "s", "c", tuple(map(str, range(k))), ALPHA, p_value=p, p_adjusted=p, p_floor=smallest_p(k),
         p_candidate=row_p(matrix), evidence=(seen,),
     )  # fmt: skip
-    found, _ = with_ratios(with_rates(found, tables, ALPHA), tables, lambda about: (), two_makers=two_makers)
+    found, _ = with_ratios(with_rates(found, tables, ALPHA), tables, outside, two_makers=two_makers)
     return judge(replace(found, effect=effect)).verdict
 
 
