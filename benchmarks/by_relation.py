@@ -51,7 +51,7 @@ class Outcome:
 
 def groups(collection: Collection, thinking: Mapping[str, bool]) -> dict[str, Ints]:
     """Pairs by relation; close, taught and shared base also of two makers alone, unrelated ones by who thinks."""
-    known, by = collection.known, collection.by_relation()
+    known, by, every = collection.known, collection.by_relation(), collection.pairs()
     out: dict[str, Ints] = {
         "close": by["close"],
         "close, two makers": by["close"][known.two_makers(by["close"])],
@@ -60,6 +60,7 @@ def groups(collection: Collection, thinking: Mapping[str, bool]) -> dict[str, In
         "one root's maker, other weights": by["same maker"][known.two_makers(by["same maker"])],
         "taught or shared data, two makers": by["taught"][known.two_makers(by["taught"])],
         "unrelated": by["unrelated"],
+        "no shared weights, two makers": every[known.two_makers(every)],
     }
     if any(thinking.values()):
         think = np.array([thinking.get(r.name, False) for r in collection.rows])[by["unrelated"]]

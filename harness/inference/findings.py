@@ -168,7 +168,8 @@ class Finding:
     candidate's own row, hub or not, which cannot be under 1 / (control lineages + 1). ``p_weights`` is that of raw next
     tokens, against other weights (identity). ``log10_lr`` is NaN where no calibration fits; ``p_least`` is the p-value
     if gaps in the answers hid the closest resemblance there was, NaN without such gaps. The ratio is bounded to
-    [``log10_lr_least``, ``log10_lr_most``] and is of the effect in ``ratio_channel``; ``log10_lr_taught`` is that of
+    [``log10_lr_least``, ``log10_lr_most``] and is of the effect in ``ratio_channel``; ``log10_lr_base`` is its half
+    that is about a shared base alone, ``log10_lr_taught`` that of
     kin against taught, for pairs of two makers, and ``too_close`` names channels in which no taught pair was as close.
     ``obstacle`` is why nothing could be judged, if so. ``rates`` are how often this rule calls pairs of another
     relation close, by relation, as measured at this alpha under these conditions; empty where nobody measured them.
@@ -200,6 +201,7 @@ class Finding:
     log10_lr_high: float = NAN
     log10_lr_least: float = NAN
     log10_lr_most: float = NAN
+    log10_lr_base: float = NAN
     ratio_channel: str = ""
     log10_lr_taught: float = NAN
     too_close: tuple[str, ...] = ()

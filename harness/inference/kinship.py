@@ -212,7 +212,8 @@ def judge(f: Finding) -> Judgement:
     far = f.log10_lr <= 0.0 if f.log10_lr == f.log10_lr else f.p_value >= SILENT
     if far and f.hiding:
         return inconclusive("unlike suspect")
-    if far and (f.log10_lr <= -STRONG + 1e-9 or clearing(f)):
+    weighed = f.log10_lr <= -STRONG + 1e-9 and f.log10_lr_base <= -STRONG + 1e-9
+    if far and (weighed or clearing(f)):
         return unrelated(clearing(f))
     return inconclusive("base not excluded" if far else "not unusual enough")
 
@@ -344,6 +345,7 @@ def _weighed(f: Finding, e: ChannelEvidence, ratios: Ratios) -> Finding:
         log10_lr_high=high,
         log10_lr_least=least,
         log10_lr_most=most,
+        log10_lr_base=NAN if ratios.base is None else float(ratios.base.transform([e.effect])[0]),
         ratio_channel=e.channel,
     )
 

@@ -412,5 +412,7 @@ def cllr_min(log10_lr: ArrayLike, labels: ArrayLike, weights: ArrayLike | None =
     x, y = np.asarray(log10_lr, dtype=np.float64), np.asarray(labels).astype(bool)
     w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
     fair = w / np.where(y, w[y].sum(), w[~y].sum())  # at prior odds of one the posterior odds are the ratio
-    best = np.clip(IsotonicRegression().fit(x, y, sample_weight=fair).predict(x), 1e-12, 1.0 - 1e-12)
+    best = np.clip(
+        IsotonicRegression(out_of_bounds="clip").fit(x, y, sample_weight=fair).predict(x), 1e-12, 1.0 - 1e-12
+    )
     return cllr(np.log10(best / (1.0 - best)), y, w)

@@ -33,6 +33,7 @@ SUMMARY: Mapping[str, str] = _PAIR | {
     "log10_lr_high": "Upper end of its 95 % interval",
     "log10_lr_least": "Lower bound that the calibration allows (ELUB)",
     "log10_lr_most": "Upper bound that the calibration allows (ELUB)",
+    "log10_lr_base": "The half of it that is about one pretrained base alone; UNRELATED-LIKE needs -1 or less",
     "ratio_channel": "The channel whose effect the likelihood ratio is of",
     "log10_lr_taught": "log10 likelihood ratio, close kin against taught or of shared data; only for two makers",
     "lr_words": "The likelihood ratio on the verbal scale of the ENFSI guideline",
@@ -160,7 +161,8 @@ def summary_csv(findings: Iterable[Finding]) -> str:
             [
                 f.question, f.suspect, f.candidate, f.verdict, words.sentence(f), f.p_value, f.p_floor, f.p_adjusted,
                 f.p_candidate, f.log10_lr, f.log10_lr_low, f.log10_lr_high,
-                f.log10_lr_least, f.log10_lr_most, f.ratio_channel, f.log10_lr_taught, words.lr_words(f),
+                f.log10_lr_least, f.log10_lr_most, f.log10_lr_base, f.ratio_channel, f.log10_lr_taught,
+                words.lr_words(f),
                 f.effect, f.effect_low, f.effect_high,
                 len(f.control_lineages), " ".join(f.control_lineages), f.prompts, f.coverage,
                 "; ".join(words.limits(f)), f.p_same, f.p_same_adjusted, f.share_excluded,

@@ -66,9 +66,11 @@ def test_an_acquittal_is_earned_by_a_ratio_or_by_a_channel_that_would_have_found
     said = said_of(by_text)
     assert "in 100 pairs of one pretrained base" in said
     assert "ratings see a shared base better" in said
-    far = weighed(found(0.99, evidence=(evidence("wording", -3.0, 0.99),)))
-    assert far.log10_lr <= -1.0
+    far = weighed(found(0.99, evidence=(evidence("ratings", -3.0, 0.99),)))
+    assert max(far.log10_lr, far.log10_lr_base) <= -1.0
     assert judged(far).verdict == "UNRELATED-LIKE"
+    weak = replace(far, log10_lr_base=-0.95)  # against close kin it is strong, against a shared base it is not
+    assert judged(weak).ground == "base not excluded"
     able = replace(evidence("logprobs", -0.2, 0.7), finds_base=0.85)
     heard = found(0.8, evidence=(able,))
     assert judged(heard) == Judgement("UNRELATED-LIKE", "no closer", ("logprobs",))
@@ -101,7 +103,7 @@ def test_no_verdict_stands_beside_a_ratio_that_contradicts_it() -> None:
             f = weighed(found(p, evidence=(evidence("wording", float(effect), p),)))
             verdict = judged(f).verdict
             assert not (verdict.startswith("KIN") and f.log10_lr <= -np.log10(2)), (effect, p)
-            assert not (verdict == "UNRELATED-LIKE" and f.log10_lr > -1.0), (effect, p)
+            assert not (verdict == "UNRELATED-LIKE" and not max(f.log10_lr, f.log10_lr_base) <= -1.0), (effect, p)
 
 
 def test_ratings_are_weighed_before_wording_which_hardly_sees_a_base() -> None:

@@ -317,8 +317,18 @@ def finding(p: float, *kinds: Any) -> Finding:
     caveats = tuple(Caveat(k, "bullets", ("s", "c", "x", "y"), (3, 4, 5)) for k in kinds)
     ratio = -1.2 if p >= 0.5 else float("nan")  # an acquittal is earned
     return Finding(
-        "kinship", "s", "c", ("a",) * 8, 0.05, p_value=p, p_adjusted=p, p_floor=0.02, log10_lr=ratio, caveats=caveats
-    )
+        "kinship",
+        "s",
+        "c",
+        ("a",) * 8,
+        0.05,
+        p_value=p,
+        p_adjusted=p,
+        p_floor=0.02,
+        log10_lr=ratio,
+        log10_lr_base=ratio,
+        caveats=caveats,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", sorted(MISMATCHES))
