@@ -82,7 +82,7 @@ class Validation:
             "words": self.words if self.words == self.words else None,
             "trials": [int(self.kin.sum()), int((~self.kin).sum())],
             "false_alarms": [round(a, 4) for a in alarms],
-            **{n: round(float(getattr(self, n)), 4) for n in names},
+            **{n: round(float(v), 4) if np.isfinite(v := getattr(self, n)) else None for n in names},
         }
 
 
