@@ -187,7 +187,7 @@ def report_html(m: Material) -> str:
         heat=figures.heat(page) if page else None,
         mapped=words.mapped(page.measure) if page else "",
         curve=_curve(m),
-        described=_described(_used(m)),
+        described=_described(_used(m), _size(m)),
         calibration=_used(m).channel,
         telling=_telling(m),
         window=window,
@@ -224,6 +224,12 @@ def _used(m: Material) -> LikelihoodTable:
     return m.calibrations.get(used) or next(iter(m.calibrations.values()))
 
 
+def _size(m: Material) -> tuple[int, int]:
+    """Control lineages and prompts of the first verdict on kinship."""
+    first = next((f for f in m.findings if f.question == "kinship" and f.control_lineages), None)
+    return (16, 100) if first is None else (len(first.control_lineages), first.prompts)
+
+
 def _curve(m: Material) -> Calibrated | None:
     """The Tippett plot if the calibration holds its points, else its line at this campaign's size."""
     if not any(f.question == "kinship" for f in m.findings):
@@ -236,8 +242,7 @@ def _curve(m: Material) -> Calibrated | None:
         curve = figures.tippett_curve(points["log10_lr"], points["kin"], points["unrelated"], asked)
         return Calibrated("tippett", curve, asked, points)
     effects = [next((e.effect for e in f.evidence if e.channel == table.channel), NAN) for f in judged]
-    size = (len(judged[0].control_lineages), judged[0].prompts) if judged else (16, 100)
-    ratios = table.at(*size)
+    ratios = table.at(*_size(m))
     if ratios is None:
         return None
     asked = [(f.log10_lr, name) for f, name in zip(judged, pairs, strict=True)]
@@ -258,11 +263,28 @@ def tippett_of(about: Mapping[str, Any]) -> dict[str, Any] | None:
     return {**points, "kin_below": 1.0 - kin[zero], "unrelated_above": unrelated[zero]}
 
 
-def _described(table: LikelihoodTable) -> dict[str, str]:
-    """What the calibration says of itself, in a few rows."""
+def _described(table: LikelihoodTable, size: tuple[int, int]) -> dict[str, str]:
+    """What the calibration says of itself, in a few rows, at the campaign's size."""
     known = {"h1": "One side", "h2": "Other side", "source": "Fitted on", "models": "Models", "lineages": "Lineages",
              "fitted_at": "Fitted at", "limits": "Limits"}  # fmt: skip
-    return {label: str(table.about[key]) for key, label in known.items() if key in table.about}
+    said = {label: str(table.about[key]) for key, label in known.items() if key in table.about}
+    return said | {f"Cllr / Cllr_min, {name}": text for name, text in costs_of(table.about, *size).items()}
+
+
+def costs_of(about: Mapping[str, Any], controls: int, prompts: int) -> dict[str, str]:
+    """Costs of each proposition on families held out, at the largest measured size that is not above the campaign's."""
+    found: dict[str, tuple[tuple[int, int], str]] = {}
+    checks = about.get("validation")
+    for check in checks if isinstance(checks, list) else []:
+        try:
+            at, cost = (int(check["controls"]), int(check["prompts"])), float(check["cllr"])
+            least = f"{float(check['cllr_min']):.2f}"
+            name = str(check["proposition"])
+        except (KeyError, TypeError, ValueError):  # a file of an earlier version, or somebody else's
+            continue
+        if at[0] <= controls and at[1] <= prompts and at >= found.get(name, (at, ""))[0]:
+            found[name] = at, f"{cost:.2f} / {least} ({at[0]} controls, {at[1]} prompts)"
+    return {name: text for name, (_, text) in found.items()}
 
 
 def _telling(m: Material) -> list[tuple[Detail, list[Telling]]]:

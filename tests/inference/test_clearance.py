@@ -16,6 +16,7 @@ from harness.inference.likelihood import LikelihoodTable, shipped_tables
 from harness.inference.pool import Model
 from harness.inference.verdicts import Judgement
 from harness.records import Similarity
+from harness.report.html import costs_of
 from harness.report.words import sentence
 
 SETTINGS = Settings(alpha=0.05, min_coverage=0.9, permutations=99, bootstrap=100, seed=1)
@@ -148,3 +149,13 @@ def test_a_copy_through_a_gateway_is_found() -> None:
     assert f.effect > 2
     assert f.p_value == pytest.approx(f.p_floor)
     assert judge(replace(f, p_adjusted=f.p_value)).verdict == "KIN-LIKE"
+
+
+def test_costs_are_those_at_the_size_of_the_campaign_and_a_strangers_file_breaks_nothing() -> None:
+    about = TABLES["wording"].about
+    costs = costs_of(about, 16, 120)
+    assert set(costs) == {"shares weights", "close", "base", "taught"}
+    assert all(text.endswith("(16 controls, 100 prompts)") for text in costs.values())
+    assert costs_of(about, 1, 100) == {}
+    for odd in (None, "x", [3], [{"controls": "many"}], [{"controls": 2, "prompts": 32, "cllr": 0.3}]):
+        assert costs_of({"validation": odd}, 16, 100) == {}

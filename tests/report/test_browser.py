@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,7 @@ def test_tippett_plot_of_the_calibration_in_use(report: Path, page: Any) -> None
     text = page.execute_script("return document.getElementById('calibration').textContent")
     assert f"for {points['controls']} control lineages and {points['prompts']} prompts" in text
     assert "m00 and m01, log10 LR" in text
+    assert re.search(r"Cllr / Cllr_min, shares weights0\.\d\d / 0\.\d\d \(\d+ controls, \d+ prompts\)", text)
     all_lines = "[...document.querySelectorAll('#calibration polyline')]"
     lines = f"return {all_lines}.map(e => [e.className.baseVal, e.points.length])"
     drawn = len(points["log10_lr"])
