@@ -298,7 +298,8 @@ def with_rates(f: Finding, tables: Tables, alpha: float) -> Finding:
         for e in f.evidence
     )
     text = [e for e in evidence if e.sees == "text" and e.channel in tables]
-    others = [(r, rate(e, r)) for e in text[:1] for r in ("same maker", "taught")]
+    able = reaches(f.p_floor, alpha)  # so few controls that nobody is called close say nothing of who would be
+    others = [(r, rate(e, r)) for e in text[:1] for r in ("same maker", "taught") if able]
     return replace(f, evidence=evidence, rates=tuple((r, x) for r, x in others if x == x))
 
 

@@ -159,3 +159,9 @@ def test_costs_are_those_at_the_size_of_the_campaign_and_a_strangers_file_breaks
     assert costs_of(about, 1, 100) == {}
     for odd in (None, "x", [3], [{"controls": "many"}], [{"controls": 2, "prompts": 32, "cllr": 0.3}]):
         assert costs_of({"validation": odd}, 16, 100) == {}
+
+
+def test_rates_of_others_are_told_only_where_somebody_could_be_called_close() -> None:
+    f = found(0.3, evidence=(evidence("wording", 0.5, 0.3),))
+    assert dict(with_rates(f, TABLES, 0.05).rates).keys() == {"same maker", "taught"}
+    assert with_rates(replace(f, p_floor=1 / 3), TABLES, 0.05).rates == ()
