@@ -164,7 +164,8 @@ class Finding:
     """One question's answer for one pair: a statement about behaviour with an error rate, never about intent.
 
     ``p_value`` is exact under the null of the question, ``p_floor`` the smallest it could have been, ``p_adjusted``
-    after Holm over all findings of the campaign, to be held against ``alpha``. ``p_candidate`` is the rank on the
+    after correction for all findings of the campaign, to be held against ``alpha``. ``p_best`` is the rank of kinship
+    in one pool of all candidates of the suspect, corrected for their number. ``p_candidate`` is the rank on the
     candidate's own row, hub or not, which cannot be under 1 / (control lineages + 1). ``p_weights`` is that of raw next
     tokens, against other weights (identity). ``log10_lr`` is NaN where no calibration fits; ``p_least`` is the p-value
     if gaps in the answers hid the closest resemblance there was, NaN without such gaps. The ratio is bounded to
@@ -183,6 +184,7 @@ class Finding:
     judgement: Judgement = UNJUDGED
     obstacle: Caveat | None = None
     p_value: float = NAN
+    p_best: float = NAN
     p_floor: float = NAN
     p_adjusted: float = NAN
     p_same: float = NAN

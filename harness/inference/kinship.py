@@ -16,6 +16,7 @@ from harness.inference.excess import TINY, combine_excess, max_null_p, reaches, 
 from harness.inference.findings import NAN, Caveat, CaveatKind, ChannelEvidence, Finding, Settings, Wording
 from harness.inference.likelihood import LikelihoodTable, Ratios
 from harness.inference.mixture import mixture
+from harness.inference.pool import Model
 from harness.inference.verdicts import SILENT, Judgement, inconclusive, related, unrelated
 from harness.records import Similarity
 
@@ -112,6 +113,53 @@ def kinship(
     return replace(
         finding, caveats=(*weak, *_wrapped(a, settings), *_mixed(a, settings), *a.caveats, *checks, *ratio, *a.copies)
     )
+
+
+def best_of_many(cases: Sequence[Case]) -> list[float]:
+    """p-values of one suspect with each of M candidates in one pool of all of them: each is corrected for all M.
+
+    Parameters
+    ----------
+    cases : sequence of M Case
+        Of one suspect, each with another candidate.
+
+    Returns
+    -------
+    list of M floats
+        `max_null_p` over the suspect, all candidates and the controls that every candidate has. NaN where that could
+        give no smaller p than Holm over M ranks, or where two candidates may be kin of one another: of one maker or
+        lineage, or of unknown ones.
+
+    Notes
+    -----
+    Which of the two is used hangs on numbers of controls and candidates alone, so choosing costs no error. A candidate
+    that is true kin raises the reference for the others and never lowers it.
+    """
+    none = [NAN] * len(cases)
+    assessments = [c.assessment for c in cases]
+    if len(cases) < 2 or not _apart([c.candidate for c in cases]) or any(a.combined is None for a in assessments):
+        return none
+    pools = [{k.name for k in a.pool.controls} for a in assessments]
+    controls = [k.name for k in assessments[0].pool.controls if all(k.name in p for p in pools)]
+    alone = max(smallest_p(len(p)) for p in pools)
+    if len(controls) < 2 or smallest_p(len(controls), len(cases)) >= len(cases) * alone:
+        return none
+    names = [assessments[0].pool.suspect, *(a.pool.candidate for a in assessments), *controls]
+    shared = set.intersection(*({c.similarity.channel for c in a.channels} for a in assessments))
+    counted = [c.similarity for c in assessments[0].channels if c.similarity.channel in shared]
+    measured = cases[0].probes(names, [s.channel for s in counted])
+    channels = [Compared.of(s, names, measured.get(s.channel)) for s in counted]
+    if not channels:
+        return none
+    combined = combine_excess([c.matrix for c in channels], reliabilities_of([c.residuals for c in channels]))
+    return [max_null_p(combined, combined[0, j], len(cases)) for j in range(1, len(cases) + 1)]
+
+
+def _apart(candidates: Sequence[Model]) -> bool:
+    """Whether all are known to be of lineages and makers of their own."""
+    lineages, makers = [c.lineage for c in candidates], [m for c in candidates for m in c.makers]
+    known = all(lineages) and all(c.makers for c in candidates)
+    return known and len(set(lineages)) == len(lineages) and len(set(makers)) == len(makers)
 
 
 def standing(a: Assessment, settings: Settings) -> dict[str, float]:
