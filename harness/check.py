@@ -29,7 +29,7 @@ from harness.endpoints import UNKNOWN, Quirks, jobs, model_name, path_of, provid
 from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, reaches, smallest_p
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
-from harness.inference.pool import Model, Pool, pool_for, told
+from harness.inference.pool import Model, Pool, candidates_apart, pool_for, told
 from harness.plan import Plan, looks_of
 from harness.records import Job, Key, Surface
 from harness.report.text import plain
@@ -180,7 +180,7 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     for candidate in (e for e in plan.campaign.endpoints if e.role == "candidate"):
         counted = len(smallest_pool(plan.campaign, candidate).controls)
         looks, floor = looks_of(plan.campaign), smallest_p(counted)
-        if "kinship" in a.questions and not reaches(floor * looks, a.alpha):
+        if "kinship" in a.questions and not reaches(least_adjusted(plan.campaign, counted), a.alpha):
             among = f", shared by {looks} verdicts" if looks > 1 else ""
             notes.append(
                 f"{counted} control lineages for {candidate.name}: p cannot be below {floor:.2g}; "
@@ -253,7 +253,7 @@ def power_text(powers: Sequence[Power], plan: Plan) -> list[str]:
         own = [p for p in powers if p.candidate == candidate]
         first = own[0]
         shared = f" ({first.looks} verdicts share {first.alpha:g})" if first.looks > 1 else ""
-        if not reaches(smallest_p(first.controls) * first.looks, first.alpha):
+        if not reaches(least_adjusted(plan.campaign, first.controls), first.alpha):
             need = controls_needed(first.alpha / first.looks) - first.controls
             few = f"no kinship can be found with {first.controls} control lineages{shared}"
             lines.append(f"{candidate}: {few}; {need} more would do")
@@ -291,6 +291,17 @@ def _cheapest(own: Sequence[Power], plan: Plan) -> str:
         return ""
     _, rate, calls, what = max(gains)
     return f". {what} (about {calls} calls) would find {100 * rate:.0f} in 100 of those"
+
+
+def least_adjusted(campaign: Campaign, controls: int) -> float:
+    """The smallest p of kinship after correction for all verdicts, by Holm or as the best of many candidates."""
+    roles = [e.role for e in campaign.endpoints]
+    suspects, candidates = roles.count("suspect"), roles.count("candidate")
+    by_rank = smallest_p(controls) * looks_of(campaign)
+    if candidates < 2 or not candidates_apart([_model(e) for e in campaign.endpoints if e.role == "candidate"]):
+        return by_rank
+    others = looks_of(campaign) - suspects * candidates
+    return min(by_rank, smallest_p(controls, candidates) * (suspects + others))
 
 
 def _kinship_candidates(campaign: Campaign) -> list[Endpoint]:

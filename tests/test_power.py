@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.check import Power, expected_power, power_text
+from harness.check import Power, expected_power, least_adjusted, power_text
 from harness.config.schema import Campaign
 from harness.inference.excess import smallest_p
 from harness.inference.likelihood import LikelihoodTable
@@ -58,6 +58,15 @@ def test_more_looks_leave_less_and_too_many_leave_nothing() -> None:
     nine, (said, *_) = powers(14, ["everyday", "creative"], ["kinship"], candidates=9)
     assert smallest_p(14) * nine[0].looks > 0.05
     assert "no kinship can be found with 14 control lineages (9 verdicts share 0.05); 4 more would do" in said
+
+
+def test_many_candidates_of_makers_of_their_own_are_one_look() -> None:
+    config = campaign(14, ["everyday"], ["kinship"], candidates=9)
+    assert least_adjusted(config, 14) == pytest.approx(9 * smallest_p(14))
+    ends = [e.model_copy(update={"maker": f"house {e.name}"}) for e in config.endpoints]
+    known = config.model_copy(update={"endpoints": ends})
+    assert least_adjusted(known, 14) == pytest.approx(smallest_p(14, 9))
+    assert smallest_p(14, 9) < 0.05
 
 
 def test_the_cheapest_change_is_named_with_its_calls() -> None:

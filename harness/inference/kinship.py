@@ -16,7 +16,7 @@ from harness.inference.excess import TINY, combine_excess, max_null_p, reaches, 
 from harness.inference.findings import NAN, Caveat, CaveatKind, ChannelEvidence, Finding, Settings, Wording
 from harness.inference.likelihood import LikelihoodTable, Ratios
 from harness.inference.mixture import mixture
-from harness.inference.pool import Model
+from harness.inference.pool import candidates_apart
 from harness.inference.verdicts import SILENT, Judgement, inconclusive, related, unrelated
 from harness.records import Similarity
 
@@ -137,7 +137,11 @@ def best_of_many(cases: Sequence[Case]) -> list[float]:
     """
     none = [NAN] * len(cases)
     assessments = [c.assessment for c in cases]
-    if len(cases) < 2 or not _apart([c.candidate for c in cases]) or any(a.combined is None for a in assessments):
+    if (
+        len(cases) < 2
+        or not candidates_apart([c.candidate for c in cases])
+        or any(a.combined is None for a in assessments)
+    ):
         return none
     pools = [{k.name for k in a.pool.controls} for a in assessments]
     controls = [k.name for k in assessments[0].pool.controls if all(k.name in p for p in pools)]
@@ -153,13 +157,6 @@ def best_of_many(cases: Sequence[Case]) -> list[float]:
         return none
     combined = combine_excess([c.matrix for c in channels], reliabilities_of([c.residuals for c in channels]))
     return [max_null_p(combined, combined[0, j], len(cases)) for j in range(1, len(cases) + 1)]
-
-
-def _apart(candidates: Sequence[Model]) -> bool:
-    """Whether all are known to be of lineages and makers of their own."""
-    lineages, makers = [c.lineage for c in candidates], [m for c in candidates for m in c.makers]
-    known = all(lineages) and all(c.makers for c in candidates)
-    return known and len(set(lineages)) == len(lineages) and len(set(makers)) == len(makers)
 
 
 def standing(a: Assessment, settings: Settings) -> dict[str, float]:

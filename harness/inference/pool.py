@@ -351,3 +351,10 @@ def _host(suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[C
     if suspect.host is None or suspect.host != candidate.host or not apart:
         return []
     return [Caveat("pair on one host", names=(suspect.name, candidate.name, suspect.host))]
+
+
+def candidates_apart(candidates: Sequence[Model]) -> bool:
+    """Whether all are known to be of lineages and makers of their own."""
+    lineages, makers = [c.lineage for c in candidates], [m for c in candidates for m in c.makers]
+    known = all(lineages) and all(c.makers for c in candidates)
+    return known and len(set(lineages)) == len(lineages) and len(set(makers)) == len(makers)
