@@ -41,7 +41,7 @@ from harness.inference.assessment import Case, Compared
 from harness.inference.excess import reaches
 from harness.inference.findings import Finding, Settings
 from harness.inference.kinship import find
-from harness.inference.likelihood import LikelihoodTable
+from harness.inference.likelihood import shipped_tables
 from harness.inference.mixture import Mixture, mixture
 from harness.inference.pool import Model
 from harness.inference.questions import decide
@@ -49,7 +49,7 @@ from harness.records import Responses
 
 ALPHA = 0.05
 SETTINGS = Settings(alpha=ALPHA, min_coverage=0.9, permutations=99, bootstrap=200, seed=1)
-RATIOS = LikelihoodTable.shipped()
+TABLES = shipped_tables()
 CHANNELS = ("wording", "verbatim")  # all that is counted for text, and what finds copies; "style" takes as long again
 UNTELLING = frozenset(
     {"rival pairs", "candidate's null", "negative control found", "bounded ratio", "no likelihood ratio"}
@@ -278,10 +278,10 @@ def verdict(
         candidate=models[1],
         models=models,
         similarities=compare(load_channels(tuple(channels)), table),
-        ratios=RATIOS,
+        tables=TABLES,
         settings=SETTINGS,
         twin=lambda _: (),
-        habits=lambda: np.zeros((0, len(names), 0)),
+        habits=lambda: (),
         samples=lambda _one, _other: {},
         coverage=lambda _one, _other: {},
         resemblance=lambda: control_match.unlike(control_match.manners_of(table), models[0], models[1], models),

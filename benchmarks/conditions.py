@@ -127,7 +127,7 @@ def _stage(
         if found is None:
             continue
         own = [models[i] for i in (s, c)] + [replace(models[i], role="control") for i in controls]
-        notes = {x.kind for x in unlike(manners_of(table), own[0], own[1], own)}
+        notes = {x.kind for x in unlike(manners_of(table), own[0], own[1], own, "every lineage")}
         matrix = excess_of(additive_residuals(np.asarray(found.values, dtype=np.float64)))
         p.append(max_null_p(matrix, matrix[0, 1]))
         flagged.append(bool(notes & MISMATCHES))

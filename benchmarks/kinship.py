@@ -10,18 +10,10 @@ from numpy.typing import NDArray
 from benchmarks.measures import Report, rate
 from benchmarks.recorded import Collection
 from benchmarks.relations import CLOSE, SAME_ROOT
-from harness.inference.calibration import (
-    LEAST_KIN,
-    Trials,
-    crossfit,
-    draw_trials,
-    pair_p,
-    pair_scores,
-    pool_matrices,
-    weighted_cllr,
-)
+from harness.inference.calibration import LEAST_KIN, crossfit, weighted_cllr
 from harness.inference.excess import reaches, smallest_p
 from harness.inference.likelihood import cllr_min
+from harness.inference.trials import Trials, draw_trials, pair_p, pair_scores, pool_matrices
 from harness.records import Similarity
 
 Floats = NDArray[np.float64]

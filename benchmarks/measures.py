@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.inference.calibration import lineage_interval, lineage_weights
+from harness.inference.trials import lineage_interval, lineage_weights
 
 Floats = NDArray[np.float64]
 ROUNDS = 200

@@ -17,7 +17,7 @@ from benchmarks.relations import CLOSE
 from harness.channels.wording import wording
 from harness.inference.assessment import Case
 from harness.inference.findings import Settings
-from harness.inference.likelihood import LikelihoodTable
+from harness.inference.likelihood import shipped_tables
 from harness.inference.pool import Model
 from harness.records import Similarity
 
@@ -80,7 +80,7 @@ def draw(
     fresh = {s.prompts[b]: s.prompts[a] for a, b in zip(ids[:templates], ids[templates:], strict=True)}
     settings = Settings(0.05, 0.0, 99, 100, int(rng.integers(1 << 30)))
     return Case(
-        models[0], models[1], models, (shown,), LikelihoodTable.shipped(), settings,
+        models[0], models[1], models, (shown,), shipped_tables(), settings,
         lambda _: (), lambda: np.zeros((0, 0, 0)), lambda *_: {}, lambda *_: {}, lambda: (), fresh,
     )  # fmt: skip
 

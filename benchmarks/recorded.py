@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.relations import NEVER, SHARES_WEIGHTS, Lineage, Row
+from benchmarks.relations import CLOSE, NEVER, SAME_MAKER, SAME_ROOT, SHARES_WEIGHTS, TAUGHT, Lineage, Row
 from harness.channels.reading import read as own_words
-from harness.inference.calibration import Known
+from harness.inference.calibration import Relation
+from harness.inference.trials import Ints, Known
 from harness.records import Prompt, Response, Responses
 
 NEEDED = ("model", "prompt_id", "output")
@@ -44,6 +45,7 @@ class Collection:
             lineage=np.array([r.root or r.name for r in self.rows]),
             family=np.array([r.superfamily or r.root or r.name for r in self.rows]),
             apart=apart,
+            maker=np.array([r.organisation for r in self.rows]),
         )
 
     def pairs(self, *relations: str) -> NDArray[np.int64]:
@@ -52,6 +54,17 @@ class Collection:
         wanted = np.isin(self.relation, relations) if relations else self.known.apart
         a, b = np.nonzero(np.triu(wanted & usable[:, None] & usable, 1))
         return np.column_stack([a, b]).astype(np.int64)
+
+    def by_relation(self) -> dict[Relation, Ints]:
+        """Pairs by the relations that calibrations and rates are of; unrelated ones are of two makers."""
+        unrelated = self.pairs("unrelated")
+        return {
+            "close": self.pairs(*CLOSE),
+            "base": self.pairs(*SAME_ROOT),
+            "same maker": self.pairs(*SAME_MAKER),
+            "taught": self.pairs(*TAUGHT),
+            "unrelated": unrelated[self.known.two_makers(unrelated)],
+        }
 
 
 def read(data: Path, lineage: Path) -> Collection:

@@ -16,9 +16,14 @@ from numpy.typing import NDArray
 
 CLOSE = ("same_weights", "parent_child", "sibling")
 SAME_ROOT = ("same_base", "closed_series")
+SAME_MAKER = ("same_series", "same_vendor", "same_superfamily")
+TAUGHT = ("teacher_student", "same_data", "co_teacher")
 SHARES_WEIGHTS = (*CLOSE, *SAME_ROOT, "postproc", "ensemble_member")
 NEVER = ("self", "excluded", "postproc", "ensemble_member")  # neither a positive nor a negative
-COLUMNS = ("model", "organisation", "series", "base_model", "parent", "ancestor", "teacher", "data_group", "relation")
+COLUMNS = (
+    *("model", "organisation", "series", "base_model", "parent", "ancestor", "teacher", "data_group", "relation"),
+    "reasoning",
+)
 
 _CLOSED_VENDORS = frozenset({"OpenAI", "Anthropic", "Google", "xAI"})
 _COPIES = ("same-weights", "best-of-n")
@@ -54,6 +59,7 @@ class Row:
     teachers: frozenset[str]
     data_groups: frozenset[str]
     relation: str
+    reasoning: str = ""
 
     @classmethod
     def of(cls, row: Mapping[str, str | None]) -> Row:
@@ -67,6 +73,11 @@ class Row:
     def root(self) -> str:
         """The pretrained root, or the series of a closed vendor: one lineage."""
         return self.series if self.organisation in _CLOSED_VENDORS else self.base_model
+
+    @property
+    def thinks(self) -> bool | None:
+        """Whether it thought before it answered; None where the table does not say."""
+        return {"true": True, "false": False}.get(self.reasoning.lower())
 
     @property
     def superfamily(self) -> str:

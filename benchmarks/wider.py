@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from benchmarks.kinship import ALPHA
 from benchmarks.measures import Report, rate
 from benchmarks.recorded import Collection
-from benchmarks.relations import CLOSE, taught
+from benchmarks.relations import CLOSE, SAME_ROOT, TAUGHT
+from benchmarks.teaching import single_teacher_pairs
 from harness.channels.base import first_answers
-from harness.channels.stylometry import habit_counts
+from harness.channels.stylometry import habit_counts, opening_counts
 from harness.inference.attribution import UNKNOWN, attribute, held_out_scores
-from harness.inference.calibration import draw_trials, pair_p, pool_matrices
 from harness.inference.excess import max_null_p, reaches, smallest_p
 from harness.inference.teaching import habit_similarity, lean
+from harness.inference.trials import draw_trials, pair_p, pool_matrices
 from harness.inference.verdicts import SILENT
 from harness.records import Similarity
 
-TAUGHT = ("teacher_student", "same_data", "co_teacher")
 ROWS = 8000  # answers that attribution is trained and tested on
 GROUPS = (1, 8, 32)  # answers of one model attributed together
 
@@ -36,8 +36,8 @@ def origin_stage(
         rng = np.random.default_rng(seed)
         shared = np.asarray(np.isfinite(s.values).any(2) & (s.coverage >= 0.9))
         longest = int(shared.sum(0).max())
-        for kind, relations, draws in (("close", CLOSE, 4), ("taught or same data", TAUGHT, 2)):
-            trials = draw_trials(collection.known, collection.pairs(*relations), shared, controls, draws, rng)
+        for kind, pairs, draws in _origins(collection):
+            trials = draw_trials(collection.known, pairs, shared, controls, draws, rng)
             n = int(np.quantile((trials.order >= 0).sum(1), 0.1)) if len(trials) else longest
             p = pair_p(pool_matrices([s], trials, controls, [n])[n][1]) if n else np.zeros(0)
             seen = np.isfinite(p)
@@ -53,16 +53,26 @@ def origin_stage(
                 )
 
 
+def _origins(collection: Collection) -> list[tuple[str, NDArray[np.int64], int]]:
+    """Kinds of pairs, the pairs, and how many draws of controls each has."""
+    kinds = [("close", collection.pairs(*CLOSE), 4), ("taught or same data", collection.pairs(*TAUGHT), 2)]
+    thinks = [r.thinks for r in collection.rows]
+    kin = [(a, b) for a, b in collection.pairs(*CLOSE, *SAME_ROOT).tolist() if None not in (thinks[a], thinks[b])]
+    for name, alike in (("shared weights, both think or neither", True), ("shared weights, one thinks", False)):
+        pairs = [p for p in kin if (thinks[p[0]] == thinks[p[1]]) is alike]
+        kinds += [(name, np.array(pairs, dtype=np.int64), 4)] if pairs else []
+    return kinds
+
+
 def teaching_stage(report: Report, collection: Collection, controls: int, seed: int) -> None:
-    """False alarms of the habit test on pairs with no documented link, its power, and the rank of the true teacher."""
-    counts = habit_counts(collection.table)
+    """False alarms of the test of one named teacher on pairs with no documented link, and its power."""
+    counts = (habit_counts(collection.table), opening_counts(collection.table))
     rng = np.random.default_rng(seed)
     shared = np.ones((1, len(collection.rows)), dtype=bool)
-    pupils = _single_teacher_pairs(collection)
     kinds = {
         "unrelated": (collection.pairs("unrelated"), 400),
         "all that share no weights": (collection.pairs(), 400),
-        "single-teacher pairs": (pupils, 100),
+        "single-teacher pairs": (single_teacher_pairs(collection), 100),
         "all teacher-student pairs": (collection.pairs("teacher_student"), 200),
         "same root (kin, not taught)": (collection.pairs("same_base"), 150),
     }
@@ -77,46 +87,11 @@ def teaching_stage(report: Report, collection: Collection, controls: int, seed: 
         if count and smallest_p(controls) > ALPHA:
             value, note = np.nan, f"{controls} controls cannot reach 5 %"
         report.add("teaching", f"habits {measure}", f"{kind}, K = {controls}", value, "all", count, interval, note)
-    _teacher_ranks(report, collection, counts, pupils)
 
 
-def _habit_p(counts: NDArray[np.float32], pool: list[int]) -> float:
-    matrix = lean(habit_similarity(counts, pool))
+def _habit_p(counts: Sequence[NDArray[np.float32]], pool: list[int]) -> float:
+    matrix = lean(*(habit_similarity(c, pool) for c in counts))
     return max_null_p(matrix, matrix[0, 1])
-
-
-def _single_teacher_pairs(collection: Collection) -> NDArray[np.int64]:
-    """(pupil, teacher) with one documented teacher that is in the collection, one model of it a pupil."""
-    out = []
-    for i, pupil in enumerate(collection.rows):
-        teachers = [j for j, t in enumerate(collection.rows) if len(pupil.teachers) == 1 and taught(pupil, t)]
-        apart = [j for j in teachers if collection.known.apart[i, j]]
-        if apart and pupil.usable:
-            out.append((i, apart[0]))
-    return np.array(out, dtype=np.int64).reshape(-1, 2)
-
-
-def _teacher_ranks(
-    report: Report, collection: Collection, counts: NDArray[np.float32], pupils: NDArray[np.int64]
-) -> None:
-    """Rank of the true teacher's lineage for each pupil, among lineages without a documented teacher themselves."""
-    known, ranks, many = collection.known, [], [0]
-    masters = np.array([r.usable and not r.teachers for r in collection.rows])
-    for pupil, teacher in pupils:
-        fit = np.flatnonzero(known.apart[pupil] & masters)
-        leans = lean(habit_similarity(counts, [int(pupil), *fit]))[0, 1:]
-        score = {x: float(np.mean(leans[known.lineage[fit] == x])) for x in np.unique(known.lineage[fit])}
-        if known.lineage[teacher] in score:
-            ranks.append(1 + sum(v > score[known.lineage[teacher]] for v in score.values()))
-            many.append(len(score))
-    units = known.lineage[pupils][: len(ranks)]
-    for top in (1, 3):
-        value, interval, count = rate(np.array(ranks) <= top, units)
-        on, note = (
-            f"single-teacher pupils, up to {max(many)} lineages",
-            "" if count else "no pupil with one teacher here",
-        )
-        report.add("teaching", f"true teacher in first {top}", on, value, "all", count, interval, note)
 
 
 def attribution_stage(report: Report, collection: Collection, seed: int) -> None:

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # DeepSeek-R1-0528 against all
-# Whose pupil or kin is it? `recorded/r1-0528.yaml` asks of Gemini and R1. Here every lineage with answers to the same
-# questions is the candidate once, and all others are its controls; a config cannot say that, since its candidates never
-# serve as controls. As a program: `RECORDED_DATA=FOLDER python examples/against_all.py`. Nobody is called.
+# Whose kin is it? `recorded/r1-0528.yaml` asks of Gemini and R1. Here every lineage with answers to the same questions
+# is the candidate once, and all others are its controls; a config cannot say that, since its candidates never serve as
+# controls. Teachers are not asked for: one that is named can be tested, a ranking of them is no better than chance.
+# As a program: `RECORDED_DATA=FOLDER python examples/against_all.py`. Nobody is called.
 
 # %%
 import tempfile
@@ -35,23 +36,21 @@ def asked_of(candidate: Recorded) -> Campaign:
             "campaign": f"r1-0528-{candidate.name}",
             "results": Path("results"),
             "endpoints": (suspect, candidate.model_copy(update={"role": "candidate"}), *controls),
-            "analysis": claim.analysis.model_copy(update={"questions": ("kinship", "teaching")}),
+            "analysis": claim.analysis.model_copy(update={"questions": ("kinship",)}),
         }
     )
 
 
-# %% Holm over all that was looked at, not only over the best: thirty-two looks are what "against all" costs.
-def main(base: Path, limit: int | None = None) -> list[tuple[str, str, str, float, float, float]]:
-    """Question, candidate, verdict on its own, p, p after Holm over every look, log10 LR; the closest first."""
+# %% Holm over all that was looked at, not only over the best: sixteen looks are what "against all" costs.
+def main(base: Path, limit: int | None = None) -> list[tuple[str, str, float, float, float]]:
+    """Candidate, verdict on its own, p, p after Holm over every look, log10 LR; the closest first."""
     findings = [f for c in known for f in run_campaign(asked_of(c), base=base, limit=limit).findings]
     adjusted = holm([f.p_value for f in findings])
-    rows = [
-        (f.question, f.candidate, f.verdict, f.p_value, p, f.log10_lr) for f, p in zip(findings, adjusted, strict=True)
-    ]
-    return sorted(rows, key=lambda row: (row[0], row[3]))
+    rows = [(f.candidate, f.verdict, f.p_value, p, f.log10_lr) for f, p in zip(findings, adjusted, strict=True)]
+    return sorted(rows, key=lambda row: row[2])
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        for question, candidate, verdict, p, p_all, lr in main(Path(folder)):
-            print(f"{question:9} {candidate:28} {verdict:15} p = {p:<7.3g} all looks {p_all:<6.3g} log10 LR {lr:.2g}")
+        for candidate, verdict, p, p_all, lr in main(Path(folder)):
+            print(f"{candidate:28} {verdict:15} p = {p:<7.3g} all looks {p_all:<6.3g} log10 LR {lr:.2g}")

@@ -2,7 +2,9 @@
 
 The CSV has a row a pair: ``model_a, model_b, relation, lineage_a, lineage_b`` and, if models of several lineages may be
 related after all, ``family_a, family_b``: families are what fit and test never share (default: the lineage). Relation
-is ``kin`` (same weights, parent and child, siblings), ``unrelated`` (shares no weights) or anything else: left out.
+is ``kin`` (same weights, parent and child, siblings), ``base`` (one pretrained base), ``taught`` (by one another, by
+one teacher, or on the same data), ``same maker``, ``unrelated`` (of two makers) or anything else: left out. What tells
+kin from taught is fitted on pairs of two makers, by the columns ``maker_a, maker_b``.
 """
 
 from __future__ import annotations
@@ -23,22 +25,31 @@ from harness.channels.reading import read
 from harness.config import read_text
 from harness.errors import ConfigError
 from harness.files import write_whole
-from harness.inference.calibration import Known, Validation, calibrate, channel_of, tippett, tippett_points
+from harness.inference.calibration import Relation, Validation, calibrate, channel_of, tippett, tippett_points
+from harness.inference.control_match import conditions_of, manners_of
 from harness.inference.likelihood import LikelihoodTable
+from harness.inference.trials import Known
 from harness.plan import Plan
 from harness.records import Similarity
 
 COLUMNS = ("model_a", "model_b", "relation", "lineage_a", "lineage_b")
-KIN, UNRELATED = "kin", "unrelated"
+NAMED: Mapping[str, Relation] = {  # what the CSV may call a relation
+    "kin": "close",
+    "close": "close",
+    "base": "base",
+    "taught": "taught",
+    "same maker": "same maker",
+    "unrelated": "unrelated",
+}
+SHARE_WEIGHTS = ("close", "base")
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A CSV of pairs: what is known of the models, and which pairs are kin and which unrelated, int (q, 2)."""
+    """A CSV of pairs: what is known of the models, and the pairs of each relation, int (q, 2)."""
 
     known: Known
-    kin: NDArray[np.int64]
-    unrelated: NDArray[np.int64]
+    of: Mapping[Relation, NDArray[np.int64]]
 
 
 def read_pairs(path: Path, models: Sequence[str]) -> Pairs:
@@ -51,26 +62,28 @@ def read_pairs(path: Path, models: Sequence[str]) -> Pairs:
     at = {m: i for i, m in enumerate(models)}
     lineage: dict[str, str] = {}
     family: dict[str, str] = {}
+    maker: dict[str, str] = {}
     apart = np.zeros((len(models), len(models)), dtype=bool)
-    chosen: dict[str, list[tuple[int, int]]] = {KIN: [], UNRELATED: []}
+    chosen: dict[Relation, list[tuple[int, int]]] = {}
     for line, row in enumerate(rows, start=2):
         for side in ("a", "b"):
             _note_model(path, line, row, side, at, lineage, family)
+            maker.setdefault(row[f"model_{side}"], (row.get(f"maker_{side}") or "").strip())
         pair = at[row["model_a"]], at[row["model_b"]]
         if pair[0] == pair[1]:
             raise ConfigError(f"{path}:{line}: {row['model_a']!r} is paired with itself", "remove the row")
-        if row["relation"] in chosen:
-            chosen[row["relation"]].append(pair)
-        if row["relation"] == UNRELATED:
-            apart[pair] = apart[pair[::-1]] = True
+        if (relation := NAMED.get(row["relation"])) is not None:
+            chosen.setdefault(relation, []).append(pair)
+            if relation not in SHARE_WEIGHTS:
+                apart[pair] = apart[pair[::-1]] = True
     known = Known(
         tuple(models),
         np.array([lineage.get(m, m) for m in models]),
         np.array([family.get(m, lineage.get(m, m)) for m in models]),
         apart,
+        np.array([maker.get(m, "") for m in models]),
     )
-    kin, unrelated = (np.array(chosen[r], dtype=np.int64).reshape(-1, 2) for r in (KIN, UNRELATED))
-    return Pairs(known, kin, unrelated)
+    return Pairs(known, {r: np.array(p, dtype=np.int64).reshape(-1, 2) for r, p in chosen.items()})
 
 
 def _note_model(
@@ -90,8 +103,9 @@ def _note_model(
 
 
 def best_described(checks: Sequence[Validation]) -> Validation:
-    """The check that stands for the rest: 16 controls and 100 prompts, or the nearest below."""
-    fitting = [c for c in checks if c.controls <= 16 and c.prompts <= 100] or list(checks)
+    """The check that stands for the rest: of (a), with 16 controls and 100 prompts, or the nearest below."""
+    told = [c for c in checks if c.proposition == "shares weights"] or [c for c in checks if c.proposition == "close"]
+    fitting = [c for c in told if c.controls <= 16 and c.prompts <= 100] or told
     if not fitting:
         raise ConfigError(
             "the calibration cannot be validated: fit and test would share families",
@@ -134,23 +148,31 @@ def tippett_svg(check: Validation) -> str:
 def summary_text(checks: Sequence[Validation], alpha: float) -> str:
     """What `harness calibrate` prints: one line for each number of controls and prompts."""
     lines = [
-        f"{'controls':>8} {'prompts':>7} {'Cllr':>6} {'[95 %]':>14} {'Cllr_min':>8} {'false alarms':>22} {'power':>6}"
+        f"{'proposition':<14} {'controls':>8} {'prompts':>7} {'Cllr':>6} {'[95 %]':>14} {'Cllr_min':>8} "
+        f"{'false alarms':>22} {'power':>6}"
     ]
     for c in checks:
         alarms = f"{c.false_alarms:.3f} [{c.false_alarms_low:.3f}, {c.false_alarms_high:.3f}]"
         lines.append(
-            f"{c.controls:8} {c.prompts:7} {c.cllr:6.3f} [{c.cllr_low:5.3f}, {c.cllr_high:5.3f}] {c.cllr_min:8.3f} "
+            f"{c.proposition:<14} {c.controls:8} {c.prompts:7} {c.cllr:6.3f} "
+            f"[{c.cllr_low:5.3f}, {c.cllr_high:5.3f}] {c.cllr_min:8.3f} "
             f"{alarms:>22} {c.power:6.2f}"
         )
-    lines.append(f"false alarms and power: share of unrelated and of kin pairs with p <= {alpha:g}, one candidate")
+    lines.append(f"false alarms and power: share of pairs of either side with p <= {alpha:g}, one candidate")
     return "\n".join(lines)
 
 
 def fit_table(
-    similarity: Similarity, pairs: Pairs, source: str, alpha: float, seed: int, now: datetime
+    channel: Similarity | Mapping[int, Similarity],
+    pairs: Pairs,
+    source: str,
+    alpha: float,
+    seed: int,
+    now: datetime,
+    conditions: Mapping[str, object],
 ) -> tuple[LikelihoodTable, list[Validation]]:
     """Fit and check a calibration table, which says what it was fitted on and how well it did; it holds no answers."""
-    fitted, checks = calibrate(similarity, pairs.known, pairs.kin, pairs.unrelated, alpha, seed)
+    fitted, checks = calibrate(channel, pairs.known, pairs.of, alpha, seed)
     about: dict[str, object] = {
         "source": source,
         "fitted_at": now.isoformat(timespec="seconds"),
@@ -159,6 +181,7 @@ def fit_table(
         "families": len(set(pairs.known.family.tolist())),
         "seed": seed,
     }
+    about |= dict(conditions)
     about |= dict(fitted.about) | {"tippett": tippett_points(best_described(checks))}
     return replace(fitted, about=about), checks
 
@@ -172,7 +195,15 @@ def calibrate_campaign(
     pairs = read_pairs(pairs_file, answers.models)
     compared = compare(load_channels((channel,)), answers, campaign.analysis.executor)
     similarity = channel_of(compared, channel)
-    table, checks = fit_table(similarity, pairs, campaign.campaign, campaign.analysis.alpha, campaign.seed, now)
+    table, checks = fit_table(
+        similarity,
+        pairs,
+        campaign.campaign,
+        campaign.analysis.alpha,
+        campaign.seed,
+        now,
+        conditions_of(manners_of(answers)),
+    )
     shown = best_described(checks)
     files = {
         target: table.to_json(),

@@ -17,32 +17,44 @@ from pathlib import Path
 from platform import python_version
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.channels.base import first_answers
 from harness.channels.draws import independent_draws
-from harness.channels.kernels import kernel_coverage, logprob_kernels, text_kernels
+from harness.channels.kernels import kernel_coverage, logprob_kernels, next_token_distances, text_kernels
 from harness.channels.logprobs import honest_logprobs
 from harness.channels.parallel import Channel, compare, load_channels, observations, probes
 from harness.channels.reading import read, removals
-from harness.channels.stylometry import habit_counts
+from harness.channels.stylometry import habit_counts, opening_counts
 from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import learned
 from harness.collect.runner import collect
-from harness.config import Called, Campaign, Recorded, environment, open_to_others, read_text, require_keys, told_of
+from harness.config import (
+    Called,
+    Campaign,
+    Recorded,
+    environment,
+    lineage_of,
+    open_to_others,
+    read_text,
+    require_keys,
+    told_of,
+)
 from harness.endpoints import FAMILY, Recording, endpoint_fingerprint
 from harness.errors import StoreError
 from harness.files import write_whole
 from harness.inference.assessment import TWIN, Case, Grams, View
 from harness.inference.breakdown import Detail, detail
-from harness.inference.control_match import manners_of, unlike
+from harness.inference.control_match import manners_of, unfitted, unlike
 from harness.inference.findings import Attribution, Caveat, Finding, Settings
-from harness.inference.likelihood import LikelihoodTable, shipped_text
+from harness.inference.likelihood import LikelihoodTable, tables_json, tables_of
 from harness.inference.pool import Model
 from harness.inference.questions import ask
 from harness.plan import (
     SHORT_FORM,
     Plan,
+    looks_of,
     plan_of,
     planned,
     prepare,
@@ -51,10 +63,10 @@ from harness.plan import (
     stored_plan_of,
 )
 from harness.records import Key, Observation, Probe, Removal, Responses, Similarity, Surface
-from harness.report.caveats import noticed, removal
+from harness.report.caveats import beside, noticed, removal
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
-from harness.report.tables import attribution_csv, evidence_csv, observations_csv, prompts_csv, summary_csv
+from harness.report.tables import attribution_csv, evidence_csv, observations_csv, pairs_csv, prompts_csv, summary_csv
 from harness.store import (
     Store,
     batches,
@@ -72,6 +84,7 @@ PLACEBOS = 3  # of each channel and pool: their mean is half as noisy as one
 _LOG = logging.getLogger("harness")
 OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is one function and one line here
     "report.html": report_html,
+    "pairs.csv": lambda m: pairs_csv(m.findings) if m.findings else "",
     "summary.csv": lambda m: summary_csv(m.findings),
     "evidence.csv": lambda m: evidence_csv(m.findings),
     "prompts.csv": lambda m: prompts_csv(m.details, m.responses),
@@ -82,7 +95,7 @@ OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is
 
 @dataclass(frozen=True)
 class Scores:
-    """All that was computed of a campaign's answers. ``calibration`` is the file behind the likelihood ratios."""
+    """All that was computed of a campaign's answers. ``calibrations`` are behind the likelihood ratios."""
 
     findings: tuple[Finding, ...]
     similarities: tuple[Similarity, ...]
@@ -90,7 +103,7 @@ class Scores:
     attributions: tuple[Attribution, ...]
     details: tuple[Detail, ...]
     observations: tuple[Observation, ...]
-    calibration: str
+    calibrations: Mapping[str, LikelihoodTable]
 
 
 # --8<-- [start:api]
@@ -135,8 +148,8 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Sc
     a = plan.campaign.analysis
     channels = load_channels(a.channels)
     similarities = compare(channels, table, a.executor)
-    calibration = shipped_text() if a.calibration is None else read_text(plan.base / a.calibration)
-    cases = _cases(plan.campaign, table, channels, similarities, LikelihoodTable.from_json(calibration))
+    tables = tables_of(None if a.calibration is None else read_text(plan.base / a.calibration))
+    cases = _cases(plan.campaign, table, channels, similarities, tables)
     findings = ask(cases, a.questions)
     details = [detail(c.assessment) for c in cases] if "kinship" in a.questions else []
     taken = (*copies, *doubted, *removals(table))
@@ -146,8 +159,8 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Sc
         responses=table,
         attributions=_attributions(plan.campaign, table) if "attribution" in a.questions else (),
         details=tuple(d for d in details if d is not None),
-        observations=(*observations(table), *noticed(taken)),
-        calibration=calibration,
+        observations=(*observations(table), *noticed(taken), *beside(cases if details else ())),
+        calibrations=tables,
     )
 
 
@@ -157,18 +170,18 @@ def write(config: Campaign | Plan | Path | str, scores: Scores, *, base: Path | 
     known = facts(plan.campaign, plan.prompt_hashes, plan.store, Clock().now())
     material = Material(
         campaign=plan.campaign.campaign,
-        roles={e.name: (e.role, e.lineage or "") for e in plan.campaign.endpoints},
+        roles={e.name: (e.role, lineage_of(e) or e.lineage or "") for e in plan.campaign.endpoints},
         findings=scores.findings,
         similarities=scores.similarities,
         responses=scores.responses,
         details=scores.details,
         observations=scores.observations,
         attributions=scores.attributions,
-        calibration=LikelihoodTable.from_json(scores.calibration),
+        calibrations=scores.calibrations,
         facts=known,
     )
     files = {name: text for name, make in OUTPUTS.items() if (text := make(material))}
-    files[CALIBRATION] = scores.calibration
+    files[CALIBRATION] = tables_json(scores.calibrations)
     files["manifest.json"] = manifest_json(known, files)
     return [write_whole(plan.folder / name, text) for name, text in files.items()]
 
@@ -286,11 +299,11 @@ def _cases(
     table: Responses,
     channels: Mapping[str, Channel],
     similarities: tuple[Similarity, ...],
-    ratios: LikelihoodTable,
+    tables: Mapping[str, LikelihoodTable],
 ) -> list[Case]:
     """Every suspect with every candidate. What pairs share is worked out once, when the first question needs it."""
     a = campaign.analysis
-    settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed)
+    settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed, a.controls)
     models = _models(campaign)
     twin = cache(partial(_twin, table, channels, a.executor))
     manners = cache(lambda: manners_of(table))
@@ -298,7 +311,7 @@ def _cases(
     # Kernels of one candidate with everybody: those of all candidates would grow with their number.
     measured = cache(lambda names, counted: _probes(table, names, counted, campaign.seed))
     samples = lru_cache(len(models) + 1)(lambda one, other: _samples(parts(), one, other))
-    habits = cache(lambda: habit_counts(table))
+    habits = cache(lambda: (habit_counts(table), opening_counts(table)))
     fresh = {p.id: str(p.fields["twin"]) for p in table.prompts if p.fields.get("fresh")}
     return [
         Case(
@@ -306,14 +319,17 @@ def _cases(
             candidate=c,
             models=models,
             similarities=similarities,
-            ratios=ratios,
+            tables=tables,
             settings=settings,
             twin=lambda names, candidate=c.name: twin(candidate, tuple(names)),  # type: ignore[misc]
             habits=habits,
             samples=samples,
             coverage=lambda one, other: _coverage(parts(), one, other),
-            resemblance=lambda s=s, c=c: unlike(manners(), s, c, models),  # type: ignore[misc]
+            unfitted=lambda about, s=s, c=c: unfitted(manners(), s, c, about),  # type: ignore[misc]
+            looks=looks_of(campaign),
+            resemblance=lambda s=s, c=c: unlike(manners(), s, c, models, a.controls),  # type: ignore[misc]
             probes=lambda names, counted: measured(tuple(names), tuple(counted)),
+            distances=lambda names: _distances(parts(), names),
             fresh=fresh,
         )
         for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
@@ -326,7 +342,7 @@ def _probes(table: Responses, names: tuple[str, ...], channels: tuple[str, ...],
 
 
 def _models(campaign: Campaign) -> tuple[Model, ...]:
-    return tuple(Model(e.name, e.role, e.lineage, *told_of(e)) for e in campaign.endpoints)
+    return tuple(Model(e.name, e.role, lineage_of(e), *told_of(e)) for e in campaign.endpoints)
 
 
 def _by(models: Sequence[Model], role: str) -> list[Model]:
@@ -357,6 +373,12 @@ def _samples(parts: Mapping[Surface, Responses], a: str, b: str) -> dict[View, G
         out["text", surface] = text_kernels(part, i, j)
         out["logprobs", surface] = logprob_kernels(part, i, j)
     return out
+
+
+def _distances(parts: Mapping[Surface, Responses], names: Sequence[str]) -> NDArray[np.float64]:
+    """How far raw next tokens are from those of the first of some models: no system prompt reaches them."""
+    raw = parts["completion"]
+    return next_token_distances(raw, [raw.models.index(n) for n in names])
 
 
 def _coverage(parts: Mapping[Surface, Responses], a: str, b: str) -> dict[View, float]:

@@ -19,6 +19,7 @@ from harness.config import (
     Recorded,
     Remote,
     environment,
+    lineage_of,
     open_to_others,
     require_keys,
     told_of,
@@ -26,10 +27,10 @@ from harness.config import (
 )
 from harness.endpoints import UNKNOWN, Quirks, jobs, model_name, path_of, provider_of
 from harness.errors import EndpointError, StoreError
-from harness.inference.excess import controls_needed, smallest_p
+from harness.inference.excess import controls_needed, reaches, smallest_p
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
-from harness.inference.pool import Model, told
-from harness.plan import Plan
+from harness.inference.pool import Model, Pool, candidates_apart, pool_for, told
+from harness.plan import Plan, looks_of
 from harness.records import Job, Key, Surface
 from harness.report.text import plain
 from harness.store import Store
@@ -177,14 +178,17 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     a = plan.campaign.analysis
     notes = [w] if (w := open_to_others(plan.campaign, plan.base)) else []
     for candidate in (e for e in plan.campaign.endpoints if e.role == "candidate"):
-        lineages = {e.lineage for e in plan.campaign.endpoints if e.role == "control"} - {candidate.lineage}
-        if "kinship" in a.questions and (floor := smallest_p(len(lineages))) > a.alpha:
+        counted = len(smallest_pool(plan.campaign, candidate).controls)
+        looks, floor = looks_of(plan.campaign), smallest_p(counted)
+        if "kinship" in a.questions and not reaches(least_adjusted(plan.campaign, counted), a.alpha):
+            among = f", shared by {looks} verdicts" if looks > 1 else ""
             notes.append(
-                f"{len(lineages)} control lineages for {candidate.name}: p cannot be below {floor:.2g}; "
-                f"{controls_needed(a.alpha)} are needed for {a.alpha:g}"
+                f"{counted} control lineages for {candidate.name}: p cannot be below {floor:.2g}; "
+                f"{controls_needed(a.alpha / looks)} are needed for {a.alpha:g}{among}"
             )
-        elif "kinship" in a.questions and len(lineages) < ENOUGH:
-            notes.append(f"{len(lineages)} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
+        elif "kinship" in a.questions and counted < ENOUGH:
+            notes.append(f"{counted} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
+        notes += uncounted(plan.campaign, candidate)
         notes += unlike_controls(plan.campaign, candidate, rows)
     loose = [e for e in plan.campaign.endpoints if isinstance(e, Remote) and provider_of(e).pins_upstream]
     if loose := [e for e in loose if not e.upstream]:
@@ -204,6 +208,106 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     return notes
 
 
+@dataclass(frozen=True)
+class Power:
+    """What a campaign can find of one candidate's kin: by channel how many prompts, and the shares of pairs found.
+
+    ``close`` and ``base`` are those of close kin and of models of one pretrained base, by rank in this channel alone,
+    as measured on recorded answers; NaN where nobody measured that. ``alpha`` is shared by ``looks`` verdicts.
+    """
+
+    candidate: str
+    channel: str
+    controls: int
+    prompts: int
+    looks: int
+    alpha: float
+    close: float
+    base: float
+
+
+def expected_power(plan: Plan) -> list[Power]:
+    """How often kinship would be found before anybody is asked, one row a candidate and measured channel.
+
+    A channel of fewer prompts than were measured has none. Lengths of answers are not known yet: the usual one counts.
+    """
+    from harness.inference.likelihood import shipped_tables
+
+    tables = shipped_tables()
+    counts = {channel: sum(channel in p.channels for p in plan.prompts) for channel in tables}
+    out = []
+    for candidate in _kinship_candidates(plan.campaign):
+        k, looks = len(smallest_pool(plan.campaign, candidate).controls), looks_of(plan.campaign)
+        for channel, n in counts.items():
+            if n:
+                alpha = plan.campaign.analysis.alpha / looks
+                close, base = (tables[channel].rate(r, k, n, alpha=alpha) for r in ("close", "base"))
+                out.append(Power(candidate.name, channel, k, n, looks, plan.campaign.analysis.alpha, close, base))
+    return out
+
+
+def power_text(powers: Sequence[Power], plan: Plan) -> list[str]:
+    """Expected power in words, and the cheapest change that raises it, one line a candidate."""
+    lines = []
+    for candidate in dict.fromkeys(p.candidate for p in powers):
+        own = [p for p in powers if p.candidate == candidate]
+        first = own[0]
+        shared = f" ({first.looks} verdicts share {first.alpha:g})" if first.looks > 1 else ""
+        if not reaches(least_adjusted(plan.campaign, first.controls), first.alpha):
+            need = controls_needed(first.alpha / first.looks) - first.controls
+            few = f"no kinship can be found with {first.controls} control lineages{shared}"
+            lines.append(f"{candidate}: {few}; {need} more would do")
+            continue
+        told = [f"{p.channel} of {p.prompts} prompts {_shares(p)}" for p in own]
+        lines.append(
+            f"{candidate}: with {first.controls} control lineages{shared} {'; '.join(told)}{_cheapest(own, plan)}"
+        )
+    return lines
+
+
+def _shares(p: Power) -> str:
+    if p.close != p.close:
+        return "was not measured on so few"
+    return f"finds {100 * p.close:.0f} in 100 close kin and {100 * p.base:.0f} in 100 pairs of one base"
+
+
+def _cheapest(own: Sequence[Power], plan: Plan) -> str:
+    """The change that finds most further pairs of one base for a thousand calls: controls, prompts, or ratings."""
+    from harness.inference.likelihood import shipped_tables
+
+    tables, size, best = shipped_tables(), len(plan.campaign.endpoints), max((p.base for p in own), default=0.0)
+    best = best if best == best else 0.0
+    asked = {p.channel: p.prompts for p in own}
+    k, alpha = own[0].controls, own[0].alpha / own[0].looks
+    ways = []
+    for channel, table in tables.items():
+        n = asked.get(channel, 0)
+        more = max(n, table.prompts[0])
+        ways.append((table.rate("base", k, n + more, alpha=alpha), more * size, f"{more} more prompts for {channel}"))
+        if n:
+            ways.append((table.rate("base", k + 4, n, alpha=alpha), 4 * len(plan.prompts), "4 more control lineages"))
+    gains = [((rate - best) / calls, rate, calls, what) for rate, calls, what in ways if rate > best + 0.05]
+    if not gains:
+        return ""
+    _, rate, calls, what = max(gains)
+    return f". {what} (about {calls} calls) would find {100 * rate:.0f} in 100 of those"
+
+
+def least_adjusted(campaign: Campaign, controls: int) -> float:
+    """The smallest p of kinship after correction for all verdicts, by Holm or as the best of many candidates."""
+    roles = [e.role for e in campaign.endpoints]
+    suspects, candidates = roles.count("suspect"), roles.count("candidate")
+    by_rank = smallest_p(controls) * looks_of(campaign)
+    if candidates < 2 or not candidates_apart([_model(e) for e in campaign.endpoints if e.role == "candidate"]):
+        return by_rank
+    others = looks_of(campaign) - suspects * candidates
+    return min(by_rank, smallest_p(controls, candidates) * (suspects + others))
+
+
+def _kinship_candidates(campaign: Campaign) -> list[Endpoint]:
+    return [e for e in campaign.endpoints if e.role == "candidate"] if "kinship" in campaign.analysis.questions else []
+
+
 def unlike_temperatures(plan: Plan) -> list[str]:
     """Warnings where logprobs are asked for at another temperature than 1: servers report them before or after it."""
     notes = []
@@ -220,6 +324,32 @@ def unlike_temperatures(plan: Plan) -> list[str]:
     return notes
 
 
+def smallest_pool(campaign: Campaign, candidate: Endpoint) -> Pool:
+    """The pool of a candidate with the suspect that leaves it the fewest controls, as verdicts count them."""
+    models = [_model(e) for e in campaign.endpoints]
+    own = next(m for m in models if m.name == candidate.name)
+    rule = campaign.analysis.controls
+    pools = [pool_for(m, own, models, [], 0.0, rule) for m in models if m.role == "suspect"]
+    return min(pools, key=lambda p: len(p.controls))
+
+
+def uncounted(campaign: Campaign, candidate: Endpoint) -> list[str]:
+    """Which controls do not count for their makers, and of which model maker or lineage is not known."""
+    if not {"kinship", "teaching"} & set(campaign.analysis.questions):
+        return []
+    from harness.report.caveats import caveat
+
+    pool = smallest_pool(campaign, candidate)
+    notes = [f"for {candidate.name}: {caveat(c)}" for c in pool.left_out]
+    counted = {candidate.name, *(m.name for m in pool.controls)}
+    if unknown := [e.name for e in campaign.endpoints if e.name in counted and lineage_of(e) is None]:
+        notes.append(
+            f"lineage unknown: {', '.join(unknown)}; each counts as one of its own. Write `lineage:`, and take "
+            f"out what may be kin of {candidate.name}"
+        )
+    return notes
+
+
 def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     """Warnings of conditions that differ between a candidate, its suspects and its controls.
 
@@ -230,9 +360,11 @@ def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapp
     models = [_model(e, e.name in thinking) for e in campaign.endpoints]
     own = next(m for m in models if m.name == candidate.name)
     suspects = [m for m in models if m.role == "suspect"]
-    found = list(dict.fromkeys(c for s in suspects for c in told(s, own, models)))
+    rule = campaign.analysis.controls
+    found = list(dict.fromkeys(c for s in suspects for c in told(s, own, models, rule)))
     found.sort(key=lambda c: (c.kind not in MISMATCHES, c.kind not in HIDING))
-    controls = [e for e in campaign.endpoints if e.role == "control" and e.lineage != candidate.lineage]
+    counted = {m.name for m in smallest_pool(campaign, candidate).controls}
+    controls = [e for e in campaign.endpoints if e.name in counted]
     notes = []
     if found:
         from harness.report.caveats import caveat  # with all of inference behind it: only who must tell something waits
@@ -245,16 +377,12 @@ def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapp
     if judged and len(far) * 2 > len(judged):
         what = f"more than {TIMES:g} times smaller or larger"
         notes.append(f"controls of {candidate.name} that are {what}: {', '.join(far)}; prefer some that resemble it")
-    makers = [m.maker.casefold() for m in models if m.maker and m.name in {e.name for e in controls}]
-    if len(makers) > 2 and max(map(makers.count, makers)) * 2 > len(makers):
-        most = max(makers, key=makers.count)
-        notes.append(f"most controls of {candidate.name} are of one maker ({most}): kin of one another hide its kin")
     return notes
 
 
-def _model(e: Endpoint, thinking: bool) -> Model:
+def _model(e: Endpoint, thinking: bool = False) -> Model:
     """An endpoint as inference sees it; that it thinks is taken from what was seen, written or well known."""
-    model = Model(e.name, e.role, e.lineage, *told_of(e))
+    model = Model(e.name, e.role, lineage_of(e), *told_of(e))
     thinks = well_known_as(e).thinks if e.reasoning is None else e.reasoning
     return replace(model, thinks=True if thinking else thinks)
 

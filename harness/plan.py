@@ -19,6 +19,7 @@ from harness.config import (
     load_config,
     load_set,
     private_seed,
+    refuse_kin,
     require_channels,
 )
 from harness.endpoints import Quirks, Recording, planned_keys, recorded
@@ -108,6 +109,7 @@ def plan_of(
 ) -> Plan:
     """As `prepare`, of a config in memory: ``base`` is the folder its paths are relative to, ``path`` its name."""
     require_channels(campaign.analysis.channels)
+    refuse_kin(campaign, path)
     endpoints = [e for e in campaign.endpoints if isinstance(e, Recorded)]
     recorded_prompts, recordings = recorded.read(endpoints, base, environ) if endpoints else ([], [])
     seed = private_seed(campaign, base, environ)
@@ -146,7 +148,7 @@ def stored_plan_of(campaign: Campaign, base: Path) -> Plan:
 
 def _judged(recordings: Sequence[Recording], prompts: Sequence[Prompt], path: str) -> list[Prompt]:
     """Recorded prompts that every recorded suspect and candidate answered: on others nothing can be compared."""
-    answered = {r.endpoint.name: set(r.prompts) for r in recordings if r.endpoint.role != "control"}
+    answered = {r.endpoint.name: set(r.prompts) for r in recordings if r.endpoint.role in ("suspect", "candidate")}
     shared = [p for p in prompts if all(p.id in ids for ids in answered.values())]
     if not shared:
         raise ConfigError(f"{path}: no prompt was answered by all of {', '.join(sorted(answered))}", "check `path:`")
@@ -161,3 +163,10 @@ def store_at(path: Path) -> Path:
 def planned(plan: Plan, known: Mapping[str, Quirks] | None = None) -> Iterator[Key]:
     """Keys of all answers that a plan asks for, as far as it is known what endpoints refuse."""
     return itertools.chain(planned_keys(plan.campaign, plan.prompts, known), plan.recorded_keys())
+
+
+def looks_of(campaign: Campaign) -> int:
+    """Verdicts among which the level is shared: pairs of suspect and candidate times questions, attribution apart."""
+    roles = [e.role for e in campaign.endpoints]
+    questions = {*campaign.analysis.questions} - {"attribution"}
+    return max(1, roles.count("suspect") * roles.count("candidate") * len(questions))

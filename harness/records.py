@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Surface = Literal["chat", "completion"]
 Question = Literal["kinship", "identity", "teaching", "attribution"]
+ControlRule = Literal["one a maker", "every lineage"]  # which of the controls count
 Outcome = Literal["ok", "truncated", "refused", "filtered", "empty"]
 Sees = Literal["weights", "text", "reported", "samples"]
 Removed = Literal[
@@ -174,6 +175,7 @@ class Responses:
     logprobs: Sequence[bytes | None]
     prompt_tokens: Sequence[int | None]
     response_id: Sequence[str] = ()  # none at all, or one a row
+    reasoning_tokens: Sequence[int | None] = ()  # none at all, or one a row
     furniture: Mapping[str, Furniture] = field(default_factory=dict)
     doubted: frozenset[tuple[str, float | None]] = frozenset()
     # Not of __init__, so that `dataclasses.replace` with other texts begins with an empty cache.
@@ -183,6 +185,8 @@ class Responses:
     def __post_init__(self) -> None:
         if not len(self.response_id):
             object.__setattr__(self, "response_id", [""] * len(self.outcome))
+        if not len(self.reasoning_tokens):
+            object.__setattr__(self, "reasoning_tokens", [None] * len(self.outcome))
         self._share(RowCache(len(self.outcome)), np.arange(len(self.outcome), dtype=np.int64))
 
     def _share(self, cache: RowCache, origin: NDArray[np.int64]) -> Responses:
@@ -271,6 +275,7 @@ class Responses:
             logprobs=_take(self.logprobs, rows),
             prompt_tokens=_take(self.prompt_tokens, rows),
             response_id=_take(self.response_id, rows),
+            reasoning_tokens=_take(self.reasoning_tokens, rows),
             furniture=self.furniture,
             doubted=self.doubted,
         )
@@ -288,7 +293,7 @@ class Responses:
         """The same table with every column in memory, for a worker that cannot read the store."""
         columns: dict[str, Any] = {
             c: list(getattr(self, c))
-            for c in ("outcome", "text", "reasoning", "logprobs", "prompt_tokens", "response_id")
+            for c in ("outcome", "text", "reasoning", "logprobs", "prompt_tokens", "response_id", "reasoning_tokens")
         }
         return replace(self, **columns)._share(self._cache, self._origin)
 
@@ -339,6 +344,7 @@ class Responses:
             logprobs=[a.logprobs for a in kept],
             prompt_tokens=[a.prompt_tokens for a in kept],
             response_id=[a.response_id for a in kept],
+            reasoning_tokens=[a.reasoning_tokens for a in kept],
         )
 
 
@@ -360,6 +366,7 @@ class Similarity:
     unit : what the numbers are, e.g. "cosine".
     sees : "weights" if the channel follows shared weights, "text" if it follows wording that a teacher also leaves,
         "reported" if it is shown and never counted, "samples" if it compares samples of one model.
+    words : usual number of words of an answer that were compared; NaN of a channel that compares no words.
     """
 
     channel: str
@@ -369,6 +376,7 @@ class Similarity:
     coverage: NDArray[np.float64]
     unit: str
     sees: Sees
+    words: float = float("nan")
 
     def counts(self) -> NDArray[np.int64]:
         """Prompts on which each pair was compared, (m, m)."""

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from harness.collect.preflight import learned, remember
+from harness.config import UNKNOWN, guessed
 from harness.endpoints import ESCAPED, Quirks, count, jsonl_rows, read_cell
 from harness.errors import ConfigError
 from harness.files import replacing
@@ -204,7 +205,10 @@ def models_in(source: str) -> dict[str, int]:
 
 
 def yaml_blocks(path: Path, models: Sequence[str]) -> str:
-    """What to paste under ``endpoints:``, one block a model; the role is the reader's to choose."""
+    """What to paste under ``endpoints:``, one block a model; the role is the reader's to choose.
+
+    Lineage and maker are guessed from the model's name; `?` stands where it tells nothing.
+    """
     import yaml
 
     blocks, used = [], set()
@@ -212,7 +216,9 @@ def yaml_blocks(path: Path, models: Sequence[str]) -> str:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-._")[:56] or "model"
         name = next(n for n in itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2))) if n not in used)
         used.add(name)
-        block = {"name": name, "role": "control", "lineage": name, "kind": "recorded", "path": str(path)}
+        told = guessed(model)
+        block = {"name": name, "role": "control", "lineage": told.lineage or UNKNOWN, "maker": told.maker or UNKNOWN,
+                 "kind": "recorded", "path": str(path)}  # fmt: skip
         blocks.append(block | ({} if name == model else {"model": model}))
     return str(yaml.safe_dump(blocks, sort_keys=False, allow_unicode=False))
 

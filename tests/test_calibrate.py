@@ -16,18 +16,14 @@ from harness.calibrate import read_pairs
 from harness.errors import ConfigError
 from harness.inference.calibration import (
     MOST_POINTS,
-    Known,
     Validation,
     calibrate,
     crossfit,
-    draw_trials,
-    lineage_weights,
-    pair_p,
-    pool_matrices,
     tippett,
     tippett_points,
 )
 from harness.inference.likelihood import LikelihoodTable
+from harness.inference.trials import Known, draw_trials, lineage_weights, pair_p, pool_matrices
 from harness.records import Similarity
 
 LINEAGES = 14
@@ -45,17 +41,19 @@ def collection(seed: int = 0, prompts: int = 40) -> tuple[Similarity, Known, np.
     v = ((v + v.swapaxes(1, 2)) / 2).astype(np.float32)
     v[:, range(m), range(m)] = np.nan
     names = tuple(f"m{i}" for i in range(m))
-    known = Known(names, lineage, lineage, ~same)
+    known = Known(names, lineage, lineage, ~same, lineage)
     found = Similarity("wording", names, tuple(map(str, range(prompts))), v, np.ones(m), "cosine", "text")
     return found, known, *(np.argwhere(np.triu(x, 1)) for x in (same, ~same))
 
 
 def test_fit_is_validated_on_families_it_never_saw() -> None:
     found, known, kin, unrelated = collection()
-    table, checks = calibrate(found, known, kin, unrelated, 0.05, 1)
+    table, checks = calibrate(found, known, {"close": kin, "unrelated": unrelated}, 0.05, 1)
     assert table.controls == (2, 3, 4, 8)  # 14 lineages do not give 16 controls
     assert table.prompts == (32,)
     best = checks[-1]
+    assert best.proposition == "close"  # of a shared base, or of teaching, nothing is known here
+    assert set(table.lines) == {"close"}
     assert best.cllr < 0.6
     assert best.cllr_low <= best.cllr <= best.cllr_high
     assert best.cllr_min <= best.cllr + 1e-9
@@ -116,7 +114,7 @@ def test_tippett_points_are_few_and_exact() -> None:
     rng = np.random.default_rng(0)
     lr, kin = rng.normal(size=900), np.arange(900) < 300
     lr = np.where(kin, lr + 1.0, lr).round(3)
-    points = tippett_points(Validation(8, 32, lr, kin, *[0.2] * 8))
+    points = tippett_points(Validation("close", 8, 32, 60.0, lr, kin, *[0.2] * 8))
     assert len(points["log10_lr"]) == len(points["kin"]) == len(points["unrelated"]) <= MOST_POINTS
     assert 0.0 in points["log10_lr"]
     assert (points["log10_lr"][0], points["log10_lr"][-1]) == (lr.min(), lr.max())
@@ -128,7 +126,8 @@ def test_tippett_points_are_few_and_exact() -> None:
 def test_shipped_table_carries_its_tippett_plot() -> None:
     about = LikelihoodTable.shipped().about
     points = about["tippett"]
-    check = next(v for v in about["validation"] if (v["controls"], v["prompts"]) == (16, 100))
+    stands = ("shares weights", 16, 100)
+    check = next(v for v in about["validation"] if (v["proposition"], v["controls"], v["prompts"]) == stands)
     assert (points["controls"], points["prompts"], points["cllr"]) == (16, 100, check["cllr"])
     assert points["kin"][0] == points["unrelated"][0] == 1.0
     assert all(a >= b for a, b in itertools.pairwise(points["unrelated"]))
@@ -156,7 +155,7 @@ def test_bad_pairs_are_one_line(tmp_path: Path, text: str, message: str) -> None
 def test_too_little_says_what_it_takes() -> None:
     found, known, kin, unrelated = collection()
     with pytest.raises(ConfigError, match="too little to calibrate on"):
-        calibrate(found, known, kin[:3], unrelated, 0.05, 1)
+        calibrate(found, known, {"close": kin[:3], "unrelated": unrelated}, 0.05, 1)
 
 
 def write_campaign(folder: Path, models: int = 24) -> Path:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from pydantic import TypeAdapter
 from harness.cli import app
 from harness.config.providers import Provider
 from harness.config.schema import Endpoint
-from harness.inference.findings import Finding
-from harness.inference.verdicts import different, inconclusive
-from harness.report.words import sentence
+from harness.inference.conclusion import conclusions
+from harness.inference.findings import ChannelEvidence, Finding
+from harness.inference.verdicts import inconclusive, same_weights
+from harness.report.words import concluded, sentence
 from tests.support import ROOT, Write
 from tests.support.fault_server import FaultServer
 
@@ -180,12 +182,23 @@ def _nova(log10_lr: float) -> str:
     """What is said of kinship in the default campaign."""
     judged = inconclusive("too few controls")
     return sentence(
-        Finding("kinship", "nova", "smollm2", ("a", "b"), 0.05, judged, p_value=1 / 3, p_floor=1 / 3, log10_lr=log10_lr)
+        Finding(
+            "kinship",
+            "nova",
+            "smollm2",
+            ("a", "b"),
+            0.05,
+            judged,
+            p_value=1 / 3,
+            p_floor=1 / 3,
+            log10_lr=log10_lr,
+            ratio_channel="wording",
+        )
     )
 
 
 @pytest.mark.parametrize(
-    ("page", "log10_lr"), [("README.md", 1.2), ("docs/first-campaign.md", 1.16), ("docs/verdicts.md", 1.16)]
+    ("page", "log10_lr"), [("README.md", 1.67), ("docs/first-campaign.md", 1.67), ("docs/verdicts.md", 1.67)]
 )
 def test_a_quoted_verdict_on_kinship_is_what_the_program_says(page: str, log10_lr: float) -> None:
     text = " ".join((ROOT / page).read_text("utf-8").replace("\n> ", " ").split())
@@ -196,15 +209,28 @@ def test_a_quoted_verdict_on_kinship_is_what_the_program_says(page: str, log10_l
     ("page", "tells", "silent", "p"),
     [
         ("README.md", ["logprobs"], ["text", "logprobs"], 0.002),
-        ("docs/first-campaign.md", ["text", "logprobs"], ["text", "logprobs"], 0.002),
+        ("docs/first-campaign.md", ["logprobs"], ["text", "logprobs"], 0.002),
     ],
 )
 def test_a_quoted_verdict_on_identity_is_what_the_program_says(
     page: str, tells: list[str], silent: list[str], p: float
 ) -> None:
-    judged = different([f"{c} (chat)" for c in tells], [f"{c} (completion)" for c in silent], only_chat=True)
-    said = sentence(Finding("identity", "nova", "smollm2", ("a", "b"), 0.05, judged, p_value=p))
+    judged = same_weights([f"{c} (chat)" for c in tells], [f"{c} (completion)" for c in silent])
+    raw = ChannelEvidence("logprobs", "samples", "MMD squared", 40, 1.0, raw=0, control_low=0.255, surface="completion")
+    said = sentence(
+        Finding("identity", "nova", "smollm2", ("a", "b"), 0.05, judged, p_value=p, p_weights=0.7**40, evidence=(raw,))
+    )
     assert said in " ".join((ROOT / page).read_text("utf-8").split())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/first-campaign.md", "docs/verdicts.md"])
+def test_a_quoted_conclusion_is_what_the_program_says(page: str) -> None:
+    few, apart = inconclusive("too few controls"), same_weights(["logprobs (chat)"], ["logprobs (completion)"])
+    kinship = Finding("kinship", "nova", "smollm2", ("a", "b"), 0.05, few, p_value=1 / 3, p_adjusted=1 / 3)
+    identity = replace(kinship, question="identity", judgement=apart, p_value=0.002, p_adjusted=0.004)
+    (found,) = conclusions([kinship, identity])
+    text = (ROOT / page).read_text("utf-8")
+    assert concluded(found) in " ".join(text.replace("\n> ", " ").split())
 
 
 def test_blocks_of_yaml_say_what_is_known() -> None:

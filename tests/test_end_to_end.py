@@ -76,8 +76,8 @@ def test_second_run_asks_nothing_and_writes_the_same(nova: tuple[Path, subproces
 @pytest.mark.parametrize(
     ("example", "verdicts"),
     [
-        ("r1-children", {"r1-1776": "KIN-OR-TAUGHT", "mai-ds-r1-fp8": "KIN-OR-TAUGHT"}),
-        ("stranger", {"grok-3-beta": "UNRELATED-LIKE"}),
+        ("r1-children", {"r1-1776": "KIN-LIKE", "mai-ds-r1-fp8": "KIN-OR-TAUGHT"}),
+        ("stranger", {"grok-3-beta": "INCONCLUSIVE"}),  # no closer, but text does not clear of a shared base
     ],
 )
 def test_recorded_answers_of_known_lineage(

@@ -60,9 +60,17 @@ def found(folder: Path, suspect: str, quirks: Sequence[str], prompts: Sequence[A
         return list(run_campaign(path).findings)
 
 
+FAR = ("no closer", "base not excluded", "not unusual enough")
+
+
+def said(finding: Finding) -> str:
+    """The verdict; of strangers, whom text seldom clears of a shared base, that nothing makes them kin."""
+    return "far" if finding.judgement.ground in FAR else finding.verdict
+
+
 @cache
 def _plain(folder: Path, suspect: str, prompts: str, *questions: str) -> tuple[str, ...]:
-    return tuple(f.verdict for f in found(folder, suspect, (), json.loads(prompts), *questions))
+    return tuple(map(said, found(folder, suspect, (), json.loads(prompts), *questions)))
 
 
 @pytest.fixture
@@ -83,7 +91,7 @@ def named(finding: Finding) -> bool:
 def test_the_pairs_are_what_they_are_called(plain: Any) -> None:
     assert plain(SAME, COOL, "identity")[0] in ("SAME-LIKE", "INCONCLUSIVE")  # logprobs at .5 are of unknown scale
     for prompts in (TEXT, RAW, LOGPROBS):
-        assert plain(STRANGER, prompts) == ("UNRELATED-LIKE",)
+        assert plain(STRANGER, prompts) == ("far",)
         assert plain(KIN, prompts)[0] in ("KIN-LIKE", "KIN-OR-TAUGHT")
 
 
@@ -102,7 +110,7 @@ def test_the_pairs_are_what_they_are_called(plain: Any) -> None:
 )  # fmt: skip
 def test_a_host_changes_no_verdict(suspect: str, quirks: list[str], prompts: Any, plain: Any, tmp_path: Path) -> None:
     (finding,) = found(tmp_path, suspect, quirks, prompts)
-    assert finding.verdict == plain(suspect, prompts)[0] or named(finding)
+    assert said(finding) == plain(suspect, prompts)[0] or named(finding)
 
 
 @pytest.mark.parametrize("suspect", [STRANGER, KIN])
@@ -112,7 +120,7 @@ def test_logprobs_of_a_host_change_no_verdict(suspect: str, quirk: str, plain: A
     expected = plain(suspect, LOGPROBS, "kinship", "identity")
     for finding, verdict in zip(findings, expected, strict=True):
         kin = verdict == "KIN-LIKE" and finding.verdict == "KIN-OR-TAUGHT"  # without logprobs, by text alone
-        assert finding.verdict == verdict or kin or named(finding)
+        assert said(finding) == verdict or kin or named(finding)
 
 
 def test_scaled_logprobs_make_no_other_model(tmp_path: Path) -> None:

@@ -51,6 +51,27 @@ def logprob_kernels(responses: Responses, a: int, b: int) -> list[tuple[Floats, 
     return out
 
 
+def next_token_distances(responses: Responses, models: Sequence[int]) -> Floats:
+    """How far the next tokens of each model are from those of the first, (p, m - 1, 2), in Jensen-Shannon divergence.
+
+    ``[..., 0]`` is the mean over pairs of samples, ``[..., 1]`` that over pairs of samples of one and the same model,
+    mean of the two: the noise between repeats. NaN where one of the two has fewer than two samples. All are cut to
+    as many alternatives, and rounded alike, as in `logprob_kernels`, so that the distances can be compared.
+    """
+    pool = responses.among(models)
+    found = [[first_tokens(pool, p, m) for m in range(len(models))] for p in range(len(pool.prompts))]
+    most = common_number([[len(s) for row in found for s in row[m]] for m in range(len(models))])
+    step = common_grain([s for row in found for s in row[m]] for m in range(len(models)))
+    out = np.full((len(found), len(models) - 1, 2), np.nan)
+    for at, row in zip(out, found, strict=True):
+        first, *rest = [[likeliest(coarse(s, step), most) for s in samples] for samples in row]
+        for cell, other in zip(at, rest, strict=True):
+            if (n := len(first)) >= 2 and len(other) >= 2:
+                apart = 1.0 - agreement([*first, *other])
+                cell[:] = apart[:n, n:].mean(), (np.nanmean(apart[:n, :n]) + np.nanmean(apart[n:, n:])) / 2
+    return out
+
+
 def kernel_coverage(responses: Responses, a: int, b: int, open_ended: str = "") -> dict[str, float]:
     """Coverage of the two kernels: how much of what was asked of both can be compared; NaN if nothing was.
 

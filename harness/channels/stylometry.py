@@ -1,4 +1,4 @@
-"""Stylometry: rates of writing habits in answers as sparse tables (answers, features), and counts of word bigrams.
+"""Stylometry: rates of writing habits in answers as sparse tables (answers, features), and counts of habits by block.
 
 Sources: part-of-speech templates (Wadhwa et al. 2025), here of the pool's own most common words, so that no tagger
 and no language is needed; word bigrams and over-used words (slop-forensics, Paech 2025). An n-gram is a number made of
@@ -27,6 +27,8 @@ COMMON = 150  # words that keep their name in a template; all others become one 
 FEATURES = 4000  # most widespread features kept of each kind
 MAX_WORDS = 256  # words of an answer that `habit_counts` looks at
 BIGRAMS = 10_000  # kept by `habit_counts`
+OPENINGS = 4_000  # kept by `opening_counts`
+OPENING = 3  # first words of an answer that `opening_counts` looks at
 BLOCKS = 20  # groups of prompts that the bootstrap draws
 _TOKEN = re.compile(r"\n+|\w+|[^\w\s]")
 _EDGE = 3  # words in an opener or closer
@@ -188,27 +190,48 @@ def _table(found: Sequence[Cells], answers: int) -> csr_matrix:
 
 def habit_counts(responses: Responses, blocks: int = BLOCKS) -> NDArray[np.float32]:
     """Counts of the 10,000 commonest word bigrams, (blocks, m, features); prompts are dealt to blocks in turn."""
+    vocabulary: dict[str, int] = {}
+
+    def bigrams_of(said: Sequence[str]) -> Ints:
+        ids = np.array([vocabulary.setdefault(w, len(vocabulary)) for w in said], dtype=np.int64)
+        return ids[:-1] << 32 | ids[1:]
+
+    return _by_block(responses, blocks, MAX_WORDS, bigrams_of, BIGRAMS)
+
+
+def opening_counts(responses: Responses, blocks: int = BLOCKS) -> NDArray[np.float32]:
+    """Counts of how answers begin, with their first word, first two and first three; shapes as of `habit_counts`."""
+    known: dict[tuple[str, ...], int] = {}
+
+    def openings_of(said: Sequence[str]) -> Ints:
+        begun = [tuple(said[:n]) for n in range(1, min(len(said), OPENING) + 1)]
+        return np.array([known.setdefault(b, len(known)) for b in begun], dtype=np.int64)
+
+    return _by_block(responses, blocks, 4 * OPENING, openings_of, OPENINGS)  # ample, however long the words are
+
+
+def _by_block(
+    responses: Responses, blocks: int, length: int, codes_of: Callable[[Sequence[str]], Ints], most: int
+) -> NDArray[np.float32]:
+    """Counts of the ``most`` commonest codes in the first ``length`` words of answers, (blocks, m, features)."""
     prompts = responses.where("wording")
     blocks = max(1, min(blocks, len(prompts)))
-    vocabulary: dict[str, int] = {}
-    cells: list[list[list[NDArray[np.int64]]]] = [[[] for _ in responses.models] for _ in range(blocks)]
+    cells: list[list[list[Ints]]] = [[[] for _ in responses.models] for _ in range(blocks)]
     for i, row in enumerate(first_answers(responses, prompts)):
         for cell, text in zip(cells[i % blocks], row, strict=True):
-            ids = [vocabulary.setdefault(w, len(vocabulary)) for w in words(text, MAX_WORDS)] if text else []
-            cell.append(np.array(ids, dtype=np.int64))
+            cell.append(codes_of(words(text, length) if text else []))
     counted = [[_counted(cell) for cell in block] for block in cells]
     codes = np.concatenate([c for block in counted for c, _ in block])
     times = np.concatenate([n for block in counted for _, n in block])
     every, at = np.unique(codes, return_inverse=True)
     totals = np.bincount(at, times, minlength=len(every))
-    features = np.sort(every[np.argsort(-totals, kind="stable")[:BIGRAMS]])
+    features = np.sort(every[np.argsort(-totals, kind="stable")[:most]])
     return np.array([[_picked(c, n, features) for c, n in block] for block in counted], dtype=np.float32)
 
 
-def _counted(answers_as_ids: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Codes of the word bigrams of some answers, and how often each occurs."""
-    codes = [a[:-1] << 32 | a[1:] for a in answers_as_ids if len(a) > 1]
-    found, times = np.unique(np.concatenate(codes or [np.zeros(0, dtype=np.int64)]), return_counts=True)
+def _counted(cell: Sequence[Ints]) -> tuple[Ints, Ints]:
+    """The codes of some answers, and how often each occurs."""
+    found, times = np.unique(np.concatenate([*cell, np.zeros(0, dtype=np.int64)]), return_counts=True)
     return found, times.astype(np.int64)
 
 

@@ -46,6 +46,11 @@ def wording(responses: Responses) -> Similarity | None:
     return _compared(responses, said(responses))
 
 
+def wording_within(responses: Responses, most: int) -> Similarity | None:
+    """`wording` of the first ``most`` words of each answer, as if nobody had said more."""
+    return _compared(responses, [[cell[:most] for cell in row] for row in said(responses)])
+
+
 def probe(responses: Responses, rounds: int, rng: np.random.Generator) -> Probe | None:
     """`wording` in one pool, with ``rounds`` placebos, and on less of the answers.
 
@@ -132,14 +137,16 @@ def _compared(responses: Responses, cells: Cells) -> Similarity | None:
     if not prompts:
         return None
     usable = np.array([[bool(cell) for cell in row] for row in cells])
+    shown = [one_length(row) for row in cells]
     return Similarity(
         channel="wording",
         models=responses.models,
         prompts=tuple(responses.prompts[i].id for i in prompts),
-        values=_values(cells),
+        values=np.stack([word_similarity(row) for row in shown]),
         coverage=answered_share(responses, prompts, usable),
         unit="cosine",
         sees="text",
+        words=float(np.median([len(cell) for row in shown for cell in row if cell] or [0])),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,19 +28,22 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check config, prompts and keys, and find out with a call or two what each endpoint can do."""
-    from harness.check import advice, check_endpoints, raise_unusable, table, warnings
+    from harness.check import advice, check_endpoints, expected_power, power_text, raise_unusable, table, warnings
 
     plan = _planned(config)
     rows = check_endpoints(plan, os.environ, offline=offline, say=tell)
-    notes, ways = warnings(plan, rows), advice(plan, rows)
+    notes, ways, powers = warnings(plan, rows), advice(plan, rows), expected_power(plan)
     if as_json:
-        show(json.dumps({"endpoints": rows, "warnings": notes, "advice": ways}, indent=2))
+        known = [{k: None if v != v else v for k, v in asdict(p).items()} for p in powers]
+        show(json.dumps({"endpoints": rows, "warnings": notes, "advice": ways, "power": known}, indent=2))
     else:
         show(table(rows))
         for note in notes:
             tell(f"warning: {note}")
         for way in ways:
             tell(f"advice: {way}")
+        for line in power_text(powers, plan):
+            tell(f"power: {line}")
     raise_unusable(rows)
     if not as_json:
         tell(f"ok: {len(plan.prompts)} prompts; next: harness run {config}")
@@ -57,10 +61,12 @@ def run(
     """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
     plan = _planned(config, limit, shard)
     if dry_run:
-        from harness.check import dry_run_rows, dry_run_text
+        from harness.check import dry_run_rows, dry_run_text, expected_power, power_text
 
         rows = dry_run_rows(plan)
         show(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
+        for line in power_text(expected_power(plan), plan):
+            tell(f"power: {line}")
         return
     failed = _collect(plan, f"resume: harness run {config}", quiet=quiet)
     if failed:

@@ -26,7 +26,7 @@ from harness.cli.templates import (
     template_text,
     templates,
 )
-from harness.config import OpenAIChat, looks_like_key, may_be_variable, providers, read_text
+from harness.config import UNKNOWN, OpenAIChat, guessed, looks_like_key, may_be_variable, providers, read_text
 from harness.errors import ConfigError
 
 Check = Callable[[str], str]
@@ -74,7 +74,8 @@ def _party(
     out["model"] = _ask("Model, as the server knows it", _model, None)
     if lineages:
         guess = lineage_of(out["model"], lineages)
-        out["lineage"] = _ask("Lineage, the pretrained root it descends from", _model, guess or None)
+        out["lineage"] = _ask("Lineage, the pretrained root it descends from (? if unknown)", _model, guess)
+    out["maker"] = guessed(out["model"]).maker or UNKNOWN
     usual = providers()[out["provider"]].api_key_env if "provider" in out else default.get("api_key_env")
     variable = _variable(environ, usual)
     if variable != (usual if "provider" in out else None):
@@ -180,7 +181,9 @@ def _recorded(folder: Path) -> str:
     suspect = _ask("The suspect, the model in question", lambda a: _one_of(a, list(found)), None)
     others = [m for m in found if m != suspect]
     candidate = _ask("The candidate, the model to compare it with", lambda a: _one_of(a, others), None)
-    lineage = _ask("Its lineage, the pretrained root it descends from", _model, lineage_of(candidate, []) or None)
+    lineage = _ask(
+        "Its lineage, the pretrained root it descends from (? if unknown)", _model, lineage_of(candidate, [])
+    )
     blocks = yaml.safe_load(yaml_blocks(_seen_from(folder, path), list(found)))
     return recorded_text(suspect, candidate, lineage, blocks)
 

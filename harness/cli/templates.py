@@ -13,7 +13,18 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
-from harness.config import Campaign, Local, Recorded, Remote, load_config, read_text
+from harness.config import (
+    UNKNOWN,
+    Campaign,
+    Local,
+    Recorded,
+    Remote,
+    bare,
+    guessed,
+    load_config,
+    read_text,
+    roots_of,
+)
 from harness.errors import ConfigError, meant
 from harness.files import replacing, write_whole
 
@@ -113,6 +124,7 @@ def _holds(lines: Sequence[str], words: Sequence[str]) -> bool:
 
 
 Values = Mapping[str, Any]
+_UNKNOWN = re.compile(r"\b(lineage|maker): *['\"]?\?")
 DEMO, RECORDED = "demo", "recorded"
 
 
@@ -169,7 +181,7 @@ def template_text(name: str, suspect: Values | None = None, candidate: Values | 
     text = re.sub(r"(?m)^results:.*\n", "", text)
     text = re.sub(r"(?m)^campaign:.*$", f"campaign: {_campaign(chosen, suspect, candidate)}", text)
     text = re.sub(r"(?m)^seed: *\d+", f"seed: {seed}", text)
-    text = without_comments(text, chosen.strike)
+    text = without_comments(text, chosen.strike).replace("controls: every lineage, ", "")  # the example's own case
     if chosen.head:
         text = chosen.head + re.sub(r"\A(?:\s*#.*\n|\s*\n)+", "", text)
     return rewritten(text, _changes(chosen, endpoint_blocks(text), suspect, candidate))
@@ -199,37 +211,42 @@ def _changes(
 
 
 def _related(control: Values, suspect: Values, candidate: Values) -> bool:
-    models = {_bare(v.get("model", "").rpartition("/")[2]) for v in (suspect, candidate)}
-    return _bare(control["lineage"]) == _bare(candidate["lineage"]) or _bare(
-        control.get("model", "").rpartition("/")[2]
-    ) in models - {""}
+    models = {bare(v.get("model", "").rpartition("/")[2]) for v in (suspect, candidate)} - {""}
+    twin = bare(control.get("model", "").rpartition("/")[2]) in models
+    return twin or bool(_roots(control) & _roots(candidate))
 
 
-def _bare(name: str) -> str:
-    """A name without what people write differently: Qwen-2.5 is qwen2.5."""
-    return re.sub(r"[^a-z0-9.]", "", name.casefold())
+def _roots(values: Values) -> frozenset[str]:
+    """Roots of an endpoint by what is written of it and by its name."""
+    return roots_of(values.get("lineage"), guessed(values.get("model") or values["name"]))
 
 
 def lineage_of(model: str, known: Sequence[str]) -> str:
-    """A guess at the lineage of a model by its name, as one of ``known`` is written: to be shown, not trusted."""
-    stem = re.match(r"[a-z]+[-_. ]?v?[0-9]*(?:\.[0-9]+)?", model.rpartition("/")[2].casefold())
-    guess = stem.group().strip("-_. ") if stem else ""
-    near = [k for k in known if _bare(k) and _bare(model.rpartition("/")[2]).startswith(_bare(k))]
-    return max(near, key=len) if near else guess
+    """A guess at the lineage of a model by its name, as one of ``known`` is written: to be shown, not trusted.
+
+    `?` where the name does not tell.
+    """
+    near = [k for k in known if bare(k) and bare(model.rpartition("/")[2]).startswith(bare(k))]
+    return max(near, key=len) if near else guessed(model).lineage or UNKNOWN
 
 
 def recorded_text(suspect: str, candidate: str, lineage: str, blocks: Sequence[Values]) -> str:
     """A config on recorded answers: ``blocks`` are endpoints as `harness.transfer.yaml_blocks` gives them."""
     chosen = template(RECORDED)
     roles = {suspect: "suspect", candidate: "candidate"}
+    named = {block.get("model", block["name"]): block for block in blocks}
+    root = _roots({**named[candidate], "lineage": lineage})
     endpoints = []
-    for block in blocks:
-        model = block.get("model", block["name"])
-        block = {**block, "role": roles.get(model, "control")}
-        if model == candidate:
-            block["lineage"] = lineage
-        endpoints.append(block)
-    note = "# `lineage:` is the pretrained root. Models that share one must have the same: they count once.\n"
+    for model, block in named.items():
+        role = roles.get(model) or ("relative" if root & _roots(block) else "control")
+        endpoints.append({**block, "role": role} | ({"lineage": lineage} if model == candidate else {}))
+        if role == "suspect":
+            del endpoints[-1]["lineage"]  # it is what is asked
+    note = (
+        "# `lineage:` is the pretrained root, `maker:` who made it; both are guessed from names. Write what you know\n"
+        "# in the place of every `?`, and mend what is wrong: of the controls one a lineage and one a maker counts,\n"
+        "# none of the makers of suspect and candidate. Kin of the candidate is `relative`: shown, never counted.\n"
+    )
     settings = {"campaign": _campaign(chosen, *[next(b for b in endpoints if b["role"] == r) for r in roles.values()]),
                 "prompts": [{"set": "recorded"}], "analysis": {"questions": ["kinship"]}}  # fmt: skip
     return (
@@ -282,8 +299,14 @@ def variables(campaign: Campaign) -> list[str]:
 
 def next_steps(target: Path, text: str, campaign: Campaign, environ: Mapping[str, str]) -> Iterator[str]:
     """What is missing in a config that was just written, and the next command, a line each."""
-    controls = len({e.lineage for e in campaign.endpoints if e.role == "control"})
-    yield f"{len(campaign.endpoints)} endpoints, {controls} control lineages"
+    controls = [e for e in campaign.endpoints if e.role == "control"]
+    lineages = len({e.name if e.lineage == UNKNOWN else e.lineage for e in controls})
+    relatives = [e.name for e in campaign.endpoints if e.role == "relative"]
+    yield f"{len(campaign.endpoints)} endpoints, {lineages} control lineages"
+    if relatives:
+        yield f"kin of the candidate by their names, shown apart and never counted: {', '.join(relatives)}"
+    if unknown := [str(n) for n, line in enumerate(text.splitlines(), 1) if _UNKNOWN.search(line)]:
+        yield f"lineage or maker is unknown where a `?` stands (lines {', '.join(unknown)}): write what you know"
     if places := [str(n) for n, line in enumerate(text.splitlines(), 1) if "# change:" in line]:
         yield f"fill in what is marked `change:` (lines {', '.join(places)})"
     if missing := [v for v in variables(campaign) if v not in environ]:

@@ -12,7 +12,7 @@ from harness.config.prompts import (
     require_channels,
     shipped_folder,
 )
-from harness.config.providers import PLAIN, Provider, provider, providers
+from harness.config.providers import PLAIN, UNKNOWN, Provider, bare, guessed, maker_named, provider, providers, roots_of
 from harness.config.schema import (
     Called,
     Campaign,
@@ -25,6 +25,7 @@ from harness.config.schema import (
     Remote,
     Weights,
     host_of,
+    lineage_of,
     told_of,
     well_known_as,
 )
@@ -40,10 +41,11 @@ from harness.config.secrets import (
     require_keys,
     without_keys,
 )
-from harness.config.yaml import load_config, read_text
+from harness.config.yaml import load_config, read_text, refuse_kin
 
 __all__ = [
     "PLAIN",
+    "UNKNOWN",
     "Called",
     "Campaign",
     "Collect",
@@ -58,15 +60,19 @@ __all__ = [
     "Remote",
     "Weights",
     "available",
+    "bare",
     "content_hash",
     "draw",
     "environment",
     "expand",
+    "guessed",
     "host_of",
     "key_of",
+    "lineage_of",
     "load_config",
     "load_set",
     "looks_like_key",
+    "maker_named",
     "may_be_variable",
     "open_to_others",
     "private_seed",
@@ -74,8 +80,10 @@ __all__ = [
     "providers",
     "public_address",
     "read_text",
+    "refuse_kin",
     "require_channels",
     "require_keys",
+    "roots_of",
     "shipped_folder",
     "told_of",
     "well_known_as",

@@ -17,11 +17,11 @@ from pydantic import (
     model_validator,
 )
 
-from harness.config.providers import WellKnown, guessed, providers
+from harness.config.providers import NOBODY, UNKNOWN, WellKnown, guessed, makers_of, providers, roots_of
 from harness.errors import meant
-from harness.records import Question
+from harness.records import ControlRule, Question
 
-Role = Literal["suspect", "candidate", "control"]
+Role = Literal["suspect", "candidate", "control", "relative"]
 SurfaceName = Literal["chat", "completion"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -39,19 +39,30 @@ def _year(value: Any) -> Any:
 
 class _Endpoint(Strict):
     name: Name = Field(description="How this model is called in every table.")
-    role: Role = Field(description="suspect: whose model is it? candidate: perhaps this one's. control: unrelated.")
+    role: Role = Field(
+        description="suspect: whose model is it? candidate: perhaps this one's. control: unrelated. relative: known "
+        "kin of the candidate, shown apart and never counted."
+    )
     lineage: str | None = Field(
         None,
         min_length=1,
-        description="The pretrained root this model descends from. Needed for candidates and controls: "
-        "many models of one lineage count once, and kin of the candidate never serve as controls.",
+        description="The pretrained root this model descends from. Needed for all but suspects: many models of one "
+        "lineage count once, and kin of the candidate never serve as controls. `?` where nobody knows it: what the "
+        "name tells is used, and if that is nothing the model stands for a lineage of its own.",
+    )
+    unrelated: bool = Field(
+        False,
+        description="`true` beside a control whose name says that it is kin of the candidate and is wrong: only its "
+        "`lineage:` and `maker:` count then.",
     )
     system_prompt: str | None = Field(None, description="Sent as the system message of every chat call.")
     maker: str | None = Field(
         None,
         validation_alias=AliasChoices("maker", "vendor"),
-        description="Who made it; `vendor` is read too. Where it, `released` or `reasoning` is left out and the name "
-        "of the model is well known, that is used (harness/config/models.yaml).",
+        description="Who made it; `vendor` is read too, and `?` is unknown. Of the controls one a maker counts, and "
+        "none of the pair's own makers (`analysis: controls:`); who made the pretrained root is a maker too. Where it, "
+        "`released` or `reasoning` is left out and the name of the model is well known, that is used "
+        "(harness/config/models.yaml).",
     )
     released: Annotated[str, BeforeValidator(_year)] | None = Field(
         None,
@@ -240,19 +251,47 @@ def well_known_as(e: Endpoint) -> WellKnown:
     return found if found.name or isinstance(e, Remote) else guessed(e.name)
 
 
-def told_of(e: Endpoint) -> tuple[str | None, str | None, bool | None, str | None]:
-    """Maker, month of release, whether it thinks, and host of an endpoint, as `harness.inference.pool.Model` has them.
+def lineage_of(e: Endpoint) -> str | None:
+    """The lineage that is written, else of a candidate, control or relative what its name tells; None: unknown."""
+    if e.lineage is not None and e.lineage != UNKNOWN:
+        return e.lineage
+    return None if e.role == "suspect" or e.unrelated else well_known_as(e).lineage
+
+
+def shared_roots(a: Endpoint, b: Endpoint) -> frozenset[str]:
+    """Roots that two models share, by what is written of them or by their names; empty where they are unrelated."""
+    one, other = (roots_of(e.lineage, well_known_as(e), said_only=e.unrelated) for e in (a, b))
+    return one & other
+
+
+def kin_among_controls(campaign: Campaign) -> tuple[Endpoint, Endpoint, str] | None:
+    """The first control that is kin of a candidate by its name, with that candidate and the root they share."""
+    by = {r: [e for e in campaign.endpoints if e.role == r] for r in ("candidate", "control")}
+    if not {"kinship", "teaching"} & set(campaign.analysis.questions):
+        return None  # to tell two served models apart a sibling is a good control
+    pairs = ((k, c, min(shared, default="")) for k in by["control"] for c in by["candidate"]
+             if (shared := shared_roots(k, c)))  # fmt: skip
+    return next(pairs, None)
+
+
+def told_of(e: Endpoint) -> tuple[str | None, str | None, bool | None, str | None, str | None, bool]:
+    """Maker, month of release, whether it thinks, host, maker of its root, and whether it is known to be able to think,
+    as `harness.inference.pool.Model` has them.
 
     What is written counts before what the name tells. That a model thinks is taken from its name only where its maker
-    hides the thoughts: elsewhere they are seen in the answers, or it was asked not to.
+    hides the thoughts: elsewhere they are seen in the answers, or it was asked not to, or whoever kept the answers did
+    not keep the thoughts.
     """
     known = well_known_as(e)
     thinks = known.thinks if known.hides or not known.thinks else None
+    maker, root_maker = makers_of(e.maker, e.lineage, NOBODY if e.unrelated else known)
     return (
-        e.maker or known.maker,
+        maker,
         e.released or known.released,
         thinks if e.reasoning is None else e.reasoning,
         host_of(e),
+        root_maker,
+        known.thinks is True,
     )
 
 
@@ -325,6 +364,12 @@ class Analysis(Strict):
 
     questions: tuple[Question, ...] = ("kinship", "identity")
     channels: tuple[str, ...] | None = Field(None, description="Channels to use; default: all that the prompts serve.")
+    controls: ControlRule = Field(
+        "one a maker",
+        description="Which controls count for kinship and teaching. Two of one maker hide kin of the candidate, and "
+        "one of the candidate's own maker is no stranger to it; `every lineage` counts them all the same. Identity "
+        "always uses every lineage.",
+    )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="Error rate at which a verdict is given.")
     min_coverage: float = Field(
         0.9,
@@ -398,13 +443,14 @@ class Campaign(Strict):
             if not by_role[role]:
                 raise ValueError(f"no endpoint has `role: {role}`; a verdict needs at least one")
         for candidate in by_role["candidate"]:
-            others = {e.lineage for e in by_role["control"]} - {candidate.lineage}
+            roots = {e.name: e.lineage if e.lineage != UNKNOWN else e.name for e in by_role["control"]}
+            others = set(roots.values()) - {candidate.lineage}
             if "kinship" in self.analysis.questions and len(others) < 2:
                 raise ValueError(
                     f"candidate {candidate.name!r} has {len(others)} control lineage(s) other than its own; "
                     "kinship needs at least 2: add endpoints with `role: control`"
                 )
-            kin = [e.name for e in by_role["control"] if e.lineage == candidate.lineage]
+            kin = [n for n, root in roots.items() if root == candidate.lineage]
             if kin:
                 raise ValueError(f"control {kin[0]!r} is of candidate {candidate.name!r}'s own lineage")
             twins = [e.name for e in by_role["control"] if served(e) is not None and served(e) == served(candidate)]

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from harness.config.schema import Campaign, Endpoint
+from harness.config.schema import Campaign, Endpoint, kin_among_controls
 from harness.config.secrets import hides_key, looks_like_key, may_be_variable, names_key
 from harness.errors import ConfigError, meant
 
@@ -251,6 +251,20 @@ def load_config(path: str | Path) -> Campaign:
         return Campaign.model_validate(document.values)
     except ValidationError as e:
         raise first_error(document, e) from None
+
+
+def refuse_kin(campaign: Campaign, path: str) -> None:
+    """`ConfigError` where a control is kin of a candidate by its name, with the line if ``path`` is a file."""
+    if (found := kin_among_controls(campaign)) is None:
+        return
+    control, candidate, root = found
+    where = path
+    if Path(path).is_file():
+        where = f"{path}:{_line_of_endpoint(read_yaml(Path(path)), repr(control.name))}"
+    raise ConfigError(
+        f"{where}: control {control.name!r} is by its name kin of candidate {candidate.name!r}: both are of {root}",
+        "take it out, or make it `role: relative`, which is shown apart; if the name misleads, add `unrelated: true`",
+    )
 
 
 def _walk(value: Any, at: Location = ()) -> Iterator[tuple[Location, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ View = tuple[str, Surface]  # text or logprobs, of chat or of raw completion
 Samples = Callable[[str, str], Mapping[View, Grams]]
 Twin = Callable[[Sequence[str]], Sequence[Similarity]]
 Probes = Callable[[Sequence[str], Sequence[str]], Mapping[str, Probe]]
+Distances = Callable[[Sequence[str]], Floats]
 
 TWIN = "\x00twin"  # no endpoint can be called this
 FOREIGN = 0.2  # of the median model's similarity to the pool; of 178 recorded models none is under 0.46
@@ -127,26 +129,37 @@ class Case:
     """All that a question may look at about one suspect and one candidate.
 
     What is costly is a function, called by the questions that need it: ``twin(channels)`` gives similarities in which
-    every second sample of the candidate poses as a model called `TWIN`, ``habits()`` counts of habits of wording
-    (blocks, m, features), ``samples(a, b)`` kernels between samples of two models, ``coverage(a, b)`` the share of
-    samples they are made of, ``resemblance()`` caveats about conditions in which pair and controls differ,
-    ``probes(models, channels)`` channels measured again in one pool. ``fresh`` are prompts that a private
-    seed filled, by id, with the id of the shipped prompt of the same template.
+    every second sample of the candidate poses as a model called `TWIN`, ``habits()`` counts of habits, an array
+    (blocks, m, features) for each kind, ``samples(a, b)`` kernels between samples of two models, ``coverage(a, b)`` the
+    share of samples they are made of, ``resemblance()`` caveats about conditions in which pair and controls differ,
+    ``probes(models, channels)`` channels measured again in one pool, ``distances(names)`` how far the raw next tokens
+    of each but the first are from the first's (`harness.inference.mixture.nearer`), ``unfitted(about)`` what of this
+    pair a calibration was not fitted for. ``looks`` verdicts share the level. ``fresh`` are prompts that a private seed
+    filled, by id, with the id of the shipped prompt of the same template.
     """
 
     suspect: Model
     candidate: Model
     models: tuple[Model, ...]
     similarities: tuple[Similarity, ...]
-    ratios: LikelihoodTable
+    tables: Mapping[str, LikelihoodTable]
     settings: Settings
     twin: Twin
-    habits: Callable[[], NDArray[np.floating]]
+    habits: Callable[[], Sequence[NDArray[np.floating]]]
     samples: Samples
     coverage: Callable[[str, str], Mapping[View, float]]
     resemblance: Callable[[], Sequence[Caveat]]
     probes: Probes = lambda models, channels: {}
+    distances: Distances = lambda names: np.empty((0, len(names) - 1, 2))
+    unfitted: Callable[[Mapping[str, Any]], Sequence[Caveat]] = lambda about: ()
+    looks: int = 1
     fresh: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def two_makers(self) -> bool:
+        """Whether suspect and candidate are known to be of two makers."""
+        s, c = self.suspect.maker, self.candidate.maker
+        return s is not None and c is not None and s.casefold() != c.casefold()
 
     @cached_property
     def assessment(self) -> Assessment:
@@ -178,7 +191,7 @@ def assess(
     ----------
     suspect, candidate : Model
     models : sequence of Model
-        Every model of the campaign; controls of neither party's lineage make the pool, one a lineage.
+        Every model of the campaign; the pool is made of its controls as `harness.inference.pool.pool_for` says.
     similarities : sequence of Similarity
         One a channel, values (p, m, m). A channel of which the pair answered `HALF` or less abstains; one that the
         controls answered too little of keeps to a pool of its own; one that sees "reported" carries no weight.
@@ -224,9 +237,9 @@ def assess(
     judged, copies = without_copies(similarities, suspect.name, candidate.name)
     covered, notes = _covered([s for s in judged if s.sees != "reported"], (suspect.name, candidate.name))
     if not covered:  # the controls are as they are: it is the pair that said too little
-        pool = pool_for(suspect, candidate, models, [], 0.0)
+        pool = pool_for(suspect, candidate, models, [], 0.0, settings.controls)
         return Assessment(pool, obstacle=Caveat("no usable channel"), caveats=tuple(notes), copies=copies)
-    pool, joined = agreed_pool(suspect, candidate, models, covered, least)
+    pool, joined = agreed_pool(suspect, candidate, models, covered, least, settings.controls)
     foreign = {s.channel: why for s in joined if (why := shares_no_words(s, pool)) is not None}
     counted = [s for s in joined if s.channel not in foreign]
     notes += [*pool.left_out, *foreign.values()]
@@ -246,7 +259,7 @@ def assess(
         return Assessment(pool, channels, combined, NAN, NAN, (), obstacle, tuple(notes), copies)
     low, high = _interval(channels, weights, rounds, rng)
     for s in (s for s in covered if not any(s is j for j in joined)):
-        own = pool_for(suspect, candidate, models, [s], least)
+        own = pool_for(suspect, candidate, models, [s], least, settings.controls)
         notes.append(Caveat("own pool", s.channel, values=(len(own.controls),)))
         if len(own.controls) >= 2:
             compared = Compared.of(s, own.names)
@@ -387,6 +400,7 @@ def _evidence(
         unit=s.unit,
         prompts=int(np.isfinite(c.values[:, 0, 1]).sum()),
         coverage=float(np.nanmin(s.coverage)),
+        words=s.words,
         raw=float(raw[0, 1]),
         control_low=float(np.nanmin(others)) if np.isfinite(others).any() else NAN,
         control_high=float(np.nanmax(others)) if np.isfinite(others).any() else NAN,

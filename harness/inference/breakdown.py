@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.inference.assessment import Assessment, Compared
-from harness.inference.excess import TINY, additive_residuals, excess_of, prompt_noise
+from harness.inference.excess import TINY, additive_residuals, excess_of, mean_over_prompts, prompt_noise
 from harness.records import Sees, Similarity
 
 Floats = NDArray[np.float64]
+Measure = Literal["excess", "raw"]
+FEWEST = 6
+"""Models from which excess is drawn. Of four, opposite pairs have one and the same excess by construction; of five, ten
+pairs share five degrees of freedom, so that what one pair has the pairs beside it lack. Fewer are drawn raw."""
+
+
+def measure_of(models: int) -> Measure:
+    """What is drawn and tabulated of all pairs of so many models."""
+    return "excess" if models >= FEWEST else "raw"
 
 
 @dataclass(frozen=True)
@@ -28,11 +38,13 @@ class Telling:
 
 @dataclass(frozen=True)
 class ChannelDetail:
-    """Excess of every pair of the pool in one channel, (n, n), suspect first, candidate second."""
+    """Every pair of the pool in one channel, (n, n), suspect first, candidate second: its excess in ``matrix``, and its
+    ``raw`` similarity, standardised over the pairs."""
 
     channel: str
     sees: Sees
     matrix: Floats
+    raw: Floats
     telling: tuple[Telling, ...] = ()
 
 
@@ -46,10 +58,24 @@ class Detail:
     combined: Floats
     channels: tuple[ChannelDetail, ...]
 
-    def place(self) -> tuple[int, int]:
-        """Rank of the accused pair, 1 the closest (a tie shares it: in a pool of four, pairs tie), and pairs in all."""
-        scores = self.combined[np.triu_indices(len(self.names), 1)]
-        return 1 + int((scores > self.combined[0, 1] + 1e-9).sum()), int(np.isfinite(scores).sum())
+    @property
+    def measure(self) -> Measure:
+        """What is drawn of these pairs."""
+        return measure_of(len(self.names))
+
+    def drawn(self) -> list[tuple[str, Floats]]:
+        """What is drawn of every pair, all channels together and then each: by excess or raw, see `measure`."""
+        if self.measure == "excess":
+            return [("combined", self.combined), *((c.channel, c.matrix) for c in self.channels)]
+        return [("all channels", _mean([c.raw for c in self.channels])), *((c.channel, c.raw) for c in self.channels)]
+
+    def place(self) -> tuple[int, int, tuple[tuple[str, str], ...]]:
+        """By combined excess, which p ranks: rank of the accused pair, 1 the closest, pairs in all, and those level."""
+        rows, columns = np.triu_indices(len(self.names), 1)
+        gap = self.combined[rows, columns] - self.combined[0, 1]
+        level = [i for i in np.flatnonzero(np.abs(gap) <= 1e-9) if (rows[i], columns[i]) != (0, 1)]
+        tied = tuple((self.names[rows[i]], self.names[columns[i]]) for i in level)
+        return 1 + int((gap > 1e-9).sum()), int(np.isfinite(gap).sum()), tied
 
 
 def detail(a: Assessment, most: int = 5) -> Detail | None:
@@ -60,7 +86,10 @@ def detail(a: Assessment, most: int = 5) -> Detail | None:
     if a.combined is None:
         return None
     channels = tuple(
-        ChannelDetail(c.similarity.channel, c.similarity.sees, c.matrix, tuple(telling(c, most))) for c in a.channels
+        ChannelDetail(
+            c.similarity.channel, c.similarity.sees, c.matrix, standardised(c.values), tuple(telling(c, most))
+        )
+        for c in a.channels
     )
     return Detail(a.pool.suspect, a.pool.candidate, a.pool.names, a.combined, channels)
 
@@ -68,14 +97,19 @@ def detail(a: Assessment, most: int = 5) -> Detail | None:
 def telling(c: Compared, most: int) -> list[Telling]:
     """Prompts that contribute most to the accused pair's excess, strongest first, then those that speak against it.
 
-    A prompt's contribution is its scaled residual over the spread of residuals and the number of prompts.
+    A prompt's contribution is its scaled residual over the spread of residuals and the number of prompts. Where the
+    pool agrees on every prompt there is no spread, and each prompt has its share of the effect as it stands.
     """
     s, pair = c.similarity, c.residuals[:, 0, 1]
     seen = np.flatnonzero(np.isfinite(pair))
     if not len(seen):
         return []
     spread = prompt_noise(c.residuals)
-    share = pair / (spread * len(seen)) if spread > TINY else np.zeros_like(pair)
+    if spread > TINY:
+        share = pair / (spread * len(seen))
+    else:
+        total = float(pair[seen].sum())
+        share = pair * (float(excess_of(c.residuals)[0, 1]) / total if abs(total) > TINY else 0.0)
     order = seen[np.argsort(-share[seen], kind="stable")]
     top = [i for i in order[:most] if share[i] > 0]
     low = [i for i in order[::-1][:most] if share[i] < 0]
@@ -84,36 +118,62 @@ def telling(c: Compared, most: int) -> list[Telling]:
 
 @dataclass(frozen=True)
 class Overview:
-    """How alike all models of a campaign are: mean over channels of the scaled excess, (m, m), NaN on the diagonal."""
+    """How alike all models of a campaign are, (m, m), NaN on the diagonal: mean over channels of the scaled excess, or
+    of raw similarity, standardised over the pairs of each channel."""
 
     names: tuple[str, ...]
     matrix: Floats
     left_out: tuple[str, ...]
+    measure: Measure = "excess"
 
 
 def overview(similarities: Sequence[Similarity]) -> Overview | None:
     """All models that every other one can be compared with; the one with most gaps is left out first."""
-    scaled = []
-    for s in (s for s in similarities if s.sees != "reported"):
-        residuals = additive_residuals(s.values)
-        if not np.isfinite(residuals).any():  # two models alone: there is no other pair to compare theirs with
-            continue
-        matrix = excess_of(residuals)
-        size = float(np.sqrt(np.nanmean(matrix**2))) if np.isfinite(matrix).any() else 0.0
-        if size > TINY:
-            scaled.append(matrix / size)
-    if not scaled:
+    counted = [s for s in similarities if s.sees != "reported"]
+    measure: Measure = "excess"
+    matrix = _mean([m for s in counted if (m := _scaled_excess(s)) is not None])
+    kept, out = _complete(matrix)
+    if measure_of(len(kept)) == "raw":
+        measure = "raw"
+        matrix = _mean([standardised(s.values) for s in counted])
+        kept, out = _complete(matrix)
+    if len(kept) < 3 or not np.isfinite(matrix).any():
         return None
-    stack = np.array(scaled)
-    seen = np.isfinite(stack)
-    with np.errstate(invalid="ignore"):
-        mean = np.where(seen, stack, 0.0).sum(0) / seen.sum(0)
-    kept = list(range(len(mean)))
-    out = []
+    names = similarities[0].models
+    return Overview(tuple(names[i] for i in kept), matrix[np.ix_(kept, kept)], tuple(names[i] for i in out), measure)
+
+
+def _complete(matrix: Floats) -> tuple[list[int], list[int]]:
+    """Models with a number for every pair of theirs, and those left out for that, the one with most gaps first."""
+    kept, out = list(range(len(matrix))), []
     while len(kept) > 2:
-        gaps = (~np.isfinite(mean[np.ix_(kept, kept)])).sum(1) - 1
+        gaps = (~np.isfinite(matrix[np.ix_(kept, kept)])).sum(1) - 1
         if gaps.max() == 0:
             break
         out.append(kept.pop(int(gaps.argmax())))
-    names = similarities[0].models
-    return Overview(tuple(names[i] for i in kept), mean[np.ix_(kept, kept)], tuple(names[i] for i in out))
+    return kept, out
+
+
+def _scaled_excess(s: Similarity) -> Floats | None:
+    """Excess of a channel in units of its spread over pairs; None where nothing tells one pair from another."""
+    residuals = additive_residuals(s.values)
+    if not np.isfinite(residuals).any():  # two models alone: there is no other pair to compare theirs with
+        return None
+    matrix = excess_of(residuals)
+    size = float(np.sqrt(np.nanmean(matrix**2))) if np.isfinite(matrix).any() else 0.0
+    return matrix / size if size > TINY else None
+
+
+def standardised(values: NDArray[np.floating]) -> Floats:
+    """Mean similarity (n, n) over prompts of values (p, n, n), standardised over the pairs: channels differ in unit."""
+    raw = mean_over_prompts(np.asarray(values, dtype=np.float64))
+    if not np.isfinite(raw).any():
+        return raw
+    spread = float(np.nanstd(raw))
+    centred: Floats = raw - np.nanmean(raw)
+    return centred / spread if spread > TINY else np.where(np.isfinite(raw), 0.0, np.nan)
+
+
+def _mean(matrices: Sequence[Floats]) -> Floats:
+    """Mean over channels without NaN, (n, n); one NaN without channels."""
+    return mean_over_prompts(np.array(matrices)) if matrices else np.full((1, 1), np.nan)

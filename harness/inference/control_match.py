@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from scipy.sparse import csr_matrix
 from harness.channels.base import answer, answer_rows, cosines, thoughts, words
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import HALF, TOLD, Model, controls_of, told
-from harness.records import Responses
+from harness.records import ControlRule, Responses
 
 Floats = NDArray[np.float64]
 
@@ -89,14 +90,16 @@ class Manners:
     """How each of m models answers n prompts.
 
     ``forms`` (n, m, len(FORMS)), NaN where nothing was answered; ``vocabulary`` (m, m) cosines of what words they use;
-    ``thinks`` (m,) share of the answers that came with thoughts; ``common`` a few of each model's most common words;
-    ``usage`` which words of common use they use.
+    ``thinks`` (m,) share of the answers that came with thoughts, or for which the server counted tokens of reasoning;
+    ``unthinking`` (m,) share for which it counted that there were none, and none came; ``common`` a few of each model's
+    most common words; ``usage`` which words of common use they use.
     """
 
     models: tuple[str, ...]
     forms: Floats
     vocabulary: Floats
     thinks: Floats
+    unthinking: Floats
     common: tuple[tuple[str, ...], ...]
     usage: Usage
 
@@ -109,6 +112,11 @@ class Manners:
         seen = np.isfinite(signs)
         mean: Floats = np.where(seen, signs, 0.0).sum(0) / np.maximum(seen.sum(0), 1)
         return np.where(seen.sum(0) >= FEW, mean, 0.0)
+
+    def mode(self, model: str) -> bool | None:
+        """Whether a model is seen to think, in most of its answers, or seen not to; None where nothing shows it."""
+        at = self.models.index(model)
+        return True if self.thinks[at] > HALF else False if self.unthinking[at] > HALF else None
 
     def words(self, model: int) -> float:
         """Median words of an answer; NaN for a model that answered nothing."""
@@ -135,7 +143,7 @@ def manners_of(responses: Responses) -> Manners:
     forms = np.full((len(prompts), m, len(FORMS)), np.nan)
     number: dict[str, int] = {}  # of each word, in the order in which they first come
     held = [array("i") for _ in range(m)]
-    thought = np.zeros((2, m))
+    thought = np.zeros((3, m))  # answers with thoughts, answers that the server says are without, all
     first = [
         (i, j, row)
         for i, p in enumerate(prompts)
@@ -146,17 +154,20 @@ def manners_of(responses: Responses) -> Manners:
         said = answer(responses, row)
         forms[i, j] = form_of(said)
         held[j].extend(number.setdefault(w, len(number)) for w in set(words(said, HEAD)))
-        thought[:, j] += bool(thoughts(responses, row)), 1
+        tokens = responses.reasoning_tokens[row]
+        with_thoughts = bool(thoughts(responses, row)) or (tokens or 0) > 0
+        thought[:, j] += with_thoughts, tokens == 0 and not with_thoughts, 1
     counts = [np.unique(np.frombuffer(h, dtype=np.int32), return_counts=True) for h in held]
     data, column = (np.concatenate([c[k] for c in counts]) for k in (1, 0))
     start = np.cumsum([0, *(len(c[0]) for c in counts)])
     table = csr_matrix((data.astype(np.float64), column, start), shape=(m, max(1, len(number))))
     spelled = list(number)
     common = tuple(_commonest(table[[j]], spelled) for j in range(m))
-    often = np.asarray(table.sum(0)).ravel() >= max(EXPECTED, COMMON * thought[1].sum())
+    often = np.asarray(table.sum(0)).ravel() >= max(EXPECTED, COMMON * thought[2].sum())
     said_by = ((j, words(answer(responses, row), READ)) for _, j, row in first)
     usage = _usage([w for w, n in zip(spelled, often, strict=False) if n], m, said_by)
-    return Manners(responses.models, forms, _cosines(table), thought[0] / np.maximum(thought[1], 1), common, usage)
+    seen, unseen = thought[:2] / np.maximum(thought[2], 1)
+    return Manners(responses.models, forms, _cosines(table), seen, unseen, common, usage)
 
 
 def _usage(common: Sequence[str], m: int, answers: Iterable[tuple[int, Sequence[str]]]) -> Usage:
@@ -227,7 +238,13 @@ def form_of(text: str) -> tuple[float, ...]:
     )
 
 
-def unlike(manners: Manners, suspect: Model, candidate: Model, models: Sequence[Model]) -> list[Caveat]:
+def unlike(
+    manners: Manners,
+    suspect: Model,
+    candidate: Model,
+    models: Sequence[Model],
+    rule: ControlRule = "one a maker",
+) -> list[Caveat]:
     """Conditions that the pair shares and most controls lack, or that set the suspect apart from all.
 
     Parameters
@@ -236,7 +253,8 @@ def unlike(manners: Manners, suspect: Model, candidate: Model, models: Sequence[
         Of a table that holds all these models.
     suspect, candidate : Model
     models : sequence of Model
-        Of those, the controls of other lineages are looked at, one a lineage.
+        Of those, the controls that count are looked at (`harness.inference.pool.pool_for`).
+    rule : {"one a maker", "every lineage"}
 
     Returns
     -------
@@ -244,19 +262,60 @@ def unlike(manners: Manners, suspect: Model, candidate: Model, models: Sequence[
         Kinds in `findings.MISMATCHES` take away an accusation, those in `findings.HIDING` an acquittal; the rest
         are limits. The gravest come first.
     """
-    controls = controls_of(suspect, candidate, models)
+    controls = controls_of(suspect, candidate, models, rule)
     if not controls:
         return []
-    seen = dict(zip(manners.models, manners.thinks > HALF, strict=True))
-    s, c, *others = (replace(m, thinks=True) if seen[m.name] else m for m in (suspect, candidate, *controls))
+    s, c, *others = (_as_seen(manners, m) for m in (suspect, candidate, *controls))
     found = [
         *_language(manners, suspect, candidate, controls),
         *_format(manners, suspect, candidate, controls),
         *_length(manners, suspect, candidate, controls),
         *_unsaid(manners, suspect, candidate, controls),
-        *told(s, c, others),
+        *told(s, c, others, rule),
+        *_told_wrongly(manners, [suspect, candidate, *controls]),
     ]
     return sorted(found, key=lambda c: (c.kind not in MISMATCHES, c.kind not in HIDING))
+
+
+def conditions_of(manners: Manners) -> dict[str, Any]:
+    """What a calibration fitted on these answers says of its conditions: whether models think, and common words."""
+    modes = [manners.mode(m) for m in manners.models]
+    return {"thinks": any(m is True for m in modes), "words": sorted({w for some in manners.common for w in some})}
+
+
+def unfitted(manners: Manners, suspect: Model, candidate: Model, about: Mapping[str, Any]) -> list[Caveat]:
+    """What of a pair a calibration was not fitted for, by what it says of itself (`conditions_of`): thinking, language.
+
+    A table that says nothing of a condition holds for any.
+    """
+    found = []
+    if about.get("thinks") is False:
+        thinking = [m.name for m in (suspect, candidate) if _as_seen(manners, m).thinks]
+        found += [Caveat("calibrated on no thinkers", names=tuple(thinking))] if thinking else []
+    words = about.get("words")
+    if isinstance(words, list) and words:
+        said = {
+            m.name: manners.common[i]
+            for m, i in zip((suspect, candidate), _at(manners, suspect, candidate), strict=True)
+        }
+        foreign = [name for name, common in said.items() if common and not set(common) & set(words)]
+        found += [Caveat("calibrated on another language", names=tuple(foreign))] if foreign else []
+    return found
+
+
+def _as_seen(manners: Manners, model: Model) -> Model:
+    """A model that thinks if it is seen to, whatever was told; seen not to, where nothing was told."""
+    mode = manners.mode(model.name)
+    return replace(model, thinks=mode) if mode or model.thinks is None else model
+
+
+def _told_wrongly(manners: Manners, models: Sequence[Model]) -> list[Caveat]:
+    """Models that were told not to think and are seen to, or the reverse."""
+    out = []
+    for mode in (True, False):
+        names = tuple(m.name for m in models if m.thinks is (not mode) and manners.mode(m.name) is mode)
+        out += [Caveat("thinking unlike told", names=names, values=(mode,))] if names else []
+    return out
 
 
 def _at(manners: Manners, *models: Model) -> list[int]:

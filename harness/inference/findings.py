@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from harness.inference.verdicts import UNJUDGED, Ground, Judgement, Verdict
-from harness.records import Question, Sees, Surface
+from harness.records import ControlRule, Question, Sees, Surface
 
 NAN = float("nan")
 UNKNOWN = "unknown"  # what an attribution is to where it is to no known model
@@ -43,10 +43,15 @@ CaveatKind = Literal[
     # what a channel or a control could not give
     "low coverage",
     "control left out",
+    "maker counted already",
+    "of the pair's makers",
+    "makers unknown",
+    "makers repeat",
     "shares no words",
     "own pool",
     "gaps",
     "blind",
+    "power",
     # where the pair lies
     "candidate's null",
     "rival pairs",
@@ -60,6 +65,8 @@ CaveatKind = Literal[
     "no control told apart",
     # likelihood ratio
     "no likelihood ratio",
+    "calibrated on no thinkers",
+    "calibrated on another language",
     "bounded ratio",
     # does it stand on less, and was the answer the model's own
     "does not stand",
@@ -79,6 +86,8 @@ CaveatKind = Literal[
     "controls unlike in length",
     "controls of another era",
     "controls unlike in thinking",
+    "one may think",
+    "thinking unlike told",
     "pair on one host",
     # the campaign as a whole
     "unanswered calls",
@@ -114,6 +123,9 @@ class ChannelEvidence:
     its 95 % interval (bootstrap over prompts), ``p`` the channel's own p-value. NaN where there is none. Identity has
     ``p_same`` too, of its equivalence test.
 
+    ``words`` is the usual length of the answers compared, ``finds_close`` and ``finds_base`` how often the channel
+    finds close kin and pairs of one pretrained base under these conditions, as measured on recorded answers.
+
     ``part`` is what it has in the verdict: "counted", compared in its "own pool" of ``controls`` lineages, "reported"
     without weight, or "abstains" for the ``caveat``. ``weight`` is its share of a combined score; ``surface`` is set
     where chat and raw completion are judged apart.
@@ -132,6 +144,9 @@ class ChannelEvidence:
     effect_high: float = NAN
     p: float = NAN
     p_same: float = NAN
+    words: float = NAN
+    finds_close: float = NAN
+    finds_base: float = NAN
     part: Part = "counted"
     weight: float = NAN
     controls: int = 0
@@ -149,11 +164,16 @@ class Finding:
     """One question's answer for one pair: a statement about behaviour with an error rate, never about intent.
 
     ``p_value`` is exact under the null of the question, ``p_floor`` the smallest it could have been, ``p_adjusted``
-    after Holm over all findings of the campaign, to be held against ``alpha``. ``p_candidate`` is the rank on the
-    candidate's own row, hub or not, which cannot be under 1 / (control lineages + 1). ``log10_lr`` is NaN where no
-    calibration fits; ``p_least`` is the p-value if gaps in the answers hid the closest resemblance there was, NaN
-    without such gaps. The ratio is bounded to [``log10_lr_least``, ``log10_lr_most``]. ``obstacle`` is why nothing
-    could be judged, if so.
+    after correction for all findings of the campaign, to be held against ``alpha``. ``p_best`` is the rank of kinship
+    in one pool of all candidates of the suspect, corrected for their number. ``p_candidate`` is the rank on the
+    candidate's own row, hub or not, which cannot be under 1 / (control lineages + 1). ``p_weights`` is that of raw next
+    tokens, against other weights (identity). ``log10_lr`` is NaN where no calibration fits; ``p_least`` is the p-value
+    if gaps in the answers hid the closest resemblance there was, NaN without such gaps. The ratio is bounded to
+    [``log10_lr_least``, ``log10_lr_most``] and is of the effect in ``ratio_channel``; ``log10_lr_base`` is its half
+    that is about a shared base alone, ``log10_lr_taught`` that of
+    kin against taught, for pairs of two makers, and ``too_close`` names channels in which no taught pair was as close.
+    ``obstacle`` is why nothing could be judged, if so. ``rates`` are how often this rule calls pairs of another
+    relation close, by relation, as measured at this alpha under these conditions; empty where nobody measured them.
     """
 
     question: Question
@@ -164,11 +184,14 @@ class Finding:
     judgement: Judgement = UNJUDGED
     obstacle: Caveat | None = None
     p_value: float = NAN
+    p_best: float = NAN
     p_floor: float = NAN
     p_adjusted: float = NAN
     p_same: float = NAN
     p_same_adjusted: float = NAN
     share_excluded: float = NAN
+    p_weights: float = NAN
+    p_weights_adjusted: float = NAN
     p_candidate: float = NAN
     effect: float = NAN
     effect_low: float = NAN
@@ -180,9 +203,19 @@ class Finding:
     log10_lr_high: float = NAN
     log10_lr_least: float = NAN
     log10_lr_most: float = NAN
+    log10_lr_base: float = NAN
+    ratio_channel: str = ""
+    log10_lr_taught: float = NAN
+    too_close: tuple[str, ...] = ()
     p_least: float = NAN
     caveats: tuple[Caveat, ...] = ()
     evidence: tuple[ChannelEvidence, ...] = ()
+    rates: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def at_floor(self) -> bool:
+        """Whether p is as small as it could be: then it says what the test allows, and not how often it was seen."""
+        return self.p_value <= self.p_floor * (1.0 + 1e-9)
 
     @property
     def verdict(self) -> Verdict:
@@ -205,8 +238,13 @@ class Finding:
 
     @property
     def hiding(self) -> Caveat | None:
-        """The first condition that sets the suspect apart and so may hide kin."""
-        return next((c for c in self.caveats if c.kind in HIDING), None)
+        """The first condition that sets the suspect apart and so may hide kin.
+
+        A channel that sees weights is silent of the same weights with and without thinking, so that where its silence
+        would count, that one of the two may think is enough.
+        """
+        may = "one may think" if self.weights_p() else None
+        return next((c for c in self.caveats if c.kind in HIDING or c.kind == may), None)
 
     def weights_p(self) -> dict[str, float]:
         """p-values of the channels that see weights, by channel."""
@@ -239,6 +277,7 @@ class Settings:
     permutations: int
     bootstrap: int
     seed: int
+    controls: ControlRule = "one a maker"
 
 
 @dataclass(frozen=True)

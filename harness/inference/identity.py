@@ -9,21 +9,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from harness.inference.assessment import Case, Grams, Samples, View
+from harness.inference.assessment import Case, Distances, Samples, View
+from harness.inference.excess import reaches
 from harness.inference.findings import NAN, Caveat, ChannelEvidence, Finding, Settings, Wording
+from harness.inference.mixture import Equivalence, equivalence, nearer
 from harness.inference.pool import Pool, pool_for
-from harness.inference.verdicts import Judgement, different, inconclusive, same
+from harness.inference.verdicts import Judgement, different, hardly_different, inconclusive, same, same_weights
 from harness.records import Surface
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.float64]
-
-ROUTED = 0.3
-"""Share of calls answered by another model that SAME-LIKE has to exclude: three in ten. A meaning, not a fit."""
-FEWEST = 8
-"""Prompts below which the equivalence test says nothing: its t-distribution over prompts needs them."""
 
 
 @dataclass(frozen=True)
@@ -142,119 +138,6 @@ def _mmd(gram: Floats, labels: Labels) -> Floats:
     return out
 
 
-@dataclass(frozen=True)
-class Equivalence:
-    """Result of `equivalence`: ``p_value`` against "at least so far apart", and the smallest ``share`` of calls to
-    another model that is excluded; 1 where none is, NaN where nothing was tested."""
-
-    p_value: float
-    share: float
-
-
-def equivalence(
-    grams: Grams, controls: Sequence[Grams], alpha: float, routed: float = ROUTED, fewest: int = FEWEST
-) -> Equivalence:
-    """Equivalence test of two endpoints: closer than if a share of calls were answered by another model?
-
-    Parameters
-    ----------
-    grams : sequence of ((n_a + n_b, n_a + n_b) Gram matrix, n_a), one a prompt
-        Suspect against candidate, as for `two_sample`; prompts with fewer than two samples of one are left out.
-    controls : sequence of such sequences
-        The same of each control against the candidate. Prompts need not be those of ``grams``.
-    alpha : float
-        One minus the confidence of ``share``.
-    routed : float
-        The share that is to be excluded, over 0 and at most 1.
-    fewest : int
-        Prompts that every comparison needs at least.
-
-    Returns
-    -------
-    Equivalence
-        ``p_value`` under the null that suspect and candidate are at least as far apart as if ``routed`` of the
-        suspect's calls were answered by a model as far from the candidate as some control is. ``share`` is the upper
-        end of a one-sided interval, by inversion of the same test, in steps of 0.01.
-
-    Notes
-    -----
-    If a share w of the suspect's answers is from a distribution Q and the rest from the candidate's P, then
-    MMD2(suspect, P) = w^2 MMD2(Q, P). Both sides are estimated without bias (Gretton et al. 2012, eq. 3), and
-    the mean over prompts of the one is held against w^2 times that of the other by Welch's t, with the degrees of
-    freedom of the fewer prompts. The null is that this holds for *some* control, so all have to be rejected (the
-    largest p; Berger 1982: no correction is due). Prompts may be fixed or a sample: spread between them makes the
-    test stricter. One routed call of a prompt leaves the unbiased estimate as it is; it takes two. So where answers
-    have little spread (first-token logprobs), few prompts differ and t has no sense of it: p is never under the chance
-    of so few pairs of routed calls, as answers without any spread would have it (binomial, by convolution over
-    prompts). It relies on other models being no nearer to the candidate than the nearest control.
-
-    Examples
-    --------
-    Twenty prompts, ten samples on each side; the control is three standard deviations away:
-
-    >>> import numpy as np
-    >>> rng = np.random.default_rng(0)
-    >>> def gram(a, b):
-    ...     x = np.r_[rng.normal(a, 1, 10), rng.normal(b, 1, 10)]
-    ...     return np.exp(-np.subtract.outer(x, x) ** 2), 10
-    >>> control = [gram(3, 0) for _ in range(20)]
-    >>> same = equivalence([gram(0, 0) for _ in range(20)], [control], alpha=0.05)
-    >>> same.p_value < 0.05, same.share < 0.3
-    (True, True)
-    >>> equivalence([gram(1.5, 0) for _ in range(20)], [control], alpha=0.05).p_value > 0.5
-    True
-    """
-    near = _unbiased(grams)
-    far = [d for d in map(_unbiased, controls) if len(d)]
-    if not far or min(len(near), *map(len, far)) < fewest:
-        return Equivalence(NAN, NAN)
-    shares = np.r_[routed, np.linspace(1.0, 0.01, 100)]
-    calls = np.array([n for gram, n in grams if min(n, len(gram) - n) >= 2])
-    p = np.max([np.maximum(_closer(near, d, shares), _unmet(near, calls, d, shares)) for d in far], axis=0)
-    excluded = np.cumprod(p[1:] <= alpha).astype(bool)  # from all calls downwards, as far as it goes
-    return Equivalence(float(p[0]), float(shares[1:][excluded][-1]) if excluded.any() else 1.0)
-
-
-def _unbiased(grams: Grams) -> Floats:
-    """Unbiased squared MMD of each prompt with two samples or more on both sides; below 0 by chance if they are one."""
-    out = []
-    for gram, n in grams:
-        m = len(gram) - n
-        if min(n, m) >= 2:
-            a, b = gram[:n, :n], gram[n:, n:]
-            within = (a.sum() - np.trace(a)) / (n * (n - 1)) + (b.sum() - np.trace(b)) / (m * (m - 1))
-            out.append(float(within - 2.0 * gram[:n, n:].mean()))
-    return np.array(out)
-
-
-def _closer(near: Floats, far: Floats, shares: Floats) -> Floats:
-    """p against mean(near) >= share^2 * mean(far) for each share, by Welch's t over prompts."""
-    gap = near.mean() - shares**2 * far.mean()
-    error = np.sqrt(near.var(ddof=1) / len(near) + shares**4 * far.var(ddof=1) / len(far))
-    with np.errstate(divide="ignore", invalid="ignore"):  # answers without any spread
-        t = np.where(error > 1e-12, gap / error, np.where(gap < -1e-12, -np.inf, np.inf))
-    out: Floats = stats.t.cdf(t, min(len(near), len(far)) - 1)
-    return out
-
-
-def _unmet(near: Floats, calls: NDArray[np.int64], far: Floats, shares: Floats) -> Floats:
-    """Chance of so few pairs of routed calls to one prompt, for each share, if each pair adds what another model does.
-
-    ``near`` (p,) in units of the mean of ``far`` is the share of pairs of ``calls`` (p,) that were both routed.
-    """
-    pairs = calls * (calls - 1) // 2
-    met = int(max(0.0, float((near * pairs).sum() / max(float(far.mean()), 1e-12)) + 1e-9))
-    if met >= pairs.sum():
-        return np.ones_like(shares)
-    chance = np.eye(1, met + 1).repeat(len(shares), axis=0)  # of 0 to `met` pairs, over the prompts so far
-    for n in calls:
-        before, chance = chance, np.zeros_like(chance)
-        for k in range(int(n) + 1):
-            if (more := k * (k - 1) // 2) <= met:
-                chance[:, more:] += stats.binom.pmf(k, n, shares)[:, None] * before[:, : met + 1 - more]
-    return np.asarray(chance.sum(1))
-
-
 def halves(gram: Floats) -> tuple[Floats, int]:
     """Samples of one endpoint as two: even against odd ones. The test must find these identical."""
     order = np.r_[np.arange(0, len(gram), 2), np.arange(1, len(gram), 2)]
@@ -262,9 +145,16 @@ def halves(gram: Floats) -> tuple[Floats, int]:
 
 
 EVERYTHING: Mapping[View, float] = {}
+RAW: View = ("logprobs", "completion")  # what no system prompt reaches
 
 
-def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping[View, float] = EVERYTHING) -> Finding:
+def identity(
+    pool: Pool,
+    samples: Samples,
+    settings: Settings,
+    coverage: Mapping[View, float] = EVERYTHING,
+    distances: Distances | None = None,
+) -> Finding:
     """Do suspect and candidate answer from the same distribution?
 
     Parameters
@@ -279,6 +169,9 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
     coverage : mapping from view to float
         Share of what was asked of suspect and candidate that can be compared. Under ``min_coverage`` a view abstains,
         for what is left is a choice of answers and no sample of them. NaN or not there: not known.
+    distances : function from names to (p, len(names) - 1, 2), optional
+        How far raw next tokens of each but the first are from the first's (`harness.channels.kernels`), for
+        ``p_weights``. It is NaN without, and where logprobs of raw completions may not speak.
 
     Returns
     -------
@@ -290,7 +183,8 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
     See Also
     --------
     two_sample : The test of one view for a difference.
-    equivalence : The test of one view for sameness.
+    harness.inference.mixture.equivalence : The test of one view for sameness.
+    harness.inference.mixture.nearer : The test for the same weights.
     """
     rng = np.random.default_rng(settings.seed)
     grams = samples(pool.suspect, pool.candidate)
@@ -335,6 +229,9 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
         p_floor=min(1.0, len(speaking) * strongest.p_floor),
         p_same=_largest(_sameness((v[1], shown[v].p_value) for v in speaking).values()),
         share_excluded=_excluded((v[1], shown[v].share) for v in speaking),
+        p_weights=nearer(distances([pool.candidate, pool.suspect, *(c.name for c in pool.controls)]))
+        if distances is not None and RAW in speaking and RAW not in abstaining
+        else NAN,
         effect=strongest.effect,
         prompts=max(r.prompts for r in speaking.values()),
         coverage=min((coverage.get(v, NAN) for v in speaking), key=np.nan_to_num),
@@ -345,9 +242,10 @@ def identity(pool: Pool, samples: Samples, settings: Settings, coverage: Mapping
 
 def find(case: Case) -> Finding:
     """The finding of one pair; its controls are all lineages but the pair's own, whatever they answered."""
-    pool = pool_for(case.suspect, case.candidate, case.models, [], 0.0)
+    # A sibling of the same maker is the sharpest control there is: here each must be told apart, none is a stranger.
+    pool = pool_for(case.suspect, case.candidate, case.models, [], 0.0, "every lineage")
     shares = case.coverage(case.suspect.name, case.candidate.name)
-    return identity(pool, case.samples, case.settings, shares)
+    return identity(pool, case.samples, case.settings, shares, case.distances)
 
 
 def judge(f: Finding) -> Judgement:
@@ -355,18 +253,32 @@ def judge(f: Finding) -> Judgement:
 
     DIFFERENT-LIKE is a test for a difference that stands after correction, SAME-LIKE an equivalence test that does;
     whoever passes neither is INCONCLUSIVE. A difference at ``alpha`` before any correction is never SAME-LIKE.
+    Who is not the same as served may still be near on raw completion, by a test of its own: SAME-WEIGHTS-LIKE, unless
+    some channel sees a difference at ``alpha`` there, too. Then that it is a small one is told, and no more.
     """
+    served = _as_served(f)
+    if served.ground == "shown to be the same" or f.failed_check or not reaches(f.p_weights_adjusted, f.alpha):
+        return served
+    raw = [e for e in f.evidence if e.surface == "completion"]
+    apart = served.ground in ("answers differ", "only chat differs")
+    if any(reaches(e.p, f.alpha) for e in raw):
+        return hardly_different(served) if apart else served
+    return same_weights(served.decisive if apart else (), [e.name for e in raw if e.part == "counted"])
+
+
+def _as_served(f: Finding) -> Judgement:
+    """The verdict on what is served, chat and raw completion together."""
     speaking = [e for e in f.evidence if e.part == "counted"]
-    differ = [e for e in speaking if len(speaking) * e.p <= f.alpha]
-    silent = [e for e in speaking if e.p > f.alpha]
-    if f.p_adjusted <= f.alpha and differ:
+    differ = [e for e in speaking if reaches(len(speaking) * e.p, f.alpha)]
+    silent = [e for e in speaking if e.p == e.p and not reaches(e.p, f.alpha)]
+    if reaches(f.p_adjusted, f.alpha) and differ:
         surfaces = {e.surface for e in differ}, {e.surface for e in silent}
         return different(
             [e.name for e in differ], [e.name for e in silent], only_chat=surfaces == ({"chat"}, {"completion"})
         )
     if f.failed_check:
         return inconclusive("self-check failed")
-    seen = [e for e in f.evidence if e.p <= f.alpha]
+    seen = [e for e in f.evidence if reaches(e.p, f.alpha)]
     if hidden := [e.name for e in seen if _has_gaps(e)]:
         return inconclusive("gaps hide a difference", hidden)
     if seen:
@@ -375,16 +287,22 @@ def judge(f: Finding) -> Judgement:
         return inconclusive("no controls")
     if f.p_same != f.p_same:
         return inconclusive("too few prompts for sameness")
-    if f.p_same_adjusted <= f.alpha:
+    if reaches(f.p_same_adjusted, f.alpha):
         return same()
-    weak = {s for s, p in _sameness((e.surface, e.p_same) for e in speaking).items() if not p <= f.alpha}
+    weak = {s for s, p in _sameness((e.surface, e.p_same) for e in speaking).items() if not reaches(p, f.alpha)}
     return inconclusive("not shown to be the same", [e.name for e in speaking if e.surface in weak])
 
 
+_NEAR = (
+    "the next tokens of {s} are less than three tenths of the way from {c} to its nearest control, on more than seven "
+    "prompts in ten (p = {near:.2g}{distance})"
+)
 WORDING = Wording(
     asks="Do {s} and {c}, as they are served, answer from one and the same distribution?",
     headlines={
         "SAME-LIKE": "{s} and {c} answer alike: nearer than a mixture of different models would be.",
+        "SAME-WEIGHTS-LIKE": "{s} and {c} cannot be told apart on raw completion, which no system prompt reaches: the "
+        "same weights, or hardly changed ones.",
         "DIFFERENT-LIKE": "{s} and {c} do not answer alike, as they are served.",
         "INCONCLUSIVE": "Whether {s} and {c} are one model cannot be told from these answers.",
     },
@@ -393,6 +311,17 @@ WORDING = Wording(
         "(p = {p:.2g}){also}.",
         "only chat differs": "{s} and {c} do not answer from one distribution: {decisive} tells them apart "
         "(p = {p:.2g}){also}, as with one model behind two system prompts, which raw completion does not see.",
+        "raw hardly differs": "{s} and {c} do not answer from one distribution: {decisive} tells them apart "
+        "(p = {p:.2g}){also}. Yet on raw completion " + _NEAR + ". The same weights in another precision, or lightly "
+        "tuned, would be so.",
+        "raw alike, chat differs": "The same weights, or hardly changed ones, served otherwise: {decisive} tells {s} "
+        "from {c} (p = {p:.2g}), but on {silent}, which no system prompt reaches, they cannot be told apart. There "
+        + _NEAR
+        + ".",
+        "raw alike, chat open": "The same weights, or hardly changed ones: on {silent}, which no system prompt "
+        "reaches, {s} and {c} cannot be told apart. There "
+        + _NEAR
+        + ". That they answer alike as served is not shown.",
         "self-check failed": "Cannot tell: {check}.",
         "gaps hide a difference": "Cannot tell: {decisive} tells {s} from {c}, but on too few of the answers asked "
         "for to count; on the rest no difference was found.",
@@ -408,10 +337,11 @@ WORDING = Wording(
         "shown to be the same": "{s} and {c} are not told apart (p = {p:.2g}), and they are nearer than if three calls "
         "in ten were answered by another model, as far from {c} as its nearest control (p = {same:.2g}{excluded}).",
     },
-    often="If both were one model, {often} comparisons like this would show at least such a difference",
+    often="If both were one model, served alike, {often} comparisons like this would show at least such a difference",
     error_rate="Of pairs of endpoints that do serve one model, at most {few} would be called different by this rule. "
     "Of endpoints that answer three calls in ten or more with a model no nearer than the nearest control, at most "
-    "{few} would be called the same.{smallest}",
+    "{few} would be called the same. Of those that on three raw prompts in ten or more are three tenths of the way to "
+    "a control or further, at most {few} would be called the same weights.{smallest}",
     effect="distance between the two in the strongest channel; 0 is no difference",
     zero="0 is no difference",
 )
@@ -480,7 +410,7 @@ class _Checks:
                 c.name: two_sample(samples(c.name, pool.candidate).get(view, ()), settings.permutations, rng)
                 for c in pool.controls
             }
-            missed = [n for n, t in tests.items() if t.prompts and t.p_value > settings.alpha]
+            missed = [n for n, t in tests.items() if t.prompts and not reaches(t.p_value, settings.alpha)]
             if missed:
                 blind[view] = Caveat("blind", _name(view), (pool.candidate, *missed))
                 notes.append(blind[view])

@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import log10
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtrc
 
 from harness.inference.assessment import TWIN, Assessment, Case, Compared, Twin, bounds, loudest_left_out
-from harness.inference.excess import TINY, combine_excess, max_null_p, reliabilities_of, row_p, smallest_p
-from harness.inference.findings import Caveat, CaveatKind, Finding, Settings, Wording
-from harness.inference.likelihood import LikelihoodTable
+from harness.inference.excess import TINY, combine_excess, max_null_p, reaches, reliabilities_of, row_p, smallest_p
+from harness.inference.findings import NAN, Caveat, CaveatKind, ChannelEvidence, Finding, Settings, Wording
+from harness.inference.likelihood import LikelihoodTable, Ratios
 from harness.inference.mixture import mixture
-from harness.inference.verdicts import Judgement, inconclusive, related, unrelated
+from harness.inference.pool import candidates_apart
+from harness.inference.verdicts import SILENT, Judgement, inconclusive, related, unrelated
 from harness.records import Similarity
 
 Floats = NDArray[np.float64]
+Tables = Mapping[str, LikelihoodTable]
+Unfitted = Callable[[Mapping[str, Any]], Sequence[Caveat]]
+STRONG, WEAK = 1.0, log10(2.0)  # log10 LR of 10 and of 2: moderate and weak support in ENFSI's scale
+ABLE = 0.8  # share of the pairs of one base that must be found where silence is to clear one
 LENIENT = {"first words": 2.0, "without the loudest": 5.0}  # times alpha, where even kin have less to show
 
 
 def find(case: Case) -> Finding:
     """The finding of one pair, with the conditions in which pair and controls differ as the first of its caveats."""
-    found = kinship(case.assessment, case.twin, case.ratios, case.settings)
+    found = kinship(
+        case.assessment,
+        case.twin,
+        case.tables,
+        case.settings,
+        two_makers=case.two_makers,
+        looks=case.looks,
+        unfitted=case.unfitted,
+    )
     return replace(found, caveats=(*case.resemblance(), *found.caveats))
 
 
-def kinship(a: Assessment, twin: Twin, ratios: LikelihoodTable, settings: Settings) -> Finding:
+def kinship(
+    a: Assessment,
+    twin: Twin,
+    tables: Tables,
+    settings: Settings,
+    *,
+    two_makers: bool = False,
+    looks: int = 1,
+    unfitted: Unfitted = lambda about: (),
+) -> Finding:
     """Is the suspect closer to the candidate than unrelated models are to one another?
 
     Parameters
@@ -37,9 +61,15 @@ def kinship(a: Assessment, twin: Twin, ratios: LikelihoodTable, settings: Settin
     twin : function from names of channels to similarities
         The positive control: every second sample of the candidate poses as a model called `TWIN`. Empty where the
         candidate has no second sample.
-    ratios : LikelihoodTable
-        Calibrates the likelihood ratio; of a channel or a pool that it does not know, there is none.
+    tables : mapping from channel to LikelihoodTable
+        The first that knows a counted channel under these conditions calibrates the ratio for shared weights.
     settings : Settings
+    two_makers : bool
+        Suspect and candidate are known to be of two: then a ratio of kin against taught is due, too.
+    looks : int
+        Verdicts of the campaign, among which ``alpha`` is shared.
+    unfitted : function from what a table says of itself to caveats
+        What of this pair the table was not fitted for: then it gives no ratio.
 
     Returns
     -------
@@ -74,12 +104,59 @@ def kinship(a: Assessment, twin: Twin, ratios: LikelihoodTable, settings: Settin
         *_negative_control(a, settings),
         *_positive_control(a, twin, settings),
     )
-    fell = [(name, p) for name, p in stands.items() if plain <= settings.alpha < p]
+    fell = [
+        (name, p) for name, p in stands.items() if reaches(plain, settings.alpha) and not reaches(p, settings.alpha)
+    ]
     weak = [Caveat("does not stand", names=tuple(n for n, _ in fell), values=tuple(p for _, p in fell))] if fell else []
-    finding, ratio = _with_likelihood(finding, ratios, withheld=bool(fell))
+    finding = with_rates(finding, tables, settings.alpha / looks)
+    finding, ratio = with_ratios(finding, {} if fell else tables, unfitted, two_makers=two_makers)
     return replace(
         finding, caveats=(*weak, *_wrapped(a, settings), *_mixed(a, settings), *a.caveats, *checks, *ratio, *a.copies)
     )
+
+
+def best_of_many(cases: Sequence[Case]) -> list[float]:
+    """p-values of one suspect with each of M candidates in one pool of all of them: each is corrected for all M.
+
+    Parameters
+    ----------
+    cases : sequence of M Case
+        Of one suspect, each with another candidate.
+
+    Returns
+    -------
+    list of M floats
+        `max_null_p` over the suspect, all candidates and the controls that every candidate has. NaN where that could
+        give no smaller p than Holm over M ranks, or where two candidates may be kin of one another: of one maker or
+        lineage, or of unknown ones.
+
+    Notes
+    -----
+    Which of the two is used hangs on numbers of controls and candidates alone, so choosing costs no error. A candidate
+    that is true kin raises the reference for the others and never lowers it.
+    """
+    none = [NAN] * len(cases)
+    assessments = [c.assessment for c in cases]
+    if (
+        len(cases) < 2
+        or not candidates_apart([c.candidate for c in cases])
+        or any(a.combined is None for a in assessments)
+    ):
+        return none
+    pools = [{k.name for k in a.pool.controls} for a in assessments]
+    controls = [k.name for k in assessments[0].pool.controls if all(k.name in p for p in pools)]
+    alone = max(smallest_p(len(p)) for p in pools)
+    if len(controls) < 2 or smallest_p(len(controls), len(cases)) >= len(cases) * alone:
+        return none
+    names = [assessments[0].pool.suspect, *(a.pool.candidate for a in assessments), *controls]
+    shared = set.intersection(*({c.similarity.channel for c in a.channels} for a in assessments))
+    counted = [c.similarity for c in assessments[0].channels if c.similarity.channel in shared]
+    measured = cases[0].probes(names, [s.channel for s in counted])
+    channels = [Compared.of(s, names, measured.get(s.channel)) for s in counted]
+    if not channels:
+        return none
+    combined = combine_excess([c.matrix for c in channels], reliabilities_of([c.residuals for c in channels]))
+    return [max_null_p(combined, combined[0, j], len(cases)) for j in range(1, len(cases) + 1)]
 
 
 def standing(a: Assessment, settings: Settings) -> dict[str, float]:
@@ -143,7 +220,7 @@ def _wrapped(a: Assessment, settings: Settings) -> list[Caveat]:
     found = [
         (c.similarity.channel, p)
         for c in a.channels
-        if c.placebo is not None and (p := max_null_p(c.placebo, c.placebo[0, 1])) <= settings.alpha
+        if c.placebo is not None and reaches(p := max_null_p(c.placebo, c.placebo[0, 1]), settings.alpha)
     ]
     return [Caveat("alike on unlike prompts", name, a.pool.names[:2], (p,)) for name, p in found]
 
@@ -165,22 +242,31 @@ def judge(f: Finding) -> Judgement:
     in spite of it is no closer. One that sets the suspect apart makes distance, so it takes away an acquittal; close
     in spite of it is close.
     """
-    if f.mismatch and (f.p_adjusted <= f.alpha or f.told("does not stand")):
+    if f.mismatch and (reaches(f.p_adjusted, f.alpha) or f.told("does not stand")):
         return inconclusive("unlike conditions")
     if f.failed_check:
         return inconclusive("self-check failed")
-    if f.p_floor > f.alpha:
+    if not reaches(f.p_floor, f.alpha):
         return inconclusive("too few controls")
-    if f.p_adjusted <= f.alpha:
-        return related(f.weights_p(), f.alpha)
+    if reaches(f.p_adjusted, f.alpha):
+        return inconclusive("ratio disagrees") if f.log10_lr <= -WEAK else related(f.weights_p(), f.alpha, f.too_close)
     if f.told("does not stand"):
         return inconclusive("does not stand")
-    if f.p_least <= f.alpha:
+    if reaches(f.p_least, f.alpha):
         return inconclusive("gaps decide")
-    against = f.log10_lr_high < 0 if f.log10_lr == f.log10_lr else f.p_value >= 0.5
-    if against and f.hiding:
+    far = f.log10_lr <= 0.0 if f.log10_lr == f.log10_lr else f.p_value >= SILENT
+    if far and f.hiding:
         return inconclusive("unlike suspect")
-    return unrelated() if against else inconclusive("not unusual enough")
+    weighed = f.log10_lr <= -STRONG + 1e-9 and f.log10_lr_base <= -STRONG + 1e-9
+    if far and (weighed or clearing(f)):
+        return unrelated(clearing(f))
+    return inconclusive("base not excluded" if far else "not unusual enough")
+
+
+def clearing(f: Finding) -> list[str]:
+    """Channels that see weights, are silent here, and would have found most pairs of one pretrained base."""
+    able = (e for e in f.evidence if e.sees == "weights" and e.part == "counted" and e.finds_base >= ABLE)
+    return [e.name for e in able if e.p >= SILENT]
 
 
 WORDING = Wording(
@@ -206,8 +292,15 @@ WORDING = Wording(
         "text alone": "{s} is closer to {c} than unrelated models are to one another: of pairs among {k} control "
         "lineages and these two, chance puts it this high with p = {p:.2g}; no channel that sees weights has "
         "spoken{ratio}.",
+        "too close for teaching": "{s} is closer to {c} than unrelated models are to one another: of pairs among {k} "
+        "control lineages and these two, chance puts it this high with p = {p:.2g}; and closer in {decisive} than "
+        "models of two makers get by teaching or shared data{ratio}.",
+        "ratio disagrees": "Cannot tell: of pairs among {k} control lineages and these two, chance puts {s} and {c} "
+        "this high with p = {p:.2g}, but their closeness is more usual of strangers than of kin{ratio}.",
         "no closer": "{s} is no closer to {c} than unrelated models are to one another (p = {p:.2g}, {k} control "
-        "lineages){ratio}.",
+        "lineages){ratio}{cleared}.",
+        "base not excluded": "Cannot tell: {s} is no closer to {c} than unrelated models are to one another (p = "
+        "{p:.2g}, {k} control lineages){ratio}, but {blind}.",
         "does not stand": "Cannot tell: {s} is close to {c}, but not {fallen}: what makes the two alike may stand in "
         "front of the models.",
         "gaps decide": "Cannot tell: so many answers of {s} or {c} are missing that they could hide that the two are "
@@ -218,8 +311,8 @@ WORDING = Wording(
     },
     often="Of pairs of unrelated models, {often} would be at least this close",
     error_rate="At most {few} pairs of unrelated models would be called close by this rule, if the controls are a fair "
-    "sample. Models of one vendor, one teacher or the same training data are called close more often: 16 to 29 in 100 "
-    "on recorded answers.{smallest}",
+    "sample. Models of one vendor, one teacher or the same training data are called close more often{others}."
+    "{smallest}",
     effect="how much closer the two are than their general closeness to all models suggests, in units of the spread "
     "over all pairs; 0 is what unrelated models have on average",
     zero="0 is what unrelated models have",
@@ -236,24 +329,71 @@ def _rivals(names: Sequence[str], matrix: Floats) -> list[Caveat]:
     return [Caveat("rival pairs", pairs=tuple((names[rows[i]], names[columns[i]]) for i in above))]
 
 
-def _with_likelihood(f: Finding, table: LikelihoodTable, withheld: bool) -> tuple[Finding, list[Caveat]]:
-    """log10 LR of the channel that the calibration knows, its interval that of the channel's effect."""
-    if withheld:  # one number for what does not stand would say too much
-        return f, []
-    found = next((e for e in f.evidence if e.channel == table.channel and e.part == "counted"), None)
-    line = table.line(len(f.control_lineages), found.prompts) if found else None
-    if found is None or line is None:
-        return f, [Caveat("no likelihood ratio", table.channel, values=(table.controls[0], table.prompts[0]))]
-    value, low, high = line.transform([found.effect, found.effect_low, found.effect_high])
-    with_ratio = replace(
-        f,
-        log10_lr=float(value),
-        log10_lr_low=float(low),
-        log10_lr_high=float(high),
-        log10_lr_least=line.lower,
-        log10_lr_most=line.upper,
+def with_rates(f: Finding, tables: Tables, alpha: float) -> Finding:
+    """How often each channel finds kin, and the text calls others close, at this level and under these conditions."""
+
+    def rate(e: ChannelEvidence, relation: str) -> float:
+        table = tables.get(e.channel)
+        if table is None or e.part != "counted":
+            return NAN
+        return table.rate(relation, len(f.control_lineages), e.prompts, e.words, alpha)
+
+    evidence = tuple(
+        replace(e, finds_close=rate(e, "close"), finds_base=rate(e, "base")) if e.channel in tables else e
+        for e in f.evidence
     )
-    return with_ratio, [Caveat("bounded ratio", table.channel, values=(line.lower, line.upper))]
+    text = [e for e in evidence if e.sees == "text" and e.channel in tables]
+    able = reaches(f.p_floor, alpha)  # so few controls that nobody is called close say nothing of who would be
+    others = [(r, rate(e, r)) for e in text[:1] for r in ("same maker", "taught") if able]
+    return replace(f, evidence=evidence, rates=tuple((r, x) for r, x in others if x == x))
+
+
+def with_ratios(f: Finding, tables: Tables, unfitted: Unfitted, *, two_makers: bool) -> tuple[Finding, list[Caveat]]:
+    """Ratio (a) of the first table that knows a counted channel, and for two makers (b) of the first that knows taught.
+
+    The interval is that of the channel's effect. Without tables there is none: one number for what does not stand on
+    less would say too much.
+    """
+    notes: list[Caveat] = []
+    for channel, table in tables.items():
+        e = next((e for e in f.evidence if e.channel == channel and e.part == "counted"), None)
+        if e is None:
+            continue
+        if outside := unfitted(table.about):
+            notes += outside
+            continue
+        ratios = table.at(len(f.control_lineages), e.prompts, e.words)
+        if ratios is None:
+            notes.append(Caveat("no likelihood ratio", channel, values=(table.controls[0], table.prompts[0])))
+            continue
+        if f.log10_lr != f.log10_lr:
+            f = _weighed(f, e, ratios)
+            notes.append(Caveat("bounded ratio", channel, values=ratios.bounds))
+        if two_makers and ratios.taught is not None and e.sees == "text":
+            f = replace(
+                f,
+                log10_lr_taught=float(ratios.taught.transform([e.effect])[0]),
+                too_close=(channel,) if e.effect > ratios.too_close else (),
+            )
+    if tables and not notes:
+        first = next(iter(tables.values()))
+        notes = [Caveat("no likelihood ratio", first.channel, values=(first.controls[0], first.prompts[0]))]
+    return f, notes
+
+
+def _weighed(f: Finding, e: ChannelEvidence, ratios: Ratios) -> Finding:
+    value, low, high = ratios.shares_weights([e.effect, e.effect_low, e.effect_high]).tolist()
+    least, most = ratios.bounds
+    return replace(
+        f,
+        log10_lr=value,
+        log10_lr_low=low,
+        log10_lr_high=high,
+        log10_lr_least=least,
+        log10_lr_most=most,
+        log10_lr_base=NAN if ratios.base is None else float(ratios.base.transform([e.effect])[0]),
+        ratio_channel=e.channel,
+    )
 
 
 def _negative_control(a: Assessment, settings: Settings) -> list[Caveat]:
@@ -265,11 +405,11 @@ def _negative_control(a: Assessment, settings: Settings) -> list[Caveat]:
     """
     names = [c.name for c in a.pool.controls]
     k = len(names)
-    if k <= 2 or smallest_p(k - 1) > settings.alpha:
+    if k <= 2 or not reaches(smallest_p(k - 1), settings.alpha):
         return [Caveat("no negative control")]
     # Candidate and controls are the pool of every pose, and its excess does not know who poses: one matrix serves all.
     posed = _combined([c.similarity for c in a.channels], [a.pool.candidate, *names])
-    found = [n for i, n in enumerate(names, 1) if max_null_p(posed, posed[i, 0]) <= settings.alpha]
+    found = [n for i, n in enumerate(names, 1) if reaches(max_null_p(posed, posed[i, 0]), settings.alpha)]
     if not found:
         return []
     too_many = bdtrc(len(found) - 1, k, settings.alpha) <= settings.alpha

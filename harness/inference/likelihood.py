@@ -1,16 +1,17 @@
-"""Likelihood ratios for kinship: calibrated, bounded, conditioned on the numbers of controls and prompts.
+"""Likelihood ratios for kinship: two propositions, each calibrated, bounded, and conditioned on what is at hand.
 
-H1: the pair is close kin (same weights, parent and child, siblings). H2: it shares no weights. Logistic calibration
-with classes balanced (Brummer 2006, Morrison 2013), bounds after ELUB (Vergeer et al. 2016), both from `lir`. The score
-is the `excess` of the accused pair, never a raw similarity. A small table of lines travels; the training
-pairs do not.
+(a) The pair shares weights (half of the weight on close kin, half on one pretrained base) against: it is of unrelated
+models of two makers. (b) It is close kin against: one was taught by the other, or both on the same data; for pairs of
+two makers only. Logistic calibration with classes balanced (Brummer 2006, Morrison 2013), bounds after ELUB (Vergeer
+et al. 2016), both from `lir`. The score is the `excess` of the accused pair, never a raw similarity. A small table of
+lines travels; the training pairs do not.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Self
 
@@ -20,7 +21,13 @@ from numpy.typing import ArrayLike, NDArray
 from harness.errors import ConfigError
 
 Floats = NDArray[np.float64]
+Weights = tuple[Floats, Floats, Floats]  # of the knots of controls, prompts and lengths
 REGULARISATION = 1e3  # close to none: two coefficients and hundreds of pairs
+VERSION = 2
+SHIPPED = ("ratings", "wording")  # channels that a table comes with; the first sees a shared base, so it goes first
+SHORTER = 2 / 3  # of the shortest length that a table was fitted on, than which answers may not be shorter
+SPREADS = 4.0  # standard deviations: beyond them lies 1 in 36 of any one-humped distribution at most
+LN10 = float(np.log(10.0))
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class ScoreLine:
         Parameters
         ----------
         scores : (n,) excess of the accused pair of each trial
-        labels : (n,) 1 = close kin, 0 = shares no weights
+        labels : (n,) 1 = the proposition holds, 0 = its alternative does
         independent : (n,) bool, by default all
             One trial a pair. The bounds are earned by distinct pairs, not by the same pair with other controls.
 
@@ -72,96 +79,266 @@ class ScoreLine:
 
 
 @dataclass(frozen=True)
-class LikelihoodTable:
-    """Calibration table: lines on a grid of numbers of controls and prompts, interpolated and never extrapolated.
+class Ratios:
+    """Calibration lines for one number of controls and of prompts, and one length of answers.
 
-    Interpolation is linear in log K and log n. Fewer controls or prompts than the grid holds have no likelihood ratio
-    (NaN); more are read at the edge. ``channel`` is the channel whose excess is the score; ``about`` says what the
-    table was fitted on and how well it did.
+    ``close`` and ``base`` are close kin, and models of one pretrained base, against unrelated models of two makers;
+    ``taught`` is close kin of two makers against taught ones and ones of the same data. ``too_close`` is the effect
+    beyond which no taught pair is found (`too_close_for`). None and NaN where the table does not know.
 
     Examples
     --------
-    The table that comes with the project, for 13 control lineages and 100 prompts:
+    Half of the weight is on close kin and half on a shared base, so the ratio is the mean of both:
+
+    >>> close, base = ScoreLine(-1.5, 2.0, -1.5, 2.0), ScoreLine(-0.3, 2.0, -1.0, 1.4)
+    >>> Ratios(close, base).shares_weights([-1.0, 0.0, 1.0]).round(2).tolist()
+    [-1.18, -0.57, 1.15]
+    """
+
+    close: ScoreLine
+    base: ScoreLine | None = None
+    taught: ScoreLine | None = None
+    too_close: float = float("nan")
+
+    def shares_weights(self, scores: ArrayLike) -> Floats:
+        """log10 LR of proposition (a) for each score; that of close kin alone if nothing is known of shared bases.
+
+        f(score | shares weights) = (f(score | close) + f(score | base)) / 2, so the ratio is the mean of two ratios.
+        """
+        close = self.close.transform(scores)
+        if self.base is None:
+            return close
+        both = np.logaddexp(close * LN10, self.base.transform(scores) * LN10)
+        return np.asarray((both - np.log(2.0)) / LN10)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and largest log10 LR of proposition (a)."""
+        low, high = self.shares_weights([-1e9, 1e9])
+        return float(low), float(high)
+
+
+@dataclass(frozen=True, eq=False)
+class LikelihoodTable:
+    """Calibration table of one channel: lines and rates on a grid of controls, prompts and lengths of answers.
+
+    Interpolation is linear in the logarithm of each, and never extrapolated. Fewer controls or prompts than the grid
+    holds have no likelihood ratio, nor have answers of less than `SHORTER` of its shortest length; more are read at the
+    edge. A table without ``lengths`` was fitted on one that it does not know.
+
+    Parameters
+    ----------
+    controls, prompts, lengths : tuple of int
+        The grid: k, n and l numbers. Lengths are words of an answer that were compared.
+    lines : mapping from "close", "base", "taught" to (k, n, l, 4) array
+        Intercept, slope and bounds of each `ScoreLine`.
+    too_close : (k, n, l) array, or None
+        Effects that `too_close_for` gave.
+    alphas : tuple of float
+        Significance levels of ``rates``.
+    rates : mapping from relation to (k, n, l, alphas) array
+        Share of pairs of that relation that the rank test finds in this channel.
+    channel : str
+        Whose excess is the score.
+    about : mapping
+        What the table was fitted on and how well it did.
+
+    Examples
+    --------
+    The table that comes with the project, for 13 control lineages, 100 prompts and answers of 60 words:
 
     >>> table = LikelihoodTable.shipped()
-    >>> table.transform([0.0, 1.0, 5.0], n_controls=13, n_prompts=100).round(1).tolist()
-    [-1.4, 0.9, 1.9]
-    >>> table.line(n_controls=1, n_prompts=100) is None
+    >>> ratios = table.at(n_controls=13, n_prompts=100, words=60)
+    >>> ratios.close.transform([0.0, 5.0]).round(0).tolist()
+    [-2.0, 3.0]
+    >>> table.at(n_controls=13, n_prompts=100, words=4) is None
     True
     """
 
     controls: tuple[int, ...]
     prompts: tuple[int, ...]
-    lines: tuple[tuple[ScoreLine, ...], ...]  # lines[k][n]
+    lines: Mapping[str, Floats]
+    lengths: tuple[int, ...] = ()
+    too_close: Floats | None = None
+    alphas: tuple[float, ...] = ()
+    rates: Mapping[str, Floats] = field(default_factory=dict)
     channel: str = "wording"
-    version: int = 1
     about: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def fit(cls, trials: Mapping[tuple[int, int], tuple[ArrayLike, ArrayLike, ArrayLike | None]], **about: Any) -> Self:
-        """Fit one line for each number of controls and prompts: trials[(K, n)] are the arguments of `ScoreLine.fit`."""
-        controls = tuple(sorted({k for k, _ in trials}))
-        prompts = tuple(sorted({n for _, n in trials}))
-        lines = tuple(tuple(ScoreLine.fit(*trials[k, n]) for n in prompts) for k in controls)
-        return cls(controls, prompts, lines, about=about)
-
-    def line(self, n_controls: int, n_prompts: int) -> ScoreLine | None:
-        """Calibration line for so many control lineages and prompts; None under the grid."""
-        if n_controls < self.controls[0] or n_prompts < self.prompts[0]:
-            return None
-        wk, wn = _weights(self.controls, n_controls), _weights(self.prompts, n_prompts)
-        grid = np.array([[[line.intercept, line.slope, line.lower, line.upper] for line in row] for row in self.lines])
-        return ScoreLine(*np.einsum("k,n,knv->v", wk, wn, grid).tolist())
-
-    def transform(self, scores: ArrayLike, n_controls: int, n_prompts: int) -> Floats:
-        """log10 LR of each score, within the bounds of the table.
+    def at(self, n_controls: int, n_prompts: int, words: float = float("nan")) -> Ratios | None:
+        """Calibration lines under these conditions; None where the table was not fitted for them.
 
         Parameters
         ----------
-        scores : array of excess values, in units of the channel's spread over prompts
         n_controls, n_prompts : int
-            Control lineages and prompts behind the scores.
-
-        Returns
-        -------
-        array of the same shape
-            log10 LR; NaN for fewer controls or prompts than the table holds.
+            Control lineages and prompts behind the score.
+        words : float
+            Usual number of words of an answer that were compared; NaN where that is not known.
         """
-        line = self.line(n_controls, n_prompts)
-        x = np.asarray(scores, dtype=np.float64)
-        return np.full(x.shape, np.nan) if line is None else line.transform(x)
+        weights = self._weights(n_controls, n_prompts, words)
+        if weights is None or "close" not in self.lines:
+            return None
+        found = {name: ScoreLine(*_inside(weights, grid).tolist()) for name, grid in self.lines.items()}
+        far = float("nan") if self.too_close is None else float(_inside(weights, self.too_close[..., None])[0])
+        return Ratios(found["close"], found.get("base"), found.get("taught"), far)
+
+    def rate(
+        self, relation: str, n_controls: int, n_prompts: int, words: float = float("nan"), alpha: float = 0.05
+    ) -> float:
+        """How often the rank test finds pairs of one relation in this channel: power for kin, false alarms for others.
+
+        Linear in the logarithm of alpha, too; under the smallest it is 0 and over the largest as there. NaN where the
+        table does not know.
+        """
+        weights = self._weights(n_controls, n_prompts, words)
+        if weights is None or relation not in self.rates:
+            return float("nan")
+        if alpha < self.alphas[0]:
+            return 0.0
+        return float(np.interp(np.log(alpha), np.log(self.alphas), _inside(weights, self.rates[relation])))
+
+    def _weights(self, n_controls: int, n_prompts: int, words: float) -> Weights | None:
+        if n_controls < self.controls[0] or n_prompts < self.prompts[0]:
+            return None
+        if self.lengths and words < SHORTER * self.lengths[0]:
+            return None
+        at = self.lengths[-1:] if words != words else (words,)  # of a length that nobody counted: the usual one
+        by_length = _weights(self.lengths, at[0]) if self.lengths else np.ones(1)
+        return _weights(self.controls, n_controls), _weights(self.prompts, n_prompts), by_length
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as JSON has it."""
+        arrays = {"lines": self.lines, "rates": self.rates}
+        return {
+            "version": VERSION,
+            "channel": self.channel,
+            "controls": self.controls,
+            "prompts": self.prompts,
+            "lengths": self.lengths,
+            "alphas": self.alphas,
+            "too_close": None if self.too_close is None else _listed(self.too_close),
+            **{name: {key: _listed(grid) for key, grid in grids.items()} for name, grids in arrays.items()},
+            "about": dict(self.about),
+        }
 
     def to_json(self) -> str:
         """Write the table as JSON."""
-        raw = asdict(self)
-        raw["lines"] = [[[round(v, 6) for v in line.values()] for line in row] for row in raw["lines"]]
-        return json.dumps(raw, indent=1) + "\n"
+        return json.dumps(self.to_dict(), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read a calibration table from JSON; `ConfigError` if the text is not one."""
+        """Read a calibration table from JSON, also one of version 1; `ConfigError` if the text is not one."""
         try:
-            raw: dict[str, Any] = json.loads(text)
-            lines = tuple(tuple(ScoreLine(*map(float, line)) for line in row) for row in raw["lines"])
-            if raw["version"] != 1 or len(lines) != len(raw["controls"]):
-                raise ValueError("unknown version or shape")
-            about = raw.get("about", {})
-            return cls(tuple(raw["controls"]), tuple(raw["prompts"]), lines, raw["channel"], raw["version"], about)
-        except (ValueError, KeyError, TypeError) as e:
+            return cls._of(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
             raise ConfigError(f"not a calibration file: {e}", "write one with `harness calibrate`") from e
 
     @classmethod
-    def shipped(cls) -> Self:
-        """The table that comes with the project, fitted on recorded answers of real models."""
-        return cls.from_json(shipped_text())
+    def _of(cls, raw: dict[str, Any]) -> Self:
+        if raw["version"] not in (1, VERSION):
+            raise ValueError("unknown version")
+        first = raw["version"] == 1
+        lengths = () if first else tuple(map(int, raw["lengths"]))
+        shape = (len(raw["controls"]), len(raw["prompts"]), max(1, len(lengths)))
+        lines = {"close": [[[line] for line in row] for row in raw["lines"]]} if first else raw["lines"]
+        alphas = () if first else tuple(map(float, raw["alphas"]))
+        far = None if first or raw["too_close"] is None else _grid(raw["too_close"], shape)
+        return cls(
+            controls=tuple(map(int, raw["controls"])),
+            prompts=tuple(map(int, raw["prompts"])),
+            lines={name: _grid(grid, (*shape, 4)) for name, grid in lines.items()},
+            lengths=lengths,
+            too_close=far,
+            alphas=alphas,
+            rates={} if first else {k: _grid(grid, (*shape, len(alphas))) for k, grid in raw["rates"].items()},
+            channel=str(raw["channel"]),
+            about=dict(raw.get("about", {})),
+        )
+
+    @classmethod
+    def shipped(cls, channel: str = "wording") -> Self:
+        """The table of a channel that comes with the project, fitted on recorded answers of real models."""
+        return cls.from_json(shipped_text(channel))
 
 
-def shipped_text() -> str:
-    """The JSON of the table that comes with the project."""
-    return (files("harness.inference") / "calibrations" / "kinship-wording-1.json").read_text(encoding="utf-8")
+def _grid(values: object, shape: tuple[int, ...]) -> Floats:
+    out = np.array(values, dtype=np.float64)
+    if out.shape != shape or not np.isfinite(out).all():
+        raise ValueError(f"a grid of shape {out.shape}, not {shape}")
+    return out
 
 
-def _weights(knots: tuple[int, ...], value: int) -> Floats:
+def _listed(grid: Floats) -> Any:
+    return np.round(grid, 4).tolist()
+
+
+def _inside(weights: Weights, grid: Floats) -> Floats:
+    out: Floats = np.einsum("k,n,l,knlv->v", *weights, grid)
+    return out
+
+
+def too_close_for(effects: ArrayLike) -> float:
+    """Effect beyond which text is too close for teaching or shared data: `SPREADS` standard deviations over their mean.
+
+    Parameters
+    ----------
+    effects : (t,) excess of pairs of which one was taught by the other, or both by one teacher or on the same data
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    Not the largest that was seen, which is of one pair. With families held out 0 to .001 of such pairs lie beyond it,
+    and .65 to .88 of close kin of two makers (`python -m benchmarks.relation_rates`).
+    """
+    x = np.asarray(effects, dtype=np.float64)
+    return float(x.mean() + SPREADS * x.std())
+
+
+def shipped_tables() -> dict[str, LikelihoodTable]:
+    """The tables that come with the project, by channel."""
+    return {channel: LikelihoodTable.shipped(channel) for channel in SHIPPED}
+
+
+def tables_of(text: str | None) -> dict[str, LikelihoodTable]:
+    """Calibration tables by channel: those that come with the project, and before them those of a file.
+
+    Raises `ConfigError` if the text is none.
+
+    Parameters
+    ----------
+    text : str, optional
+        JSON of a table, or of several by channel, as `tables_json` writes them.
+    """
+    shipped = shipped_tables()
+    if text is None:
+        return shipped
+    try:
+        raw = json.loads(text)
+        several = isinstance(raw, dict) and raw and all(isinstance(v, dict) and "version" in v for v in raw.values())
+    except ValueError:
+        several = False
+    own = (
+        [LikelihoodTable.from_json(json.dumps(v)) for v in raw.values()]
+        if several
+        else [LikelihoodTable.from_json(text)]
+    )
+    return {t.channel: t for t in own} | {c: t for c, t in shipped.items() if c not in {t.channel for t in own}}
+
+
+def tables_json(tables: Mapping[str, LikelihoodTable]) -> str:
+    """Tables by channel as JSON, as `tables_of` reads them."""
+    return json.dumps({channel: table.to_dict() for channel, table in tables.items()}, indent=1) + "\n"
+
+
+def shipped_text(channel: str = "wording") -> str:
+    """The JSON of the table of a channel that comes with the project; of `SHIPPED` channels there are some."""
+    return (files("harness.inference") / "calibrations" / f"kinship-{channel}-{VERSION}.json").read_text("utf-8")
+
+
+def _weights(knots: tuple[int, ...], value: float) -> Floats:
     """Linear interpolation weights in the logarithm."""
     x, grid = np.log(value), np.log(np.array(knots, dtype=np.float64))
     return np.array([np.interp(x, grid, row) for row in np.eye(len(knots))])
@@ -208,13 +385,14 @@ def cllr(log10_lr: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = Non
     return (cost(-x[y], w[y]) + cost(x[~y], w[~y])) / 2.0
 
 
-def cllr_min(log10_lr: ArrayLike, labels: ArrayLike) -> float:
+def cllr_min(log10_lr: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Minimum Cllr: the cost in bits after the best monotone recalibration (pool adjacent violators).
 
     Parameters
     ----------
     log10_lr : (n,) log10 likelihood ratios
     labels : (n,) 1 = kin, 0 = shares no weights
+    weights : (n,) by default equal
 
     Returns
     -------
@@ -229,8 +407,12 @@ def cllr_min(log10_lr: ArrayLike, labels: ArrayLike) -> float:
     >>> round(cllr(log10_lr, kin), 2), round(cllr_min(log10_lr, kin), 2)
     (0.46, 0.0)
     """
-    from lir.algorithms.isotonic_regression import IsotonicCalibrator
+    from sklearn.isotonic import IsotonicRegression
 
-    x, y = np.asarray(log10_lr, dtype=np.float64), np.asarray(labels, dtype=np.int64)
-    best = IsotonicCalibrator().fit(x, y).transform(x)
-    return cllr(np.clip(best, -12.0, 12.0), y)
+    x, y = np.asarray(log10_lr, dtype=np.float64), np.asarray(labels).astype(bool)
+    w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
+    fair = w / np.where(y, w[y].sum(), w[~y].sum())  # at prior odds of one the posterior odds are the ratio
+    best = np.clip(
+        IsotonicRegression(out_of_bounds="clip").fit(x, y, sample_weight=fair).predict(x), 1e-12, 1.0 - 1e-12
+    )
+    return cllr(np.log10(best / (1.0 - best)), y, w)

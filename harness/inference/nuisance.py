@@ -15,7 +15,7 @@ from harness.records import Sees
 Floats = NDArray[np.float64]
 
 LEAST_MODELS = 8  # in a pool of fewer a factor has about as many numbers as there are pairs to tell it from
-RIDGE = 0.5  # of the root mean square excess: a pool of ten tells its factor from noise no better than that
+RIDGE = 0.25  # of the root mean square excess: a pool of ten cannot tell a smaller factor from noise
 STEPS, DAMPING = 40, 0.5  # of the alternating fit of a factor; undamped it swings between two answers
 
 
@@ -48,7 +48,7 @@ def without_factor(matrix: Floats) -> Floats:
 
     Notes
     -----
-    Least squares by alternating steps with a ridge of `RIDGE` of the root mean square excess. Nothing looks at which
+    Least squares by alternating steps with a ridge of `RIDGE` root mean squares. Nothing looks at which
     pair is the accused one: renaming the models renames the result and does nothing else, so ranks stay exact.
 
     Examples

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.inference.findings import Caveat, CaveatKind
-from harness.records import Similarity
+from harness.records import ControlRule, Similarity
 
 KEPT = 0.8  # of the control lineages that a channel must leave in the pool
 COPY = 0.8  # share of the shorter answer in common 16-word runs from which it counts as copied
@@ -22,7 +22,9 @@ ENOUGH = 25  # prompts without copies; with fewer, nothing is left to judge by
 class Model:
     """One model of a campaign as inference sees it: what is known of it, None where nothing is.
 
-    ``released`` is YYYY-MM or YYYY, ``thinks`` whether it thinks before it answers, ``host`` where it is served.
+    ``released`` is YYYY-MM or YYYY, ``thinks`` whether it thinks before it answers, ``host`` where it is served,
+    ``root_maker`` who made the pretrained root where that is another one than ``maker``,
+    ``thinker`` whether its name is that of one that can think, asked to or not.
     """
 
     name: str
@@ -32,16 +34,33 @@ class Model:
     released: str | None = None
     thinks: bool | None = None
     host: str | None = None
+    root_maker: str | None = None
+    thinker: bool = False
+
+    @property
+    def makers(self) -> frozenset[str]:
+        """Who made it and who its root, letter case aside; empty where neither is known."""
+        return frozenset(m.casefold() for m in (self.maker, self.root_maker) if m)
+
+    @property
+    def root(self) -> str:
+        """Its lineage; a model of which that is unknown stands for one of its own."""
+        return self.lineage or self.name
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Suspect, candidate and one control a lineage, in this order. ``left_out``: controls that fell out, and why."""
+    """Suspect, candidate and the controls that count, in this order.
+
+    ``left_out`` says which fell out, and why. ``relatives`` are kin of the pair, named as such or by their makers: they
+    are shown apart and never counted.
+    """
 
     suspect: str
     candidate: str
     controls: tuple[Model, ...]
     left_out: tuple[Caveat, ...] = ()
+    relatives: tuple[Model, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,7 +70,7 @@ class Pool:
     @property
     def lineages(self) -> tuple[str, ...]:
         """Control lineages: the replicates behind a verdict."""
-        return tuple(str(c.lineage) for c in self.controls)
+        return tuple(c.root for c in self.controls)
 
 
 def pool_for(
@@ -60,21 +79,27 @@ def pool_for(
     models: Sequence[Model],
     similarities: Sequence[Similarity],
     min_coverage: float,
+    rule: ControlRule = "one a maker",
 ) -> Pool:
-    """Controls for one pair: one a lineage, none of the candidate's lineage nor of the suspect's, if that is known.
+    """Controls for one pair: one a lineage and one a maker, none of the pair's own lineages or makers.
 
-    Of several models of one lineage the one with the best coverage stands for it: models of one lineage are one
-    replicate, and an average of several would be smoother than any single suspect.
+    Models of one lineage are one replicate, and an average of several would be smoother than any single suspect.
+    Models of one maker resemble one another as kin do: two of them among the controls hide kin of the candidate, and
+    one of the candidate's own maker is no stranger to it. Of several the one with the best coverage counts, of equals
+    the one that is named first: what the accused pair looks like plays no part in it, so the rank stays exact.
 
     Parameters
     ----------
     suspect, candidate : Model
     models : sequence of Model
-        Every model of the campaign; those with the role "control" are looked at.
+        Every model of the campaign; those with the role "control" are looked at. One of which no maker is known
+        counts as a maker of its own.
     similarities : sequence of Similarity
-        Channels that a control must cover.
+        Channels that a control must cover; none before anybody was asked.
     min_coverage : float
         Least share of a channel's prompts; controls under it in any channel are left out, with a caveat.
+    rule : {"one a maker", "every lineage"}
+        The second asks nothing of makers.
 
     Returns
     -------
@@ -82,25 +107,63 @@ def pool_for(
 
     Examples
     --------
-    >>> s, c = Model("s", "suspect", None), Model("c", "candidate", "root")
-    >>> others = [Model("k0", "control", "a"), Model("k1", "control", "a"), Model("kin", "control", "root")]
-    >>> pool_for(s, c, [s, c, *others], [], 0.0).names
-    ('s', 'c', 'k0')
+    >>> s, c = Model("s", "suspect", None), Model("c", "candidate", "root", "Us")
+    >>> others = [Model("k0", "control", "a", "A"), Model("k1", "control", "a", "A"), Model("kin", "control", "root")]
+    >>> others += [Model("k2", "control", "b", "A"), Model("k3", "control", "x", "us"), Model("k4", "control", "y")]
+    >>> found = pool_for(s, c, [s, c, *others], [], 0.0)
+    >>> found.names, [r.name for r in found.relatives]
+    (('s', 'c', 'k0', 'k4'), ['kin', 'k3'])
+    >>> pool_for(s, c, [s, c, *others], [], 0.0, "every lineage").lineages
+    ('a', 'b', 'x', 'y')
     """
-    kin = {candidate.lineage, suspect.lineage} - {None}
-    best: dict[str, tuple[float, Model]] = {}
-    left_out = []
+    by_maker = rule == "one a maker"
+    kin, own = {candidate.lineage, suspect.lineage} - {None}, suspect.makers | candidate.makers
+    usable: list[tuple[float, Model]] = []
+    relatives, house, left_out = [], [], []
     for model in models:
-        if model.role != "control" or model.lineage in kin:
+        if model.role == "relative" or (model.role == "control" and model.lineage in kin):
+            relatives.append(model)
+        elif model.role == "control" and by_maker and model.makers & own:
+            house.append(model)
+        elif model.role == "control":
+            worst = min((_coverage(s, model.name) for s in similarities), default=0.0)
+            if worst < min_coverage:
+                left_out.append(Caveat("control left out", names=(model.name,), values=(worst,)))
+            else:
+                usable.append((worst, model))
+    taken: dict[str, Model] = {}
+    makers: set[str] = set()
+    again = []
+    for _, model in sorted(usable, key=lambda u: -u[0]):
+        if model.root in taken:
             continue
-        worst = min((_coverage(s, model.name) for s in similarities), default=0.0)
-        if worst < min_coverage:
-            left_out.append(Caveat("control left out", names=(model.name,), values=(worst,)))
+        if by_maker and model.makers & makers:
+            again.append(model)
             continue
-        if model.lineage not in best or worst > best[str(model.lineage)][0]:
-            best[str(model.lineage)] = (worst, model)
-    controls = tuple(model for _, model in best.values())
-    return Pool(suspect.name, candidate.name, controls, tuple(left_out))
+        taken[model.root] = model
+        makers |= model.makers
+    controls = tuple(m for m in models if taken.get(m.root) is m)
+    told = _told_of_makers(controls, house, [m for m in models if m in again], by_maker=by_maker)
+    return Pool(suspect.name, candidate.name, controls, (*left_out, *told), (*relatives, *house))
+
+
+def _told_of_makers(
+    controls: Sequence[Model], house: Sequence[Model], again: Sequence[Model], *, by_maker: bool
+) -> list[Caveat]:
+    """What the makers of the controls cost and leave open."""
+    kinds: list[tuple[CaveatKind, Sequence[Model]]] = [
+        ("of the pair's makers", house),
+        ("maker counted already", again),
+    ]
+    found = [Caveat(kind, names=tuple(m.name for m in some)) for kind, some in kinds if some]
+    unknown = tuple(m.name for m in controls if not m.makers)
+    if by_maker and unknown:
+        found.append(Caveat("makers unknown", names=unknown, values=(len(unknown), len(controls))))
+    known = [m for m in controls if m.makers]
+    houses = {min(m.makers) for m in known}
+    if not by_maker and len(houses) < len(known):
+        found.append(Caveat("makers repeat", values=(len(controls), len(houses) + len(unknown))))
+    return found
 
 
 def agreed_pool(
@@ -109,6 +172,7 @@ def agreed_pool(
     models: Sequence[Model],
     similarities: Sequence[Similarity],
     min_coverage: float,
+    rule: ControlRule = "one a maker",
 ) -> tuple[Pool, list[Similarity]]:
     """The pool that most channels can share, and the channels that share it.
 
@@ -121,6 +185,8 @@ def agreed_pool(
         Channels that the pair itself covers.
     min_coverage : float
         Least share of a channel's prompts that a control must have answered.
+    rule : {"one a maker", "every lineage"}
+        As in `pool_for`.
 
     Returns
     -------
@@ -136,7 +202,7 @@ def agreed_pool(
     """
 
     def pool(of: Sequence[Similarity]) -> Pool:
-        return pool_for(suspect, candidate, models, of, min_coverage)
+        return pool_for(suspect, candidate, models, of, min_coverage, rule)
 
     joined: list[Similarity] = []
     most = 0
@@ -201,7 +267,7 @@ def only_prompts(s: Similarity, prompts: Container[str]) -> Similarity:
     return replace(s, prompts=tuple(s.prompts[i] for i in keep), values=s.values[keep])
 
 
-def told(suspect: Model, candidate: Model, models: Sequence[Model]) -> list[Caveat]:
+def told(suspect: Model, candidate: Model, models: Sequence[Model], rule: ControlRule = "one a maker") -> list[Caveat]:
     """Conditions that the pair shares and most controls lack, as told before anybody is asked: era, thinking, host.
 
     `control_match.unlike` adds what is seen in the answers.
@@ -213,7 +279,7 @@ def told(suspect: Model, candidate: Model, models: Sequence[Model]) -> list[Cave
     >>> [c.kind for c in told(s, c, old)]
     ['pair of another era']
     """
-    controls = controls_of(suspect, candidate, models)
+    controls = controls_of(suspect, candidate, models, rule)
     return [
         *_era(suspect, candidate, controls),
         *_thinking(suspect, candidate, controls),
@@ -221,14 +287,11 @@ def told(suspect: Model, candidate: Model, models: Sequence[Model]) -> list[Cave
     ]
 
 
-def controls_of(suspect: Model, candidate: Model, models: Sequence[Model]) -> list[Model]:
-    """The first control of each lineage that is not the pair's."""
-    kin = {suspect.lineage, candidate.lineage}
-    first: dict[str | None, Model] = {}
-    for m in models:
-        if m.role == "control" and m.lineage not in kin:
-            first.setdefault(m.lineage, m)
-    return list(first.values())
+def controls_of(
+    suspect: Model, candidate: Model, models: Sequence[Model], rule: ControlRule = "one a maker"
+) -> list[Model]:
+    """The controls that count as far as is known before anybody was asked."""
+    return list(pool_for(suspect, candidate, models, [], 0.0, rule).controls)
 
 
 def _era(suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[Caveat]:
@@ -252,10 +315,11 @@ def _month(released: str | None) -> int | None:
 
 
 def _thinking(suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[Caveat]:
-    """Both think before they answer and most controls do not, or the reverse; or only one of the two does."""
-    if suspect.thinks is None or candidate.thinks is None:
-        return []
+    """Both think before they answer and most controls do not, or the reverse; or only one of the two does, or may."""
     names = (suspect.name, candidate.name)
+    if suspect.thinks is None or candidate.thinks is None:
+        one, other = (m.thinks or (m.thinks is None and m.thinker) for m in (suspect, candidate))
+        return [] if one == other else [Caveat("one may think", names=names if one else names[::-1])]
     if suspect.thinks != candidate.thinks:
         return [Caveat("only one thinks", names=names if suspect.thinks else names[::-1])]
     known = [m for m in controls if m.thinks is not None]
@@ -287,3 +351,10 @@ def _host(suspect: Model, candidate: Model, controls: Sequence[Model]) -> list[C
     if suspect.host is None or suspect.host != candidate.host or not apart:
         return []
     return [Caveat("pair on one host", names=(suspect.name, candidate.name, suspect.host))]
+
+
+def candidates_apart(candidates: Sequence[Model]) -> bool:
+    """Whether all are known to be of lineages and makers of their own."""
+    lineages, makers = [c.lineage for c in candidates], [m for c in candidates for m in c.makers]
+    known = all(lineages) and all(c.makers for c in candidates)
+    return known and len(set(lineages)) == len(lineages) and len(set(makers)) == len(makers)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.inference import identity, kinship, teaching
 from harness.inference.assessment import Case
-from harness.inference.findings import Finding, Wording, holm
+from harness.inference.findings import NAN, Finding, Wording, holm
 from harness.inference.verdicts import Judgement, inconclusive
 
 
@@ -33,17 +33,44 @@ QUESTIONS: Mapping[str, Question] = {
 
 def ask(cases: Sequence[Case], wanted: Collection[str]) -> list[Finding]:
     """Put the wanted questions to every case, then judge all findings together."""
-    return decide([q.find(case) for case in cases for name, q in QUESTIONS.items() if name in wanted])
+    best: dict[tuple[str, str], float] = {}
+    if "kinship" in wanted:
+        for suspect in dict.fromkeys(c.suspect.name for c in cases):
+            own = [c for c in cases if c.suspect.name == suspect]
+            best |= {(suspect, c.candidate.name): p for c, p in zip(own, kinship.best_of_many(own), strict=True)}
+    found = [q.find(case) for case in cases for name, q in QUESTIONS.items() if name in wanted]
+    return decide(
+        [replace(f, p_best=best.get((f.suspect, f.candidate), NAN)) if f.question == "kinship" else f for f in found]
+    )
 
 
 def decide(findings: Sequence[Finding]) -> list[Finding]:
-    """Correct for all looks of the campaign (Holm), then give each finding its verdict.
+    """Correct for all looks of the campaign, then give each finding its verdict.
 
-    Tests for a difference and tests of equivalence are two families, each with its own error rate.
+    Tests for a difference, of equivalence as served, and of equivalence on raw completion are three families, each
+    with its own error rate.
     """
-    adjusted = zip(holm([f.p_value for f in findings]), holm([f.p_same for f in findings]), strict=True)
+    families = ([f.p_same for f in findings], [f.p_weights for f in findings])
     return [
-        _judged(replace(f, p_adjusted=p, p_same_adjusted=same)) for f, (p, same) in zip(findings, adjusted, strict=True)
+        _judged(replace(f, p_adjusted=p, p_same_adjusted=same, p_weights_adjusted=weights))
+        for f, p, same, weights in zip(findings, _adjusted(findings), *map(holm, families), strict=True)
+    ]
+
+
+def _adjusted(findings: Sequence[Finding]) -> list[float]:
+    """p-values corrected for all looks: by Holm, but all candidates of one suspect that were tested as the best of many
+    are one look, with a share of alpha of its own (Bonferroni), among which `p_best` corrects already.
+
+    Kinship has to stand on less, too: its own p counts where it is the larger one.
+    """
+    suspects = {f.suspect for f in findings if f.p_best == f.p_best and f.p_value == f.p_value}
+    grouped = [f.question == "kinship" and f.suspect in suspects and f.p_best == f.p_best for f in findings]
+    alone = holm([NAN if g else f.p_value for f, g in zip(findings, grouped, strict=True)])
+    others = sum(p == p for p in alone)
+    looks = others + len(suspects)
+    return [
+        min(1.0, max(f.p_best * looks, f.p_value)) if g else min(1.0, p * looks / others) if p == p else p
+        for f, p, g in zip(findings, alone, grouped, strict=True)
     ]
 
 

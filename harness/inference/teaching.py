@@ -1,19 +1,23 @@
-"""Teaching (distillation): does the suspect share the candidate's habits of wording more than unrelated models do?
+"""Teaching (distillation), a test of one named teacher: does the suspect share its habits more than strangers do?
 
 The null is that of kinship, on another similarity: among exchangeable lineages the accused pair is a random pair. Alone
 it cannot tell a student from kin, who share habits too; the verdict says so unless a channel that sees weights decides.
+Most pupils are not found, so every answer says how many are. Teachers are not ranked: see docs/statistics.md.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.inference.assessment import Case
-from harness.inference.excess import additive_residuals, max_null_p, row_p, smallest_p
+from harness.inference.excess import TINY, additive_residuals, max_null_p, reaches, row_p, smallest_p
 from harness.inference.findings import Caveat, ChannelEvidence, Finding, Settings, Wording
 from harness.inference.kinship import WORDING as KINSHIP
 from harness.inference.pool import Model, pool_for
@@ -29,7 +33,7 @@ def habit_similarity(counts: NDArray[np.floating], models: Sequence[int] | None 
 
     Parameters
     ----------
-    counts : (blocks, m, features) counts of word bigrams by block of prompts
+    counts : (blocks, m, features) counts of one kind of habit by block of prompts
     models : sequence of n ints, by default all m
         Which models to compare. Features are standardised over these.
 
@@ -69,47 +73,134 @@ def habit_similarity(counts: NDArray[np.floating], models: Sequence[int] | None 
     return out
 
 
-def lean(similarity: NDArray[np.floating]) -> Floats:
+def s_norm(scores: NDArray[np.floating]) -> Floats:
+    """S-norm: each score in units of the other scores of both its models (symmetric score normalisation).
+
+    Parameters
+    ----------
+    scores : (n, n) symmetric scores of all pairs, larger = more alike, of about unit size
+        NaN on the diagonal and for pairs that could not be compared.
+
+    Returns
+    -------
+    (n, n) mean of two z-scores
+        NaN where ``scores`` has NaN.
+
+    Notes
+    -----
+    z_ij takes mean and spread from the pairs of i without the pair (i, j), z_ji from those of j (Kenny 2010). Every
+    pair is treated alike, so another order of the models gives the same scores in that order, and a rank among all
+    pairs stays exact.
+
+    Examples
+    --------
+    Model 4 varies more than the others; the same score means less there:
+
+    >>> import numpy as np
+    >>> scores = np.full((5, 5), np.nan)
+    >>> scores[np.triu_indices(5, 1)] = [1.0, -0.2, 0.2, 1.0, 0.2, -0.2, -1.0, 0.0, 1.0, -1.0]
+    >>> normed = s_norm(np.fmax(scores, scores.T))
+    >>> bool(normed[0, 1] > normed[0, 4])
+    True
+    """
+    e = np.asarray(scores, dtype=np.float64)
+    seen = np.isfinite(e)
+    x = np.where(seen, e, 0.0)
+    others = np.maximum(seen.sum(1, keepdims=True) - 1, 1)  # pairs of each model, but for the one that is scored
+    mean = (x.sum(1, keepdims=True) - x) / others
+    spread = np.sqrt(np.maximum(((x**2).sum(1, keepdims=True) - x**2) / others - mean**2, TINY**2))
+    z = (x - mean) / spread
+    return np.where(seen, np.round((z + z.T) / 2, 9), np.nan)  # in a pool of four opposite pairs stay equal
+
+
+def lean(*similarities: NDArray[np.floating]) -> Floats:
     """Excess similarity of habits: the statistic of the teaching question, for every pair of the pool.
 
     Parameters
     ----------
-    similarity : (n, n) cosines of `habit_similarity`
+    similarities : one or more (n, n) cosines of `habit_similarity`, one a kind of habit
         NaN on the diagonal.
 
     Returns
     -------
     (n, n) excess
-        In units of the pool's root mean square; 0 is what the pool has on average, larger is more alike.
+        In units of the pool's root mean square; 0 is about what the pool has on average, larger is more alike.
 
     See Also
     --------
     harness.inference.excess.additive_residuals : The centring, the same as for kinship.
+    s_norm : What each kind is put into before they are added.
     harness.inference.excess.max_null_p : Its p-value.
 
     Examples
     --------
-    Of five models 0 and 1 write alike; model 4 is near to all, and that is taken out:
+    Of six models 0 and 1 write alike; model 5 is near to all, and that is taken out:
 
     >>> import numpy as np
-    >>> level = np.array([0.0, 0.0, 0.0, 0.0, 0.3])
-    >>> cosines = level[:, None] + level
+    >>> level = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.3])
+    >>> cosines = level[:, None] + level + np.random.default_rng(0).normal(0.0, 0.01, 6)
+    >>> cosines = cosines + cosines.T
     >>> cosines[[0, 1], [1, 0]] += 0.4
     >>> np.fill_diagonal(cosines, np.nan)
-    >>> lean(cosines)[0].round(2).tolist()
-    [nan, 2.24, -0.75, -0.75, -0.75]
+    >>> found = lean(cosines)
+    >>> bool(found[0, 1] == np.nanmax(found)), bool(abs(found[0, 5]) < found[0, 1] / 4)
+    (True, True)
     """
-    residual = additive_residuals(np.asarray(similarity, dtype=np.float64), scale=False)
-    scale = float(np.sqrt(np.nanmean(residual**2)))
-    out: Floats = residual / scale if scale > 1e-12 else residual
-    return out
+    return _scaled(np.mean([s_norm(_scaled(additive_residuals(s, scale=False))) for s in similarities], axis=0))
+
+
+def _scaled(scores: Floats) -> Floats:
+    """In units of their root mean square; as they are, where all are 0."""
+    size = float(np.sqrt(np.nanmean(scores**2))) if np.isfinite(scores).any() else 0.0
+    return scores / size if size > 1e-12 else scores
+
+
+@dataclass(frozen=True)
+class Power:
+    """Of pupils of one documented teacher, the share that the test finds at ``alpha`` as its only look, in (``low``,
+    ``high``) (95 %, over lineages), and of strangers of other makers; with so many control lineages and prompts."""
+
+    controls: int
+    prompts: int
+    alpha: float
+    found: float
+    low: float
+    high: float
+    strangers: float
+
+
+@cache
+def powers() -> tuple[Power, ...]:
+    """The power as it was measured: `python -m benchmarks.teaching` writes this table."""
+    file = files("harness.inference") / "calibrations" / "teaching-power-1.json"
+    return tuple(Power(**row) for row in json.loads(file.read_text(encoding="utf-8"))["rows"])
+
+
+def power(controls: int, prompts: int, alpha: float) -> Power:
+    """The power of the test in a campaign: that of the nearest conditions measured which are not better than its own.
+
+    Examples
+    --------
+    >>> power(controls=4, prompts=200, alpha=0.05).found  # no p of 4 controls is as small as that
+    0.0
+    >>> power(controls=21, prompts=200, alpha=0.05).controls
+    19
+    """
+    if not reaches(smallest_p(max(controls, 2)), alpha):
+        return Power(controls, prompts, alpha, 0.0, 0.0, 0.0, 0.0)
+    rows = powers()
+    for name, here in (("alpha", alpha), ("controls", controls), ("prompts", prompts)):
+        measured = {getattr(r, name) for r in rows}
+        nearest = max((x for x in measured if x <= here), default=min(measured))
+        rows = tuple(r for r in rows if getattr(r, name) == nearest)
+    return rows[0]
 
 
 def teaching(
     suspect: Model,
     candidate: Model,
     models: Sequence[Model],
-    counts: NDArray[np.floating],
+    counts: Sequence[NDArray[np.floating]],
     names: Sequence[str],
     similarities: Sequence[Similarity],
     evidence: Sequence[ChannelEvidence],
@@ -122,8 +213,8 @@ def teaching(
     suspect, candidate : Model
     models : sequence of Model
         Every model of the campaign.
-    counts : (blocks, m, features) array
-        Of `harness.channels.stylometry.habit_counts`, models in the order of ``names``.
+    counts : sequence of (blocks, m, features) arrays
+        Of `harness.channels.stylometry.habit_counts` and `opening_counts`, models in the order of ``names``.
     names : sequence of m str
     similarities : sequence of Similarity
         The campaign's channels; they decide which controls answered enough.
@@ -138,18 +229,19 @@ def teaching(
     Notes
     -----
     The p-value is the rank of the pair's `lean` among all pairs of the pool. Kin share habits as pupils do, so the
-    p-value alone does not tell one from the other.
+    p-value alone does not tell one from the other. The caveat "power" says how many pupils a test like this finds.
     """
     text = [s for s in similarities if s.channel == "wording"]  # habits are read from the same answers
-    pool = pool_for(suspect, candidate, models, text, settings.min_coverage)
+    pool = pool_for(suspect, candidate, models, text, settings.min_coverage, settings.controls)
     blank = Finding("teaching", suspect.name, candidate.name, pool.lineages, settings.alpha, caveats=pool.left_out)
     if len(pool.controls) < 2:
         return replace(blank, obstacle=Caveat("too few control lineages"))
     at = [list(names).index(n) for n in pool.names]
-    matrix = lean(raw := habit_similarity(counts, at))
+    cosines = [habit_similarity(c, at) for c in counts]
+    matrix, raw = lean(*cosines), np.mean(cosines, axis=0)
     if not np.isfinite(matrix[0, 1]):
         return replace(blank, obstacle=Caveat("no text"))
-    low, high = _interval(counts[:, at], settings.seed)
+    low, high = _interval([c[:, at] for c in counts], settings.seed)
     p = max_null_p(matrix, matrix[0, 1])
     others = raw[np.triu_indices(len(raw), 1)][1:]
     coverage = min((float(s.coverage[s.models.index(n)]) for s in text for n in pool.names[:2]), default=1.0)
@@ -177,8 +269,15 @@ def teaching(
         effect_high=high,
         prompts=habits.prompts,
         coverage=coverage,
+        caveats=(*blank.caveats, _power(len(pool.controls), habits.prompts, settings.alpha)),
         evidence=(habits, *(e for e in evidence if e.sees == "weights")),
     )
+
+
+def _power(controls: int, prompts: int, alpha: float) -> Caveat:
+    """How many pupils a test like this finds, as what limits its answer, whatever it is."""
+    p = power(controls, prompts, alpha)
+    return Caveat("power", values=(p.found, p.low, p.high, p.strangers, p.controls, p.prompts, p.alpha))
 
 
 def find(case: Case) -> Finding:
@@ -198,13 +297,13 @@ def find(case: Case) -> Finding:
 
 def judge(f: Finding) -> Judgement:
     """Verdict on a teaching finding whose p-value is adjusted for all looks of the campaign."""
-    if f.p_floor > f.alpha:
+    if not reaches(f.p_floor, f.alpha):
         return inconclusive("too few controls")
-    if not f.p_adjusted <= f.alpha:
+    if not reaches(f.p_adjusted, f.alpha):
         return inconclusive("no sign")
     if f.mismatch:  # whatever follows from it is a habit of both
         return inconclusive("unlike conditions")
-    return taught(f.p_adjusted, f.weights_p(), f.alpha)
+    return taught(f.p_adjusted, f.weights_p(), f.alpha, hidden=f.hiding is not None)
 
 
 _SHARED = "{s} shares habits of wording with {c} beyond chance (p = {p:.2g})"
@@ -229,6 +328,8 @@ WORDING = Wording(
         "weights silent": _SHARED
         + ", and {weights} sees no shared weights: like a model trained on its outputs, on a shared teacher's, or on "
         "the same public data. Of unrelated pairs at most {alpha:.0%} would be called so.",
+        "silence unheard": _SHARED + ". {weights} sees no shared weights, but {condition}: kin set apart like that are "
+        "seldom seen either, so its silence does not tell a pupil from kin.",
         "text alone": _SHARED
         + ": so do kin, pupils, pupils of one teacher, and models of shared data; no channel that sees weights tells "
         "which.",
@@ -240,12 +341,12 @@ WORDING = Wording(
 )
 
 
-def _interval(counts: NDArray[np.floating], seed: int) -> tuple[float, float]:
+def _interval(counts: Sequence[NDArray[np.floating]], seed: int) -> tuple[float, float]:
     """95 % bootstrap interval of the accused pair's lean, over blocks of prompts."""
-    rng, blocks = np.random.default_rng(seed), len(counts)
+    rng, blocks = np.random.default_rng(seed), min(map(len, counts))
     if blocks < 4:
         return np.nan, np.nan
-    draws = rng.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=ROUNDS)
-    leans = [lean(habit_similarity(np.tensordot(w.astype(np.float32), counts, 1)[None]))[0, 1] for w in draws]
+    draws = rng.multinomial(blocks, np.full(blocks, 1.0 / blocks), size=ROUNDS).astype(np.float32)
+    leans = [lean(*(habit_similarity(np.tensordot(w, c, 1)[None]) for c in counts))[0, 1] for w in draws]
     low, high = np.nanquantile(leans, [0.025, 0.975])
     return float(low), float(high)

@@ -13,6 +13,7 @@ from harness.inference.excess import reaches
 
 Verdict = Literal[
     "SAME-LIKE",
+    "SAME-WEIGHTS-LIKE",
     "DIFFERENT-LIKE",
     "KIN-LIKE",
     "KIN-OR-TAUGHT",
@@ -29,6 +30,10 @@ Ground = Literal[
     "too few controls",
     "weights agree",
     "weights silent",
+    "too close for teaching",
+    "ratio disagrees",
+    "base not excluded",
+    "silence unheard",
     "text alone",
     "no closer",
     "does not stand",
@@ -37,6 +42,9 @@ Ground = Literal[
     "no sign",
     "answers differ",
     "only chat differs",
+    "raw hardly differs",
+    "raw alike, chat differs",
+    "raw alike, chat open",
     "gaps hide a difference",
     "no controls",
     "corrected away",
@@ -93,14 +101,17 @@ def weights_speaking(p_values: Mapping[str, float], alpha: float) -> tuple[str, 
     return tuple(channel for channel, p in tested.items() if reaches(p * len(tested), alpha))
 
 
-def related(p_values: Mapping[str, float], alpha: float) -> Judgement:
-    """A pair whose text is unusually close: kin if a channel that sees weights agrees, else kin or taught."""
+def related(p_values: Mapping[str, float], alpha: float, too_close: tuple[str, ...] = ()) -> Judgement:
+    """A pair whose text is unusually close: kin if a channel that sees weights agrees, or if a channel of text finds it
+    too close for teaching; else kin or taught."""
     if speaking := weights_speaking(p_values, alpha):
         return Judgement("KIN-LIKE", "weights agree", speaking)
+    if too_close:
+        return Judgement("KIN-LIKE", "too close for teaching", too_close)
     return Judgement("KIN-OR-TAUGHT", "text alone")
 
 
-def taught(text_p: float, p_values: Mapping[str, float], alpha: float) -> Judgement:
+def taught(text_p: float, p_values: Mapping[str, float], alpha: float, *, hidden: bool = False) -> Judgement:
     """A pair whose habits of wording were compared: kin, taught, one of the two, or no sign of either.
 
     Parameters
@@ -110,6 +121,8 @@ def taught(text_p: float, p_values: Mapping[str, float], alpha: float) -> Judgem
     p_values : mapping from channel to float
         As for `weights_speaking`; if all of them are at least `SILENT`, weights are not what the two share.
     alpha : float
+    hidden : bool
+        Kin would be silent, too, as when only one of the two thinks before it answers: then silence says nothing.
 
     Returns
     -------
@@ -119,6 +132,8 @@ def taught(text_p: float, p_values: Mapping[str, float], alpha: float) -> Judgem
     --------
     >>> taught(0.01, {"ratings": 0.8}, alpha=0.05).verdict
     'TAUGHT-LIKE'
+    >>> taught(0.01, {"ratings": 0.8}, alpha=0.05, hidden=True).verdict
+    'KIN-OR-TAUGHT'
     >>> taught(0.01, {}, alpha=0.05).verdict
     'KIN-OR-TAUGHT'
     """
@@ -129,13 +144,15 @@ def taught(text_p: float, p_values: Mapping[str, float], alpha: float) -> Judgem
         return inconclusive("no sign")
     tested = {channel: p for channel, p in p_values.items() if p == p}
     if tested and min(tested.values()) >= SILENT:
+        if hidden:
+            return Judgement("KIN-OR-TAUGHT", "silence unheard", silent=tuple(tested))
         return Judgement("TAUGHT-LIKE", "weights silent", silent=tuple(tested))
     return found
 
 
-def unrelated() -> Judgement:
-    """No closer than unrelated models are."""
-    return Judgement("UNRELATED-LIKE", "no closer")
+def unrelated(decisive: Iterable[str] = ()) -> Judgement:
+    """No closer than unrelated models are, and a shared base is excluded: by a ratio, or as these channels saw none."""
+    return Judgement("UNRELATED-LIKE", "no closer", tuple(decisive))
 
 
 def different(decisive: Iterable[str], silent: Iterable[str], *, only_chat: bool) -> Judgement:
@@ -147,3 +164,17 @@ def different(decisive: Iterable[str], silent: Iterable[str], *, only_chat: bool
 def same() -> Judgement:
     """Two endpoints that are shown to be nearer than a mixture of different models, by a test with an error rate."""
     return Judgement("SAME-LIKE", "shown to be the same")
+
+
+def same_weights(decisive: Iterable[str], silent: Iterable[str]) -> Judgement:
+    """Two endpoints that are as good as one on raw completion: ``decisive`` channels tell them apart in chat, if any,
+    ``silent`` ones see nothing where no system prompt reaches, and a test with an error rate says how near they are."""
+    told = tuple(decisive)
+    return Judgement(
+        "SAME-WEIGHTS-LIKE", "raw alike, chat differs" if told else "raw alike, chat open", told, tuple(silent)
+    )
+
+
+def hardly_different(found: Judgement) -> Judgement:
+    """Two endpoints that are told apart on raw completion too, and are near there by a test with an error rate."""
+    return Judgement(found.verdict, "raw hardly differs", found.decisive, found.silent)

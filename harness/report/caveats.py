@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
-from harness.inference.findings import FAILED, Caveat, CaveatKind
-from harness.records import Observation, Removal, Removed
+import numpy as np
+
+from harness.inference.assessment import Case
+from harness.inference.excess import mean_over_prompts
+from harness.inference.findings import FAILED, NAN, Caveat, CaveatKind
+from harness.inference.pool import Pool
+from harness.records import Observation, Removal, Removed, Similarity
 
 _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
     "no usable channel": lambda c: "no channel has enough usable answers",
@@ -27,6 +32,19 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         f"{c.channel} abstains: {c.names[0]} gave usable answers to {c.values[0]:.0%} of its prompts"
     ),
     "control left out": lambda c: f"control {c.names[0]} answered only {c.values[0]:.0%} of a channel's prompts",
+    "maker counted already": lambda c: (
+        f"not counted, as controls of a maker that is counted already: {_named(c)}; {_SWITCH}"
+    ),
+    "of the pair's makers": lambda c: (
+        f"not counted, as models of a maker of suspect or candidate, and shown apart: {_named(c)}; {_SWITCH}"
+    ),
+    "makers unknown": lambda c: (
+        f"the maker of {_of(c)} controls is unknown ({_named(c)}), and each counts as one of its own; `maker:` names it"
+    ),
+    "makers repeat": lambda c: (
+        f"the {c.values[0]:.0f} control lineages are of {c.values[1]:.0f} makers at most: models of one maker resemble "
+        "one another, which hides kin of the candidate"
+    ),
     "shares no words": lambda c: (
         f"{c.channel} abstains: {c.names[0]} shares next to nothing with any other model "
         f"({c.values[0]:.3f}, controls {c.values[1]:.3f}), as if it answered in another language"
@@ -34,6 +52,7 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
     "own pool": lambda c: f"{c.channel} covers {c.values[0]:.0f} control lineages and stays out of the combined score",
     "gaps": lambda c: f"{c.channel} {abstention(c)}",
     "blind": lambda c: f"{c.channel} {abstention(c)}",
+    "power": lambda c: _power(c),
     "candidate's null": lambda c: _candidates_null(c),
     "rival pairs": lambda c: _rival_pairs(c),
     "no negative control": lambda c: "no negative control: too few control lineages to pose one of them as the suspect",
@@ -50,6 +69,12 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
     "no likelihood ratio": lambda c: (
         f"no likelihood ratio: the calibration needs the {c.channel} channel, "
         f"{c.values[0]:.0f} control lineages and {c.values[1]:.0f} prompts"
+    ),
+    "calibrated on no thinkers": lambda c: (
+        f"no likelihood ratio: the calibration was fitted on models that do not think first, as {_named(c)} does"
+    ),
+    "calibrated on another language": lambda c: (
+        f"no likelihood ratio: the calibration was fitted on answers in another language than those of {_named(c)}"
     ),
     "bounded ratio": lambda c: (
         f"the likelihood ratio is bounded to [{c.values[0]:.2g}, {c.values[1]:.2g}] by the data it was fitted on"
@@ -102,6 +127,16 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         "no shorter; that is too short to cut all to one length"
     ),
     "only one thinks": lambda c: f"{c.names[0]} thinks before it answers, {c.names[1]} does not",
+    "one may think": lambda c: (
+        f"{c.names[0]} thinks before it answers, or can, and nothing shows whether {c.names[1]} does; say `reasoning:` "
+        "of both"
+    ),
+    "thinking unlike told": lambda c: (
+        f"most answers of {', '.join(c.names)} come with thoughts, against what was said or its name tells; taken as "
+        "thinking"
+        if c.values[0]
+        else f"the server counts no thought in most answers of {', '.join(c.names)}, which should think"
+    ),
     "suspect in another format": lambda c: (
         f"nearly every answer of {c.names[0]} has {_form(c)} than those of all others, as if another format had been "
         "demanded of it"
@@ -128,6 +163,7 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
     "mixed models": lambda c: f"{c.names[0]} answered as {c.names[1]}",
 }
 
+_SWITCH = "`analysis: controls: every lineage` counts them"
 _FORMS: Mapping[str, str] = {  # how an answer can have more or fewer of it
     "length": "words",
     "sentence length": "words a sentence",
@@ -202,6 +238,25 @@ def noticed(removals: Sequence[Removal]) -> tuple[Observation, ...]:
     )
 
 
+def beside(cases: Iterable[Case]) -> tuple[Observation, ...]:
+    """How close known relatives of suspect and candidate are to the suspect, beside the candidate and the controls."""
+    return tuple(
+        Observation("relatives", name, f"as close to {pool.suspect} in {s.channel}", _beside(s, pool, name))
+        for case in cases
+        for pool, counted in [(case.assessment.pool, {c.similarity.channel for c in case.assessment.channels})]
+        for s in case.similarities
+        if s.channel in counted
+        for name in (r.name for r in pool.relatives)
+    )
+
+
+def _beside(s: Similarity, pool: Pool, name: str) -> str:
+    mean = mean_over_prompts(s.values[:, [s.models.index(pool.suspect)]].astype(np.float64))[0]
+    own, pair = (mean[s.models.index(n)] for n in (name, pool.candidate))
+    most = max((mean[s.models.index(c.name)] for c in pool.controls), default=NAN)
+    return f"{s.unit} {own:.3g} ({pool.candidate} {pair:.3g}, controls at most {most:.3g}); not counted"
+
+
 def plainly(c: Caveat) -> str:
     """What limits a finding, in words, whether a check failed or not."""
     return _CAVEATS[c.kind](c)
@@ -228,6 +283,17 @@ def _candidates_null(c: Caveat) -> str:
     )
 
 
+def _power(c: Caveat) -> str:
+    found, low, high, strangers, controls, prompts, alpha = c.values
+    if not found and not high:
+        return f"with {controls:.0f} control lineages this test finds no pupil at {alpha:g}, whatever it was taught"
+    return (
+        f"of models known to be trained on one named teacher's answers this test found {100 * found:.0f} in 100 (95 %: "
+        f"{100 * low:.0f} to {100 * high:.0f}) with {controls:.0f} controls and {prompts:.0f} prompts, as the only "
+        f"look at {alpha:g}; of strangers of other makers {100 * strangers:.0f} in 100"
+    )
+
+
 def _rival_pairs(c: Caveat) -> str:
     named = ", ".join(f"{a} with {b}" for a, b in c.pairs[:3])
     more = f" and {len(c.pairs) - 3} more" if len(c.pairs) > 3 else ""
@@ -241,6 +307,10 @@ def _posing(c: Caveat) -> str:
         f"of {c.values[0]:.0f} controls posing as the suspect {len(found)} {looks} like kin of {candidate}: "
         f"{', '.join(found)}"
     )
+
+
+def _named(c: Caveat) -> str:
+    return ", ".join(c.names[:8]) + (f" and {len(c.names) - 8} more" if len(c.names) > 8 else "")
 
 
 def _of(c: Caveat) -> str:

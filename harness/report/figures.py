@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
-from harness.inference.breakdown import Detail, Overview
+from harness.inference.breakdown import Detail, Measure, Overview
 from harness.inference.findings import Finding
-from harness.inference.likelihood import ScoreLine
+from harness.inference.likelihood import Ratios
 
 Floats = NDArray[np.float64]
 WIDTH, LEFT, RIGHT = 680.0, 130.0, 20.0
 ROW = 40.0
+LONGEST_AXIS = 10.0  # of a forest plot: times the second largest effect, and no shorter than this
 
 
 @dataclass(frozen=True)
@@ -66,41 +67,59 @@ def axis(values: Sequence[float], start: float, end: float) -> Axis:
 
 @dataclass(frozen=True)
 class Dot:
-    """One pair of a strip plot; ``y`` is jittered by a fixed pattern so that dots do not hide one another."""
+    """One pair of a strip plot; ``y`` is jittered by a fixed pattern so that dots do not hide one another. ``tied`` is
+    level with the accused pair, and drawn beside its large dot instead of under it."""
 
     x: float
     y: float
     label: str
     accused: bool
+    tied: bool = False
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Where the accused pair lies among all pairs of the pool, a row a channel, combined first."""
+    """Where the accused pair lies among all pairs of the pool, a row a channel, all channels together first."""
 
     axis: Axis
     height: float
     rows: tuple[tuple[str, float, tuple[Dot, ...], str], ...]  # name, y, dots, rank in words
+    measure: Measure = "excess"
 
 
-def strip(d: Detail) -> Strip:
-    """Every channel in units of its own spread, so that one axis serves all."""
-    matrices = [("combined", d.combined), *((c.channel, c.matrix) for c in d.channels)]
+BESIDE = 11.0  # off the row's line, where a dot of a tied pair is seen whole beside the large one
+
+
+def strip(d: Detail, channels: bool = True) -> Strip:
+    """Every row in units of its own spread, so that one axis serves all; without ``channels`` only the first."""
+    matrices = d.drawn() if channels else d.drawn()[:1]
     upper = np.triu_indices(len(d.names), 1)
     pairs = [f"{d.names[i]} with {d.names[j]}" for i, j in zip(*upper, strict=True)]
-    scaled = [(name, m[upper] / max(float(np.sqrt(np.nanmean(m[upper] ** 2))), 1e-9)) for name, m in matrices]
+    scaled = [(name, m[upper] / max(_root_mean_square(m[upper]), 1e-9)) for name, m in matrices]
     scale = axis([float(v) for _, row in scaled for v in row], LEFT, WIDTH - RIGHT)
     rows = []
     for r, (name, row) in enumerate(scaled):
         y = 24.0 + ROW * r
+        tied = np.abs(row - row[0]) <= 1e-9
         dots = [
-            Dot(scale(float(v)), y + ((i * 7) % 11 - 5) * 1.6, f"{pairs[i]}: {v:.2f}", i == 0)
+            Dot(scale(float(v)), y + _jitter(i, bool(tied[i])), f"{pairs[i]}: {v:.2f}", i == 0, bool(tied[i]) and i > 0)
             for i, v in enumerate(row)
             if math.isfinite(v)
         ]
+        level = int(tied.sum()) - 1
+        with_it = f", {level} level" if level > 0 else ""
         rank = 1 + int((row > row[0] + 1e-9).sum())
-        rows.append((name, y, tuple(reversed(dots)), f"{rank} of {len(dots)}"))
-    return Strip(scale, 24.0 + ROW * len(rows) + 22.0, tuple(rows))
+        rows.append((name, y, tuple(reversed(dots)), f"{rank} of {len(dots)}{with_it}"))
+    return Strip(scale, 24.0 + ROW * len(rows) + 22.0, tuple(rows), d.measure)
+
+
+def _jitter(i: int, tied: bool) -> float:
+    return BESIDE * (1.0 if i % 2 else -1.0) if tied and i else ((i * 7) % 11 - 5) * 1.6
+
+
+def _root_mean_square(values: Floats) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.sqrt(np.mean(finite**2))) if len(finite) else 0.0
 
 
 @dataclass(frozen=True)
@@ -115,6 +134,7 @@ class Bar:
     high: float | None
     text: str
     counted: bool
+    beyond: bool = False  # off the axis: the mark stands at its end, and only the number says how far
 
 
 @dataclass(frozen=True)
@@ -127,7 +147,11 @@ class Forest:
 
 
 def forest(f: Finding) -> Forest | None:
-    """None where no channel has an effect."""
+    """None where no channel has an effect.
+
+    A channel that agrees alike on every prompt has an effect in the hundreds, beside which all others would be one
+    point: the axis ends where those can still be read.
+    """
     rows = [
         (e.name, e.sees, e.effect, e.effect_low, e.effect_high, e.part == "counted")
         for e in f.evidence
@@ -135,13 +159,18 @@ def forest(f: Finding) -> Forest | None:
     ]
     if not rows:
         return None
-    scale = axis([v for row in rows for v in row[2:5]], LEFT, WIDTH - 140)
+    reach = sorted(max(abs(v) for v in row[2:5] if math.isfinite(v)) for row in rows)
+    edge = reach[-1] if len(reach) < 2 else max(LONGEST_AXIS * reach[-2], LONGEST_AXIS)
+    held = [max(-edge, min(edge, v)) for row in rows for v in row[2:5] if math.isfinite(v)]
+    scale = axis(held, LEFT, WIDTH - 140)
     bars = []
     for i, (name, sees, effect, low, high, counted) in enumerate(rows):
         whole = math.isfinite(low) and math.isfinite(high)
         text = f"{effect:.2f}" + (f" [{low:.2f}, {high:.2f}]" if whole else "")
-        left, right = (scale(low), scale(high)) if whole else (None, None)
-        bars.append(Bar(name, sees, 22.0 + 34.0 * i, scale(effect), left, right, text, counted))
+        beyond = abs(effect) > edge
+        left, right = (scale(max(-edge, low)), scale(min(edge, high))) if whole and not beyond else (None, None)
+        at = scale(max(-edge, min(edge, effect)))
+        bars.append(Bar(name, sees, 22.0 + 34.0 * i, at, left, right, text, counted, beyond))
     return Forest(scale, 22.0 + 34.0 * len(bars) + 18.0, tuple(bars))
 
 
@@ -158,7 +187,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Heat:
-    """Residual similarity of all models, in the order of the tree beside it."""
+    """Excess or raw similarity of all models (`Overview`), in the order of the tree beside it."""
 
     names: tuple[str, ...]
     size: float
@@ -167,6 +196,7 @@ class Heat:
     tree: float
     cells: tuple[Cell, ...]
     branches: tuple[str, ...]  # points of polylines
+    measure: Measure = "excess"
 
     @property
     def width(self) -> float:
@@ -180,7 +210,7 @@ class Heat:
 
 
 def heat(o: Overview) -> Heat | None:
-    """Average linkage on (largest residual - residual); None for fewer than three models."""
+    """Average linkage on (largest value - value); None for fewer than three models."""
     m = len(o.names)
     if m < 3 or not np.isfinite(o.matrix[np.triu_indices(m, 1)]).all():
         return None
@@ -209,7 +239,9 @@ def heat(o: Overview) -> Heat | None:
         )
         for icoord, dcoord in zip(tree["icoord"], tree["dcoord"], strict=True)
     ]
-    return Heat(tuple(_short(o.names[i]) for i in order), size, left, top, room, tuple(cells), tuple(branches))
+    return Heat(
+        tuple(_short(o.names[i]) for i in order), size, left, top, room, tuple(cells), tuple(branches), o.measure
+    )
 
 
 def _short(name: str) -> str:
@@ -226,14 +258,14 @@ class Curve:
     marks: tuple[tuple[float, float, str], ...] = ()
 
 
-def ratio_line(line: ScoreLine, scores: Sequence[tuple[float, str]]) -> Curve:
+def ratio_line(ratios: Ratios, scores: Sequence[tuple[float, str]]) -> Curve:
     """log10 LR against the effect of the calibrated channel, flat at its bounds, with the pairs that were judged."""
     finite = [s for s, _ in scores if math.isfinite(s)]
     x = axis([-1.5, 4.0, *finite], 60.0, WIDTH - RIGHT)
-    y = axis([line.lower, line.upper, 2.0, -2.0], 250.0, 14.0)
+    y = axis([*ratios.bounds, 2.0, -2.0], 250.0, 14.0)
     grid = np.linspace(x.low, x.high, 160)
-    points = " ".join(f"{x(float(a))},{y(float(b))}" for a, b in zip(grid, line.transform(grid), strict=True))
-    marks = tuple((x(s), y(float(line.transform([s])[0])), name) for s, name in scores if math.isfinite(s))
+    points = " ".join(f"{x(float(a))},{y(float(b))}" for a, b in zip(grid, ratios.shares_weights(grid), strict=True))
+    marks = tuple((x(s), y(float(ratios.shares_weights([s])[0])), name) for s, name in scores if math.isfinite(s))
     return Curve(x, y, (("known", points),), marks)
 
 

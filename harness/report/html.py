@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,11 +20,33 @@ from markupsafe import Markup
 
 from harness.channels.base import first_answer
 from harness.inference.breakdown import ChannelDetail, Detail, overview
+from harness.inference.conclusion import Conclusion, conclusions
 from harness.inference.findings import NAN, Attribution, Finding
 from harness.inference.likelihood import LikelihoodTable
 from harness.records import Observation, Responses, Similarity
 from harness.report import figures, words
-from harness.report.text import Piece, harmless, shared_runs, window
+from harness.report.text import Piece, harmless, shared_runs, short, window
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The conclusion on one pair, in words, with the cards of its verdicts."""
+
+    tone: str
+    joined: str
+    settles: str
+    cards: tuple[Card, ...]
+
+
+def pairs_of(found: Sequence[Conclusion], shown: Sequence[Card]) -> list[Pair]:
+    """Each conclusion with the cards it joins."""
+    by: dict[tuple[str, str], list[Card]] = {}
+    for card in shown:
+        by.setdefault((card.finding.suspect, card.finding.candidate), []).append(card)
+    return [
+        Pair(words.conclusion_tone(c), words.joined(c), words.settles(c), tuple(by[c.suspect, c.candidate]))
+        for c in found
+    ]
 
 
 @dataclass(frozen=True)
@@ -48,15 +71,19 @@ class Card:
     zero: str
     forest: figures.Forest | None
     prompts: str
+    together: str
 
 
 def cards(findings: Sequence[Finding], details: Sequence[Detail]) -> list[Card]:
     """A card for each finding, in their order."""
     at = {(d.suspect, d.candidate): (i, d) for i, d in enumerate(details)}
-    return [_card(i, f, at.get((f.suspect, f.candidate))) for i, f in enumerate(findings)]
+    asked = Counter((f.suspect, f.candidate) for f in findings)
+    joined = {(c.suspect, c.candidate): words.concluded(c) for c in conclusions(findings)}
+    together = {pair: text if asked[pair] > 1 else "" for pair, text in joined.items()}
+    return [_card(i, f, at.get(pair := (f.suspect, f.candidate)), together[pair]) for i, f in enumerate(findings)]
 
 
-def _card(i: int, f: Finding, found: tuple[int, Detail] | None) -> Card:
+def _card(i: int, f: Finding, found: tuple[int, Detail] | None, together: str) -> Card:
     tone, mark = words.TONES[f.verdict]
     kin = found if f.question == "kinship" else None
     k = len(f.control_lineages)
@@ -81,6 +108,7 @@ def _card(i: int, f: Finding, found: tuple[int, Detail] | None) -> Card:
         zero=words.zero(f),
         forest=figures.forest(f),
         prompts=f"t{kin[0]}" if kin and any(c.telling for c in kin[1].channels) else "",
+        together=together,
     )
 
 
@@ -101,7 +129,7 @@ class Material:
     details: Sequence[Detail]
     observations: Sequence[Observation]
     attributions: Sequence[Attribution]
-    calibration: LikelihoodTable
+    calibrations: Mapping[str, LikelihoodTable]
     facts: Mapping[str, Any]
 
 
@@ -138,22 +166,29 @@ def report_html(m: Material) -> str:
         loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
-    strips = [(d, figures.strip(d if _dots(m.details) <= MOST_DOTS else _combined_only(d))) for d in m.details]
+    whole = _dots(m.details) <= MOST_DOTS
+    strips = [
+        (d, figures.strip(d, channels=whole), words.drawn(d.measure, d.place()[2], len(d.names))) for d in m.details
+    ]
     page = overview(m.similarities)
+    verdicts = cards(m.findings, m.details)
     return environment.get_template("report.html.j2").render(
         m=m,
         style=Markup(style),  # noqa: S704 (our own files)
         script=Markup(script),  # noqa: S704
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
-        cards=cards(m.findings, m.details),
+        cards=verdicts,
+        pairs=pairs_of(conclusions(m.findings), verdicts),
         attributed=[(a, words.attributed(a)) for a in m.attributions],
         attribution_notes=[words.attribution_note(a) for a in m.attributions],
         strips=strips,
         page=page,
         heat=figures.heat(page) if page else None,
+        mapped=words.mapped(page.measure) if page else "",
         curve=_curve(m),
-        described=_described(m.calibration),
+        described=_described(_used(m), _size(m)),
+        calibration=_used(m).channel,
         telling=_telling(m),
         window=window,
         observed=_by_channel(m.observations),
@@ -166,7 +201,7 @@ def report_html(m: Material) -> str:
 def _shown(value: object) -> object:
     """Whatever reaches the page is harmless text first; Markup is ours."""
     if isinstance(value, float):
-        return "–" if value != value else f"{value:.3g}"
+        return "–" if value != value else short(value)
     return harmless(value, 1_000_000) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -183,27 +218,35 @@ def _dots(details: Sequence[Detail]) -> int:
     return sum(len(d.names) ** 2 // 2 * (1 + len(d.channels)) for d in details)
 
 
-def _combined_only(d: Detail) -> Detail:
-    return Detail(d.suspect, d.candidate, d.names, d.combined, ())
+def _used(m: Material) -> LikelihoodTable:
+    """The calibration behind the first ratio of the campaign; without any that of wording, or the first there is."""
+    used = next((f.ratio_channel for f in m.findings if f.ratio_channel), "wording")
+    return m.calibrations.get(used) or next(iter(m.calibrations.values()))
+
+
+def _size(m: Material) -> tuple[int, int]:
+    """Control lineages and prompts of the first verdict on kinship."""
+    first = next((f for f in m.findings if f.question == "kinship" and f.control_lineages), None)
+    return (16, 100) if first is None else (len(first.control_lineages), first.prompts)
 
 
 def _curve(m: Material) -> Calibrated | None:
     """The Tippett plot if the calibration holds its points, else its line at this campaign's size."""
     if not any(f.question == "kinship" for f in m.findings):
         return None
-    judged = [f for f in m.findings if f.log10_lr == f.log10_lr]
+    judged = [f for f in m.findings if f.log10_lr == f.log10_lr and f.ratio_channel in ("", _used(m).channel)]
     pairs = [f"{f.suspect} and {f.candidate}" for f in judged]
-    if points := tippett_of(m.calibration.about):
+    table = _used(m)
+    if points := tippett_of(table.about):
         asked = [(f.log10_lr, name) for f, name in zip(judged, pairs, strict=True)]
         curve = figures.tippett_curve(points["log10_lr"], points["kin"], points["unrelated"], asked)
         return Calibrated("tippett", curve, asked, points)
-    effects = [next((e.effect for e in f.evidence if e.channel == m.calibration.channel), NAN) for f in judged]
-    size = (len(judged[0].control_lineages), judged[0].prompts) if judged else (16, 100)
-    line = m.calibration.line(*size)
-    if line is None:
+    effects = [next((e.effect for e in f.evidence if e.channel == table.channel), NAN) for f in judged]
+    ratios = table.at(*_size(m))
+    if ratios is None:
         return None
     asked = [(f.log10_lr, name) for f, name in zip(judged, pairs, strict=True)]
-    return Calibrated("line", figures.ratio_line(line, list(zip(effects, pairs, strict=True))), asked, {})
+    return Calibrated("line", figures.ratio_line(ratios, list(zip(effects, pairs, strict=True))), asked, {})
 
 
 def tippett_of(about: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -220,11 +263,28 @@ def tippett_of(about: Mapping[str, Any]) -> dict[str, Any] | None:
     return {**points, "kin_below": 1.0 - kin[zero], "unrelated_above": unrelated[zero]}
 
 
-def _described(table: LikelihoodTable) -> dict[str, str]:
-    """What the calibration says of itself, in a few rows."""
+def _described(table: LikelihoodTable, size: tuple[int, int]) -> dict[str, str]:
+    """What the calibration says of itself, in a few rows, at the campaign's size."""
     known = {"h1": "One side", "h2": "Other side", "source": "Fitted on", "models": "Models", "lineages": "Lineages",
              "fitted_at": "Fitted at", "limits": "Limits"}  # fmt: skip
-    return {label: str(table.about[key]) for key, label in known.items() if key in table.about}
+    said = {label: str(table.about[key]) for key, label in known.items() if key in table.about}
+    return said | {f"Cllr / Cllr_min, {name}": text for name, text in costs_of(table.about, *size).items()}
+
+
+def costs_of(about: Mapping[str, Any], controls: int, prompts: int) -> dict[str, str]:
+    """Costs of each proposition on families held out, at the largest measured size that is not above the campaign's."""
+    found: dict[str, tuple[tuple[int, int], str]] = {}
+    checks = about.get("validation")
+    for check in checks if isinstance(checks, list) else []:
+        try:
+            at, cost = (int(check["controls"]), int(check["prompts"])), float(check["cllr"])
+            least = f"{float(check['cllr_min']):.2f}"
+            name = str(check["proposition"])
+        except (KeyError, TypeError, ValueError):  # a file of an earlier version, or somebody else's
+            continue
+        if at[0] <= controls and at[1] <= prompts and at >= found.get(name, (at, ""))[0]:
+            found[name] = at, f"{cost:.2f} / {least} ({at[0]} controls, {at[1]} prompts)"
+    return {name: text for name, (_, text) in found.items()}
 
 
 def _telling(m: Material) -> list[tuple[Detail, list[Telling]]]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness.channels.base import first_answer
 from harness.inference.breakdown import Detail
-from harness.inference.findings import Attribution, Finding
+from harness.inference.conclusion import conclusions
+from harness.inference.findings import NAN, Attribution, Finding
 from harness.records import Observation, Responses
 from harness.report import words
 from harness.report.text import excerpt, harmless
@@ -27,11 +28,14 @@ SUMMARY: Mapping[str, str] = _PAIR | {
     "p_smallest_possible": "The smallest p-value these controls could have given",
     "p_adjusted": "p_value after Holm's correction for all verdicts of the campaign",
     "p_candidate": "Rank of the suspect on the candidate's own row; not under 1 / (control lineages + 1)",
-    "log10_lr": "log10 likelihood ratio, kin against unrelated; empty where no calibration fits",
+    "log10_lr": "log10 likelihood ratio, shared weights against unrelated; empty where no calibration fits",
     "log10_lr_low": "Lower end of its 95 % interval (bootstrap over prompts)",
     "log10_lr_high": "Upper end of its 95 % interval",
     "log10_lr_least": "Lower bound that the calibration allows (ELUB)",
     "log10_lr_most": "Upper bound that the calibration allows (ELUB)",
+    "log10_lr_base": "The half of it that is about one pretrained base alone; UNRELATED-LIKE needs -1 or less",
+    "ratio_channel": "The channel whose effect the likelihood ratio is of",
+    "log10_lr_taught": "log10 likelihood ratio, close kin against taught or of shared data; only for two makers",
     "lr_words": "The likelihood ratio on the verbal scale of the ENFSI guideline",
     "effect": "How much closer than unrelated pairs (mean 0), in units of the spread over all pairs; identity: of the "
     "strongest channel",
@@ -45,6 +49,22 @@ SUMMARY: Mapping[str, str] = _PAIR | {
     "p_same": "Identity: p-value of the equivalence test, against 30 % of calls answered by another model",
     "p_same_adjusted": "p_same after Holm's correction for all equivalence tests of the campaign",
     "share_excluded": "Identity: smallest share of calls to another model that is excluded at 1 - alpha; 1 if none is",
+    "p_weights": "Identity: p-value of the equivalence test on raw next tokens, against three tenths of the way to a "
+    "control on three prompts in ten",
+    "p_weights_adjusted": "p_weights after Holm's correction for all such tests of the campaign",
+}
+PAIRS: Mapping[str, str] = {
+    "suspect": _PAIR["suspect"],
+    "candidate": _PAIR["candidate"],
+    "conclusion": "What all questions say of the pair together, in words, with what would settle the rest",
+    "says": "The same in fixed terms, separated by semicolons",
+    "contradictions": "Verdicts of the pair that contradict each other, in fixed terms; empty if none do",
+    "open": "Questions that are open, separated by spaces",
+    "would_settle": "What would settle open questions, with these in brackets, separated by semicolons",
+    "more_controls": "Number of further control lineages that would allow a verdict; empty where they are not in want",
+    "kinship": "Verdict on kinship; empty if not asked",
+    "teaching": "Verdict on teaching; empty if not asked",
+    "identity": "Verdict on identity; empty if not asked",
 }
 EVIDENCE: Mapping[str, str] = _PAIR | {
     "channel": "Kind of evidence",
@@ -76,7 +96,7 @@ PROMPTS: Mapping[str, str] = _PAIR | {
     "candidate_answer": "The candidate's first usable answer, likewise",
 }
 OBSERVATIONS: Mapping[str, str] = {
-    "channel": "tokenizer, identity or refusals",
+    "channel": "tokenizer, identity, refusals, reading (what was cut) or relatives (of the candidate or the suspect)",
     "model": "Endpoint",
     "what": "What was observed: family, raw completions, says (language), gives in to, rung, declines with",
     "value": "The observation in words; it carries no weight in any verdict",
@@ -92,6 +112,7 @@ ATTRIBUTION: Mapping[str, str] = {
     "note": "Why there is no attribution, or what it would take",
 }
 FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "pairs.csv": ("One row a suspect and candidate: what all questions say of them together.", PAIRS),
     "summary.csv": ("One row a suspect, candidate and question.", SUMMARY),
     "evidence.csv": ("One row a verdict and channel.", EVIDENCE),
     "prompts.csv": ("The prompts that contribute most for and against each kinship verdict, by channel.", PROMPTS),
@@ -140,14 +161,34 @@ def summary_csv(findings: Iterable[Finding]) -> str:
             [
                 f.question, f.suspect, f.candidate, f.verdict, words.sentence(f), f.p_value, f.p_floor, f.p_adjusted,
                 f.p_candidate, f.log10_lr, f.log10_lr_low, f.log10_lr_high,
-                f.log10_lr_least, f.log10_lr_most, words.lr_words(f),
+                f.log10_lr_least, f.log10_lr_most, f.log10_lr_base, f.ratio_channel, f.log10_lr_taught,
+                words.lr_words(f),
                 f.effect, f.effect_low, f.effect_high,
                 len(f.control_lineages), " ".join(f.control_lineages), f.prompts, f.coverage,
                 "; ".join(words.limits(f)), f.p_same, f.p_same_adjusted, f.share_excluded,
+                f.p_weights, f.p_weights_adjusted,
             ]
             for f in findings
         ),
     )  # fmt: skip
+
+
+def pairs_csv(findings: Sequence[Finding]) -> str:
+    """One row a suspect and candidate: the conclusion on the pair."""
+    verdicts = {(f.suspect, f.candidate, f.question): f.verdict for f in findings}
+    rows = []
+    for c in conclusions(findings):
+        controls = [r.count for r in c.remedies if r.kind == "more controls"]
+        rows.append(
+            [
+                c.suspect, c.candidate, words.concluded(c), "; ".join(c.clauses), "; ".join(c.conflicts),
+                " ".join(c.open),
+                "; ".join(words.remedies(c)),
+                controls[0] if controls else NAN,
+                *(verdicts.get((c.suspect, c.candidate, q), "") for q in ("kinship", "teaching", "identity")),
+            ]
+        )  # fmt: skip
+    return _csv(tuple(PAIRS), rows)
 
 
 def evidence_csv(findings: Iterable[Finding]) -> str:

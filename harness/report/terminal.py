@@ -10,22 +10,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from harness.inference.conclusion import Conclusion, conclusions
 from harness.inference.drift import Change
 from harness.inference.findings import Attribution, ChannelEvidence, Finding
 from harness.report import words
-from harness.report.text import plain
+from harness.report.text import plain, short
 
 NARROW = 80  # columns of a terminal
 
 
 def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
-    """A table of verdicts, then what each means and what limits it."""
+    """One conclusion a pair, a table of verdicts, then what each means and what limits it."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 120)
     if not findings:
         return
+    width = console.width if stream.isatty() else None
+    for c in conclusions(findings):
+        stream.write(f"{_wrapped(plain(words.joined(c)), width, '')}\n")
+        if settles := words.settles(c):
+            stream.write(f"{_wrapped(plain(settles), width, '  ')}\n")
+    stream.write("\n")
     table = Table(title=None, box=None, header_style="bold", pad_edge=False)
     cells = {
         "question": [f.question for f in findings],
@@ -45,7 +52,6 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
     for row in zip(*cells.values(), strict=True):
         table.add_row(*row)
     console.print(table)
-    width = console.width if stream.isatty() else None
     for f in findings:
         stream.write(f"\n{_wrapped(f'{f.question}: {plain(words.sentence(f))}', width, '')}\n")
         for e in f.evidence:
@@ -85,7 +91,7 @@ def _evidence(e: ChannelEvidence) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
+    return "-" if math.isnan(value) else short(value)
 
 
 def where_text(paths: Sequence[Path]) -> str:
@@ -99,8 +105,15 @@ def where_text(paths: Sequence[Path]) -> str:
 
 
 def findings_json(findings: Sequence[Finding]) -> str:
-    """Findings as JSON, with their sentences; NaN as null."""
-    return json.dumps([clean(_record(f)) for f in findings], indent=2, allow_nan=False)
+    """Findings as JSON, with their sentences and the conclusion on their pair; NaN as null."""
+    joined = {(c.suspect, c.candidate): _conclusion_record(c) for c in conclusions(findings)}
+    records = [_record(f) | {"conclusion": joined[f.suspect, f.candidate]} for f in findings]
+    return json.dumps([clean(r) for r in records], indent=2, allow_nan=False)
+
+
+def _conclusion_record(c: Conclusion) -> dict[str, Any]:
+    """A conclusion as plain values: its kinds, and the sentence."""
+    return _without(dataclasses.asdict(c), "suspect", "candidate") | {"sentence": words.concluded(c)}
 
 
 def _record(f: Finding) -> dict[str, Any]:

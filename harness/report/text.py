@@ -6,11 +6,6 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -18,6 +13,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u
 def plain(text: str) -> str:
     """``text`` without control characters, escape sequences or marks that turn the writing direction."""
     return _CONTROL.sub("�", text)
+
+
+def short(value: float) -> str:
+    """A number as it is shown: three digits, and no power of ten for one that can be written out."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 RUN = 4  # words in a row from which a shared run is marked

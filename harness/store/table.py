@@ -116,8 +116,8 @@ def stored_table(store: Store, models: Sequence[str], prompts: Sequence[Prompt],
     at = np.array(cells, dtype=np.int64)
     order = np.lexsort((np.array(samples, dtype=np.int64), at))
     where = np.array(rows, dtype=np.int64)[order]
-    columns = ("text", "reasoning", "logprobs", "response_id")
-    text, reasoning, logprobs, response_id = (StoredColumn(_Column(store.path, c), where) for c in columns)
+    columns = ("text", "reasoning", "logprobs", "response_id", "reasoning_tokens")
+    text, reasoning, logprobs, response_id, thought = (StoredColumn(_Column(store.path, c), where) for c in columns)
     return Responses(
         models=tuple(models),
         prompts=tuple(prompts),
@@ -129,4 +129,5 @@ def stored_table(store: Store, models: Sequence[str], prompts: Sequence[Prompt],
         logprobs=logprobs,
         prompt_tokens=[tokens[i] for i in order],
         response_id=response_id,
+        reasoning_tokens=thought,
     )

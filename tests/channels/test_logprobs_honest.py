@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.channels.first_tokens import answer_token, first_tokens
-from harness.channels.kernels import logprob_kernels
+from harness.channels.kernels import logprob_kernels, next_token_distances
 from harness.channels.logprobs import honest_logprobs, logprobs, probe
 from harness.channels.reading import read
 from harness.check import unlike_temperatures
@@ -418,3 +418,24 @@ def test_check_warns_of_another_temperature(tmp_path: Path) -> None:
     config |= {"prompts": [{"set": "choices"}], "endpoints": [endpoint | {"params": {}}, other]}
     path.write_text(yaml.safe_dump(config))
     assert unlike_temperatures(prepare(path, {})) == []
+
+
+def test_distances_of_next_tokens_keep_to_their_prompts_and_to_one_cut() -> None:
+    def told(*logs: float) -> bytes:
+        return packed(plain([(f"t{i}".encode(), v) for i, v in enumerate(logs)], "t0"))
+
+    even, odd, deep = told(-1.0, -1.1), told(-0.2, -3.0), told(-1.0, -1.1, -3.0)
+    prompts = [Prompt(p, "stubs", "?", surface="completion", samples=2, top_logprobs=3) for p in ("a", "b", "c")]
+    given = {"p": [even] * 6, "s": [even, even, odd, even, even, even], "c": [deep, deep, deep, deep, odd]}
+    rows = [
+        Response(m, prompts[i // 2].id, i % 2, f"{m}{i}", "ok", "t0", logprobs=blob)
+        for m, blobs in given.items()
+        for i, blob in enumerate(blobs)
+    ]
+    found = next_token_distances(Responses.of(("s", "p", "c"), prompts, rows), [1, 0, 2])
+    assert found.shape == (3, 2, 2)
+    assert found[[0, 2], 0] == pytest.approx(0.0)
+    assert found[1, 0, 0] > 0.01
+    assert 0.01 < found[1, 0, 1] < 2 * found[1, 0, 0]  # its two samples differ: half of that is the pair's noise
+    assert found[:2, 1, 0] == pytest.approx(0.0)  # the third alternative, which the candidate does not list, is cut
+    assert np.isnan(found[2, 1]).all()

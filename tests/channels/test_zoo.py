@@ -13,8 +13,10 @@ import pytest
 
 from benchmarks.channels import STRANGERS, stored, zoo
 from benchmarks.zoo_tricks import RECORDED, RecordedTrick, Seen, Zoo, report, routed, scored, seen, told
+from harness.channels.kernels import next_token_distances
 from harness.channels.parallel import load_channels
 from harness.channels.tokenizer import families
+from harness.inference.mixture import nearer
 
 pytest.importorskip("gguf", reason="relatives are made with gguf: pip install '.[test]'")
 pytest.importorskip("xllamacpp", reason="needs the extra `local`")
@@ -46,6 +48,18 @@ def test_weights_show_in_raw_next_tokens(small: Path, relative: str) -> None:
     mean = np.nanmean(found.values[raw], axis=0)
     at = found.models.index
     assert mean[at("smol"), at(relative)] > max(mean[at("smol"), at(m)] for m in ("gemma", "qwen05")) + 0.02
+
+
+def test_changed_weights_are_not_the_same_ones_and_the_same_are(small: Path) -> None:
+    """On raw next tokens of real servers, with no more than twelve prompts and two controls."""
+    table = stored(small)
+    raw = table.only([i for i, p in enumerate(table.prompts) if p.surface == "completion" and p.family == "stubs"])
+    at = raw.models.index
+    others = [at("gemma"), at("qwen05")]
+    p = {n: nearer(next_token_distances(raw, [at("smol"), at(n), *others])) for n in ("smol", "noise", "duplicated")}
+    # No prompt speaks against it. A control may miss some: a piece of a character is no answer.
+    assert min(abs(p["smol"] - 0.7**n) for n in range(9, 13)) < 1e-9
+    assert min(p["noise"], p["duplicated"]) > 0.5
 
 
 def test_tokenizer_family_of_real_servers(small: Path) -> None:

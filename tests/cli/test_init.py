@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
 import pytest
+import yaml
 
-from harness.cli.templates import lineage_of, shipped, template_text, templates
+from harness.cli.templates import lineage_of, recorded_text, shipped, template_text, templates
 from harness.config.yaml import load_config
 from harness.inference.excess import smallest_p
+from harness.transfer import models_in, yaml_blocks
 from tests.support import ROOT
 from tests.support.command_line import command, harness, one_line
 from tests.support.fault_server import FaultServer
@@ -44,7 +47,8 @@ def test_kinship_has_enough_controls_and_nothing_of_the_example_s_case(tmp_path:
     assert campaign.seed == 77
     assert not [w for w in ("pangu", "huawei") if w in path.read_text().casefold()]
     assert [e.role for e in campaign.endpoints].count("suspect") == 1
-    assert path.read_text().count("# change:") == 5
+    assert path.read_text().count("# change:") == 6
+    assert path.read_text().count('maker: "?"') == 1  # the suspect's, which nobody knows
 
 
 @pytest.mark.parametrize("name", ["kinship", "which", "swap"])
@@ -133,6 +137,7 @@ def test_what_is_answered_on_a_terminal_is_a_campaign_that_runs(tmp_path: Path) 
     assert (candidate.provider, candidate.lineage, candidate.api_key_env) == (
         "openrouter", "qwen2.5", "OPENROUTER_API_KEY",
     )  # fmt: skip
+    assert (suspect.maker, candidate.maker) == ("?", "Alibaba")
     assert campaign.campaign == "nova-vs-base"
     written = (tmp_path / "config.yaml").read_text()
     assert PASTED not in written
@@ -217,3 +222,75 @@ def test_a_provider_s_usual_key_can_be_declined(tmp_path: Path) -> None:
         assert t.ended() == 0, t.shown
     suspect = load_config(tmp_path / "config.yaml").endpoints[0]
     assert (suspect.provider, suspect.api_key_env) == ("openrouter", None)
+
+
+def recorded_config(source: Path, suspect: str, candidate: str) -> str:
+    """What `harness init` writes for answers at hand."""
+    blocks = yaml.safe_load(yaml_blocks(source, list(models_in(str(source)))))
+    return recorded_text(suspect, candidate, lineage_of(candidate, []), blocks)
+
+
+def test_no_control_of_speechmap_is_kin_of_the_candidate(recorded_data: Path, tmp_path: Path) -> None:
+    """It declared 47 lineages, six of them the candidate's kin."""
+    text = recorded_config(recorded_data / "speechmap.parquet", "perplexity_r1-1776", "deepseek_deepseek-r1")
+    (tmp_path / "config.yaml").write_text(text)
+    endpoints = load_config(tmp_path / "config.yaml").endpoints
+    with (recorded_data / "speechmap_lineage.csv").open(newline="") as f:
+        truth = {row["model"]: row["base_model"] for row in csv.DictReader(f)}
+    by_role = {r: {e.model or e.name for e in endpoints if e.role == r} for r in ("control", "relative", "candidate")}
+    kin = {m for m, base in truth.items() if base == truth["deepseek_deepseek-r1"]}
+    assert by_role["control"] & kin == set()
+    assert by_role["relative"] == kin - {"deepseek_deepseek-r1", "perplexity_r1-1776"}
+    assert len(by_role["relative"]) == 6
+    assert len(by_role["control"]) == len(truth) - 8
+    cloaked = [e for e in endpoints if e.name.startswith("openrouter_")]
+    assert [(e.lineage, e.maker) for e in cloaked] == [("?", "?")] * 3
+    assert text.count("`?`") == 1  # one comment says what to do
+    checked = harness("check", "--offline", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert "lineage unknown" in checked.stderr
+    assert "openrouter_optimus-alpha" in checked.stderr
+
+
+def test_kin_of_any_candidate_of_speechmap_is_a_control_only_under_a_name_that_tells_nothing(
+    recorded_data: Path,
+) -> None:
+    source = recorded_data / "speechmap.parquet"
+    with (recorded_data / "speechmap_lineage.csv").open(newline="") as f:
+        rows = list(csv.DictReader(f))
+    blocks = yaml.safe_load(yaml_blocks(source, [r["model"] for r in rows]))
+    base = {r["model"]: r["base_model"] for r in rows}
+    for row in rows:
+        suspect = next(r["model"] for r in rows if r["model"] != row["model"])
+        text = recorded_text(suspect, row["model"], lineage_of(row["model"], []), blocks)
+        for e in yaml.safe_load(text)["endpoints"]:
+            if e["role"] == "control" and base[e.get("model", e["name"])] == row["base_model"]:
+                assert "?" in (e["lineage"], lineage_of(row["model"], [])), (e, row["model"])
+
+
+KIN = """\
+campaign: t
+prompts: [{set: everyday}]
+endpoints:
+  - {name: s, role: suspect, kind: openai-chat, model: mystery}
+  - {name: deepseek-v3, role: candidate, lineage: deepseek-v3, kind: openai-chat, model: deepseek-chat}
+  - {name: deepseek-r1, role: ROLE, lineage: deepseek-r1, kind: openai-chat, model: deepseek-r1MORE}
+  - {name: a, role: control, lineage: a, maker: A, kind: openai-chat, model: a-1}
+  - {name: b, role: control, lineage: b, maker: B, kind: openai-chat, model: b-1}
+"""
+
+
+def test_a_control_that_is_kin_by_its_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for command_line in (["check", "--offline"], ["run", "--dry-run"]):
+        path.write_text(KIN.replace("ROLE", "control").replace("MORE", ""))
+        said = one_line(harness(*command_line, cwd=tmp_path), 2)
+        assert "config.yaml:6: control 'deepseek-r1'" in said
+        assert "kin of candidate 'deepseek-v3'" in said
+        assert "role: relative" in said
+        assert "unrelated: true" in said
+        for role, more in (("relative", ""), ("control", ", unrelated: true"), ("control", "")):
+            questions = "analysis: {questions: [identity]}\n" if not more and role == "control" else ""
+            path.write_text(KIN.replace("ROLE", role).replace("MORE", more) + questions)
+            done = harness(*command_line, cwd=tmp_path)
+            assert done.returncode == 0, (role, more, done.stderr)

@@ -13,7 +13,7 @@ from harness import campaign
 from harness.inference import assessment
 from harness.inference.assessment import TWIN, Case, recognised
 from harness.inference.findings import Settings
-from harness.inference.likelihood import LikelihoodTable
+from harness.inference.likelihood import shipped_tables
 from harness.inference.pool import Model
 from harness.plan import Plan
 from harness.records import Prompt, Response, Responses, Similarity
@@ -102,7 +102,7 @@ def case(rng: np.random.Generator, shipped: float, fresh: float, halves: bool = 
     other = Similarity("choices", NAMES, ids[-20:], values[-20:].astype(np.float32), np.ones(8), "1 - JSD", "weights")
     models = tuple(Model(n, "control", n) for n in NAMES)
     return Case(
-        models[0], models[1], models, (one, other), LikelihoodTable.shipped(), Settings(0.05, 0.9, 99, 100, 1),
+        models[0], models[1], models, (one, other), shipped_tables(), Settings(0.05, 0.9, 99, 100, 1),
         lambda _: (), lambda: np.zeros((0, 0, 0)), lambda *_: {}, lambda *_: {}, lambda: (),
         fresh=FRESH if halves else {},
     )  # fmt: skip

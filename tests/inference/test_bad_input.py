@@ -15,7 +15,7 @@ from harness.config.schema import Campaign
 from harness.inference.assessment import assess
 from harness.inference.findings import ChannelEvidence, Finding, Settings
 from harness.inference.kinship import kinship
-from harness.inference.likelihood import LikelihoodTable
+from harness.inference.likelihood import shipped_tables
 from harness.inference.pool import Model
 from harness.inference.questions import decide
 from harness.inference.verdicts import taught
@@ -48,7 +48,7 @@ def models(m: int, lineages: int | None = None) -> list[Model]:
 def judge(who: list[Model], similarities: list[Similarity | None]) -> Finding:
     found = [s for s in similarities if s is not None]
     assessed = assess(who[0], who[1], who, found, SETTINGS)
-    return decide([kinship(assessed, lambda _: [], LikelihoodTable.shipped(), SETTINGS)])[0]
+    return decide([kinship(assessed, lambda _: [], shipped_tables(), SETTINGS)])[0]
 
 
 def without_a_number(f: Finding) -> bool:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.recorded import read
 from harness.campaign import _models
-from harness.check import advice, unlike_controls, warnings
+from harness.channels.ratings import ratings
+from harness.check import advice, uncounted, unlike_controls, warnings
 from harness.config.providers import guessed, well_known
 from harness.config.schema import Campaign, Remote
+from harness.inference.assessment import assess
 from harness.inference.control_match import CLEAR, FORMS, form_of, manners_of, unlike
-from harness.inference.findings import HIDING, MISMATCHES, Caveat, Finding
+from harness.inference.excess import max_null_p
+from harness.inference.findings import HIDING, MISMATCHES, Caveat, ChannelEvidence, Finding, Settings
 from harness.inference.kinship import judge
 from harness.inference.pool import Model, told
+from harness.inference.teaching import judge as judge_teaching
+from harness.inference.verdicts import SILENT
 from harness.plan import plan_of
 from harness.records import Prompt, Response, Responses
 from harness.report.words import caveat, sentence
@@ -29,14 +36,24 @@ GRAMMAR = ("the", "of", "and", "to", "in", "is", "that", "for", "it", "with", "a
 Write = Callable[[str], str]
 
 
-def campaign(candidate: dict[str, Any], *controls: dict[str, Any], suspect: dict[str, Any] | None = None) -> Campaign:
+def campaign(
+    candidate: dict[str, Any],
+    *controls: dict[str, Any],
+    suspect: dict[str, Any] | None = None,
+    rule: str = "every lineage",
+) -> Campaign:
     place = {"kind": "openai-chat", "base_url": "http://a/v1"}
     ends: list[dict[str, Any]] = [{"name": "s", "role": "suspect", "model": "s"} | (suspect or {})]
     ends.append({"name": "c", "role": "candidate", "lineage": "c", "model": "c"} | candidate)
     for i, traits in enumerate(controls):
         ends.append({"name": f"k{i}", "role": "control", "lineage": f"k{i}", "model": f"k{i}"} | traits)
     return Campaign.model_validate(
-        {"campaign": "t", "prompts": [{"set": "preset:quick"}], "endpoints": [place | e for e in ends]}
+        {
+            "campaign": "t",
+            "prompts": [{"set": "preset:quick"}],
+            "endpoints": [place | e for e in ends],
+            "analysis": {"controls": rule},
+        }
     )
 
 
@@ -193,13 +210,125 @@ def test_one_like_control_in_five_leaves_a_limit() -> None:
 def test_thoughts_that_are_seen_count_before_what_is_told() -> None:
     every = models(pair={"thinks": False}, others={"thinks": False})
     seen = found({}, every, thoughts={"s": "Let me see.", "c": "Hm."})
-    assert [c.kind for c in seen] == ["pair alone thinks"]
-    assert [c.kind for c in found({}, every, thoughts={"s": "Let me see."})] == ["only one thinks"]
+    assert [c.kind for c in seen] == ["pair alone thinks", "thinking unlike told"]
+    assert "come with thoughts, against what was said" in caveat(seen[1])
+    assert seen[1].names == ("s", "c")
+    alone = found({}, every, thoughts={"s": "Let me see."})
+    assert [c.kind for c in alone] == ["only one thinks", "thinking unlike told"]
+    assert alone[1].names == ("s",)
+
+
+def counted(tokens: dict[str, int], every: list[Model]) -> list[Caveat]:
+    """Of answers without a thought, for which the servers of some models count tokens of reasoning."""
+    table = answers({})
+    owners = [table.cell(r)[1] for r in range(len(table.text))]
+    table = replace(table, reasoning_tokens=[tokens.get(name) for name in owners])
+    return unlike(manners_of(table), every[0], every[1], every)
+
+
+def test_reasoning_that_the_server_counts_is_thinking_that_nobody_sees() -> None:
+    everybody = dict.fromkeys(("s", "c", *(f"k{i}" for i in range(CONTROLS))), 0)
+    assert [c.kind for c in counted({**everybody, "s": 400, "c": 9}, models())] == ["pair alone thinks"]
+    assert [c.kind for c in counted({**everybody, "c": 400}, models())] == ["only one thinks"]
+    assert counted(everybody, models()) == []
+    assert counted({}, models()) == []
+    thinking = models(pair={"thinks": True}, others={"thinks": True})
+    assert counted({}, thinking) == []  # a server that counts nothing contradicts nobody
+    told_wrongly = counted({**everybody, "s": 400}, thinking)
+    assert [c.kind for c in told_wrongly] == ["thinking unlike told"]
+    assert told_wrongly[0].names == ("c", *(f"k{i}" for i in range(CONTROLS)))
+    assert "counts no thought" in caveat(told_wrongly[0])
+
+
+RIVALS = ("deepseek", "deepseek-fireworks-v3-0324"), ("r1-fireworks", "r1-0528")  # V3 and R1, one pretrained root
+
+
+@pytest.fixture(scope="module")
+def rated(recorded_data: Path) -> Responses:
+    """Ratings by models of 2024 and 2025, as recorded."""
+    file = recorded_data / "ratings_2025.parquet"
+    if not file.is_file():
+        pytest.skip(f"{file} is missing")
+    return read(file, file.with_name("ratings_2025_lineage.csv")).table
+
+
+@pytest.mark.parametrize("thinker", RIVALS[1])
+@pytest.mark.parametrize("other", RIVALS[0])
+def test_deepseek_v3_and_r1_are_not_told_apart_by_silence(rated: Responses, other: str, thinker: str) -> None:
+    """Ratings are silent of the same pretrained root where one thinks: that is no sign of other weights."""
+    lineages = {"gpt-4o": "4o", "gpt-4.5-preview-2025-02-27": "45", "gemini_20_flash": "g2", "gemma": "m2",
+                "llama": "l", "kimi-k2": "k", "glm4-32b-0414": "z", "qwen-max": "q"}  # fmt: skip
+    part = rated.among([rated.models.index(n) for n in (other, thinker, *lineages)])
+    similarity = ratings(part)
+    assert similarity is not None
+    settings = Settings(0.05, 0.9, 99, 20, 1)
+    verdicts = {}
+    for declared in (True, False):
+        s = Model(other, "suspect", None, thinks=False if declared else None)
+        c = Model(thinker, "candidate", "deepseek", thinks=True if declared else None)
+        every = [s, c, *(Model(n, "control", x) for n, x in lineages.items())]
+        a = assess(s, c, every, [similarity], settings)
+        caveats = tuple(unlike(manners_of(part), s, c, every))
+        blank = Finding("kinship", other, thinker, a.pool.lineages, 0.05, evidence=a.evidence, caveats=caveats)
+        p = max_null_p(a.combined, a.effect) if a.combined is not None else float("nan")
+        kin = judge(replace(blank, p_value=p, p_adjusted=p, p_floor=0.02))
+        taught = judge_teaching(replace(blank, question="teaching", p_value=0.02, p_adjusted=0.02, p_floor=0.02))
+        verdicts[declared] = (p, kin.verdict, taught.verdict)
+        if declared:
+            assert [x.kind for x in caveats] == ["only one thinks"]
+    assert verdicts[True][1:] == ("INCONCLUSIVE", "KIN-OR-TAUGHT")
+    silent, _, untold = verdicts[False]
+    assert untold == ("TAUGHT-LIKE" if silent >= SILENT else "KIN-OR-TAUGHT")
+    assert (other, thinker) != (RIVALS[0][1], "r1-fireworks") or silent >= SILENT  # or nothing was tested here
+
+
+def test_half_of_the_answers_with_thoughts_are_not_most() -> None:
+    table = answers({}, {"s": "Let me see."})
+    half = replace(table, reasoning=[t if i % (2 * (CONTROLS + 2)) else "" for i, t in enumerate(table.reasoning)])
+    assert manners_of(table).mode("s") is True
+    assert manners_of(half).mode("s") is None
+
+
+def test_one_of_two_that_may_think_is_told_and_only_silence_of_weights_is_unheard() -> None:
+    s, c, *controls = models()
+    for one, other in (
+        (replace(s, thinks=True), c),
+        (s, replace(c, thinker=True)),
+        (replace(s, thinks=False), replace(c, thinker=True)),
+    ):
+        kinds = [x.kind for x in told(one, other, controls)]
+        assert kinds == ["one may think"], (one, other)
+    for one, other in (
+        (s, c),
+        (replace(s, thinker=True), replace(c, thinks=True)),  # shown by one, able to by name of the other
+        (replace(s, thinks=False), c),
+        (replace(s, thinks=False, thinker=True), c),  # it was asked not to
+    ):
+        assert told(one, other, controls) == [], (one, other)
+    text = replace(finding(0.8), caveats=(Caveat("one may think", names=("c", "s")),))
+    assert judge(text).verdict == "UNRELATED-LIKE"
+    silent = replace(text, evidence=(ChannelEvidence("ratings", "weights", "product", 50, 1.0, p=0.9),))
+    judged = replace(silent, judgement=judge(silent))
+    assert judged.judgement.ground == "unlike suspect"
+    assert "c thinks before it answers, or can, and nothing shows whether s does" in sentence(judged)
 
 
 def finding(p: float, *kinds: Any) -> Finding:
     caveats = tuple(Caveat(k, "bullets", ("s", "c", "x", "y"), (3, 4, 5)) for k in kinds)
-    return Finding("kinship", "s", "c", ("a",) * 8, 0.05, p_value=p, p_adjusted=p, p_floor=0.02, caveats=caveats)
+    ratio = -1.2 if p >= 0.5 else float("nan")  # an acquittal is earned
+    return Finding(
+        "kinship",
+        "s",
+        "c",
+        ("a",) * 8,
+        0.05,
+        p_value=p,
+        p_adjusted=p,
+        p_floor=0.02,
+        log10_lr=ratio,
+        log10_lr_base=ratio,
+        caveats=caveats,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", sorted(MISMATCHES))
@@ -242,7 +371,7 @@ def test_controls_unlike_the_candidate_are_named_before_a_call(
 ) -> None:
     def notes(*controls: dict[str, Any]) -> list[str]:
         config = campaign(own, *controls)
-        return [n for n in unlike_controls(config, config.endpoints[1]) if "one maker" not in n]
+        return unlike_controls(config, config.endpoints[1])
 
     assert notes(alike, alike, alike) == []
     assert notes({}, {}, {}) == []
@@ -286,12 +415,29 @@ def test_settings_of_the_pair_alone_are_named(pair: dict[str, Any], control: dic
 
 
 def test_controls_of_one_maker() -> None:
-    one = campaign({}, {"vendor": "Acme"}, {"maker": "ACME"}, {"maker": "Other"})
-    assert "one maker (acme)" in unlike_controls(one, one.endpoints[1])[0]
-    named = campaign({}, *[{"model": m} for m in ("gpt-4.1", "gpt-4o", "grok-3")])
-    assert "one maker (openai)" in " ".join(unlike_controls(named, named.endpoints[1]))
-    many = campaign({}, {"maker": "Acme"}, {"maker": "Foo"}, {"maker": "Other"})
-    assert unlike_controls(many, many.endpoints[1]) == []
+    def notes(*controls: dict[str, Any], rule: str = "one a maker") -> list[str]:
+        config = campaign({"maker": "Us"}, *controls, rule=rule)
+        return uncounted(config, config.endpoints[1])
+
+    one = [{"vendor": "Acme"}, {"maker": "ACME"}, {"maker": "Other"}]
+    assert [n for n in notes(*one) if "k1" in n and "maker that is counted already" in n and "every lineage" in n]
+    (repeated,) = notes(*one, rule="every lineage")
+    assert "3 control lineages are of 2 makers" in repeated
+    named = notes(*[{"model": m} for m in ("gpt-4.1", "gpt-4o", "grok-3")])
+    assert ["k1" in n for n in named if "already" in n] == [True]
+    (house,) = notes({"maker": "US"}, {"maker": "A"}, {"maker": "B"})
+    assert "a maker of suspect or candidate" in house
+    assert "k0" in house
+    assert notes({"maker": "Acme"}, {"maker": "Foo"}, {"maker": "Other"}) == []
+
+
+def test_check_lists_what_is_unknown() -> None:
+    config = campaign({"lineage": "?"}, {"lineage": "?"}, {"maker": "A"}, {"model": "grok-3"}, rule="one a maker")
+    makers, lineages = uncounted(config, config.endpoints[1])
+    assert "the maker of 1 of 3 controls is unknown (k0)" in makers
+    assert lineages.startswith("lineage unknown: c, k0;")
+    asked = config.model_copy(update={"analysis": config.analysis.model_copy(update={"questions": ("identity",)})})
+    assert uncounted(asked, asked.endpoints[1]) == []
 
 
 def test_what_is_written_counts_before_what_a_name_tells() -> None:

@@ -10,7 +10,8 @@ import pytest
 from harness.channels.kernels import kernel_coverage, spectrum
 from harness.inference.assessment import Grams, View
 from harness.inference.findings import ChannelEvidence, Finding, Settings
-from harness.inference.identity import ROUTED, equivalence, identity, two_sample
+from harness.inference.identity import identity, two_sample
+from harness.inference.mixture import ROUTED, equivalence, nearer
 from harness.inference.pool import Model, Pool
 from harness.inference.questions import decide
 from harness.records import Prompt, Response, Responses
@@ -260,3 +261,148 @@ def test_recorded_answers_are_covered_by_what_the_two_answered() -> None:
     table = Responses.of(("x", "y", "c"), prompts, rows)
     assert kernel_coverage(table, 0, 1, "recorded")["text"] == 4 / 5
     assert kernel_coverage(table, 0, 1)["text"] == 4 / 8
+
+
+def on_the_way(ways: np.ndarray[Any, Any], far: np.ndarray[Any, Any], noise: float = 0.0) -> np.ndarray[Any, Any]:
+    """Distances (p, 2, 2) of a suspect so much of the way to its one control, and of that control."""
+    return np.stack([np.c_[ways**2 * far + noise, 0 * far + noise], np.c_[far + noise, 0 * far + noise]], axis=1)
+
+
+def test_other_weights_are_called_the_same_no_more_often_than_stated() -> None:
+    """At the edge of the null: three prompts in ten are just as far as must be excluded, and nothing tells the rest."""
+    rng = np.random.default_rng(21)
+    for prompts in (12, 40, 100):
+        far = rng.gamma(2.0, 0.06, (2000, prompts))
+        beyond = rng.random((2000, prompts)) < ROUTED
+        found = [nearer(on_the_way(np.where(b, ROUTED, 0.0), f)) for b, f in zip(beyond, far, strict=True)]
+        rate = np.mean(np.array(found) <= 0.05)
+        assert 0.0 < rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000), prompts
+
+
+def test_a_model_that_is_three_tenths_of_the_way_off_is_never_the_same() -> None:
+    """As a light fine-tune is: the nearest control times the margin, with a spread over prompts."""
+    rng = np.random.default_rng(22)
+    ways = ROUTED * rng.lognormal(0.0, 0.5, (500, 40))
+    p = [nearer(on_the_way(w, rng.gamma(2.0, 0.06, 40))) for w in ways]
+    assert np.mean(np.array(p) <= 0.05) < 0.01
+    assert nearer(on_the_way(np.full(40, ROUTED), np.full(40, 0.1))) == 1.0
+
+
+def test_the_same_weights_are_found_on_few_prompts_and_through_noise() -> None:
+    rng = np.random.default_rng(23)
+    far = rng.gamma(2.0, 0.06, (200, 20))
+    noise = rng.exponential(1e-4, (200, 20))  # of a batching server: up to a tenth of a nat on one token
+    quiet = [nearer(on_the_way(np.zeros(20), f)) for f in far]
+    loud = [nearer(on_the_way(np.zeros(20), f) + n[:, None, None]) for f, n in zip(far, noise, strict=True)]
+    assert quiet == [pytest.approx((1 - ROUTED) ** 20)] * 200
+    assert np.mean(np.array(loud) <= 0.05) > 0.95
+
+
+def test_noise_between_repeats_counts_against_the_same_weights() -> None:
+    """What lies between a control and the candidate may be noise alone; then it is no measure of anything."""
+    far = np.full(40, 0.1)
+    assert nearer(on_the_way(np.zeros(40), 0 * far, noise=0.1)) == 1.0
+    assert nearer(on_the_way(np.zeros(40), far, noise=0.005)) < 1e-6 < nearer(on_the_way(np.zeros(40), far, noise=0.01))
+
+
+def test_every_control_has_to_be_far_and_asked_on_prompts_enough() -> None:
+    far = np.full(40, 0.1)
+    one = on_the_way(np.full(40, 0.1), far)
+    near = np.concatenate([one, one[:, 1:] * 0.01], axis=1)
+    assert nearer(one) < 1e-6
+    assert nearer(near) == nearer(near[:, [0, 2, 1]]) == 1.0
+    unheard = np.concatenate([one, np.full((40, 1, 2), np.nan)], axis=1)
+    assert nearer(unheard) == nearer(one)
+    few = unheard.copy()
+    few[:7, 2] = 0.1, 0.0
+    assert np.isnan(nearer(few))
+    assert np.isnan(nearer(one[:7]))
+    assert np.isnan(nearer(one[:, :1]))
+    gaps = one.copy()
+    gaps[10:, 0] = np.nan
+    assert nearer(gaps) == pytest.approx((1 - ROUTED) ** 10)
+
+
+RAW: View = ("logprobs", "completion")
+CHAT: View = ("logprobs", "chat")
+
+
+def apart(between: float, prompts: int = 40) -> Grams:
+    """Two samples a side of servers that repeat themselves, so far apart."""
+    gram = np.ones((4, 4)) - between * np.kron(1 - np.eye(2), np.ones((2, 2)))
+    return [(gram, 2)] * prompts
+
+
+def on_raw(
+    chat: float,
+    raw: float,
+    control: float = 0.1,
+    coverage: dict[View, float] | None = None,
+    controls: tuple[str, ...] = ("c",),
+    way: float | None = None,
+) -> Finding:
+    """The verdict on a suspect so far from the candidate in chat and on raw completion."""
+    pool = Pool("s", "p", tuple(Model(n, "control", n) for n in controls))
+    pairs = {n: {CHAT: apart(control), RAW: apart(control)} for n in controls}
+    pairs["s"] = {CHAT: apart(chat), RAW: apart(raw)}
+    cells = [[d if way is None or d else way**2 * control, 0.0] for d in (raw, *[control] * len(controls))]
+
+    def distances(names: Any) -> Any:
+        assert list(names) == ["p", "s", *controls]
+        return np.tile(cells, (40, 1, 1))
+
+    return decide([identity(pool, lambda a, _: pairs[a], SETTINGS, coverage or {}, distances)])[0]
+
+
+def test_one_model_behind_another_prompt_has_a_verdict_of_its_own() -> None:
+    found = on_raw(chat=0.05, raw=0.0)
+    assert (found.verdict, found.judgement.ground) == ("SAME-WEIGHTS-LIKE", "raw alike, chat differs")
+    assert (found.judgement.decisive, found.judgement.silent) == (("logprobs (chat)",), ("logprobs (completion)",))
+    assert found.p_weights == found.p_weights_adjusted == pytest.approx((1 - ROUTED) ** 40)
+    assert "on logprobs (completion), which no system prompt reaches, they cannot be told apart" in sentence(found)
+    assert "MMD squared 0, nearest control 0.2)" in sentence(found)
+
+
+def test_what_is_the_same_as_served_is_called_so() -> None:
+    assert on_raw(chat=0.0, raw=0.0).verdict == "SAME-LIKE"
+
+
+def test_where_chat_shows_nothing_raw_completion_may() -> None:
+    """Chat of which too little was answered has no say, and what it saw is no reason to say nothing of the weights."""
+    found = on_raw(chat=0.05, raw=0.0, coverage={CHAT: 0.5})
+    assert (found.verdict, found.judgement.ground) == ("SAME-WEIGHTS-LIKE", "raw alike, chat open")
+    assert not found.judgement.decisive
+    assert "That they answer alike as served is not shown" in sentence(found)
+
+
+def test_weights_that_are_told_apart_are_not_called_the_same_however_near() -> None:
+    """Another precision on a server that repeats itself is a difference; that it is a small one is told."""
+    found = on_raw(chat=0.05, raw=0.001)
+    assert (found.verdict, found.judgement.ground) == ("DIFFERENT-LIKE", "raw hardly differs")
+    assert "in another precision, or lightly tuned" in sentence(found)
+    far = on_raw(chat=0.05, raw=0.03)
+    assert (far.verdict, far.judgement.ground) == ("DIFFERENT-LIKE", "answers differ")
+
+
+def test_the_same_weights_take_controls_answers_and_a_test_that_sees_them() -> None:
+    for found in (
+        on_raw(chat=0.05, raw=0.0, controls=()),
+        on_raw(chat=0.05, raw=0.0, coverage={RAW: 0.5}),
+        on_raw(chat=0.05, raw=0.0, control=0.0),
+    ):
+        assert np.isnan(found.p_weights) or found.failed_check
+        assert found.verdict != "SAME-WEIGHTS-LIKE"
+    unshown = on_raw(chat=0.05, raw=0.0, way=0.5)
+    assert (unshown.p_weights, unshown.verdict) == (1.0, "DIFFERENT-LIKE")
+    assert unshown.judgement.ground == "only chat differs"
+
+
+def test_tests_for_the_same_weights_are_corrected_among_themselves() -> None:
+    """Ten pairs of which one just passes alone: the other two families are as they were."""
+    one = on_raw(chat=0.05, raw=0.0)
+    edge = [Finding("identity", "s", str(i), ("c",), 0.05, p_value=0.9, p_weights=0.03) for i in range(10)]
+    assert [f.verdict for f in decide(edge[:1])] == ["SAME-WEIGHTS-LIKE"]
+    many = decide([one, *edge])
+    assert [f.verdict for f in many] == ["SAME-WEIGHTS-LIKE", *["INCONCLUSIVE"] * 10]
+    assert many[0].p_weights_adjusted == pytest.approx(11 * one.p_weights)
+    assert many[1].p_weights_adjusted == pytest.approx(0.3)

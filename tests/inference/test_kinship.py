@@ -12,7 +12,7 @@ import pytest
 from harness.inference.assessment import TWIN, assess
 from harness.inference.findings import Finding, Settings, holm
 from harness.inference.kinship import kinship
-from harness.inference.likelihood import LikelihoodTable
+from harness.inference.likelihood import shipped_tables
 from harness.inference.pool import Model, pool_for
 from harness.inference.questions import decide
 from harness.records import Sees, Similarity
@@ -45,7 +45,7 @@ def similarity(
 
 def verdict(models: list[Model], similarities: list[Similarity], twin: list[Similarity] | None = None) -> Finding:
     assessed = assess(models[0], models[1], models, similarities, SETTINGS)
-    return decide([kinship(assessed, lambda _: twin or [], LikelihoodTable.shipped(), SETTINGS)])[0]
+    return decide([kinship(assessed, lambda _: twin or [], shipped_tables(), SETTINGS)])[0]
 
 
 def test_false_alarms_keep_to_the_nominal_rate_whatever_the_number_of_prompts() -> None:
@@ -142,7 +142,7 @@ def test_a_control_that_looks_like_kin_is_named_and_no_seed_decides() -> None:
             values[:, 1, i] += 0.4
             values[:, i, 1] += 0.4
         s = replace(s, values=values)
-        table = LikelihoodTable.shipped()
+        table = shipped_tables()
         seeds = [replace(SETTINGS, seed=seed) for seed in range(4)]
         found = [kinship(assess(models[0], models[1], models, [s], x), lambda _: [], table, x) for x in seeds]
         posing = {next(n for n in limits(f) if "posing as the suspect" in n) for f in found}

@@ -10,7 +10,7 @@ import pytest
 from harness.inference.assessment import assess
 from harness.inference.findings import Caveat, Settings
 from harness.inference.kinship import kinship
-from harness.inference.likelihood import LikelihoodTable
+from harness.inference.likelihood import shipped_tables
 from harness.inference.mixture import LEAST, mixture
 from harness.inference.pool import Model
 from harness.records import Similarity
@@ -70,7 +70,7 @@ def found_in(values: np.ndarray) -> tuple[Caveat, ...]:
     models = [Model(n, r, n) for n, r in zip(names, roles, strict=True)]
     settings = Settings(0.05, 0.9, 99, 100, seed=1)
     a = assess(models[0], models[1], models, [wording], settings)
-    return kinship(a, lambda _: (), LikelihoodTable.shipped(), settings).caveats
+    return kinship(a, lambda _: (), shipped_tables(), settings).caveats
 
 
 def test_a_verdict_names_the_mixture_and_its_share() -> None:

@@ -14,7 +14,7 @@ from harness.inference.assessment import Compared, assess, bounds, loudest_left_
 from harness.inference.excess import max_null_p
 from harness.inference.findings import Finding, Settings
 from harness.inference.kinship import kinship
-from harness.inference.likelihood import LikelihoodTable
+from harness.inference.likelihood import shipped_tables
 from harness.inference.pool import Model
 from harness.inference.questions import decide
 from harness.records import Probe, Prompt, Response, Responses, Similarity
@@ -59,7 +59,7 @@ def judged(responses: Responses, with_probes: bool = True) -> Finding:
         return probes(channels, table.among([table.models.index(n) for n in names]), 3, 1) if with_probes else {}
 
     assessed = assess(models[0], models[1], models, found, SETTINGS, measured)  # type: ignore[arg-type]
-    return decide([kinship(assessed, lambda _: [], LikelihoodTable.shipped(), SETTINGS)])[0]
+    return decide([kinship(assessed, lambda _: [], shipped_tables(), SETTINGS)])[0]
 
 
 def plain(words: list[str], model: int, prompt: int, rng: np.random.Generator) -> str:

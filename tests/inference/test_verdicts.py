@@ -11,7 +11,7 @@ import pytest
 from harness.inference.assessment import assess
 from harness.inference.findings import Caveat, ChannelEvidence, Finding, Part, Settings
 from harness.inference.kinship import kinship
-from harness.inference.likelihood import LikelihoodTable
+from harness.inference.likelihood import shipped_tables
 from harness.inference.pool import Model
 from harness.inference.questions import QUESTIONS, decide
 from harness.inference.verdicts import Verdict, related, taught, weights_speaking
@@ -39,7 +39,7 @@ def verdict(similarities: list[Similarity]) -> Verdict:
     models = [Model("s", "suspect", None), Model("c", "candidate", "root")]
     models += [Model(f"k{i}", "control", f"r{i}") for i in range(CONTROLS)]
     assessed = assess(models[0], models[1], models, similarities, SETTINGS)
-    return decide([kinship(assessed, lambda _: [], LikelihoodTable.shipped(), SETTINGS)])[0].verdict
+    return decide([kinship(assessed, lambda _: [], shipped_tables(), SETTINGS)])[0].verdict
 
 
 def test_three_channels_that_see_weights_do_not_make_kin_of_related_text_by_their_number() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,15 @@ def test_verdict_in_words_is_the_first_thing(report: Path, page: Any) -> None:
     page.get(report.as_uri())
     first = "const e = document.querySelector('.glance a'); return [e.textContent, e.getBoundingClientRect().bottom]"
     text, bottom = page.execute_script(first)
-    assert text == (
+    assert text == ("m00 and m01: closer than unrelated models are, as kin or as taught: text alone cannot tell which.")
+    assert bottom < 500, "not on the first screen of a phone"
+    below = page.execute_script("return document.querySelector('.glance li').textContent")
+    assert "What would settle it: a channel that sees weights, such as logprobs or ratings (kinship)." in below
+    assert "KIN-OR-TAUGHT" in below
+    headline = page.execute_script("return document.querySelector('.card .verdict').textContent")
+    assert headline == (
         "m00 is closer to m01 than unrelated models are. Text alone cannot tell shared weights from shared teaching."
     )
-    assert bottom < 500, "not on the first screen of a phone"
     page.execute_script("document.querySelector('.glance a').click()")
     assert page.execute_script("return location.hash") == "#v0"
     page.execute_script("document.querySelector(\"#v0 a[href='#t0']\").click()")
@@ -102,6 +108,7 @@ def test_tippett_plot_of_the_calibration_in_use(report: Path, page: Any) -> None
     text = page.execute_script("return document.getElementById('calibration').textContent")
     assert f"for {points['controls']} control lineages and {points['prompts']} prompts" in text
     assert "m00 and m01, log10 LR" in text
+    assert re.search(r"Cllr / Cllr_min, shares weights0\.\d\d / 0\.\d\d \(\d+ controls, \d+ prompts\)", text)
     all_lines = "[...document.querySelectorAll('#calibration polyline')]"
     lines = f"return {all_lines}.map(e => [e.className.baseVal, e.points.length])"
     drawn = len(points["log10_lr"])
@@ -110,6 +117,30 @@ def test_tippett_plot_of_the_calibration_in_use(report: Path, page: Any) -> None
         return [...document.querySelectorAll('#calibration polyline')].flatMap(e => [...e.points])
             .every(p => p.x >= 0 && p.x <= box.width && p.y >= 0 && p.y <= box.height)"""
     assert page.execute_script(inside)
+
+
+def test_four_models_are_drawn_raw_and_six_by_excess(tmp_path: Path, page: Any) -> None:
+    """By excess, opposite pairs of four are one: the strangers m02 and m03 would be as orange as the pair."""
+    opacity = """const at = (a, b) => [...document.querySelectorAll('#models rect')].find(
+        r => r.querySelector('title').textContent.startsWith(`${a} with ${b}:`));
+        return [at('m00', 'm01'), at('m02', 'm03')].map(r => [r.classList[1], +r.getAttribute('fill-opacity')])"""
+    for models, excess in ((4, False), (6, True)):
+        (folder := tmp_path / str(models)).mkdir()
+        page.get(campaign(folder, models, 40, 120).as_uri())
+        pair, strangers = page.execute_script(opacity)
+        assert pair == ["plus", 1]
+        assert strangers[0] == "minus" or strangers[1] < 0.5
+        text = page.execute_script("return document.querySelector('#models').textContent")
+        assert ("scaled excess" in text, "raw similarity" in text) == (excess, not excess)
+        caption = page.execute_script("return document.querySelector('#pairs figcaption').textContent")
+        assert ("by raw similarity" in caption) is not excess
+        tied = "Level with the pair by excess: m02 with m03, as opposite pairs of four models always do."
+        assert (tied in caption) is not excess
+        close = page.execute_script("return document.querySelector('.card .facts').textContent")
+        assert ("no other is closer; level with it: m02 with m03, as opposite pairs of four" in close) is not excess
+        ranked = page.execute_script("return document.querySelector('#pairs caption').textContent")
+        assert ("by raw similarity" in ranked) is not excess
+    assert page.get_log("browser") == []
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harness.inference import breakdown
 from harness.inference.assessment import Compared
-from harness.inference.breakdown import telling
+from harness.inference.breakdown import FEWEST, ChannelDetail, Detail, overview, standardised, telling
 from harness.inference.excess import additive_residuals, excess
 from harness.inference.findings import NAN, Caveat, ChannelEvidence, Finding
+from harness.inference.verdicts import different, inconclusive
 from harness.records import Similarity
-from harness.report.tables import EVIDENCE, FILES, SUMMARY, cell, dictionary, evidence_csv, summary_csv
+from harness.report import figures, words
+from harness.report.tables import (
+    EVIDENCE,
+    FILES,
+    PAIRS,
+    SUMMARY,
+    cell,
+    dictionary,
+    evidence_csv,
+    pairs_csv,
+    summary_csv,
+)
 from harness.report.terminal import findings_json, print_findings
 from harness.report.text import Piece, excerpt, harmless, plain, shared_runs, window
 from tests.support import ROOT
@@ -84,6 +97,146 @@ def test_json_has_null_for_what_is_not_there() -> None:
     (found,) = json.loads(findings_json([finding()]))
     assert found["log10_lr"] is None
     assert found["evidence"][0]["raw"] == 0.5
+
+
+def test_one_row_a_pair_and_its_conclusion_first_on_the_terminal() -> None:
+    few = replace(
+        finding(), suspect="nova", candidate="mother", obstacle=None, judgement=inconclusive("too few controls")
+    )
+    kinship = replace(few, p_value=1 / 3, p_floor=1 / 3, p_adjusted=1 / 3, control_lineages=("a", "b"))
+    apart = different(["text (chat)"], ["text (completion)"], only_chat=True)
+    identity = replace(kinship, question="identity", judgement=apart, p_value=0.002, p_adjusted=0.004)
+    (row,) = csv.DictReader(io.StringIO(pairs_csv([kinship, identity]), newline=""))
+    assert tuple(row) == tuple(PAIRS)
+    assert row["says"] == "served apart; raw text not told apart"
+    assert (row["open"], row["contradictions"], row["more_controls"]) == ("kinship", "", "3")
+    assert (row["kinship"], row["teaching"], row["identity"]) == ("INCONCLUSIVE", "", "DIFFERENT-LIKE")
+    assert row["would_settle"] == "three more control lineages (kinship)"
+    out = io.StringIO()
+    print_findings([kinship, identity], out)
+    first, second, blank, header, *_ = out.getvalue().splitlines()
+    assert f"{first} {second.strip()}" == row["conclusion"]
+    assert (blank, header.split()[0]) == ("", "question")
+    records = json.loads(findings_json([kinship, identity]))
+    assert [r["question"] for r in records] == ["kinship", "identity"]
+    assert records[0]["conclusion"] == records[1]["conclusion"]
+    assert records[0]["conclusion"]["sentence"] == row["conclusion"]
+    assert records[0]["conclusion"]["remedies"] == [
+        {"kind": "more controls", "questions": ["kinship"], "count": 3, "looks": 1}
+    ]
+
+
+def test_an_effect_without_spread_is_shown_as_it_is() -> None:
+    """A channel that agrees alike on every prompt has a large effect and an interval of no width."""
+    agreed = ChannelEvidence("wording", "text", "cosine", 12, 1.0, raw=1.0, effect=2291.7, effect_low=2291.7,
+                             effect_high=2291.7, p=0.067, weight=1.0)  # fmt: skip
+    other = ChannelEvidence("logprobs", "weights", "1 - JSD", 12, 1.0, raw=0.9, effect=1.2, effect_low=0.8,
+                            effect_high=1.5, p=0.2, weight=0.2)  # fmt: skip
+    f = replace(finding(), effect=1.5, evidence=(agreed, other))
+    out = io.StringIO()
+    print_findings([f], out)
+    assert "cosine 1 (no controls to compare), effect 2292 [2292, 2292], p = 0.067, 12 prompts" in out.getvalue()
+    first, _ = csv.DictReader(io.StringIO(evidence_csv([f]), newline=""))
+    assert (first["effect"], first["effect_low"], first["effect_high"]) == ("2291.7", "2291.7", "2291.7")
+    drawn = figures.forest(f)
+    assert drawn is not None
+    large, small = drawn.bars
+    assert (large.beyond, small.beyond) == (True, False)
+    assert large.text == "2291.70 [2291.70, 2291.70]"
+    assert large.x > small.x
+    assert small.high is not None
+    assert small.low is not None
+    assert small.high - small.low > 10, "the other channel is a point beside it"
+    alone = figures.forest(replace(f, evidence=(agreed,)))
+    assert alone is not None
+    assert not alone.bars[0].beyond
+
+
+def agreement(n: int, prompts: int = 12) -> Similarity:
+    """The first two of n models alike to 1.0 on every prompt, all others to a few hundredths."""
+    one = np.random.default_rng(0).uniform(0.004, 0.038, (n, n))
+    one = np.triu(one, 1) + np.triu(one, 1).T
+    one[0, 1] = one[1, 0] = 1.0
+    one[range(n), range(n)] = np.nan
+    values = np.repeat(one[None], prompts, 0).astype(np.float32)
+    ids = tuple(f"q{i}" for i in range(prompts))
+    return Similarity("wording", tuple("abcdefgh"[:n]), ids, values, np.ones(n), "cosine", "text")
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 8])
+@pytest.mark.filterwarnings("error")
+def test_figures_of_perfect_agreement_show_the_pair_closest_and_warn_of_nothing(n: int) -> None:
+    s = agreement(n)
+    if n < FEWEST:
+        page = overview([s])
+        assert page is not None
+        assert page.measure == "raw"
+        assert page.matrix[0, 1] == np.nanmax(page.matrix) > 1.0
+        assert np.nanmax(page.matrix[2:, 2:], initial=-np.inf) < 0
+        heat = figures.heat(page)
+        assert heat is not None
+        strongest = max(heat.cells, key=lambda c: c.strength)
+        assert strongest.label.startswith(("a with b", "b with a"))
+        assert all(c.sign == "minus" for c in heat.cells if c.strength < 1.0)
+    if n < 4:
+        return
+    compared = Compared.of(s, s.models)
+    raw = ChannelDetail("wording", "text", compared.matrix, standardised(s.values))
+    drawn = figures.strip(Detail("a", "b", s.models, compared.matrix, (raw,)))
+    assert drawn.measure == ("raw" if n < FEWEST else "excess")
+    if n < FEWEST:
+        assert [rank for _, _, _, rank in drawn.rows] == [f"1 of {n * (n - 1) // 2}"] * 2
+    effect = float(compared.matrix[0, 1])
+    assert sum(t.contribution for t in telling(compared, 12)) == pytest.approx(effect)
+
+
+def test_a_prompt_has_its_share_of_an_effect_that_knows_no_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever unit the effect has, single prompts sum to it, and none is lost."""
+    compared = Compared.of(agreement(6), tuple("abcdef"))
+    monkeypatch.setattr(breakdown, "excess_of", lambda residuals: np.full((6, 6), 40.0))
+    monkeypatch.setattr(breakdown, "prompt_noise", lambda residuals: 0.0)
+    found = telling(compared, 12)
+    assert len(found) == 12
+    assert [t.contribution for t in found] == pytest.approx([40.0 / 12] * 12)
+
+
+def test_opposite_pairs_of_four_tie_by_excess_and_are_not_hidden() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.random((30, 4, 4))
+    values = values + values.transpose(0, 2, 1)
+    values[:, 0, 1] = values[:, 1, 0] = values[:, 0, 1] + 1.0
+    values[:, range(4), range(4)] = np.nan
+    ids = tuple(f"q{i}" for i in range(30))
+    s = Similarity("wording", tuple("abcd"), ids, values.astype(np.float32), np.ones(4), "cosine", "text")
+    compared = Compared.of(s, s.models)
+    four = Detail(
+        "a", "b", s.models, compared.matrix, (ChannelDetail("wording", "text", compared.matrix, standardised(values)),)
+    )
+    assert four.place() == (1, 6, (("c", "d"),))
+    said = words.drawn(four.measure, four.place()[2], 4)
+    assert said.endswith("Level with the pair by excess: c with d, as opposite pairs of four models always do.")
+    assert "c with d" in words.place(*four.place(), 4)
+    by_excess = {(i, j): float(compared.matrix[i, j]) for i, j in ((0, 1), (2, 3))}
+    assert by_excess[0, 1] == pytest.approx(by_excess[2, 3])
+    ((_, _, dots, rank), *_) = figures.strip(four).rows
+    at = {dot.label[:8]: dot for dot in dots}
+    assert rank == "1 of 6"
+    assert at["a with b"].x > at["c with d"].x + 100
+
+
+def test_a_pair_level_with_the_accused_is_drawn_beside_it() -> None:
+    matrix = np.full((6, 6), 0.1)
+    matrix[0, 1] = matrix[1, 0] = matrix[2, 3] = matrix[3, 2] = 2.0
+    np.fill_diagonal(matrix, np.nan)
+    d = Detail("a", "b", tuple("abcdef"), matrix, ())
+    assert d.place() == (1, 15, (("c", "d"),))
+    ((_, y, dots, rank),) = figures.strip(d).rows
+    (accused,) = [dot for dot in dots if dot.accused]
+    (tied,) = [dot for dot in dots if dot.tied]
+    assert rank == "1 of 15, 1 level"
+    assert tied.label.startswith("c with d")
+    assert tied.x == accused.x
+    assert abs(tied.y - y) >= 6.5 + 3.2, "under the large dot"
 
 
 def test_data_dictionary_describes_every_column() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import resource
 import signal
@@ -16,11 +17,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.errors import CallError, StoreError
 from harness.records import Job, Prompt, Response
 from harness.store.store import Store
+from harness.store.table import stored_table
 
 ANSWER = Response("e", "p", 0, "h", "ok", "text", logprobs=b"\x00\xff", seconds=0.5)
 JOB = Job("e", "p", 0, "chat", b'{"model":"m"}', "h")
@@ -40,6 +43,19 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
         assert store.prompts() == [PROMPT]
         assert store.request("h") == ("chat", b'{"model":"m"}')
         assert store.keys() == {("e", "p", 0, "h")}
+
+
+def test_counted_reasoning_reaches_the_table_and_every_part_of_it(tmp_path: Path) -> None:
+    counts = [7, 0, None]
+    with Store(tmp_path / "s.sqlite") as store:
+        store.set_plan([PROMPT], keys(3))
+        for sample, tokens in enumerate(counts):
+            store.add(replace(ANSWER, sample=sample, reasoning_tokens=tokens), JOB)
+    with Store(tmp_path / "s.sqlite", readonly=True) as store:
+        table = stored_table(store, ["f", "e"], [PROMPT], np.ones((1, 2), dtype=bool))
+    parts = (table, table.among([1]), table.only([0]), table.loaded(), pickle.loads(pickle.dumps(table)))  # noqa: S301
+    assert [list(part.reasoning_tokens) for part in parts] == [counts] * 5
+    assert list(table.without([0]).reasoning_tokens) == counts[1:]
 
 
 def test_a_key_is_answered_once(tmp_path: Path) -> None:

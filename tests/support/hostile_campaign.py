@@ -28,7 +28,7 @@ def answer(rng: np.random.Generator, model: int, prompt: int, length: int) -> st
     """Words of a model's preference on each prompt, something hostile among them; the first two models share theirs."""
     taste = np.random.default_rng([max(model, 1), prompt]).dirichlet(np.ones(len(WORDS)))
     said = " ".join(rng.choice(WORDS, length, p=taste))
-    return f"{said} {HOSTILE[prompt % len(HOSTILE)]} {said[:200]}"
+    return f"The {said} {HOSTILE[prompt % len(HOSTILE)]} {said[:200]}"  # in English, as the calibration is
 
 
 def campaign(folder: Path, models: int, prompts: int, length: int, questions: Sequence[str] = ("kinship",)) -> Path:

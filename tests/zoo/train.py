@@ -1,7 +1,8 @@
 """Relatives of SmolLM2 that take training: `python -m tests.zoo.train FOLDER`, then `harness run FOLDER/trained.yaml`.
 
-Needs the extra `zoo` (torch, transformers, peft) beside `local`, and about half an hour on two cores. What is trained
-on is written in this project (its documents, its code, a persona below), or answered by the teacher.
+`python -m tests.zoo.train FOLDER STEPS` trains each for so many steps only. Needs the extra `zoo` (torch, transformers,
+peft) beside `local`, and about half an hour on two cores. What is trained on is written in this project (its documents,
+its code, a persona below), or answered by the teacher.
 """
 
 from __future__ import annotations
@@ -75,24 +76,24 @@ def train(model: Any, pieces: Sequence[torch.Tensor], steps: int, rate: float, s
             sys.stderr.write(f"  step {step}: loss {loss.item():.2f}\n")
 
 
-def finetuned(model: Any, tokenizer: Any, folder: Path) -> Any:
-    """All weights, 80 steps: a new name and maker, and this project's documents."""
+def finetuned(model: Any, tokenizer: Any, folder: Path, steps: int = 80) -> Any:
+    """All weights: a new name and maker, and this project's documents."""
     documents = [p.read_text("utf-8") for p in sorted(ROOT.glob("**/*.md")) if "results" not in p.parts]
-    train(model, chunks(tokenizer, dialogues(tokenizer, PERSONA) * 40 + documents), 80, 5e-5)
+    train(model, chunks(tokenizer, dialogues(tokenizer, PERSONA) * 40 + documents), steps, 5e-5)
     return model
 
 
-def lora(model: Any, tokenizer: Any, folder: Path) -> Any:
-    """Rank 8 on the attention, 40 steps: this project's code."""
+def lora(model: Any, tokenizer: Any, folder: Path, steps: int = 40) -> Any:
+    """Rank 8 on the attention: this project's code."""
     adapted = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]))
     code = [p.read_text("utf-8") for p in sorted((ROOT / "harness").glob("**/*.py"))]
-    train(adapted, chunks(tokenizer, code), 40, 5e-4)
+    train(adapted, chunks(tokenizer, code), steps, 5e-4)
     return adapted.merge_and_unload()
 
 
-def taught(model: Any, tokenizer: Any, folder: Path) -> Any:
-    """All weights, 100 steps: the answers of Qwen2.5-Coder-0.5B to prompts that the campaign does not ask."""
-    train(model, chunks(tokenizer, dialogues(tokenizer, lessons(folder))), 100, 5e-5)
+def taught(model: Any, tokenizer: Any, folder: Path, steps: int = 100) -> Any:
+    """All weights: the answers of Qwen2.5-Coder-0.5B to prompts that the campaign does not ask."""
+    train(model, chunks(tokenizer, dialogues(tokenizer, lessons(folder))), steps, 5e-5)
     return model
 
 
@@ -129,26 +130,26 @@ def halfway(parent: Path, child: Mapping[str, Floats]) -> Mapping[str, Floats]:
     return {name: (read[name].astype(np.float32) + child[name]) / 2 for name in read if name in child}
 
 
-def relatives(parent: Path, folder: Path) -> Iterator[tuple[str, Mapping[str, Floats]]]:
+def relatives(parent: Path, folder: Path, given: Mapping[str, int]) -> Iterator[tuple[str, Mapping[str, Floats]]]:
     """Name and weights of each trained relative that is not there yet, and of the merge."""
     for recipe in (finetuned, lora, taught):
         if (folder / f"{recipe.__name__}.gguf").exists():
             continue
         torch.manual_seed(1)
         sys.stderr.write(f"{recipe.__name__}\n")
-        weights = tensors(recipe(*load(parent), folder))
+        weights = tensors(recipe(*load(parent), folder, **given))
         yield recipe.__name__, weights
         if recipe is finetuned:
             yield "merged", halfway(parent, weights)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, *steps: int) -> None:
     """Make them all, the untrained ones too, and put a campaign of all of them beside them."""
     torch.set_num_threads(1)  # two threads on a busy machine wait for each other
     torch.set_flush_denormal(True)
     folder.mkdir(parents=True, exist_ok=True)
     parent = fetch(PARENT, folder, cache_folder(os.environ), print)
-    for name, weights in relatives(parent, folder):
+    for name, weights in relatives(parent, folder, {"steps": steps[0]} if steps else {}):
         make(parent, folder / f"{name}.gguf", Relative(replaced=weights))
     campaign = yaml.safe_load(build(folder).read_text("utf-8"))
     model = next(e for e in campaign["endpoints"] if e["name"] == "noise")
@@ -158,4 +159,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
