@@ -119,7 +119,8 @@ def _finish(plan: Plan, as_json: bool, *, quiet: bool = False) -> None:
 def calibrate(
     config: Config,
     pairs: Annotated[
-        Path, typer.Argument(help="CSV: model_a, model_b, relation (kin, unrelated), lineage_a, lineage_b.")
+        Path,
+        typer.Argument(help="CSV: model_a, model_b, relation (kin, base, taught, unrelated), lineage_a, lineage_b."),
     ],
     out: Annotated[Path | None, typer.Option(help="File to write; default: calibration.json in the results.")] = None,
     channel: Annotated[str, typer.Option(help="Channel whose similarity becomes a likelihood ratio.")] = "wording",
