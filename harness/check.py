@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.channels.reading import edit_of
 from harness.collect.context import cost_of, price_of, tokens_in
@@ -34,6 +34,9 @@ from harness.plan import Plan, looks_of
 from harness.records import Job, Key, Surface
 from harness.report.text import plain
 from harness.store import Store
+
+if TYPE_CHECKING:
+    from harness.inference.likelihood import LikelihoodTable
 
 COLUMNS = (
     *("endpoint", "role", "kind", "state", "model"),
@@ -248,7 +251,9 @@ def expected_power(plan: Plan) -> list[Power]:
 
 def power_text(powers: Sequence[Power], plan: Plan) -> list[str]:
     """Expected power in words, and the cheapest change that raises it, one line a candidate."""
-    lines = []
+    from harness.inference.likelihood import shipped_tables
+
+    lines, tables = [], shipped_tables()
     for candidate in dict.fromkeys(p.candidate for p in powers):
         own = [p for p in powers if p.candidate == candidate]
         first = own[0]
@@ -258,10 +263,9 @@ def power_text(powers: Sequence[Power], plan: Plan) -> list[str]:
             few = f"no kinship can be found with {first.controls} control lineages{shared}"
             lines.append(f"{candidate}: {few}; {need} more would do")
             continue
-        told = [f"{p.channel} of {p.prompts} prompts {_shares(p)}" for p in own]
-        lines.append(
-            f"{candidate}: with {first.controls} control lineages{shared} {'; '.join(told)}{_cheapest(own, plan)}"
-        )
+        told = "; ".join(f"{p.channel} of {p.prompts} prompts {_shares(p)}" for p in own)
+        change = _cheapest(own, plan, tables)
+        lines.append(f"{candidate}: with {first.controls} control lineages{shared} {told}{change}")
     return lines
 
 
@@ -271,12 +275,9 @@ def _shares(p: Power) -> str:
     return f"finds {100 * p.close:.0f} in 100 close kin and {100 * p.base:.0f} in 100 pairs of one base"
 
 
-def _cheapest(own: Sequence[Power], plan: Plan) -> str:
+def _cheapest(own: Sequence[Power], plan: Plan, tables: Mapping[str, LikelihoodTable]) -> str:
     """The change that finds most further pairs of one base for a thousand calls: controls, prompts, or ratings."""
-    from harness.inference.likelihood import shipped_tables
-
-    tables, size, best = shipped_tables(), len(plan.campaign.endpoints), max((p.base for p in own), default=0.0)
-    best = best if best == best else 0.0
+    size, best = len(plan.campaign.endpoints), max((p.base for p in own if p.base == p.base), default=0.0)
     asked = {p.channel: p.prompts for p in own}
     k, alpha = own[0].controls, own[0].alpha / own[0].looks
     ways = []

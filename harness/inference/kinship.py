@@ -18,7 +18,7 @@ from harness.inference.likelihood import LikelihoodTable, Ratios
 from harness.inference.mixture import mixture
 from harness.inference.pool import candidates_apart
 from harness.inference.verdicts import SILENT, Judgement, inconclusive, related, unrelated
-from harness.records import Similarity
+from harness.records import Probe, Similarity
 
 Floats = NDArray[np.float64]
 Tables = Mapping[str, LikelihoodTable]
@@ -151,11 +151,9 @@ def best_of_many(cases: Sequence[Case]) -> list[float]:
     names = [assessments[0].pool.suspect, *(a.pool.candidate for a in assessments), *controls]
     shared = set.intersection(*({c.similarity.channel for c in a.channels} for a in assessments))
     counted = [c.similarity for c in assessments[0].channels if c.similarity.channel in shared]
-    measured = cases[0].probes(names, [s.channel for s in counted])
-    channels = [Compared.of(s, names, measured.get(s.channel)) for s in counted]
-    if not channels:
+    if not counted:
         return none
-    combined = combine_excess([c.matrix for c in channels], reliabilities_of([c.residuals for c in channels]))
+    combined = _combined(counted, names, cases[0].probes(names, [s.channel for s in counted]))
     return [max_null_p(combined, combined[0, j], len(cases)) for j in range(1, len(cases) + 1)]
 
 
@@ -428,6 +426,8 @@ def _positive_control(a: Assessment, twin: Twin, settings: Settings) -> list[Cav
     return [Caveat("positive control failed", names=(a.pool.candidate,))] if failed else []
 
 
-def _combined(similarities: Sequence[Similarity], names: Sequence[str]) -> Floats:
-    channels = [Compared.of(s, names) for s in similarities]
+def _combined(
+    similarities: Sequence[Similarity], names: Sequence[str], measured: Mapping[str, Probe] | None = None
+) -> Floats:
+    channels = [Compared.of(s, names, (measured or {}).get(s.channel)) for s in similarities]
     return combine_excess([c.matrix for c in channels], reliabilities_of([c.residuals for c in channels]))

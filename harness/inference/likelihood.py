@@ -10,7 +10,8 @@ lines travels; the training pairs do not.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Self
@@ -228,10 +229,8 @@ class LikelihoodTable:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read a calibration table from JSON, also one of version 1; `ConfigError` if the text is not one."""
-        try:
+        with _a_calibration():
             return cls._of(json.loads(text))
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
-            raise ConfigError(f"not a calibration file: {e}", "write one with `harness calibrate`") from e
 
     @classmethod
     def _of(cls, raw: dict[str, Any]) -> Self:
@@ -290,8 +289,8 @@ def too_close_for(effects: ArrayLike) -> float:
 
     Notes
     -----
-    Not the largest that was seen, which is of one pair. With families held out 0 to .001 of such pairs lie beyond it,
-    and .65 to .88 of close kin of two makers (`python -m benchmarks.relation_rates`).
+    Not the largest that was seen, which is of one pair. How often taught pairs and close kin of two makers lie beyond:
+    `python -m benchmarks.by_relation`, column KIN-LIKE.
     """
     x = np.asarray(effects, dtype=np.float64)
     return float(x.mean() + SPREADS * x.std())
@@ -315,17 +314,20 @@ def tables_of(text: str | None) -> dict[str, LikelihoodTable]:
     shipped = shipped_tables()
     if text is None:
         return shipped
-    try:
+    with _a_calibration():
         raw = json.loads(text)
-        several = isinstance(raw, dict) and raw and all(isinstance(v, dict) and "version" in v for v in raw.values())
-    except ValueError:
-        several = False
-    own = (
-        [LikelihoodTable.from_json(json.dumps(v)) for v in raw.values()]
-        if several
-        else [LikelihoodTable.from_json(text)]
-    )
-    return {t.channel: t for t in own} | {c: t for c, t in shipped.items() if c not in {t.channel for t in own}}
+        several = raw if "version" not in raw and raw else {"": raw}
+        own = {t.channel: t for t in map(LikelihoodTable._of, several.values())}
+    return own | {channel: table for channel, table in shipped.items() if channel not in own}
+
+
+@contextmanager
+def _a_calibration() -> Iterator[None]:
+    """What goes wrong in reading a calibration is a `ConfigError`."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ConfigError(f"not a calibration file: {e}", "write one with `harness calibrate`") from e
 
 
 def tables_json(tables: Mapping[str, LikelihoodTable]) -> str:

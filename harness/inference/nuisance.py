@@ -1,7 +1,7 @@
 """One nuisance factor of a pool, taken out of what channels that see weights say of it.
 
-Measured on recorded ratings (`python -m benchmarks.relations_table`): models that think before they answer agree with
-one another, and with the factor in, strangers that both think are called kin several times as often.
+Models that think before they answer agree with one another in what they rate, and with the factor in, strangers that
+both think are called kin several times as often (docs/statistics.md; `python -m benchmarks.by_relation`).
 """
 
 from __future__ import annotations

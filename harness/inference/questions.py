@@ -63,8 +63,8 @@ def _adjusted(findings: Sequence[Finding]) -> list[float]:
 
     Kinship has to stand on less, too: its own p counts where it is the larger one.
     """
-    suspects = {f.suspect for f in findings if f.p_best == f.p_best and f.p_value == f.p_value}
-    grouped = [f.question == "kinship" and f.suspect in suspects and f.p_best == f.p_best for f in findings]
+    grouped = [f.p_best == f.p_best and f.p_value == f.p_value for f in findings]
+    suspects = {f.suspect for f, g in zip(findings, grouped, strict=True) if g}
     alone = holm([NAN if g else f.p_value for f, g in zip(findings, grouped, strict=True)])
     others = sum(p == p for p in alone)
     looks = others + len(suspects)

@@ -12,7 +12,7 @@ from harness.inference.pool import Model
 from harness.inference.questions import decide
 from harness.inference.teaching import habit_similarity, judge, lean, power, powers, s_norm, teaching
 from harness.inference.verdicts import taught
-from harness.records import Prompt, Response, Responses
+from harness.records import Prompt, Response, Responses, Similarity
 from harness.report.words import limits, sentence
 
 SETTINGS = Settings(0.05, 0.9, 199, 100, 0)
@@ -72,7 +72,8 @@ def table(m: int) -> Responses:
     return Responses.of([f"m{j}" for j in range(m)], prompts, texts)
 
 
-def test_a_pupil_is_seen_through_the_whole_path() -> None:
+def asked() -> tuple[list[Model], list[np.ndarray], Responses, Similarity]:
+    """Twelve models, the first a pupil of the second, with their habits, their answers and how alike these are."""
     from harness.channels.wording import wording
 
     answers = table(12)
@@ -81,6 +82,11 @@ def test_a_pupil_is_seen_through_the_whole_path() -> None:
     found = wording(answers)
     assert found is not None
     habits = [habit_counts(answers), opening_counts(answers)]
+    return models, habits, answers, found
+
+
+def test_a_pupil_is_seen_through_the_whole_path() -> None:
+    models, habits, answers, found = asked()
     assert [h.shape[:2] for h in habits] == [(20, 12), (20, 12)]
     finding = teaching(models[0], models[1], models, habits, answers.models, [found], [], SETTINGS)
     judged = decide([finding])[0]
@@ -152,14 +158,7 @@ def test_openings_are_the_first_words_of_the_models_own_answer() -> None:
 
 
 def test_the_power_of_the_test_is_told_with_every_answer() -> None:
-    answers = table(12)
-    from harness.channels.wording import wording
-
-    models = [Model("m0", "suspect", None), Model("m1", "candidate", "r1")]
-    models += [Model(f"m{i}", "control", f"r{i}") for i in range(2, 12)]
-    found = wording(answers)
-    assert found is not None
-    habits = [habit_counts(answers), opening_counts(answers)]
+    models, habits, answers, found = asked()
     for suspect, candidate, pool in ((0, 1, models), (5, 6, models), (0, 1, models[:5])):
         others = [m if i not in (suspect, candidate) else Model(m.name, "other", m.lineage)
                   for i, m in enumerate(pool)]  # fmt: skip
