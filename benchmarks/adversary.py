@@ -7,9 +7,9 @@
 Every pair keeps its controls and prompts, so a trick is compared with the same pair without it. *Evasion*: close kin,
 the trick on the suspect alone. *Framing*: unrelated models of other makers, the trick on both, on both and three of the
 controls, on the controls only. Each verdict goes the project's whole way, at 5 % and one look, with one control a
-lineage. `noticed` is the share of verdicts with a caveat or a removal that the same pair does not have without the
-trick; `most usual` names the one seen most often. *Mixtures*: what `harness.inference.mixture` says of a suspect that
-answers a share of the prompts with a model that is no kin of the candidate's.
+lineage and further makers first. `noticed` is the share of verdicts with a caveat or a removal that the same pair does
+not have without the trick; `most usual` names the one seen most often. *Mixtures*: what `harness.inference.mixture`
+says of a suspect that answers a share of the prompts with a model that is no kin of the candidate's.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from harness.inference.likelihood import shipped_tables
 from harness.inference.mixture import Mixture, mixture
 from harness.inference.pool import Model
 from harness.inference.questions import decide
+from harness.inference.trials import draw_controls
 from harness.records import Responses
 
 ALPHA = 0.05
@@ -211,12 +212,9 @@ def _spread(pairs: NDArray[np.int64], most: int, rng: np.random.Generator) -> li
 
 
 def _pool(collection: Collection, pair: tuple[int, int], most: int, rng: np.random.Generator) -> list[int]:
-    """The pair, one control of each lineage apart from both, and spare models of further lineages."""
-    known, (s, c) = collection.known, pair
-    fit = known.apart[s] & known.apart[c]
-    fit &= (known.lineage != known.lineage[s]) & (known.lineage != known.lineage[c])
-    lineages = rng.permutation(np.unique(known.lineage[fit]))[: most + SPARES]
-    return [s, c, *(int(rng.choice(np.flatnonzero(fit & (known.lineage == x)))) for x in lineages)]
+    """The pair, its controls one a lineage and makers first as in a campaign, and spare models of further lineages."""
+    everybody = np.ones(len(collection.rows), dtype=bool)
+    return [*pair, *draw_controls(collection.known, *pair, everybody, most + SPARES, rng).tolist()]
 
 
 def _common(table: Responses, models: Sequence[int], most: int, rng: np.random.Generator) -> Responses:

@@ -90,7 +90,7 @@ def draw_trials(
     for pair in np.repeat(pairs, draws, axis=0):
         s, c = rng.permutation(pair)
         near = (counts[s] >= LEAST_SHARED * counts[s, c]) & (counts[c] >= LEAST_SHARED * counts[s, c])
-        drawn = _draw_controls(known, s, c, near, n_controls, rng)
+        drawn = draw_controls(known, s, c, near, n_controls, rng)
         both = rng.permutation(np.flatnonzero(shared[:, s] & shared[:, c]))
         rows.append((s, c))
         controls.append(np.pad(drawn, (0, n_controls - len(drawn)), constant_values=-1))
@@ -105,7 +105,7 @@ def draw_trials(
     )
 
 
-def _draw_controls(known: Known, s: int, c: int, near: Bools, most: int, rng: np.random.Generator) -> Ints:
+def draw_controls(known: Known, s: int, c: int, near: Bools, most: int, rng: np.random.Generator) -> Ints:
     """One model of each of at most ``most`` lineages, all apart from suspect and candidate.
 
     As a campaign chooses them: first one of each family but the pair's own, then those that repeat one.
