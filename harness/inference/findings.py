@@ -160,6 +160,17 @@ class ChannelEvidence:
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """What would find more pairs of one pretrained base: so many ``prompts`` that ``channel`` reads, put to every model
+    of the pool in ``calls``, find this share (``finds``) of them."""
+
+    channel: str
+    prompts: int
+    calls: int
+    finds: float
+
+
+@dataclass(frozen=True)
 class Finding:
     """One question's answer for one pair: a statement about behaviour with an error rate, never about intent.
 
@@ -174,6 +185,7 @@ class Finding:
     kin against taught, for pairs of two makers, and ``too_close`` names channels in which no taught pair was as close.
     ``obstacle`` is why nothing could be judged, if so. ``rates`` are how often this rule calls pairs of another
     relation close, by relation, as measured at this alpha under these conditions; empty where nobody measured them.
+    ``outlook`` is the cheapest evidence that is known to find more pairs of one base than this campaign's, if any.
     """
 
     question: Question
@@ -211,6 +223,7 @@ class Finding:
     caveats: tuple[Caveat, ...] = ()
     evidence: tuple[ChannelEvidence, ...] = ()
     rates: tuple[tuple[str, float], ...] = ()
+    outlook: Outlook | None = None
 
     @property
     def at_floor(self) -> bool:

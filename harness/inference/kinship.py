@@ -13,7 +13,7 @@ from scipy.special import bdtrc
 
 from harness.inference.assessment import TWIN, Assessment, Case, Compared, Twin, bounds, loudest_left_out
 from harness.inference.excess import TINY, combine_excess, max_null_p, reaches, reliabilities_of, row_p, smallest_p
-from harness.inference.findings import NAN, Caveat, CaveatKind, ChannelEvidence, Finding, Settings, Wording
+from harness.inference.findings import NAN, Caveat, CaveatKind, ChannelEvidence, Finding, Outlook, Settings, Wording
 from harness.inference.likelihood import LikelihoodTable, Ratios
 from harness.inference.mixture import mixture
 from harness.inference.pool import candidates_apart
@@ -25,6 +25,7 @@ Tables = Mapping[str, LikelihoodTable]
 Unfitted = Callable[[Mapping[str, Any]], Sequence[Caveat]]
 STRONG, WEAK = 1.0, log10(2.0)  # log10 LR of 10 and of 2: moderate and weak support in ENFSI's scale
 ABLE = 0.8  # share of the pairs of one base that must be found where silence is to clear one
+GAIN = 0.05  # share of them that further evidence must find on top to be worth a sentence
 LENIENT = {"first words": 2.0, "without the loudest": 5.0}  # times alpha, where even kin have less to show
 
 
@@ -343,7 +344,25 @@ def with_rates(f: Finding, tables: Tables, alpha: float) -> Finding:
     text = [e for e in evidence if e.sees == "text" and e.channel in tables]
     able = reaches(f.p_floor, alpha)  # so few controls that nobody is called close say nothing of who would be
     others = [(r, rate(e, r)) for e in text[:1] for r in ("same maker", "taught") if able]
-    return replace(f, evidence=evidence, rates=tuple((r, x) for r, x in others if x == x))
+    rates = tuple((r, x) for r, x in others if x == x)
+    outlook = _outlook(evidence, tables, len(f.control_lineages), alpha)
+    return replace(f, evidence=evidence, rates=rates, outlook=outlook)
+
+
+def _outlook(evidence: Sequence[ChannelEvidence], tables: Tables, controls: int, alpha: float) -> Outlook | None:
+    """The fewest prompts of one channel that find most pairs of one base; if none do, those that find most of them.
+
+    None where that is hardly more than what was asked finds already.
+    """
+    now = max((e.finds_base for e in evidence if e.finds_base == e.finds_base), default=0.0)
+    ways = [
+        Outlook(channel, n, n * (controls + 2), rate)
+        for channel, table in tables.items()
+        for n in table.prompts
+        if (rate := table.rate("base", controls, n, alpha=alpha)) > now + GAIN
+    ]
+    able = [w for w in ways if w.finds >= ABLE]
+    return min(able, key=lambda w: w.calls) if able else max(ways, key=lambda w: (w.finds, -w.calls), default=None)
 
 
 def with_ratios(f: Finding, tables: Tables, unfitted: Unfitted, *, two_makers: bool) -> tuple[Finding, list[Caveat]]:

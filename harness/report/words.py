@@ -144,7 +144,7 @@ _RELATIONS: Mapping[str, str] = {  # relation of a pair -> how pairs of it are c
     "teacher": "of teacher and pupil",
     "thinking": "that both think",
 }
-_SETTLES = "ratings see a shared base better, and so do logprobs and raw completions"
+_SETTLES = "logprobs and raw completions see weights, too"
 _AT_FLOOR: Mapping[str, str] = {  # question -> what a p as small as it could be says; else that of the controls
     "identity": "Of all the ways that were tried to deal these answers out between two, none shows such a difference, "
     "and so few cannot show a rarer thing than 1 in {rarest}",
@@ -282,9 +282,17 @@ def _blind(f: Finding) -> str:
     if share == share:
         return (
             f"{name} finds only {100 * share:.0f} in 100 pairs of one pretrained base under these conditions, so this "
-            f"rules out close kin at most; {_SETTLES}"
+            f"rules out close kin at most{_would(f)}; {_SETTLES}"
         )
-    return f"how often a shared base would have been found here was never measured; {_SETTLES}"
+    return f"how often a shared base would have been found here was never measured{_would(f)}; {_SETTLES}"
+
+
+def _would(f: Finding) -> str:
+    """What would find more pairs of one base, and what it costs."""
+    if f.outlook is None:
+        return ""
+    o = f.outlook
+    return f"; {o.channel} of {o.prompts} prompts would find {100 * o.finds:.0f} in 100 (about {o.calls:,} calls)"
 
 
 def asked(f: Finding) -> str:

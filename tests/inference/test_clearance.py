@@ -66,7 +66,14 @@ def test_an_acquittal_is_earned_by_a_ratio_or_by_a_channel_that_would_have_found
     assert judged(by_text).ground == "base not excluded"
     said = said_of(by_text)
     assert "in 100 pairs of one pretrained base" in said
-    assert "ratings see a shared base better" in said
+    outlook = by_text.outlook
+    assert outlook is not None
+    assert (outlook.channel, outlook.calls) == ("ratings", outlook.prompts * (K + 2))
+    assert outlook.finds == TABLES["ratings"].rate("base", K, outlook.prompts) > by_text.evidence[0].finds_base + 0.05
+    assert f"{outlook.channel} of {outlook.prompts} prompts would find {100 * outlook.finds:.0f} in 100" in said
+    assert f"(about {outlook.calls:,} calls)" in said
+    most = weighed(found(0.8, evidence=(evidence("ratings", -0.1, 0.8, prompts=TABLES["ratings"].prompts[-1]),)))
+    assert most.outlook is None, "nothing that was measured finds more"
     far = weighed(found(0.99, evidence=(evidence("ratings", -3.0, 0.99),)))
     assert max(far.log10_lr, far.log10_lr_base) <= -1.0
     assert judged(far).verdict == "UNRELATED-LIKE"
