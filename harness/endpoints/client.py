@@ -27,6 +27,7 @@ from harness.clock import Clock
 from harness.config import Called, Collect, Redactor, key_of
 from harness.endpoints import failures
 from harness.endpoints.apis import provider_of
+from harness.endpoints.server_errors import read_error
 from harness.errors import CallError, EndpointError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -45,6 +46,13 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
     return None
+
+
+def server_time(headers: Mapping[str, str], now: float) -> float:
+    """What a server's clock shows, in seconds since 1970: its dates are to be read against it; else our own ``now``."""
+    with contextlib.suppress(KeyError, ValueError, TypeError, OverflowError):
+        return email.utils.parsedate_to_datetime(headers["date"]).timestamp()
+    return now
 
 
 def until_reset(headers: Mapping[str, str], now: float) -> float:
@@ -237,7 +245,10 @@ class Client:
         if not whole:
             raise failures.too_large(self._max_bytes)
         # A server may echo the header back: the key is cut out before anything is kept.
-        return Reply(self._redactor.body(content), until_reset(response.headers, self._clock.now().timestamp()))
+        return Reply(
+            self._redactor.body(content),
+            until_reset(response.headers, server_time(response.headers, self._clock.now().timestamp())),
+        )
 
     async def _refuse(self, response: httpx2.Response) -> None:
         """Anything but a success, before the client reads an error page of any size into memory."""
@@ -248,14 +259,12 @@ class Client:
             error = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             error = content.decode("utf-8", "replace")
-        _, code, message = failures.read_error(error)
-        status, now = response.status_code, self._clock.now().timestamp()
-        text = self.redact(f"HTTP {status}: {message}")[:400]
-        if failures.is_filtered(status, error):
-            raise failures.filtered(status, text)
+        said, status = read_error(error), response.status_code
+        text = self.redact(f"HTTP {status}: {said.message}")[:400]
+        now = server_time(response.headers, self._clock.now().timestamp())
         wait = retry_after(response.headers, now)
         raise failures.from_status(
-            status, code, text, wait if wait is not None else until_reset(response.headers, now) or None
+            status, said, text, wait if wait is not None else until_reset(response.headers, now) or None
         )
 
 
