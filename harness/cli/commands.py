@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Json, Limit, Quiet, show, tell
+from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Executor, Json, Limit, Quiet, show, tell
 from harness.clock import Clock
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def run(
     shard: Annotated[str | None, typer.Option(help="Ask only part i of n, as 2/3; join them with `merge`.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    executor: Executor = "local",
 ) -> None:
     """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
     plan = _planned(config, limit, shard)
@@ -68,11 +69,14 @@ def run(
         for line in power_text(expected_power(plan), plan):
             tell(f"power: {line}")
         return
+    from harness.channels.parallel import require_executor
+
+    require_executor(executor)  # before anybody is asked
     failed = _collect(plan, f"resume: harness run {config}", quiet=quiet)
     if failed:
         plan.require_answers()
     if shard is None:
-        _finish(plan, as_json, quiet=quiet)
+        _finish(plan, as_json, executor, quiet=quiet)
     else:
         tell(f"shard {shard} is in {os.path.relpath(plan.folder)}; when all are: harness merge {config} FOLDER...")
     if failed:
@@ -81,9 +85,9 @@ def run(
 
 
 @app.command(epilog="Example: harness score config.yaml --json")
-def score(config: Config = DEFAULT, as_json: Json = False, quiet: Quiet = False) -> None:
+def score(config: Config = DEFAULT, as_json: Json = False, quiet: Quiet = False, executor: Executor = "local") -> None:
     """Compare and decide again from the stored answers; nobody is asked, and only config and store are needed."""
-    _finish(_planned(config, stored=True), as_json, quiet=quiet)
+    _finish(_planned(config, stored=True), as_json, executor, quiet=quiet)
 
 
 def _planned(config: Path, limit: int | None = None, shard: str | None = None, *, stored: bool = False) -> Plan:
@@ -100,11 +104,11 @@ def _collect(plan: Plan, again: str, *, quiet: bool) -> int:
     return run_with_progress(plan, os.environ, again, quiet=quiet)
 
 
-def _finish(plan: Plan, as_json: bool, *, quiet: bool = False) -> None:
+def _finish(plan: Plan, as_json: bool, executor: str, *, quiet: bool = False) -> None:
     from harness.campaign import score, write
     from harness.report import terminal
 
-    scores = score(plan)
+    scores = score(plan, executor=executor)
     paths = write(plan, scores)
     if as_json:
         show(terminal.findings_json(scores.findings))
@@ -124,12 +128,13 @@ def calibrate(
     ],
     out: Annotated[Path | None, typer.Option(help="File to write; default: calibration.json in the results.")] = None,
     channel: Annotated[str, typer.Option(help="Channel whose similarity becomes a likelihood ratio.")] = "wording",
+    executor: Executor = "local",
 ) -> None:
     """Fit likelihood ratios on stored answers of models of known relation, and say how well they do."""
     from harness.calibrate import calibrate_campaign, summary_text
 
     plan = _planned(config, stored=True)
-    written, checks = calibrate_campaign(plan, pairs, channel, out, Clock().now())
+    written, checks = calibrate_campaign(plan, pairs, channel, out, Clock().now(), executor)
     show(summary_text(checks, plan.campaign.analysis.alpha))
     tell("\n".join(f"wrote {os.path.relpath(p)}" for p in written))
     tell(f"next: write `calibration: {os.path.relpath(written[0], plan.base)}` under `analysis:` in {config}")

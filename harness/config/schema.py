@@ -387,11 +387,19 @@ class Analysis(Strict):
     calibration: Path | None = Field(
         None, description="File that `harness calibrate` wrote, relative to this file; default: the project's own."
     )
-    executor: str = Field(
-        "local",
-        pattern=r"^(local|dask://[^\s/:]+:\d+)$",
-        description="Where channels are computed: `local`, or `dask://HOST:PORT` of a running scheduler.",
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _computes_nowhere(cls, values: Any) -> Any:
+        """A scheduler answers with pickles, which are programs: who runs the command says where, not who wrote this."""
+        if not isinstance(values, dict) or "executor" not in values:
+            return values
+        if values["executor"] != "local":  # which files of earlier versions say, and which changes nothing
+            raise ValueError(
+                "`executor` is not for a campaign file to say: write `--executor dask://HOST:PORT` behind the command, "
+                "or set HARNESS_EXECUTOR"
+            )
+        return {k: v for k, v in values.items() if k != "executor"}
 
 
 class Campaign(Strict):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
+import socket
 import tarfile
 import zipfile
 from pathlib import Path
@@ -171,3 +173,59 @@ def test_a_package_that_is_an_address_ends_check_in_one_line(tmp_path: Path, wri
     for command in (["run"], ["check"], ["run", "--dry-run"]):
         one_line(harness(*command, path, cwd=tmp_path), 2)
     assert not marker.exists()
+
+
+class Listening:
+    """A socket on this machine that counts who comes; a context manager."""
+
+    def __enter__(self) -> Listening:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.settimeout(0.2)
+        self.port = self._socket.getsockname()[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def called(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            self._socket.accept()[0].close()
+            return True
+        return False
+
+
+EXECUTORS = ["dask://127.0.0.1:{port}", "tcp://127.0.0.1:{port}", "dask://u@127.0.0.1:{port}", "threads", 5, None, []]
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_no_config_says_where_to_compute(executor: object, tmp_path: Path, write_campaign: Write) -> None:
+    with Listening() as scheduler:
+        written = executor.format(port=scheduler.port) if isinstance(executor, str) else executor
+        path = write_campaign("http://127.0.0.1:9/v1", analysis={"questions": ["identity"], "executor": written})
+        with pytest.raises(ConfigError, match="`executor` is not for a campaign file to say"):
+            load_config(path)
+        if executor == EXECUTORS[0]:
+            for command in ("check", "run", "score"):
+                assert "--executor" in one_line(harness(command, path, cwd=tmp_path), 2)
+        assert not scheduler.called()
+
+
+def test_a_file_of_an_earlier_version_may_say_local(write_campaign: Write) -> None:
+    path = write_campaign("http://127.0.0.1:9/v1", analysis={"questions": ["identity"], "executor": "local"})
+    assert "executor" not in load_config(path).model_dump()["analysis"]
+
+
+@pytest.mark.parametrize("how", ["option", "variable"])
+@pytest.mark.parametrize("executor", ["tcp://127.0.0.1:{port}", "dask://a/b", "x", "dask://u@127.0.0.1:{port}"])
+def test_what_a_person_says_is_looked_at_before_anybody_is_asked(
+    how: str, executor: str, tmp_path: Path, write_campaign: Write
+) -> None:
+    with Listening() as somebody:
+        said = executor.format(port=somebody.port)
+        path = write_campaign(f"http://127.0.0.1:{somebody.port}/v1")
+        if how == "option":
+            done = harness("run", path, "--executor", said, cwd=tmp_path)
+        else:
+            done = harness("run", path, cwd=tmp_path, HARNESS_EXECUTOR=said)
+        assert "neither local nor dask://" in one_line(done, 2)
+        assert not somebody.called()
