@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Executor, Json, Limit, Quiet, show, tell
+from harness.cli.trust import Trust, require_trust, tell_reach
 from harness.clock import Clock
 
 if TYPE_CHECKING:
@@ -26,16 +27,22 @@ def check(
     config: Config = DEFAULT,
     offline: Annotated[bool, typer.Option(help="Contact nobody.")] = False,
     as_json: Json = False,
+    trust: Trust = False,
 ) -> None:
     """Check config, prompts and keys, and find out with a call or two what each endpoint can do."""
     from harness.check import advice, check_endpoints, expected_power, power_text, raise_unusable, table, warnings
 
+    reach = tell_reach(config)
+    if not offline:
+        require_trust(config, os.environ, trust=trust)
     plan = _planned(config)
     rows = check_endpoints(plan, os.environ, offline=offline, say=tell)
     notes, ways, powers = warnings(plan, rows), advice(plan, rows), expected_power(plan)
     if as_json:
         known = [{k: None if v != v else v for k, v in asdict(p).items()} for p in powers]
-        show(json.dumps({"endpoints": rows, "warnings": notes, "advice": ways, "power": known}, indent=2))
+        show(
+            json.dumps({"endpoints": rows, "warnings": notes, "advice": ways, "power": known, "reach": reach}, indent=2)
+        )
     else:
         show(table(rows))
         for note in notes:
@@ -58,8 +65,13 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
     executor: Executor = "local",
+    trust: Trust = False,
 ) -> None:
     """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
+    if dry_run:
+        tell_reach(config)
+    else:
+        require_trust(config, os.environ, trust=trust)
     plan = _planned(config, limit, shard)
     if dry_run:
         from harness.check import dry_run_rows, dry_run_text, expected_power, power_text
@@ -242,6 +254,7 @@ def monitor(
     limit: Limit = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    trust: Trust = False,
 ) -> None:
     """Ask an endpoint again and test whether it still answers as its baseline did.
 
@@ -250,6 +263,7 @@ def monitor(
     from harness.monitor import carry_over, judge, watch
     from harness.report.terminal import change_line, changes_json
 
+    require_trust(config, os.environ, trust=trust)
     stamp = Clock().now().strftime("%Y%m%dT%H%M%S")
     watched = watch(config, against, endpoint or [], stamp, limit)
     carry_over(watched)

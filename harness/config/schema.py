@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -18,7 +19,17 @@ from pydantic import (
     model_validator,
 )
 
-from harness.config.providers import NOBODY, UNKNOWN, WellKnown, guessed, makers_of, providers, roots_of
+from harness.config.providers import (
+    NOBODY,
+    UNKNOWN,
+    WellKnown,
+    callable_address,
+    guessed,
+    hostname,
+    makers_of,
+    providers,
+    roots_of,
+)
 from harness.errors import meant
 from harness.records import ControlRule, Question
 
@@ -119,12 +130,18 @@ class _OpenAI(_Called):
         None,
         description="Name of a provider (docs/endpoints.md); fills `base_url` and `api_key_env`, knows the quirks.",
     )
-    base_url: str = Field(
+    base_url: Annotated[str, AfterValidator(callable_address)] = Field(
         "https://api.openai.com/v1", pattern=r"^https?://", description="Any OpenAI-compatible address."
     )
     model: str = Field(min_length=1, description="Model name as the server knows it; on Azure the deployment.")
     api_key_env: str | None = Field(
-        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Environment variable that holds the key."
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Environment variable that holds the key. A provider's own goes to that provider's hosts only.",
+    )
+    allow_http: bool = Field(
+        False,
+        description="`true`: the key may go over plain http to another machine, where all on the way can read it.",
     )
     upstream: str | None = Field(None, min_length=1, description="Who must serve the model (OpenRouter).")
     api_version: str | None = Field(None, pattern=r"^[A-Za-z0-9.-]+$", description="`api-version` (Azure).")
@@ -144,6 +161,8 @@ class _OpenAI(_Called):
         if found.base_url is None and "base_url" not in values:
             raise ValueError(f"provider {name} needs `base_url`: {found.note}")
         filled = {"base_url": found.base_url, "api_key_env": found.api_key_env}
+        if not found.serves(hostname(values.get("base_url", found.base_url))):
+            del filled["api_key_env"]  # no variable goes to another host because nobody wrote one
         return {k: v for k, v in filled.items() if v is not None} | values
 
     @model_validator(mode="after")

@@ -101,7 +101,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 # How an endpoint is asked, not who it is: what of this changes an answer is in the request, whose hash is in the key.
 # How much context a local server keeps is in no request, so it stays in the fingerprint.
 _NOT_IN_FINGERPRINT = {
-    *("name", "role", "lineage", "api_key_env", "concurrency", "threads", "surfaces", "template"),
+    *("name", "role", "lineage", "api_key_env", "allow_http", "concurrency", "threads", "surfaces", "template"),
     *("system_prompt", "params", "provider", "upstream", "rpm", "tpm", "price"),
 }
 
