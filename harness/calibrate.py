@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.campaign import read_responses
-from harness.channels.parallel import compare, load_channels
+from harness.channels.parallel import LOCAL, compare, load_channels
 from harness.channels.reading import read
 from harness.config import read_text
 from harness.errors import ConfigError
@@ -187,13 +187,13 @@ def fit_table(
 
 
 def calibrate_campaign(
-    plan: Plan, pairs_file: Path, channel: str, out: Path | None, now: datetime
+    plan: Plan, pairs_file: Path, channel: str, out: Path | None, now: datetime, executor: str = LOCAL
 ) -> tuple[list[Path], list[Validation]]:
     """Fit a calibration on the stored answers and write it, with the Tippett plot as SVG and CSV beside it."""
     campaign, target = plan.campaign, out or plan.folder / "calibration.json"
     answers = read(read_responses(plan))
     pairs = read_pairs(pairs_file, answers.models)
-    compared = compare(load_channels((channel,)), answers, campaign.analysis.executor)
+    compared = compare(load_channels((channel,)), answers, executor)
     similarity = channel_of(compared, channel)
     table, checks = fit_table(
         similarity,

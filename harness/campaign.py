@@ -23,7 +23,7 @@ from harness.channels.base import first_answers
 from harness.channels.draws import independent_draws
 from harness.channels.kernels import kernel_coverage, logprob_kernels, next_token_distances, text_kernels
 from harness.channels.logprobs import honest_logprobs
-from harness.channels.parallel import Channel, compare, load_channels, observations, probes
+from harness.channels.parallel import LOCAL, Channel, compare, load_channels, observations, probes, require_executor
 from harness.channels.reading import read, removals
 from harness.channels.stylometry import habit_counts, opening_counts
 from harness.clock import Clock
@@ -114,6 +114,7 @@ def run_campaign(
     base: Path | str = ".",
     environ: Mapping[str, str] | None = None,
     limit: int | None = None,
+    executor: str = LOCAL,
     say: Callable[[str], None] = _LOG.warning,
 ) -> Scores:
     """Ask whatever is not stored yet, then compare and decide. Nothing but the store is written; see `write`.
@@ -124,6 +125,7 @@ def run_campaign(
     base : folder to which a `Campaign`'s paths are relative; of a file it is the file's own.
     environ : where keys and `${NAME}` come from; default: the process's environment.
     limit : use at most so many prompts of each set.
+    executor : where channels are computed, see `harness.channels.parallel.compare`.
     say : takes each line for people; calls that got no answer are reported there and asked again next time.
 
     Raises `HarnessError`: `ConfigError`, `EndpointError` for one that cannot be used, `CeilingError` at a ceiling.
@@ -138,19 +140,23 @@ def run_campaign(
     for name, tally in tallies.items():
         if tally.stored < tally.planned:
             say(f"{name}: {tally.planned - tally.stored} of {tally.planned} calls got no answer: {tally.last_error}")
-    return score(plan)
+    return score(plan, executor=executor)
 
 
-def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Scores:
-    """Compare and decide again from the stored answers of a campaign; nobody is asked."""
+def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".", executor: str = LOCAL) -> Scores:
+    """Compare and decide again from the stored answers of a campaign; nobody is asked.
+
+    ``executor`` is where channels are computed; nothing in a config says it.
+    """
+    require_executor(executor)
     plan = _stored(config, base)
     drawn, copies = independent_draws(read_responses(plan))
     table, doubted = honest_logprobs(read(drawn))
     a = plan.campaign.analysis
     channels = load_channels(a.channels)
-    similarities = compare(channels, table, a.executor)
+    similarities = compare(channels, table, executor)
     tables = tables_of(None if a.calibration is None else read_text(plan.base / a.calibration))
-    cases = _cases(plan.campaign, table, channels, similarities, tables)
+    cases = _cases(plan.campaign, table, channels, similarities, tables, executor)
     findings = ask(cases, a.questions)
     details = [detail(c.assessment) for c in cases] if "kinship" in a.questions else []
     taken = (*copies, *doubted, *removals(table))
@@ -301,12 +307,13 @@ def _cases(
     channels: Mapping[str, Channel],
     similarities: tuple[Similarity, ...],
     tables: Mapping[str, LikelihoodTable],
+    executor: str,
 ) -> list[Case]:
     """Every suspect with every candidate. What pairs share is worked out once, when the first question needs it."""
     a = campaign.analysis
     settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed, a.controls)
     models = _models(campaign)
-    twin = cache(partial(_twin, table, channels, a.executor))
+    twin = cache(partial(_twin, table, channels, executor))
     manners = cache(lambda: manners_of(table))
     parts = cache(lambda: _by_surface(table))
     # Kernels of one candidate with everybody: those of all candidates would grow with their number.

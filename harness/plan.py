@@ -20,6 +20,7 @@ from harness.config import (
     load_set,
     private_seed,
     refuse_kin,
+    refuse_leaks,
     require_channels,
 )
 from harness.endpoints import Quirks, Recording, planned_keys, recorded
@@ -110,6 +111,7 @@ def plan_of(
     """As `prepare`, of a config in memory: ``base`` is the folder its paths are relative to, ``path`` its name."""
     require_channels(campaign.analysis.channels)
     refuse_kin(campaign, path)
+    refuse_leaks(campaign, path)
     endpoints = [e for e in campaign.endpoints if isinstance(e, Recorded)]
     recorded_prompts, recordings = recorded.read(endpoints, base, environ) if endpoints else ([], [])
     seed = private_seed(campaign, base, environ)

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from harness.collect.preflight import learned, remember
-from harness.config import UNKNOWN, guessed
+from harness.config import UNKNOWN, guessed, hub_name
 from harness.endpoints import ESCAPED, Quirks, count, jsonl_rows, read_cell
 from harness.errors import ConfigError
 from harness.files import replacing
@@ -156,8 +156,8 @@ def read_rows(source: str) -> Iterator[Row]:
         if source.startswith("hf:"):
             from datasets import load_dataset
 
-            repo, _, split = source.removeprefix("hf:").partition(":")
-            yield from load_dataset(repo, split=split or "train", streaming=True)
+            repo, split = hub_name(source)
+            yield from load_dataset(repo, split=split, streaming=True)
             return
         reader = {".jsonl": jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}.get(Path(source).suffix)
         if reader is None:

@@ -7,6 +7,7 @@ workers there are.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ Channel = Callable[[Responses], Similarity | None]
 SMALL = 20_000  # answers up to which starting workers costs more than it saves
 CHUNK = 100  # prompts in one task
 PATIENCE = 20  # seconds for a scheduler to answer
+LOCAL = "local"
+_EXECUTOR = re.compile(r"local|dask://[^\s/:@]+:\d{1,5}")
 
 Found = dict[str, Similarity]  # by channel; those that have something to compare
 Task = tuple[Mapping[str, Channel], Responses]
@@ -40,19 +43,28 @@ def load_channels(names: tuple[str, ...] | None = None) -> dict[str, Channel]:
     return {name: found[name].load() for name in wanted}
 
 
-def compare(channels: Mapping[str, Channel], table: Responses, executor: str = "local") -> tuple[Similarity, ...]:
+def compare(channels: Mapping[str, Channel], table: Responses, executor: str = LOCAL) -> tuple[Similarity, ...]:
     """Similarities of every channel that has something to compare, in the order of ``channels``.
 
     Parameters
     ----------
     executor : ``local``, or ``dask://host:port`` of a running scheduler whose workers have this project installed.
+        What it sends back is unpickled, so it can run any code here: a person names it, never a file.
     """
-    if executor == "local" and len(table.text) <= SMALL:
+    require_executor(executor)
+    if executor == LOCAL and len(table.text) <= SMALL:
         found = _similarities(channels, table)
     else:
         with _workers(executor):
-            found = _spread(channels, table, loaded=executor != "local")
+            found = _spread(channels, table, loaded=executor != LOCAL)
     return tuple(found[name] for name in channels if name in found)
+
+
+def require_executor(text: str) -> str:
+    """``text`` if it names a place to compute at; else `ConfigError`."""
+    if not _EXECUTOR.fullmatch(text):
+        raise ConfigError(f"executor {text!r}: neither local nor dask://HOST:PORT", "see --executor, HARNESS_EXECUTOR")
+    return text
 
 
 def probes(names: Sequence[str], table: Responses, rounds: int, seed: int) -> dict[str, Probe]:
@@ -131,24 +143,20 @@ def _run(tasks: Sequence[Task], loaded: bool) -> list[Found]:
 @contextmanager
 def _workers(executor: str) -> Iterator[None]:
     """Processes of this machine, or the workers of a dask scheduler."""
-    if executor == "local":
+    if executor == LOCAL:
         yield
         return
     try:
         from distributed import Client
     except ImportError as e:
-        raise ConfigError(
-            f"analysis.executor: {executor} needs dask", "pip install 'behavioral-probing-harness[cluster]'"
-        ) from e
+        raise ConfigError(f"executor {executor} needs dask", "pip install 'behavioral-probing-harness[cluster]'") from e
     from joblib import parallel_config
 
     address = executor.replace("dask://", "tcp://", 1)
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=True)  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError, ValueError) as e:
-        raise ConfigError(
-            f"analysis.executor: no dask scheduler answers at {executor}", "start one: dask scheduler"
-        ) from e
+        raise ConfigError(f"no dask scheduler answers at {executor}", "start one: dask scheduler") from e
     with client, parallel_config("dask", wait_for_workers_timeout=30):
         yield
 

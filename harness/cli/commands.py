@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Json, Limit, Quiet, show, tell
+from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Executor, Json, Limit, Quiet, show, tell
+from harness.cli.trust import Trust, require_trust, tell_reach
 from harness.clock import Clock
 
 if TYPE_CHECKING:
@@ -26,16 +27,22 @@ def check(
     config: Config = DEFAULT,
     offline: Annotated[bool, typer.Option(help="Contact nobody.")] = False,
     as_json: Json = False,
+    trust: Trust = False,
 ) -> None:
     """Check config, prompts and keys, and find out with a call or two what each endpoint can do."""
     from harness.check import advice, check_endpoints, expected_power, power_text, raise_unusable, table, warnings
 
+    reach = tell_reach(config)
+    if not offline:
+        require_trust(config, os.environ, trust=trust)
     plan = _planned(config)
     rows = check_endpoints(plan, os.environ, offline=offline, say=tell)
     notes, ways, powers = warnings(plan, rows), advice(plan, rows), expected_power(plan)
     if as_json:
         known = [{k: None if v != v else v for k, v in asdict(p).items()} for p in powers]
-        show(json.dumps({"endpoints": rows, "warnings": notes, "advice": ways, "power": known}, indent=2))
+        show(
+            json.dumps({"endpoints": rows, "warnings": notes, "advice": ways, "power": known, "reach": reach}, indent=2)
+        )
     else:
         show(table(rows))
         for note in notes:
@@ -57,8 +64,14 @@ def run(
     shard: Annotated[str | None, typer.Option(help="Ask only part i of n, as 2/3; join them with `merge`.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    executor: Executor = "local",
+    trust: Trust = False,
 ) -> None:
     """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
+    if dry_run:
+        tell_reach(config)
+    else:
+        require_trust(config, os.environ, trust=trust)
     plan = _planned(config, limit, shard)
     if dry_run:
         from harness.check import dry_run_rows, dry_run_text, expected_power, power_text
@@ -68,11 +81,14 @@ def run(
         for line in power_text(expected_power(plan), plan):
             tell(f"power: {line}")
         return
+    from harness.channels.parallel import require_executor
+
+    require_executor(executor)  # before anybody is asked
     failed = _collect(plan, f"resume: harness run {config}", quiet=quiet)
     if failed:
         plan.require_answers()
     if shard is None:
-        _finish(plan, as_json, quiet=quiet)
+        _finish(plan, as_json, executor, quiet=quiet)
     else:
         tell(f"shard {shard} is in {os.path.relpath(plan.folder)}; when all are: harness merge {config} FOLDER...")
     if failed:
@@ -81,9 +97,9 @@ def run(
 
 
 @app.command(epilog="Example: harness score config.yaml --json")
-def score(config: Config = DEFAULT, as_json: Json = False, quiet: Quiet = False) -> None:
+def score(config: Config = DEFAULT, as_json: Json = False, quiet: Quiet = False, executor: Executor = "local") -> None:
     """Compare and decide again from the stored answers; nobody is asked, and only config and store are needed."""
-    _finish(_planned(config, stored=True), as_json, quiet=quiet)
+    _finish(_planned(config, stored=True), as_json, executor, quiet=quiet)
 
 
 def _planned(config: Path, limit: int | None = None, shard: str | None = None, *, stored: bool = False) -> Plan:
@@ -100,11 +116,11 @@ def _collect(plan: Plan, again: str, *, quiet: bool) -> int:
     return run_with_progress(plan, os.environ, again, quiet=quiet)
 
 
-def _finish(plan: Plan, as_json: bool, *, quiet: bool = False) -> None:
+def _finish(plan: Plan, as_json: bool, executor: str, *, quiet: bool = False) -> None:
     from harness.campaign import score, write
     from harness.report import terminal
 
-    scores = score(plan)
+    scores = score(plan, executor=executor)
     paths = write(plan, scores)
     if as_json:
         show(terminal.findings_json(scores.findings))
@@ -124,12 +140,13 @@ def calibrate(
     ],
     out: Annotated[Path | None, typer.Option(help="File to write; default: calibration.json in the results.")] = None,
     channel: Annotated[str, typer.Option(help="Channel whose similarity becomes a likelihood ratio.")] = "wording",
+    executor: Executor = "local",
 ) -> None:
     """Fit likelihood ratios on stored answers of models of known relation, and say how well they do."""
     from harness.calibrate import calibrate_campaign, summary_text
 
     plan = _planned(config, stored=True)
-    written, checks = calibrate_campaign(plan, pairs, channel, out, Clock().now())
+    written, checks = calibrate_campaign(plan, pairs, channel, out, Clock().now(), executor)
     show(summary_text(checks, plan.campaign.analysis.alpha))
     tell("\n".join(f"wrote {os.path.relpath(p)}" for p in written))
     tell(f"next: write `calibration: {os.path.relpath(written[0], plan.base)}` under `analysis:` in {config}")
@@ -237,6 +254,7 @@ def monitor(
     limit: Limit = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    trust: Trust = False,
 ) -> None:
     """Ask an endpoint again and test whether it still answers as its baseline did.
 
@@ -245,6 +263,7 @@ def monitor(
     from harness.monitor import carry_over, judge, watch
     from harness.report.terminal import change_line, changes_json
 
+    require_trust(config, os.environ, trust=trust)
     stamp = Clock().now().strftime("%Y%m%dT%H%M%S")
     watched = watch(config, against, endpoint or [], stamp, limit)
     carry_over(watched)

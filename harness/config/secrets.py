@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
+from harness.config.providers import hostname, provider, providers
 from harness.config.schema import Called, Campaign, Local
 from harness.errors import ConfigError, EndpointError
 
@@ -80,10 +82,45 @@ def open_to_others(campaign: Campaign, base: Path) -> str | None:
     return f"{path}: others can read this file; chmod 600 {path}" if mode & 0o077 else None
 
 
+def is_this_machine(url: str) -> bool:
+    """Whether an address is of this machine beyond doubt: an address of the loopback, or ``localhost``."""
+    host = hostname(url)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def leak_of(endpoint: Called) -> tuple[str, str] | None:
+    """Why the key of an endpoint may not be sent to where it would go, and what to write instead; None if it may.
+
+    A provider's variable goes to that provider's hosts, and no key in plain http to another machine.
+    """
+    if isinstance(endpoint, Local):
+        return None
+    name, host = endpoint.api_key_env, hostname(endpoint.base_url)
+    hint = "give that host a variable of its own: `api_key_env: ITS_NAME`, or `api_key_env: null` for no key"
+    if name is None:
+        own = provider(endpoint.provider).api_key_env
+        if own is None or "api_key_env" in endpoint.model_fields_set or is_this_machine(endpoint.base_url):
+            return None
+        return f"{own} goes to {provider(endpoint.provider).title} only, not to {host}", hint
+    owners = [p for p in providers().values() if p.api_key_env == name]
+    if owners and not any(p.serves(host) for p in owners):
+        return f"{name} goes to {owners[0].title} only, not to {host}", hint
+    plain = urlsplit(endpoint.base_url).scheme.lower() != "https" and not is_this_machine(endpoint.base_url)
+    if plain and not endpoint.allow_http:
+        said = f"{name} would go to {host} over plain http, where all on the way can read it"
+        return said, "write https://, or `allow_http: true` if all of that network is yours"
+    return None
+
+
 def key_of(endpoint: Called, environ: Mapping[str, str]) -> str | None:
     """The key an endpoint's config names, from the environment; `EndpointError` if it is not there."""
     if isinstance(endpoint, Local) or endpoint.api_key_env is None:
         return None
+    if (leak := leak_of(endpoint)) is not None:
+        raise EndpointError(f"endpoint {endpoint.name!r}: {leak[0]}", leak[1])
     key = environ.get(endpoint.api_key_env, "").strip()
     if not key:
         raise EndpointError(

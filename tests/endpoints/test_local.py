@@ -61,7 +61,7 @@ def servers_of(path: Path) -> list[int]:
             arguments = entry.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"harness.endpoints.local_server" in arguments and str(path).encode() in arguments:
+        if any(a.endswith(b"local_server.py") for a in arguments) and str(path).encode() in arguments:
             found.append(int(entry.parent.name))
     return [p for p in found if alive(p)]
 
