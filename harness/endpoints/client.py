@@ -10,7 +10,6 @@ import contextlib
 import email.utils
 import ipaddress
 import re
-import select
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -72,36 +71,14 @@ def seconds(text: str, now: float) -> float:
     return max(0.0, value - now if value > 1e9 else value)
 
 
-class WatchfulConnector(aiohttp.TCPConnector):
-    """Drops a kept connection on which something arrived after its last answer was read.
+def one_connection_a_request(client: httpx2.AsyncClient) -> None:
+    """Let the aiohttp transports of a client, those for proxies included, keep no connection after its reply.
 
-    aiohttp hands such a connection out again, and what came unasked is then taken for the answer to the next request:
-    a server that answers twice would have one question's answer stored under another's. Its own test for this
-    (`should_close`) is made when a connection is given back, which is too early; and it knows only what the event loop
-    has read by then, while on a busy machine more may lie in the socket.
-    """
-
-    async def _get(self, key: Any, traces: Any) -> Any:
-        while (connection := await super()._get(key, traces)) is not None:
-            protocol = connection.protocol
-            if protocol is None or not (protocol.should_close or _has_unread_bytes(connection.transport)):
-                return connection
-            connection.close()
-        return None
-
-
-def _has_unread_bytes(transport: asyncio.Transport | None) -> bool:
-    """Whether a connection's socket holds something (an end of file, too) that the event loop has not read yet."""
-    socket = transport.get_extra_info("socket") if transport is not None else None
-    if socket is None or socket.fileno() < 0:
-        return False
-    poll = select.poll()
-    poll.register(socket.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def watch_connections(client: httpx2.AsyncClient) -> None:
-    """Let the aiohttp transports of a client, those for proxies included, use a `WatchfulConnector`.
+    On a kept connection the only thing that ties a reply to its request is the order of both. A server that once sends
+    one reply more than it was asked for, be it some milliseconds after the next request has left, has all later answers
+    taken for those to the questions before, and nothing in them shows it. Looking whether a connection is clean before
+    it is used again comes too early for a late reply. A connection of its own ties an answer to its question whatever
+    the server does; what arrives later meets a closed one. It costs a handshake a call (benchmarks/README.md).
 
     Raises ``AttributeError`` if the client has no such transport: better no run than answers that may be another's.
     """
@@ -114,9 +91,7 @@ def _session(transport: Any) -> Any:
     limits, context = transport.limits, transport.ssl_context
 
     def make() -> aiohttp.ClientSession:
-        connector = WatchfulConnector(
-            limit=limits.max_connections or 0, keepalive_timeout=limits.keepalive_expiry or 15.0, ssl=context
-        )
+        connector = aiohttp.TCPConnector(limit=limits.max_connections or 0, force_close=True, ssl=context)
         return aiohttp.ClientSession(connector=connector)
 
     return make
@@ -170,18 +145,19 @@ class Client:
         self._headers: dict[str, Any] = {
             "Content-Type": "application/json",
             "X-Stainless-Raw-Response": "stream",
+            "Connection": "close",
             **_headers(key_header, key),
         }
         self._max_bytes = max_bytes
         self._clock = clock
         http_client = DefaultAioHttpClient(
             follow_redirects=False,
-            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+            limits=httpx2.Limits(max_connections=connections),
             timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
             event_hooks={"response": [self._refuse]},
             trust_env=not is_loopback(base_url),  # no proxy is asked for this machine
         )
-        watch_connections(http_client)
+        one_connection_a_request(http_client)
         self._client = AsyncOpenAI(
             base_url=base_url,
             api_key=key or NO_KEY,

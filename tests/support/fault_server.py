@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.support import payloads
@@ -30,6 +30,7 @@ class Request:
     model: str
     number: int
     server: FaultServer
+    connection: int = 0  # its number among those to this server
 
     @property
     def key(self) -> str:
@@ -50,6 +51,7 @@ class Reply:
     until: Callable[[], bool] = lambda: True  # it is held back until this is so, for 20 s at most
     stray: bytes = b""  # sent a moment later, unasked; `FaultServer.strays_sent` waits for that
     repeat: int = 1  # the body is sent so many times, without ever being held whole
+    again: float = 0.0  # seconds after which the whole reply is sent once more, whatever was asked meanwhile
 
 
 Step = Callable[[Request], Reply]
@@ -171,7 +173,7 @@ class FaultServer:
         self.delivered: Counter[tuple[str, bytes]] = Counter()
         self.asked: Counter[str] = Counter()
         self.other_headers: list[Mapping[str, str]] = []
-        self.most_at_once = 0
+        self.most_at_once = self.sent_again = self.connections = 0
         self.at_once: Counter[str] = Counter()  # by model
         self._ready = threading.Event()
         self._no_stray_due = threading.Event()
@@ -211,18 +213,36 @@ class FaultServer:
         writer.close()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        one_at_a_time, surplus = asyncio.Lock(), set[asyncio.Task[None]]()
+        self.connections += 1
+        connection = self.connections
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while await self._one(reader, writer):
+            while await self._one(reader, writer, one_at_a_time, surplus, connection):
                 pass
+        await asyncio.gather(*surplus, return_exceptions=True)
         writer.close()
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _send_again(self, writer: asyncio.StreamWriter, reply: Reply, one_at_a_time: asyncio.Lock) -> None:
+        await asyncio.sleep(reply.again)
+        with contextlib.suppress(OSError):
+            async with one_at_a_time:
+                await _send(writer, replace(reply, again=0.0))
+                self.sent_again += 1
+
+    async def _one(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        one_at_a_time: asyncio.Lock,
+        surplus: set[asyncio.Task[None]],
+        connection: int,
+    ) -> bool:
         path, headers, body = await _read(reader)
         if path.endswith("/models"):
             value = payloads.encode({"data": [{"id": m} for m in self.script]})
             return await _send(writer, Reply(body=value))
         model = json.loads(body)["model"]
-        request = Request(path, headers, body, model, self.asked[model], self)
+        request = Request(path, headers, body, model, self.asked[model], self, connection)
         self.asked[model] += 1
         self.seen[model, body] += 1
         steps = self.script[model]
@@ -237,9 +257,12 @@ class FaultServer:
                 await asyncio.sleep(0.005)
             if reply.stray:
                 self._no_stray_due.clear()
-            kept = await _send(writer, reply)
+            async with one_at_a_time:
+                kept = await _send(writer, reply)
             if reply.stray:
                 self._no_stray_due.set()
+            if reply.again:
+                surplus.add(asyncio.create_task(self._send_again(writer, reply, one_at_a_time)))
         finally:
             self.at_once[model] -= 1
         if kept and reply.status == 200:
