@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.store.merging import check, copy_store, foreign, forged_requests, reuse
 from harness.store.provenance import (
     endpoint_summary,
+    forget_endpoint,
     mixtures,
     note_endpoint,
     note_run,
@@ -29,6 +30,7 @@ __all__ = [
     "endpoint_summary",
     "foreign",
     "forged_requests",
+    "forget_endpoint",
     "key_of",
     "mixtures",
     "note_endpoint",
