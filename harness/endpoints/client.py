@@ -13,7 +13,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -26,8 +26,10 @@ from harness.clock import Clock
 from harness.config import Called, Collect, Redactor, key_of
 from harness.endpoints import failures
 from harness.endpoints.apis import provider_of
+from harness.endpoints.bodies import ACCEPTED, BodyBudget, beginning, whole
 from harness.errors import CallError, EndpointError
 
+T = TypeVar("T")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 
@@ -115,10 +117,10 @@ NO_KEY = "none"  # what servers without keys are sent; the client insists on one
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """The body of a success, and the seconds until a rate limit that its headers call used up is full again."""
+class Reply(Generic[T]):
+    """What a success says, and the seconds until a rate limit that its headers call used up is full again."""
 
-    content: bytes
+    answer: T
     reset_after: float
 
 
@@ -139,13 +141,16 @@ class Client:
         connections: int,
         key_header: str = "Authorization",
         clock: Clock = Clock(),
+        budget: BodyBudget | None = None,
     ) -> None:
+        self._budget = BodyBudget() if budget is None else budget
         self._redactor = Redactor(key)
         self._timeout = timeout
         self._headers: dict[str, Any] = {
             "Content-Type": "application/json",
             "X-Stainless-Raw-Response": "stream",
             "Connection": "close",
+            "Accept-Encoding": ACCEPTED,
             **_headers(key_header, key),
         }
         self._max_bytes = max_bytes
@@ -176,12 +181,14 @@ class Client:
         """``text`` without this endpoint's key, however a server spells it."""
         return self._redactor.text(text)
 
-    async def post(self, path: str, body: bytes, within: float | None = None) -> Reply:
-        """Send one request and read the reply, within so many seconds. Raises `CallError` and nothing else."""
+    async def post(
+        self, path: str, body: bytes, within: float | None = None, *, read: Callable[[bytes], T]
+    ) -> Reply[T]:
+        """Send one request and ``read`` the reply, within so many seconds. Raises `CallError` and nothing else."""
         seconds = self._timeout if within is None else within
         try:
-            async with asyncio.timeout(seconds):
-                return await self._post(path, body)
+            async with asyncio.timeout(seconds), self._budget.body() as number:
+                return await self._post(path, body, number, read)
         except CallError:
             raise
         except TimeoutError:
@@ -202,24 +209,30 @@ class Client:
             return failures.timed_out(self._timeout)
         return failures.unreachable(self.redact(str(root) or type(root).__name__))
 
-    async def _post(self, path: str, body: bytes) -> Reply:
+    async def _post(self, path: str, body: bytes, number: int, read: Callable[[bytes], T]) -> Reply[T]:
         response = await self._client.post(
             path,
             cast_to=httpx2.Response,
             content=body,
             options={"headers": self._headers},
         )
-        content, whole = await _read(response, self._max_bytes)
-        if not whole:
-            raise failures.too_large(self._max_bytes)
+        try:
+            encoding = response.headers.get("content-encoding", "")
+            content = await whole(response.aiter_raw(), encoding, self._max_bytes, self._budget, number)
+        finally:
+            await _closed(response)
         # A server may echo the header back: the key is cut out before anything is kept.
-        return Reply(self._redactor.body(content), until_reset(response.headers, self._clock.now().timestamp()))
+        answer = await self._budget.read(lambda found: read(self._redactor.body(found)), content)
+        return Reply(answer, until_reset(response.headers, self._clock.now().timestamp()))
 
     async def _refuse(self, response: httpx2.Response) -> None:
         """Anything but a success, before the client reads an error page of any size into memory."""
         if response.status_code < 300:
             return
-        content, _ = await _read(response, _ERROR_BYTES)
+        try:
+            content = await beginning(response.aiter_raw(), response.headers.get("content-encoding", ""), _ERROR_BYTES)
+        finally:
+            await _closed(response)
         try:
             error = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -240,26 +253,17 @@ def _headers(key_header: str, key: str | None) -> Mapping[str, Any]:
     return {} if key_header == "Authorization" or not key else {key_header: key, "Authorization": Omit()}
 
 
-async def _read(response: httpx2.Response, most: int) -> tuple[bytes, bool]:
-    """The first ``most`` bytes of a body, and whether that is all of it. The connection is given back."""
-    chunks, size = [], 0
-    try:
-        async for chunk in response.aiter_bytes():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > most:
-                break
-    finally:
-        with contextlib.suppress(Exception):  # a reset while closing must not hide what was read
-            await response.aclose()
-    return b"".join(chunks)[:most], size <= most
+async def _closed(response: httpx2.Response) -> None:
+    """Let go of the connection; a reset meanwhile must not hide what was read."""
+    with contextlib.suppress(Exception):
+        await response.aclose()
 
 
 @contextlib.asynccontextmanager
 async def open_client(
-    endpoint: Called, address: str, settings: Collect, environ: Mapping[str, str]
+    endpoint: Called, address: str, settings: Collect, environ: Mapping[str, str], budget: BodyBudget | None = None
 ) -> AsyncIterator[Client]:
-    """The client of one endpoint, with its key where its provider wants it."""
+    """The client of one endpoint, with its key where its provider wants it; those of one run share a ``budget``."""
     client = Client(
         address,
         key_of(endpoint, environ),
@@ -267,6 +271,7 @@ async def open_client(
         max_bytes=int(settings.max_body_mb * 1e6),
         connections=endpoint.concurrency,
         key_header=provider_of(endpoint).key_header,
+        budget=budget,
     )
     try:
         yield client

@@ -1,4 +1,4 @@
-"""Answers of one server are never taken for those of another that a config names now, nor for those to other requests."""
+"""Answers are never taken for those of another server that a config names now, nor for those to other requests."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_other_weights_under_one_name_are_seen_and_another_port_is_not(tmp_path:
         store.add(Response("here", "p", 0, "h", "ok", "text"))
         for same in (local(), local(concurrency=2, threads=4)):
             recognise([same], tmp_path, store)
-        with pytest.raises(StoreError, match="'here'.*with context 2048.*with context 4096"):
+        with pytest.raises(StoreError, match=r"'here'.*with context 2048.*with context 4096"):
             recognise([local(context=4096)], tmp_path, store)
         (tmp_path / "a.gguf").write_bytes(b"GGUF two")
         with pytest.raises(StoreError, match="'here': its answers came from weights sha256"):

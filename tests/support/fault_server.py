@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import functools
+import gzip
 import json
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -106,6 +109,15 @@ def _echo_401(request: Request) -> Reply:
     return Reply(401, payloads.encode(_error(f"Incorrect API key provided: {request.key}", "invalid_api_key")))
 
 
+@functools.cache
+def bomb(megabytes: int = 110) -> bytes:
+    """A chat reply of so many megabytes in about a thousandth of them."""
+    head, tail = payloads.encode(payloads.chat("X")).split(b"X")
+    packer = zlib.compressobj(9, wbits=31)
+    pieces = [packer.compress(head), *(packer.compress(b"a" * 1_000_000) for _ in range(megabytes))]
+    return b"".join([*pieces, packer.compress(tail), packer.flush()])
+
+
 def _floor(value: float) -> Any:
     return {"content": [{"token": "a", "logprob": value, "top_logprobs": [{"token": "a", "logprob": value}]}]}
 
@@ -157,6 +169,14 @@ STEPS: dict[str, Step] = {
     "nan": says(payloads.with_logprobs(payloads.chat(), _floor(float("nan")))),
     "reordered": lambda r: Reply(body=payloads.reordered(ok(r).body)),
     "100-mb": lambda _: Reply(body=b" " * 65536, length=100 << 20, repeat=1600),
+    "gzip": lambda r: Reply(body=gzip.compress(ok(r).body), headers={"Content-Encoding": "gzip"}),
+    "deflate": lambda r: Reply(body=zlib.compress(ok(r).body), headers={"Content-Encoding": "deflate"}),
+    "gzip-cut": lambda r: Reply(body=gzip.compress(ok(r).body)[:-9], headers={"Content-Encoding": "gzip"}),
+    "gzip-bomb": lambda _: Reply(body=bomb(), headers={"Content-Encoding": "gzip"}),
+    "500-bomb": lambda _: Reply(500, bomb(), {"Content-Encoding": "gzip"}),
+    "brotli": lambda r: Reply(body=ok(r).body, headers={"Content-Encoding": "br"}),
+    "many-values": lambda _: Reply(body=b'{"x":' + b"[],[" * 5_000_000 + b"0"),
+    "utf-16": lambda r: Reply(body=ok(r).body.decode().encode("utf-16")),
     "redirect": _redirect,
     "echo": _echo_answer,
     "echo-400": _echo_error,
