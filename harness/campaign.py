@@ -27,11 +27,11 @@ from harness.channels.parallel import LOCAL, Channel, compare, load_channels, ob
 from harness.channels.reading import read, removals
 from harness.channels.stylometry import habit_counts, opening_counts
 from harness.clock import Clock
+from harness.collect.agreement import DRAWN, drawn, recognise, require_agreement
 from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import learned
 from harness.collect.runner import collect
 from harness.config import (
-    Called,
     Campaign,
     Recorded,
     environment,
@@ -41,7 +41,7 @@ from harness.config import (
     require_keys,
     told_of,
 )
-from harness.endpoints import FAMILY, Recording, endpoint_fingerprint, unknown_finish
+from harness.endpoints import FAMILY, Recording, unknown_finish
 from harness.errors import StoreError
 from harness.files import write_whole
 from harness.inference.assessment import TWIN, Case, Grams, View
@@ -73,9 +73,7 @@ from harness.store import (
     finish_reasons,
     key_of,
     mixtures,
-    note_endpoint,
     note_run,
-    noted_endpoints,
     packages,
     reuse,
     stored_table,
@@ -150,8 +148,10 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".", execu
     """
     require_executor(executor)
     plan = _stored(config, base)
-    drawn, copies = independent_draws(read_responses(plan))
-    table, doubted = honest_logprobs(read(drawn))
+    with Store(plan.store, readonly=True) as store:
+        require_agreement(plan.campaign, plan.base, store)
+    draws, copies = independent_draws(read_responses(plan))
+    table, doubted = honest_logprobs(read(draws))
     a = plan.campaign.analysis
     channels = load_channels(a.channels)
     similarities = compare(channels, table, executor)
@@ -228,15 +228,16 @@ async def collect_async(
         say(f"warning: {warning}")
     require_keys(called, environ)  # a missing key is found before anything is written
     with Store(plan.store) as store:
+        identities = recognise(called, plan.base, store)  # before the plan there becomes this one
         store.set_plan(plan.prompts, planned(plan, learned(store, called)), plan.prompt_hashes)
         store.set_note(SHORT_FORM, str(plan.limit or ""))
+        store.set_note(DRAWN, drawn(plan.campaign))
         began, versions = clock.stamp(), {"python": python_version(), **packages()}
         note_run(store, began, {"versions": versions})
         for recording in plan.recorded:
             tallies[recording.endpoint.name] = _take_over(recording, plan, store, holds)
         if not called:
             return
-        identities = _recognise(plan, called, store, say)
         if plan.campaign.reuse:
             taken = reuse(store, _reused(plan), identities, holds)
             say(f"reused {taken} answers of other campaigns")
@@ -257,23 +258,6 @@ def _take_over(recording: Recording, plan: Plan, store: Store, holds: Callable[[
         store.add_many(batch)
     count = sum(map(holds, recording.keys(chosen)))
     return Tally(planned=count, stored=count, state="done")
-
-
-def _recognise(plan: Plan, called: Sequence[Called], store: Store, say: Callable[[str], None]) -> dict[str, str]:
-    """Note and return each endpoint's fingerprint; warn if answers under its name came from another."""
-    known = noted_endpoints(store)
-    before = {name: {f for n, f, _ in known if n == name} for name, *_ in known}
-    found = {}
-    for endpoint in called:
-        fingerprint, told = endpoint_fingerprint(endpoint, plan.base)
-        found[endpoint.name] = fingerprint
-        if before.get(endpoint.name, set()) - {fingerprint}:
-            say(
-                f"{endpoint.name}: answers stored under this name came from another address, model, weights or "
-                "context; see `endpoints` in the store"
-            )
-        note_endpoint(store, endpoint.name, fingerprint, told)
-    return found
 
 
 def _reused(plan: Plan) -> list[tuple[str, Path]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -16,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from harness.collect.agreement import disagreements
 from harness.config import Campaign, read_text
 from harness.errors import StoreError
 from harness.files import replacing
@@ -73,6 +75,7 @@ def verify_folder(folder: Path) -> Verified:
         check(store)
         hashes = store.prompt_hashes()
         differs += [f"requests: {said}" for said in _requests(store, config)]
+        differs += [f"config: {said}" for said in _unlike(store, config)]
     now: dict[str, Any] = {**of_store(path), "config_sha256": config_hash(config), "prompts_sha256": hashes}
     now["campaign"] = config.get("campaign")
     try:
@@ -98,6 +101,12 @@ def _requests(store: Store, config: Mapping[str, Any]) -> Iterator[str]:
     counts = store.without_request()
     if missing := sum(n for name, n in counts.items() if name in called):
         yield f"{missing} answers have none"
+
+
+def _unlike(store: Store, config: Mapping[str, Any]) -> Iterator[str]:
+    """How the stored plan differs from what the manifest's config asks for; of a config with mistakes nothing."""
+    with contextlib.suppress(ValidationError):
+        yield from disagreements(Campaign.model_validate(config), None, store)
 
 
 def _as_json(value: object) -> object:

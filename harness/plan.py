@@ -133,7 +133,22 @@ def plan_of(
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
         raise ConfigError(f"{path}: prompt {twice!r} is in the campaign twice", "list every prompt set once")
+    _require_finite(campaign, prompts, path)
     return Plan(campaign, base, tuple(prompts), tuple(recordings), hashes, limit)
+
+
+MOST_CALLS = 20_000_000  # of one campaign: weeks of calls, and gigabytes of plan
+
+
+def _require_finite(campaign: Campaign, prompts: Sequence[Prompt], path: str) -> None:
+    """`ConfigError` for a plan that could not even be written down."""
+    calls = sum(p.samples for p in prompts) * sum(isinstance(e, Called) for e in campaign.endpoints)
+    if calls > MOST_CALLS:
+        most = max(prompts, key=lambda p: p.samples)
+        raise ConfigError(
+            f"{path}: {calls:,} calls are planned, {most.samples:,} samples of prompt {most.id!r} by each endpoint",
+            f"at most {MOST_CALLS:,}: lower `samples:` or `limit:` of the prompt set",
+        )
 
 
 def stored_plan(path: Path) -> Plan:

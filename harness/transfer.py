@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from harness.collect.agreement import DRAWN, drawn
 from harness.collect.preflight import learned, remember
 from harness.config import UNKNOWN, guessed, hub_name
 from harness.endpoints import ESCAPED, Quirks, count, jsonl_rows, read_cell
@@ -354,6 +355,7 @@ def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
         keys = set(planned(plan, joined))
         added = merging.merge(target, read, plan.prompts, keys, unlike)
         target.set_plan(plan.prompts, keys, plan.prompt_hashes)
+        target.set_note(DRAWN, drawn(plan.campaign))
         for endpoint in called:
             remember(target, endpoint, joined[endpoint.name])
         return added

@@ -17,6 +17,7 @@ from harness.config import Called, Collect, Remote, public_address
 from harness.endpoints import (
     APIS,
     UNKNOWN,
+    Answer,
     Quirks,
     describe,
     is_unusable,
@@ -197,8 +198,9 @@ async def _capability(
             body = request_body(prompt, asked, surface, 0, model_name(endpoint), quirks)
             began = clock.monotonic()
             try:
-                content = (await client.post(path_of(endpoint, surface), msgspec.json.encode(body))).content
-                return _read(endpoint, surface, body, content, quirks, clock.monotonic() - began, client.redact)
+                path, read = path_of(endpoint, surface), APIS[endpoint.kind].read
+                answer = (await client.post(path, msgspec.json.encode(body), read=read)).answer
+                return _capable(endpoint, surface, body, answer, quirks, clock.monotonic() - began, client.redact)
             except CallError as e:
                 better = learn(quirks, body, e)
                 if better is None:
@@ -234,16 +236,15 @@ def _refused(quirks: Quirks) -> tuple[str, ...]:
     return tuple(sorted(quirks.refuses | renamed))
 
 
-def _read(
+def _capable(
     endpoint: Remote,
     surface: Surface,
     body: dict[str, Any],
-    content: bytes,
+    answer: Answer,
     quirks: Quirks,
     seconds: float,
     redact: Callable[[str], str],
 ) -> Capability:
-    answer = APIS[endpoint.kind].read(content)
     system: Literal["", "yes", "refused"] = (
         "" if surface == "completion" else "refused" if "system" in quirks.refuses else "yes"
     )

@@ -15,7 +15,7 @@ from harness.collect.preflight import Calls, preflight, recall
 from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
 from harness.config import Called, Campaign, Collect, key_of
-from harness.endpoints import addresses, cache_folder, not_started, unless
+from harness.endpoints import BodyBudget, addresses, cache_folder, not_started, unless
 from harness.errors import CallError, CeilingError, EndpointError
 from harness.records import Key, Prompt
 from harness.store import Store, spent
@@ -84,11 +84,13 @@ async def collect(
         lag = await stack.enter_async_context(watch_lag(run.clock, run.say))
         where = addresses([c.endpoint for c in waiting], stack, base, cache_folder(environ), run.say)
 
+        bodies = BodyBudget()  # of memory for the bodies that are read at one moment, whoever sends them
+
         async def open_workers(e: Called) -> Workers | None:
             address = await unless(run.stop, where[e.name])
             if address is None:
                 return None
-            client = await stack.enter_async_context(open_client(e, address, run.settings, environ))
+            client = await stack.enter_async_context(open_client(e, address, run.settings, environ, bodies))
             clock = run.clock.interrupted_by(run.stop)
             breaker = CircuitBreaker(run.settings.park_after, run.settings.max_wait, clock)
             return Workers(Connection(e, client, breaker), run, tallies[e.name])

@@ -136,10 +136,10 @@ class Workers:
         """One request over the network and its reply, read, within so many seconds. A filter's refusal is an answer."""
         began = self._clock.monotonic()
         try:
-            reply = await self._client.post(path_of(self.endpoint, job.surface), job.body, within)
+            read = APIS[self.endpoint.kind].read
+            reply = await self._client.post(path_of(self.endpoint, job.surface), job.body, within, read=read)
             self._breaker.hold(reply.reset_after)
-            seconds = self._clock.monotonic() - began
-            answer = APIS[self.endpoint.kind].read(reply.content)
+            seconds, answer = self._clock.monotonic() - began, reply.answer
         except CallError as e:
             if e.kind != "filtered":
                 raise

@@ -14,6 +14,7 @@ from harness.endpoints.apis import (
     request_body,
     surface_for,
 )
+from harness.endpoints.bodies import BodyBudget
 from harness.endpoints.failures import is_busy, is_refusal, is_unusable, not_started, out_of_time, stopped
 from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprint, unless
 from harness.endpoints.parts import read_cell
@@ -27,6 +28,7 @@ __all__ = [
     "FAMILY",
     "UNKNOWN",
     "Answer",
+    "BodyBudget",
     "Quirks",
     "Recording",
     "addresses",

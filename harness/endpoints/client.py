@@ -11,12 +11,11 @@ import email.utils
 import ipaddress
 import os
 import re
-import select
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -29,11 +28,13 @@ from harness.clock import Clock
 from harness.config import Called, Collect, Redactor, key_of
 from harness.endpoints import failures
 from harness.endpoints.apis import provider_of
+from harness.endpoints.bodies import ACCEPTED, BodyBudget, beginning, whole
 from harness.endpoints.proxies import proxy_for
 from harness.endpoints.server_errors import read_error
 from harness.errors import CallError, EndpointError
 
 CERTIFICATES = "SSL_CERT_FILE"
+T = TypeVar("T")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 
@@ -84,36 +85,14 @@ def seconds(text: str, now: float) -> float:
     return max(0.0, value - now if value > 1e9 else value)
 
 
-class WatchfulConnector(aiohttp.TCPConnector):
-    """Drops a kept connection on which something arrived after its last answer was read.
+def one_connection_a_request(client: httpx2.AsyncClient) -> None:
+    """Let the aiohttp transports of a client, those for proxies included, keep no connection after its reply.
 
-    aiohttp hands such a connection out again, and what came unasked is then taken for the answer to the next request:
-    a server that answers twice would have one question's answer stored under another's. Its own test for this
-    (`should_close`) is made when a connection is given back, which is too early; and it knows only what the event loop
-    has read by then, while on a busy machine more may lie in the socket.
-    """
-
-    async def _get(self, key: Any, traces: Any) -> Any:
-        while (connection := await super()._get(key, traces)) is not None:
-            protocol = connection.protocol
-            if protocol is None or not (protocol.should_close or _has_unread_bytes(connection.transport)):
-                return connection
-            connection.close()
-        return None
-
-
-def _has_unread_bytes(transport: asyncio.Transport | None) -> bool:
-    """Whether a connection's socket holds something (an end of file, too) that the event loop has not read yet."""
-    socket = transport.get_extra_info("socket") if transport is not None else None
-    if socket is None or socket.fileno() < 0:
-        return False
-    poll = select.poll()
-    poll.register(socket.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def watch_connections(client: httpx2.AsyncClient) -> None:
-    """Let the aiohttp transports of a client, those for proxies included, use a `WatchfulConnector`.
+    On a kept connection the only thing that ties a reply to its request is the order of both. A server that once sends
+    one reply more than it was asked for, be it some milliseconds after the next request has left, has all later answers
+    taken for those to the questions before, and nothing in them shows it. Looking whether a connection is clean before
+    it is used again comes too early for a late reply. A connection of its own ties an answer to its question whatever
+    the server does; what arrives later meets a closed one. It costs a handshake a call (benchmarks/README.md).
 
     Raises ``AttributeError`` if the client has no such transport: better no run than answers that may be another's.
     """
@@ -126,9 +105,7 @@ def _session(transport: Any) -> Any:
     limits, context = transport.limits, transport.ssl_context
 
     def make() -> aiohttp.ClientSession:
-        connector = WatchfulConnector(
-            limit=limits.max_connections or 0, keepalive_timeout=limits.keepalive_expiry or 15.0, ssl=context
-        )
+        connector = aiohttp.TCPConnector(limit=limits.max_connections or 0, force_close=True, ssl=context)
         return aiohttp.ClientSession(connector=connector)
 
     return make
@@ -172,10 +149,10 @@ NO_KEY = "none"  # what servers without keys are sent; the client insists on one
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """The body of a success, and the seconds until a rate limit that its headers call used up is full again."""
+class Reply(Generic[T]):
+    """What a success says, and the seconds until a rate limit that its headers call used up is full again."""
 
-    content: bytes
+    answer: T
     reset_after: float
 
 
@@ -196,29 +173,33 @@ class Client:
         connections: int,
         key_header: str = "Authorization",
         clock: Clock = Clock(),
+        budget: BodyBudget | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
         at_home = is_loopback(base_url)  # no proxy is asked for this machine
         self._proxy = None if at_home else proxy_for(base_url, environ)
+        self._budget = BodyBudget() if budget is None else budget
         self._redactor = Redactor(key)
         self._timeout = timeout
         self._headers: dict[str, Any] = {
             "Content-Type": "application/json",
             "X-Stainless-Raw-Response": "stream",
+            "Connection": "close",
+            "Accept-Encoding": ACCEPTED,
             **_headers(key_header, key),
         }
         self._max_bytes = max_bytes
         self._clock = clock
         http_client = DefaultAioHttpClient(
             follow_redirects=False,
-            limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+            limits=httpx2.Limits(max_connections=connections),
             timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
             event_hooks={"response": [self._refuse]},
             trust_env=not at_home,
             verify=authorities(environ),
         )
-        watch_connections(http_client)
+        one_connection_a_request(http_client)
         self._client = AsyncOpenAI(
             base_url=base_url.partition("?")[0],  # its query stands behind the path, see `path_of`
             api_key=key or NO_KEY,
@@ -237,12 +218,14 @@ class Client:
         """``text`` without this endpoint's key, however a server spells it."""
         return self._redactor.text(text)
 
-    async def post(self, path: str, body: bytes, within: float | None = None) -> Reply:
-        """Send one request and read the reply, within so many seconds. Raises `CallError` and nothing else."""
+    async def post(
+        self, path: str, body: bytes, within: float | None = None, *, read: Callable[[bytes], T]
+    ) -> Reply[T]:
+        """Send one request and ``read`` the reply, within so many seconds. Raises `CallError` and nothing else."""
         seconds = self._timeout if within is None else within
         try:
-            async with asyncio.timeout(seconds):
-                return await self._post(path, body)
+            async with asyncio.timeout(seconds), self._budget.body() as number:
+                return await self._post(path, body, number, read)
         except CallError:
             raise
         except TimeoutError:
@@ -264,27 +247,31 @@ class Client:
         through = f" through {self._proxy}" if self._proxy else ""
         return failures.unreachable(self.redact(f"{str(root) or type(root).__name__}{through}"))
 
-    async def _post(self, path: str, body: bytes) -> Reply:
+    async def _post(self, path: str, body: bytes, number: int, read: Callable[[bytes], T]) -> Reply[T]:
         response = await self._client.post(
             path,
             cast_to=httpx2.Response,
             content=body,
             options={"headers": self._headers},
         )
-        content, whole = await _read(response, self._max_bytes)
-        if not whole:
-            raise failures.too_large(self._max_bytes)
+        try:
+            encoding = response.headers.get("content-encoding", "")
+            content = await whole(response.aiter_raw(), encoding, self._max_bytes, self._budget, number)
+        finally:
+            await _closed(response)
         # A server may echo the header back: the key is cut out before anything is kept.
-        return Reply(
-            self._redactor.body(content),
-            until_reset(response.headers, server_time(response.headers, self._clock.now().timestamp())),
-        )
+        answer = await self._budget.read(lambda found: read(self._redactor.body(found)), content)
+        now = server_time(response.headers, self._clock.now().timestamp())
+        return Reply(answer, until_reset(response.headers, now))
 
     async def _refuse(self, response: httpx2.Response) -> None:
         """Anything but a success, before the client reads an error page of any size into memory."""
         if response.status_code < 300:
             return
-        content, _ = await _read(response, _ERROR_BYTES)
+        try:
+            content = await beginning(response.aiter_raw(), response.headers.get("content-encoding", ""), _ERROR_BYTES)
+        finally:
+            await _closed(response)
         try:
             error = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -304,26 +291,17 @@ def _headers(key_header: str, key: str | None) -> Mapping[str, Any]:
     return {} if key_header == "Authorization" or not key else {key_header: key, "Authorization": Omit()}
 
 
-async def _read(response: httpx2.Response, most: int) -> tuple[bytes, bool]:
-    """The first ``most`` bytes of a body, and whether that is all of it. The connection is given back."""
-    chunks, size = [], 0
-    try:
-        async for chunk in response.aiter_bytes():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > most:
-                break
-    finally:
-        with contextlib.suppress(Exception):  # a reset while closing must not hide what was read
-            await response.aclose()
-    return b"".join(chunks)[:most], size <= most
+async def _closed(response: httpx2.Response) -> None:
+    """Let go of the connection; a reset meanwhile must not hide what was read."""
+    with contextlib.suppress(Exception):
+        await response.aclose()
 
 
 @contextlib.asynccontextmanager
 async def open_client(
-    endpoint: Called, address: str, settings: Collect, environ: Mapping[str, str]
+    endpoint: Called, address: str, settings: Collect, environ: Mapping[str, str], budget: BodyBudget | None = None
 ) -> AsyncIterator[Client]:
-    """The client of one endpoint, with its key where its provider wants it."""
+    """The client of one endpoint, with its key where its provider wants it; those of one run share a ``budget``."""
     client = Client(
         address,
         key_of(endpoint, environ),
@@ -331,6 +309,7 @@ async def open_client(
         max_bytes=int(settings.max_body_mb * 1e6),
         connections=endpoint.concurrency,
         key_header=provider_of(endpoint).key_header,
+        budget=budget,
     )
     try:
         yield client

@@ -70,6 +70,27 @@ def too_large(max_bytes: int) -> CallError:
     return CallError(f"the reply is larger than {max_bytes:,} bytes", kind="too_large")
 
 
+def bomb(packed: int, size: int) -> CallError:
+    """A compressed reply that becomes many times as large: it is not read to its end."""
+    return CallError(f"{packed:,} bytes of the reply became {size:,} and more when unpacked", kind="too_large")
+
+
+def bulky(values: int) -> CallError:
+    """A reply of so many values that reading it would take all memory."""
+    return CallError(f"the reply has {values:,} values, logprobs aside", kind="too_large")
+
+
+def unreadable(encoding: str) -> CallError:
+    """A reply in an encoding that the request did not allow."""
+    hint = "is there a proxy that packs replies? the server was told which encodings are read"
+    return CallError(f"the reply is packed as {encoding[:40]!r}", hint, kind="malformed")
+
+
+def garbled(encoding: str, why: str) -> CallError:
+    """A compressed reply that cannot be unpacked; such things pass, so it is asked again."""
+    return CallError(f"the reply is no whole {encoding[:40]}: {why[:120]}", kind="malformed", retry=True)
+
+
 def malformed(what: str, content: bytes) -> CallError:
     """A reply that is no answer; such things pass, so it is asked again."""
     excerpt = repr(content[:80].decode("utf-8", "replace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import zlib
@@ -11,7 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from harness.endpoints.failures import from_status, malformed
+from harness.endpoints.bodies import LARGE
+from harness.endpoints.failures import bulky, from_status, malformed
 from harness.endpoints.parts import read_message
 from harness.endpoints.server_errors import read_error, vocabulary
 from harness.errors import CallError
@@ -40,6 +42,19 @@ class _Reply(msgspec.Struct):
     usage: Any = None
 
 
+class _SkimmedChoice(msgspec.Struct):
+    logprobs: msgspec.Raw = msgspec.Raw()
+
+
+class _Skimmed(msgspec.Struct):
+    """Of a reply only what stays as it is when it is read."""
+
+    choices: list[_SkimmedChoice]
+
+
+_MOST_VALUES = 2_000_000  # an answer has a hundred; 16,000 tokens with 20 logprobs each have 1,300,000
+_MOST_MENDED = 8_000_000  # bytes
+_SKIMMER = msgspec.json.Decoder(_Skimmed)
 _DECODER = msgspec.json.Decoder(_Reply)
 _ANYTHING = msgspec.json.Decoder(dict[str, Any])
 T = TypeVar("T")
@@ -248,15 +263,34 @@ def filtered_answer(message: str) -> Answer:
 
 def decode(content: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Typed values from the JSON that servers send, strict or not; `CallError` if it cannot be read."""
+    if len(content) > LARGE:
+        _require_bearable(content)
     try:
         return decoder.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
+    if len(content) > _MOST_MENDED:
+        raise malformed("no JSON, and too long to be mended", content)
     try:  # NaN and Infinity are no JSON, lone surrogates no text, but servers send them: mended, and read again
         value = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
         return decoder.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError, msgspec.DecodeError) as e:
         raise malformed(str(e)[:120], content) from None
+
+
+def _require_bearable(content: bytes) -> None:
+    """`CallError` if a reply is made of so many values that objects of them would take all memory."""
+    values = _values(content)
+    if values > _MOST_VALUES:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            values -= sum(_values(bytes(c.logprobs)) for c in _SKIMMER.decode(content).choices)
+    if values > _MOST_VALUES:
+        raise bulky(values)
+
+
+def _values(content: bytes) -> int:
+    """How many values a JSON text has, about, and not fewer than that."""
+    return content.count(b",") + content.count(b"[") + content.count(b"{")
 
 
 def _finite(text: str) -> float | None:

@@ -6,6 +6,7 @@ from harness.store.merging import check, copy_store, foreign, forged_requests, r
 from harness.store.provenance import (
     endpoint_summary,
     finish_reasons,
+    forget_endpoint,
     mixtures,
     note_endpoint,
     note_run,
@@ -31,6 +32,7 @@ __all__ = [
     "finish_reasons",
     "foreign",
     "forged_requests",
+    "forget_endpoint",
     "key_of",
     "mixtures",
     "note_endpoint",

@@ -38,6 +38,11 @@ def note_endpoint(store: Store, name: str, fingerprint: str, description: str) -
     store.insert("INSERT OR IGNORE INTO endpoints VALUES (?, ?, ?)", [(name, fingerprint, description)])
 
 
+def forget_endpoint(store: Store, name: str) -> None:
+    """Take back what is noted of a name under which nobody has answered."""
+    store.insert("DELETE FROM endpoints WHERE name = ?", [(name,)])
+
+
 def noted_endpoints(store: Store) -> list[tuple[str, str, str]]:
     """(name, fingerprint, description as JSON) of every identity that was asked under a name."""
     return store.rows("endpoints", "SELECT name, fingerprint, json FROM endpoints ORDER BY 1, 2")

@@ -283,6 +283,15 @@ class Store:
         """Whether a key is of the plan."""
         return self._db.execute(_PLANNED, key).fetchone() is not None
 
+    def planned_request(self, endpoint: str, prompt: str, sample: int) -> bytes | None:
+        """The body of a planned call that was sent; None if there is none."""
+        found = self._db.execute(
+            "SELECT body FROM plan JOIN requests ON hash = request_hash "
+            "WHERE endpoint = ? AND prompt = ? AND sample = ?",
+            (endpoint, prompt, sample),
+        ).fetchone()
+        return found[0] if found else None
+
     def answered_endpoints(self) -> set[str]:
         """Names of the endpoints that have answers, be it to this plan or to an earlier one."""
         return {name for (name,) in self._db.execute("SELECT DISTINCT endpoint FROM responses")}

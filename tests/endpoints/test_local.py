@@ -128,10 +128,10 @@ def test_the_same_seed_gives_the_same_answer(smol: Local, gguf: Path) -> None:
         client = Client(address, None, timeout=60, max_bytes=1_000_000, connections=1)
         try:
             bodies = [body, body, {**body, "seed": 8}]
-            replies = [await client.post("/completions", json.dumps(b).encode()) for b in bodies]
+            replies = [await client.post("/completions", json.dumps(b).encode(), read=bytes) for b in bodies]
         finally:
             await client.close()
-        return [json.loads(r.content)["choices"][0]["text"] for r in replies]
+        return [json.loads(r.answer)["choices"][0]["text"] for r in replies]
 
     first, second, other = served(smol, gguf, thrice)  # type: ignore[misc]
     assert first == second != other

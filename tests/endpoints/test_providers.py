@@ -356,7 +356,7 @@ def test_what_is_learned_is_said_and_check_does_not_undo_it(tmp_path: Path, writ
 
 @pytest.mark.parametrize("pace", [{}, {"rpm": 1200}])
 def test_a_reply_that_nobody_asked_for_is_nobodys_answer(run_on: Any, pace: dict[str, float]) -> None:
-    """A server sends a second reply on a kept connection: it must not become the answer to the next question.
+    """A server sends a second reply on a connection: it must not become the answer to the next question.
 
     With no time between the calls it is still in the socket when the next one is sent, else the event loop has read it.
     """

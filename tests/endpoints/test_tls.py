@@ -31,7 +31,7 @@ async def post(authority: trustme.CA, host: str) -> tuple[Reply | CallError, lis
         port = server.sockets[0].getsockname()[1]
         client = Client(f"https://127.0.0.1:{port}/v1", KEY, timeout=5, max_bytes=1000, connections=1)
         try:
-            return await client.post("/chat/completions", b"{}"), heard
+            return await client.post("/chat/completions", b"{}", read=bytes), heard
         except CallError as e:
             return e, heard
         finally:
@@ -61,5 +61,5 @@ def test_an_authority_that_the_user_trusts_is_trusted(tmp_path: Path, monkeypatc
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     found, heard = asyncio.run(post(authority, "127.0.0.1"))
     assert isinstance(found, Reply)
-    assert found.content == b"{}"
+    assert found.answer == b"{}"
     assert KEY.encode() in heard[0]

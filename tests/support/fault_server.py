@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import functools
+import gzip
 import json
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.support import payloads
@@ -30,6 +33,7 @@ class Request:
     model: str
     number: int
     server: FaultServer
+    connection: int = 0  # its number among those to this server
 
     @property
     def key(self) -> str:
@@ -50,6 +54,7 @@ class Reply:
     until: Callable[[], bool] = lambda: True  # it is held back until this is so, for 20 s at most
     stray: bytes = b""  # sent a moment later, unasked; `FaultServer.strays_sent` waits for that
     repeat: int = 1  # the body is sent so many times, without ever being held whole
+    again: float = 0.0  # seconds after which the whole reply is sent once more, whatever was asked meanwhile
 
 
 Step = Callable[[Request], Reply]
@@ -104,6 +109,15 @@ def _echo_401(request: Request) -> Reply:
     return Reply(401, payloads.encode(_error(f"Incorrect API key provided: {request.key}", "invalid_api_key")))
 
 
+@functools.cache
+def bomb(megabytes: int = 110) -> bytes:
+    """A chat reply of so many megabytes in about a thousandth of them."""
+    head, tail = payloads.encode(payloads.chat("X")).split(b"X")
+    packer = zlib.compressobj(9, wbits=31)
+    pieces = [packer.compress(head), *(packer.compress(b"a" * 1_000_000) for _ in range(megabytes))]
+    return b"".join([*pieces, packer.compress(tail), packer.flush()])
+
+
 def _floor(value: float) -> Any:
     return {"content": [{"token": "a", "logprob": value, "top_logprobs": [{"token": "a", "logprob": value}]}]}
 
@@ -155,6 +169,14 @@ STEPS: dict[str, Step] = {
     "nan": says(payloads.with_logprobs(payloads.chat(), _floor(float("nan")))),
     "reordered": lambda r: Reply(body=payloads.reordered(ok(r).body)),
     "100-mb": lambda _: Reply(body=b" " * 65536, length=100 << 20, repeat=1600),
+    "gzip": lambda r: Reply(body=gzip.compress(ok(r).body), headers={"Content-Encoding": "gzip"}),
+    "deflate": lambda r: Reply(body=zlib.compress(ok(r).body), headers={"Content-Encoding": "deflate"}),
+    "gzip-cut": lambda r: Reply(body=gzip.compress(ok(r).body)[:-9], headers={"Content-Encoding": "gzip"}),
+    "gzip-bomb": lambda _: Reply(body=bomb(), headers={"Content-Encoding": "gzip"}),
+    "500-bomb": lambda _: Reply(500, bomb(), {"Content-Encoding": "gzip"}),
+    "brotli": lambda r: Reply(body=ok(r).body, headers={"Content-Encoding": "br"}),
+    "many-values": lambda _: Reply(body=b'{"x":' + b"[],[" * 5_000_000 + b"0"),
+    "utf-16": lambda r: Reply(body=ok(r).body.decode().encode("utf-16")),
     "redirect": _redirect,
     "echo": _echo_answer,
     "echo-400": _echo_error,
@@ -171,7 +193,7 @@ class FaultServer:
         self.delivered: Counter[tuple[str, bytes]] = Counter()
         self.asked: Counter[str] = Counter()
         self.other_headers: list[Mapping[str, str]] = []
-        self.most_at_once = 0
+        self.most_at_once = self.sent_again = self.connections = 0
         self.at_once: Counter[str] = Counter()  # by model
         self._ready = threading.Event()
         self._no_stray_due = threading.Event()
@@ -211,18 +233,36 @@ class FaultServer:
         writer.close()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        one_at_a_time, surplus = asyncio.Lock(), set[asyncio.Task[None]]()
+        self.connections += 1
+        connection = self.connections
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while await self._one(reader, writer):
+            while await self._one(reader, writer, one_at_a_time, surplus, connection):
                 pass
+        await asyncio.gather(*surplus, return_exceptions=True)
         writer.close()
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _send_again(self, writer: asyncio.StreamWriter, reply: Reply, one_at_a_time: asyncio.Lock) -> None:
+        await asyncio.sleep(reply.again)
+        with contextlib.suppress(OSError):
+            async with one_at_a_time:
+                await _send(writer, replace(reply, again=0.0))
+                self.sent_again += 1
+
+    async def _one(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        one_at_a_time: asyncio.Lock,
+        surplus: set[asyncio.Task[None]],
+        connection: int,
+    ) -> bool:
         path, headers, body = await _read(reader)
         if path.endswith("/models"):
             value = payloads.encode({"data": [{"id": m} for m in self.script]})
             return await _send(writer, Reply(body=value))
         model = json.loads(body)["model"]
-        request = Request(path, headers, body, model, self.asked[model], self)
+        request = Request(path, headers, body, model, self.asked[model], self, connection)
         self.asked[model] += 1
         self.seen[model, body] += 1
         steps = self.script[model]
@@ -237,9 +277,12 @@ class FaultServer:
                 await asyncio.sleep(0.005)
             if reply.stray:
                 self._no_stray_due.clear()
-            kept = await _send(writer, reply)
+            async with one_at_a_time:
+                kept = await _send(writer, reply)
             if reply.stray:
                 self._no_stray_due.set()
+            if reply.again:
+                surplus.add(asyncio.create_task(self._send_again(writer, reply, one_at_a_time)))
         finally:
             self.at_once[model] -= 1
         if kept and reply.status == 200:
