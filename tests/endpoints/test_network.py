@@ -47,7 +47,7 @@ def test_a_dead_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask() -> CallError:
         client = Client(FAR, None, timeout=2, max_bytes=1000, connections=1)
         try:
-            await client.post("/chat/completions", b"{}")
+            await client.post("/chat/completions", b"{}", read=bytes)
         except CallError as e:
             return e
         finally:
