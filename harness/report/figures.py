@@ -203,7 +203,7 @@ class Heat:
     @property
     def width(self) -> float:
         """Of the whole figure."""
-        return self.left + self.size * len(self.names) + self.tree + 12
+        return self.left + self.size * len(self.names) + self.tree + (30 if self.supports else 12)
 
     @property
     def height(self) -> float:
