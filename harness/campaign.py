@@ -51,6 +51,7 @@ from harness.inference.findings import Attribution, Caveat, Finding, Settings
 from harness.inference.likelihood import LikelihoodTable, tables_json, tables_of
 from harness.inference.pool import Model
 from harness.inference.questions import ask
+from harness.inference.survey import Survey, survey
 from harness.plan import (
     SHORT_FORM,
     Plan,
@@ -66,7 +67,15 @@ from harness.records import Key, Observation, Probe, Removal, Responses, Similar
 from harness.report.caveats import beside, noticed, removal
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
-from harness.report.tables import attribution_csv, evidence_csv, observations_csv, pairs_csv, prompts_csv, summary_csv
+from harness.report.tables import (
+    attribution_csv,
+    evidence_csv,
+    observations_csv,
+    pairs_csv,
+    prompts_csv,
+    summary_csv,
+    survey_csv,
+)
 from harness.store import (
     Store,
     batches,
@@ -80,6 +89,7 @@ from harness.store import (
 )
 
 PLACEBOS = 3  # of each channel and pool: their mean is half as noisy as one
+PLACEBO_PROMPTS = 100  # of each channel in a survey
 _LOG = logging.getLogger("harness")
 OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is one function and one line here
     "report.html": report_html,
@@ -89,6 +99,7 @@ OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is
     "prompts.csv": lambda m: prompts_csv(m.details, m.responses),
     "observations.csv": lambda m: observations_csv(m.observations),
     "attribution.csv": lambda m: attribution_csv(m.attributions) if m.attributions else "",
+    "survey.csv": lambda m: survey_csv(m.survey) if m.survey else "",
 }
 
 
@@ -103,6 +114,7 @@ class Scores:
     details: tuple[Detail, ...]
     observations: tuple[Observation, ...]
     calibrations: Mapping[str, LikelihoodTable]
+    survey: Survey | None = None
 
 
 # --8<-- [start:api]
@@ -168,6 +180,7 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".", execu
         details=tuple(d for d in details if d is not None),
         observations=(*observations(table), *noticed(taken), *beside(cases if details else ())),
         calibrations=tables,
+        survey=_survey(plan, table, similarities) if "survey" in a.questions else None,
     )
 
 
@@ -185,6 +198,7 @@ def write(config: Campaign | Plan | Path | str, scores: Scores, *, base: Path | 
         observations=scores.observations,
         attributions=scores.attributions,
         calibrations=scores.calibrations,
+        survey=scores.survey,
         facts=known,
     )
     files = {name: text for name, make in OUTPUTS.items() if (text := make(material))}
@@ -295,7 +309,7 @@ def _cases(
 ) -> list[Case]:
     """Every suspect with every candidate. What pairs share is worked out once, when the first question needs it."""
     a = campaign.analysis
-    settings = Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed, a.controls)
+    settings = _settings(campaign)
     models = _models(campaign)
     twin = cache(partial(_twin, table, channels, executor))
     manners = cache(lambda: manners_of(table))
@@ -326,6 +340,34 @@ def _cases(
         )
         for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
     ]
+
+
+def _survey(plan: Plan, table: Responses, similarities: tuple[Similarity, ...]) -> Survey | None:
+    """All pairs of models among each other, with what limits the campaign as a whole."""
+    campaign, manners = plan.campaign, manners_of(table)
+    rule = campaign.analysis.controls
+    found = survey(
+        _models(campaign),
+        similarities,
+        _settings(campaign),
+        lambda names, counted: _probes(_part(table, counted), tuple(names), tuple(counted), campaign.seed),
+        lambda a, b, models: unlike(manners, a, b, models, rule),
+    )
+    if found is None:
+        return None
+    caveats, own = _campaign_caveats(plan.store)
+    return replace(found, caveats=(*caveats, *found.caveats, *(c for c in own if c.names[0] in found.names)))
+
+
+def _part(table: Responses, channels: Sequence[str]) -> Responses:
+    """A table on as many prompts of each channel as a placebo needs, spread over all: all would take minutes."""
+    served = [table.where(c) for c in channels]
+    return table.only(sorted({p for some in served for p in some[:: max(1, -(-len(some) // PLACEBO_PROMPTS))]}))
+
+
+def _settings(campaign: Campaign) -> Settings:
+    a = campaign.analysis
+    return Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed, a.controls)
 
 
 def _probes(table: Responses, names: tuple[str, ...], channels: tuple[str, ...], seed: int) -> dict[str, Probe]:
@@ -385,6 +427,23 @@ def _coverage(parts: Mapping[Surface, Responses], a: str, b: str) -> dict[View, 
 def _with_campaign_caveats(findings: Sequence[Finding], path: Path, taken: Sequence[Removal]) -> list[Finding]:
     """Findings with what limits them all: calls without an answer, a short form, endpoints that were several models,
     what was taken out of the answers of suspect and candidate."""
+    first, own = _campaign_caveats(path)
+    return [
+        replace(
+            f,
+            caveats=(
+                *first,
+                *f.caveats,
+                *(removal(r) for r in taken if r.model in (f.suspect, f.candidate)),
+                *(c for c in own if c.names[0] in (f.suspect, f.candidate)),
+            ),
+        )
+        for f in findings
+    ]
+
+
+def _campaign_caveats(path: Path) -> tuple[list[Caveat], list[Caveat]]:
+    """What limits a campaign as a whole; and of single endpoints: they were several models, or ended oddly."""
     with Store(path, readonly=True) as store:
         mixed, short, ended = mixtures(store), store.note(SHORT_FORM), finish_reasons(store)
         answered = [done for _, done in store.plan_keys()]
@@ -393,23 +452,8 @@ def _with_campaign_caveats(findings: Sequence[Finding], path: Path, taken: Seque
         first.append(Caveat("unanswered calls", values=(missing, len(answered))))
     if short:
         first.append(Caveat("short form", names=(short,)))
-    return [
-        replace(
-            f,
-            caveats=(
-                *first,
-                *f.caveats,
-                *(removal(r) for r in taken if r.model in (f.suspect, f.candidate)),
-                *(Caveat("mixed models", names=(n, mixed[n])) for n in (f.suspect, f.candidate) if n in mixed),
-                *(
-                    Caveat("unknown finish", names=(name, reason), values=(count,))
-                    for name, reason, count in ended
-                    if name in (f.suspect, f.candidate) and unknown_finish(reason)
-                ),
-            ),
-        )
-        for f in findings
-    ]
+    odd = (Caveat("unknown finish", names=(n, why), values=(count,)) for n, why, count in ended if unknown_finish(why))
+    return first, [*(Caveat("mixed models", names=of) for of in mixed.items()), *odd]
 
 
 def _attributions(campaign: Campaign, table: Responses) -> tuple[Attribution, ...]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from harness.channels.reading import edit_of
@@ -253,7 +254,7 @@ def power_text(powers: Sequence[Power], plan: Plan) -> list[str]:
     """Expected power in words, and the cheapest change that raises it, one line a candidate."""
     from harness.inference.likelihood import shipped_tables
 
-    lines, tables = [], shipped_tables()
+    lines, tables = survey_text(plan.campaign), shipped_tables()
     for candidate in dict.fromkeys(p.candidate for p in powers):
         own = [p for p in powers if p.candidate == candidate]
         first = own[0]
@@ -267,6 +268,30 @@ def power_text(powers: Sequence[Power], plan: Plan) -> list[str]:
         change = _cheapest(own, plan, tables)
         lines.append(f"{candidate}: with {first.controls} control lineages{shared} {told}{change}")
     return lines
+
+
+def survey_text(campaign: Campaign) -> list[str]:
+    """What a survey can find before anybody is asked: its questions, what they are ranked among, and the fewest pairs
+    that can stand; a line, or none without a survey."""
+    if "survey" not in campaign.analysis.questions:
+        return []
+    from harness.inference.survey import design, fewest_discoveries  # SciPy's statistics are slow to load
+
+    models, a = [_model(e) for e in campaign.endpoints], campaign.analysis
+    plan = design(models, a.controls)
+    if plan.standard == "none":
+        return ["survey: no pair can be called: name unrelated models with `role: control`, of four lineages or more"]
+    asked, unrelated = plan.count("asked"), plan.count("unrelated")
+    fewest = fewest_discoveries(asked, unrelated, a.alpha)
+    what = "unrelated pairs" if plan.standard == "references" else "pairs of two known makers, as there are no controls"
+    told = f"survey: {asked} pairs are asked about, ranked among {unrelated} {what}"
+    if not asked:
+        return [f"{told}; every relation is known, so there is nothing to find"]
+    if fewest > asked:
+        need = ceil(1 / a.alpha) - 1
+        return [f"{told}; none can stand at {a.alpha:g}: that takes {need} unrelated pairs or more, so add controls"]
+    least = f"{fewest} pairs or more are closer" if fewest > 1 else "one pair or more is closer"
+    return [f"{told}; at a false discovery rate of {a.alpha:g} none stands unless {least} than all of these"]
 
 
 def _shares(p: Power) -> str:

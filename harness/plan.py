@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from harness.records import Key, Prompt
 from harness.store import Store
 
 STORE = "responses.sqlite"
+MOST = 0.75  # of the models that answered the most-answered prompt: of a survey's recorded prompts those are used
 SHORT_FORM = "short form"  # note in a store: most prompts of each set, empty for the whole campaign
 
 
@@ -123,7 +125,7 @@ def plan_of(
         if use.set == "recorded":
             if not endpoints:
                 raise ConfigError(f"{path}: prompts: set `recorded` needs endpoints of kind recorded", "add one")
-            found: Sequence[Prompt] = _judged(recordings, recorded_prompts, path)
+            found: Sequence[Prompt] = _judged(campaign, recordings, recorded_prompts, path)
             hashes[use.set] = content_hash(found)
         else:
             loaded = load_set(use.set, base / "prompts", seed)
@@ -163,12 +165,17 @@ def stored_plan_of(campaign: Campaign, base: Path) -> Plan:
         return Plan(campaign, base, tuple(store.prompts()), (), store.prompt_hashes())
 
 
-def _judged(recordings: Sequence[Recording], prompts: Sequence[Prompt], path: str) -> list[Prompt]:
-    """Recorded prompts that every recorded suspect and candidate answered: on others nothing can be compared."""
-    answered = {r.endpoint.name: set(r.prompts) for r in recordings if r.endpoint.role in ("suspect", "candidate")}
-    shared = [p for p in prompts if all(p.id in ids for ids in answered.values())]
+def _judged(campaign: Campaign, recordings: Sequence[Recording], prompts: Sequence[Prompt], path: str) -> list[Prompt]:
+    """Recorded prompts that every recorded suspect and candidate answered: on others nothing can be compared. Of a
+    survey alone those that most did: one model with gaps must not take the prompts from all others."""
+    judged = [r for r in recordings if r.endpoint.role in ("suspect", "candidate")]
+    alone = {*campaign.analysis.questions} == {"survey"}
+    answered = Counter(i for r in judged for i in set(r.prompts))
+    least = MOST * max(answered.values(), default=1) if alone else len(judged)
+    shared = [p for p in prompts if answered[p.id] >= least]
     if not shared:
-        raise ConfigError(f"{path}: no prompt was answered by all of {', '.join(sorted(answered))}", "check `path:`")
+        names = ", ".join(sorted(r.endpoint.name for r in judged))
+        raise ConfigError(f"{path}: no prompt was answered by all of {names}", "check `path:`")
     return shared
 
 
@@ -183,7 +190,7 @@ def planned(plan: Plan, known: Mapping[str, Quirks] | None = None) -> Iterator[K
 
 
 def looks_of(campaign: Campaign) -> int:
-    """Verdicts among which the level is shared: pairs of suspect and candidate times questions, attribution apart."""
+    """Verdicts among which the level is shared: pairs of suspect and candidate times the questions about one pair."""
     roles = [e.role for e in campaign.endpoints]
-    questions = {*campaign.analysis.questions} - {"attribution"}
+    questions = {*campaign.analysis.questions} - {"attribution", "survey"}
     return max(1, roles.count("suspect") * roles.count("candidate") * len(questions))

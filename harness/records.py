@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Surface = Literal["chat", "completion"]
-Question = Literal["kinship", "identity", "teaching", "attribution"]
+Question = Literal["kinship", "identity", "teaching", "attribution", "survey"]
 ControlRule = Literal["one a maker", "every lineage"]  # which of the controls count
 Outcome = Literal["ok", "truncated", "refused", "filtered", "empty"]
 Sees = Literal["weights", "text", "reported", "samples"]

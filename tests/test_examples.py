@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
+import csv
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from harness.config.schema import Campaign, Remote
+from harness import run_campaign
+from harness.config.schema import Recorded, Remote
 from harness.config.yaml import load_config
-from harness.inference.pool import Model, pool_for
 from tests.support import ROOT
 
 EXAMPLES = ROOT / "examples"
 TWINS = {
-    "deepseek-r1-vs-gemini": ("recorded/r1-0528.yaml", "against_all.py"),
+    "deepseek-r1-vs-gemini": ("recorded/r1-0528.yaml", "recorded/survey.yaml"),
     "is-my-provider-swapping": ("local-swap.yaml",),
     "pangu-vs-qwen": ("recorded/r1-children.yaml",),
     "which-model-is-this": ("recorded/which-model.yaml", "recorded/cloaked-gpt-4.1.yaml"),
@@ -83,34 +82,25 @@ def test_the_cases_are_all_told() -> None:
     assert [r for r in runs if f"harness run {r}" not in told] == []
 
 
-def _against_all() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("against_all", EXAMPLES / "against_all.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_the_survey_holds_every_recorded_model_and_says_nothing_of_any(recorded_data: Path) -> None:
+    endpoints = [e for e in load_config(EXAMPLES / "recorded" / "survey.yaml").endpoints if isinstance(e, Recorded)]
+    with (recorded_data / "speechmap_lineage.csv").open(newline="", encoding="utf-8") as f:
+        assert {e.model for e in endpoints} == {row["model"] for row in csv.DictReader(f)}
+    assert all(
+        e.lineage is None and e.maker is None for e in load_config(EXAMPLES / "recorded" / "survey.yaml").endpoints
+    )
 
 
-def test_against_all_asks_of_every_lineage_with_no_kin_among_the_controls() -> None:
-    module = _against_all()
-    campaigns = [Campaign.model_validate(module.asked_of(c).model_dump()) for c in module.known]
-    candidates = [next(e for e in c.endpoints if e.role == "candidate") for c in campaigns]
-    assert len({e.lineage for e in candidates}) == len(candidates) == 16
-    for campaign, candidate in zip(campaigns, candidates, strict=True):
-        models = [Model(e.name, e.role, e.lineage) for e in campaign.endpoints]
-        pool = pool_for(models[0], models[1], models, [], 0.0)
-        assert len(set(pool.lineages)) == len(pool.controls) >= 14
-        assert not {candidate.lineage, module.KIN} & set(pool.lineages)
-
-
-def test_against_all_corrects_over_every_look(
+def test_what_stands_in_the_recorded_survey_is_of_one_root_or_maker(
     tmp_path: Path, recorded_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECORDED_DATA", str(recorded_data))
-    module = _against_all()
-    monkeypatch.setattr(module, "known", module.known[:6])
-    rows = module.main(tmp_path, limit=12)
-    assert len(rows) == 6
-    assert all(adjusted >= p for *_, p, adjusted, _ in rows)
-    assert min(r[3] for r in rows) == pytest.approx(min(1.0, 6 * min(r[2] for r in rows)))
+    campaign = load_config(EXAMPLES / "recorded" / "survey.yaml").model_copy(update={"results": Path("results")})
+    found = run_campaign(campaign, base=tmp_path, limit=60).survey
+    assert found is not None
+    assert found.standard == "other makers"
+    with (recorded_data / "speechmap_lineage.csv").open(newline="", encoding="utf-8") as f:
+        known = {row["model"].split("_", 1)[1]: (row["base_model"], row["organisation"]) for row in csv.DictReader(f)}
+    assert len(found.standing) >= 4
+    strange = [p for p in found.standing if not set(known[p.a]) & set(known[p.b])]
+    assert strange == []

@@ -123,10 +123,11 @@ def _finish(plan: Plan, as_json: bool, executor: str, *, quiet: bool = False) ->
     scores = score(plan, executor=executor)
     paths = write(plan, scores)
     if as_json:
-        show(terminal.findings_json(scores.findings))
+        show(terminal.findings_json(scores.findings, scores.survey))
     else:
         terminal.print_findings(scores.findings, sys.stdout)
         terminal.print_attributions(scores.attributions, sys.stdout)
+        terminal.print_survey(scores.survey, sys.stdout)
     if not quiet:
         tell(f"\n{terminal.where_text([Path(os.path.relpath(p)) for p in paths])}")
 

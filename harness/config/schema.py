@@ -419,7 +419,12 @@ class Collect(Strict):
 class Analysis(Strict):
     """How answers are compared and decided."""
 
-    questions: tuple[Question, ...] = ("kinship", "identity")
+    questions: tuple[Question, ...] = Field(
+        ("kinship", "identity"),
+        description="About every suspect with every candidate; `survey` is about all pairs of models whose relation is "
+        "not known, and alone needs no candidate: every model in question is a suspect, of whose lineage nothing need "
+        "be known.",
+    )
     channels: tuple[str, ...] | None = Field(None, description="Channels to use; default: all that the prompts serve.")
     controls: ControlRule = Field(
         "one a maker",
@@ -427,7 +432,9 @@ class Analysis(Strict):
         "one of the candidate's own maker is no stranger to it; `every lineage` counts them all the same. Identity "
         "always uses every lineage.",
     )
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="Error rate at which a verdict is given.")
+    alpha: float = Field(
+        0.05, gt=0, lt=0.5, description="Error rate at which a verdict is given; of a survey the false discovery rate."
+    )
     min_coverage: float = Field(
         0.9,
         ge=0,
@@ -504,9 +511,12 @@ class Campaign(Strict):
             if names.count(name) > 1:
                 raise ValueError(f"two endpoints are called {name!r}; names must differ, upper and lower case aside")
         by_role = {r: [e for e in self.endpoints if e.role == r] for r in ("suspect", "candidate", "control")}
-        for role in ("suspect", "candidate"):
+        paired = {*self.analysis.questions} != {"survey"}
+        for role in ("suspect", "candidate") if paired else ():
             if not by_role[role]:
                 raise ValueError(f"no endpoint has `role: {role}`; a verdict needs at least one")
+        if len(self.endpoints) < 5 and "survey" in self.analysis.questions:
+            raise ValueError("a survey compares pairs of models with one another: it needs five endpoints or more")
         for candidate in by_role["candidate"]:
             roots = {e.name: e.lineage if e.lineage != UNKNOWN else e.name for e in by_role["control"]}
             others = set(roots.values()) - {candidate.lineage}

@@ -43,6 +43,7 @@ CaveatKind = Literal[
     # what a channel or a control could not give
     "low coverage",
     "control left out",
+    "models left out",
     "maker counted already",
     "of the pair's makers",
     "makers unknown",

@@ -24,6 +24,12 @@ def excess_in(residuals: Floats, sees: Sees) -> Floats:
     return without_factor(excess_of(residuals)) if sees == "weights" else excess_of(residuals)
 
 
+def excess_of_first(residuals: Floats, sees: Sees) -> float:
+    """As `excess_in`, of the first two models of a pool alone, which is far less work where there are many pools."""
+    matrix = excess_of(residuals)
+    return _left(matrix, np.array([0]), np.array([1]))[0] if sees == "weights" else float(matrix[0, 1])
+
+
 def without_factor(matrix: Floats) -> Floats:
     """Excess (n, n) less one factor that many pairs of the pool share, each pair predicted without itself.
 
@@ -67,10 +73,19 @@ def without_factor(matrix: Floats) -> Floats:
     """
     n = len(matrix)
     rows, columns = np.triu_indices(n, 1)
-    pairs = matrix[rows, columns]
+    out = np.full((n, n), np.nan)
+    out[rows, columns] = out[columns, rows] = _left(matrix, rows, columns)
+    return out if np.isfinite(out[rows, columns]).all() else matrix
+
+
+def _left(matrix: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
+    """What is left of some pairs (q,) when the factor is taken out, each predicted from a fit without it."""
+    n = len(matrix)
+    upper = np.triu_indices(n, 1)
+    pairs = matrix[upper]
     size = float(np.sqrt(np.mean(pairs**2))) if len(pairs) else 0.0
     if n < LEAST_MODELS or not np.isfinite(pairs).all() or size <= TINY:
-        return matrix
+        return np.asarray(matrix[rows, columns])
     hollow = np.where(np.eye(n, dtype=bool), 0.0, matrix) / size
     every = 1.0 - np.eye(n)
     sign, start = min((_rank_one(hollow, every, s) for s in (1.0, -1.0)), key=lambda f: _loss(hollow, every, *f))
@@ -78,8 +93,7 @@ def without_factor(matrix: Floats) -> Floats:
     at = np.arange(len(rows))
     kept[at, rows, columns] = kept[at, columns, rows] = 0.0
     u = _alternate(kept * hollow, kept, sign, np.repeat(start[None], len(rows), axis=0))
-    out = np.full((n, n), np.nan)
-    out[rows, columns] = out[columns, rows] = pairs - size * sign * u[at, rows] * u[at, columns]
+    out: Floats = matrix[rows, columns] - size * sign * u[at, rows] * u[at, columns]
     return out
 
 

@@ -32,6 +32,9 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         f"{c.channel} abstains: {c.names[0]} gave usable answers to {c.values[0]:.0%} of its prompts"
     ),
     "control left out": lambda c: f"control {c.names[0]} answered only {c.values[0]:.0%} of a channel's prompts",
+    "models left out": lambda c: (
+        f"left out, as they answered less than {c.values[0]:.0%} of a channel's prompts: {_named(c)}"
+    ),
     "maker counted already": lambda c: (
         f"not counted, as controls of a maker that is counted already: {_named(c)}; {_SWITCH}"
     ),

@@ -8,7 +8,7 @@ titles for a screen reader. Coordinates are in CSS pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from scipy.spatial.distance import squareform
 from harness.inference.breakdown import Detail, Measure, Overview
 from harness.inference.findings import Finding
 from harness.inference.likelihood import Ratios
+from harness.inference.survey import Survey
 
 Floats = NDArray[np.float64]
 WIDTH, LEFT, RIGHT = 680.0, 130.0, 20.0
@@ -197,11 +198,12 @@ class Heat:
     cells: tuple[Cell, ...]
     branches: tuple[str, ...]  # points of polylines
     measure: Measure = "excess"
+    supports: tuple[tuple[float, float, str], ...] = ()
 
     @property
     def width(self) -> float:
         """Of the whole figure."""
-        return self.left + self.size * len(self.names) + self.tree + 12
+        return self.left + self.size * len(self.names) + self.tree + (30 if self.supports else 12)
 
     @property
     def height(self) -> float:
@@ -209,8 +211,15 @@ class Heat:
         return self.top + self.size * len(self.names) + 8
 
 
-def heat(o: Overview) -> Heat | None:
-    """Average linkage on (largest value - value); None for fewer than three models."""
+def survey_map(s: Survey) -> Heat | None:
+    """The matrix of a survey beside its tree, with the support of each branch in percent."""
+    support = {frozenset(s.names[i] for i in b.members): b.support for b in s.branches}
+    return heat(Overview(s.names, s.matrix, ()), support)
+
+
+def heat(o: Overview, support: Mapping[frozenset[str], float] | None = None) -> Heat | None:
+    """Average linkage on (largest value - value); None for fewer than three models. ``support`` is written beside the
+    joins of these models."""
     m = len(o.names)
     if m < 3 or not np.isfinite(o.matrix[np.triu_indices(m, 1)]).all():
         return None
@@ -239,9 +248,25 @@ def heat(o: Overview) -> Heat | None:
         )
         for icoord, dcoord in zip(tree["icoord"], tree["dcoord"], strict=True)
     ]
-    return Heat(
-        tuple(_short(o.names[i]) for i in order), size, left, top, room, tuple(cells), tuple(branches), o.measure
+    supports = tuple(
+        (start + room * height / deepest + 2, top + size * (at + 0.5) + 3, f"{100 * known:.0f}")
+        for under, at, height in _joins(links, order, o.names)
+        if support is not None and (known := support.get(under)) is not None and len(under) < m
     )
+    return Heat(
+        tuple(_short(o.names[i]) for i in order), size, left, top, room, tuple(cells), tuple(branches), o.measure,
+        supports,
+    )  # fmt: skip
+
+
+def _joins(links: Floats, order: Sequence[int], names: Sequence[str]) -> list[tuple[frozenset[str], float, float]]:
+    """Of each join of a tree the models under it, its place among the leaves and its height."""
+    at = [float(list(order).index(i)) for i in range(len(names))]
+    under = [frozenset([n]) for n in names]
+    for a, b, *_ in links.tolist():
+        under.append(under[int(a)] | under[int(b)])
+        at.append((at[int(a)] + at[int(b)]) / 2)
+    return [(u, x, float(h)) for u, x, h in zip(under[len(names) :], at[len(names) :], links[:, 2], strict=True)]
 
 
 def _short(name: str) -> str:

@@ -23,8 +23,9 @@ from harness.inference.breakdown import ChannelDetail, Detail, overview
 from harness.inference.conclusion import Conclusion, conclusions
 from harness.inference.findings import NAN, Attribution, Finding
 from harness.inference.likelihood import LikelihoodTable
+from harness.inference.survey import Survey
 from harness.records import Observation, Responses, Similarity
-from harness.report import figures, words
+from harness.report import figures, survey_words, words
 from harness.report.text import Piece, harmless, shared_runs, short, window
 
 
@@ -131,6 +132,7 @@ class Material:
     attributions: Sequence[Attribution]
     calibrations: Mapping[str, LikelihoodTable]
     facts: Mapping[str, Any]
+    survey: Survey | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def report_html(m: Material) -> str:
     strips = [
         (d, figures.strip(d, channels=whole), words.drawn(d.measure, d.place()[2], len(d.names))) for d in m.details
     ]
-    page = overview(m.similarities)
+    page = overview(m.similarities) if m.survey is None else None  # a survey has its own map
     verdicts = cards(m.findings, m.details)
     return environment.get_template("report.html.j2").render(
         m=m,
@@ -190,6 +192,8 @@ def report_html(m: Material) -> str:
         described=_described(_used(m), _size(m)),
         calibration=_used(m).channel,
         telling=_telling(m),
+        survey=survey_words,
+        survey_heat=figures.survey_map(m.survey) if m.survey else None,
         window=window,
         observed=_by_channel(m.observations),
         coverage=_coverage(m),

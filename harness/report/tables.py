@@ -12,8 +12,9 @@ from harness.channels.base import first_answer
 from harness.inference.breakdown import Detail
 from harness.inference.conclusion import conclusions
 from harness.inference.findings import NAN, Attribution, Finding
+from harness.inference.survey import Survey
 from harness.records import Observation, Responses
-from harness.report import words
+from harness.report import survey_words, words
 from harness.report.text import excerpt, harmless
 
 _PAIR = {
@@ -111,6 +112,22 @@ ATTRIBUTION: Mapping[str, str] = {
     "answers": "Answers of the suspect that were used",
     "note": "Why there is no attribution, or what it would take",
 }
+SURVEY: Mapping[str, str] = {
+    "a": "One model",
+    "b": "The other",
+    "lineage_a": "Lineage of the first, where the config or its name tells it",
+    "lineage_b": "Lineage of the other",
+    "maker_a": "Maker of the first, likewise",
+    "maker_b": "Maker of the other",
+    "relation": "What is known: asked (nothing), unrelated (others are ranked among such pairs), kin, not asked",
+    "excess": "How much closer than unrelated pairs (mean near 0), in units of their spread",
+    "p": "Rank among unrelated pairs, as a p-value; empty where nothing was asked",
+    "q": "Least false discovery rate at which the pair stands (Benjamini and Hochberg)",
+    "stands": "yes if it stands at the false discovery rate of the survey",
+    "group": "Number of its group, the largest is 1; empty if it stands in none",
+    "support": "Share of resampled prompts in which it is as close as the last pair that stands",
+    "note": "What is known of it, or why it is withheld",
+}
 FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "pairs.csv": ("One row a suspect and candidate: what all questions say of them together.", PAIRS),
     "summary.csv": ("One row a suspect, candidate and question.", SUMMARY),
@@ -118,6 +135,7 @@ FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "prompts.csv": ("The prompts that contribute most for and against each kinship verdict, by channel.", PROMPTS),
     "observations.csv": ("What is shown of each model beside the verdicts.", OBSERVATIONS),
     "attribution.csv": ("One row a suspect and known model, if attribution was asked.", ATTRIBUTION),
+    "survey.csv": ("One row a pair of models, the closest first, if a survey was asked.", SURVEY),
 }
 
 
@@ -216,6 +234,18 @@ def attribution_csv(attributions: Iterable[Attribution]) -> str:
             for name, share in sorted(a.probabilities.items(), key=lambda kv: -kv[1]) or [("", float("nan"))]
         ),
     )
+
+
+def survey_csv(s: Survey) -> str:
+    """One row a pair of models, the closest first."""
+    return _csv(
+        tuple(SURVEY),
+        (
+            [p.a, p.b, *known, p.relation, p.excess, p.p, p.q, "yes" if p.stands else "no", p.group or "", p.support,
+             survey_words.note(p)]
+            for p, known in survey_words.table_rows(s)
+        ),
+    )  # fmt: skip
 
 
 def prompts_csv(details: Iterable[Detail], table: Responses) -> str:

@@ -13,10 +13,12 @@ from typing import IO, Any
 from harness.inference.conclusion import Conclusion, conclusions
 from harness.inference.drift import Change
 from harness.inference.findings import Attribution, ChannelEvidence, Finding
-from harness.report import words
+from harness.inference.survey import Survey
+from harness.report import survey_words, words
 from harness.report.text import plain, short
 
 NARROW = 80  # columns of a terminal
+MOST_PAIRS = 40  # of a survey
 
 
 def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
@@ -79,6 +81,22 @@ def print_attributions(attributions: Sequence[Attribution], stream: IO[str]) -> 
         )
 
 
+def print_survey(s: Survey | None, stream: IO[str]) -> None:
+    """What a survey found: its pairs that stand, the closest first, its groups and its limits."""
+    if s is None:
+        return
+    stream.write(f"\nsurvey: {plain(survey_words.headline(s))} {plain(survey_words.meaning(s))}\n")
+    for number in range(1, len(s.groups) + 1):
+        stream.write(f"  group {number}: {plain(survey_words.group_name(s, number))}\n")
+    for p in s.standing[:MOST_PAIRS]:
+        ranks = f"excess {_number(p.excess)}, p = {_number(p.p)}, q = {_number(p.q)}, group {p.group}"
+        stream.write(f"  {plain(p.a)} and {plain(p.b)}: {ranks}\n")
+    if len(s.standing) > MOST_PAIRS:
+        stream.write(f"  and {len(s.standing) - MOST_PAIRS} more, in survey.csv\n")
+    for limit in survey_words.limits(s):
+        stream.write(f"  limit: {plain(limit)}\n")
+
+
 def _evidence(e: ChannelEvidence) -> str:
     peers = f"controls {_number(e.control_low)} to {_number(e.control_high)}"
     if math.isnan(e.control_low):
@@ -104,10 +122,11 @@ def where_text(paths: Sequence[Path]) -> str:
     )
 
 
-def findings_json(findings: Sequence[Finding]) -> str:
-    """Findings as JSON, with their sentences and the conclusion on their pair; NaN as null."""
+def findings_json(findings: Sequence[Finding], survey: Survey | None = None) -> str:
+    """Findings as JSON, with their sentences and the conclusion on their pair, and a survey last; NaN as null."""
     joined = {(c.suspect, c.candidate): _conclusion_record(c) for c in conclusions(findings)}
     records = [_record(f) | {"conclusion": joined[f.suspect, f.candidate]} for f in findings]
+    records += [] if survey is None else [survey_words.record(survey)]
     return json.dumps([clean(r) for r in records], indent=2, allow_nan=False)
 
 
