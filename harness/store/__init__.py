@@ -11,9 +11,11 @@ from harness.store.provenance import (
     noted_endpoints,
     notes_digest,
     packages,
+    recorded_between,
     reused,
     runs,
     spent,
+    stated,
 )
 from harness.store.store import FORMAT, Attempt, Store, batches, content_digest, key_of
 from harness.store.table import stored_table
@@ -36,9 +38,11 @@ __all__ = [
     "noted_endpoints",
     "notes_digest",
     "packages",
+    "recorded_between",
     "reuse",
     "reused",
     "runs",
     "spent",
+    "stated",
     "stored_table",
 ]
