@@ -22,7 +22,7 @@ from benchmarks.makers import model_of
 from benchmarks.measures import markdown_head, markdown_row, rate
 from benchmarks.recorded import Collection, read
 from benchmarks.relations import CLOSE, SAME_MAKER, SAME_ROOT
-from harness.channels.wording import wording
+from harness.channels.wording import wording, wording_within
 from harness.inference.excess import reaches
 from harness.inference.pairing import NullTable, Pairing, Scored, decide, scored, shipped_table
 from harness.records import Similarity
@@ -67,9 +67,9 @@ class Bench:
     usable: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, collection: Collection) -> Bench:
-        """On the prompts that most models answered."""
-        found = wording(collection.table)
+    def of(cls, collection: Collection, words: int | None = None) -> Bench:
+        """On the prompts that most models answered; of each answer the first ``words``, if so."""
+        found = wording(collection.table) if words is None else wording_within(collection.table, words)
         if found is None:
             raise SystemExit("no texts to compare")
         seen = np.isfinite(found.values).any(2)
@@ -101,6 +101,21 @@ class Bench:
                     right = np.isin(self.collection.relation[suspect, list(refs)], CLOSE)
                     yield Trial(kind, suspect, refs, right, self._one_maker(suspect, refs), found)
 
+    def merged(self, names: Sequence[str], lineages: int, prompts: int, rounds: int) -> Iterator[Trial]:
+        """Trials of a merge, the first of the names, among its parents and one model of each of other lineages."""
+        rng, known = np.random.default_rng(SEED), self.collection.known
+        merge, *parents = (self.similarity.models.index(n) for n in names)
+        own = {str(known.lineage[i]) for i in (merge, *parents)}
+        others = [x for x in np.unique(known.lineage[self.usable]) if x not in own]
+        for _ in range(rounds):
+            chosen = rng.permutation(others)[: lineages - 1]
+            more = [int(rng.choice(np.flatnonzero(self.usable & (known.lineage == x)))) for x in chosen]
+            refs = (*parents, *more)
+            part = self.similarity.values[rng.permutation(len(self.similarity.values))[:prompts]]
+            if found := scored(part, merge, refs, known.lineage.tolist(), self.makers):
+                right = np.arange(len(refs)) < len(parents)
+                yield Trial("merge", merge, refs, right, self._one_maker(merge, refs), found)
+
     def _one_maker(self, suspect: int, refs: Sequence[int]) -> NDArray[np.bool_]:
         """Of one maker by what is told, or by what the lineage table says."""
         told = [bool(self.makers[suspect] & self.makers[r]) for r in refs]
@@ -126,12 +141,10 @@ class Bench:
 
 
 def nulls(trials: Sequence[Trial]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Best score with another maker's model of each unknown suspect, and its weight: half on those of a known maker."""
+    """Best score with another maker's model of each unknown suspect, one a lineage and draw, and its weight."""
     found = [t for t in trials if t.kind in ("its maker", "stranger")]
     best = np.array([np.where(t.same_maker[t.scored.used], -np.inf, t.scores).max() for t in found])
-    own = np.array([t.kind == "its maker" for t in found], dtype=bool)
-    weight = np.where(own, 0.5 / max(int(own.sum()), 1), 0.5 / max(int((~own).sum()), 1))
-    return best, weight / max(weight.sum(), 1e-12)
+    return best, np.full(len(found), 1.0 / max(len(found), 1))
 
 
 def cell(trials: Sequence[Trial]) -> NDArray[np.float64]:
@@ -249,11 +262,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lineages", type=int, nargs="+", default=[19, 10], help="known lineages")
     parser.add_argument("--prompts", type=int, nargs="+", default=[100])
     parser.add_argument("--rounds", type=int, default=100, help="draws of known models")
+    parser.add_argument("--words", type=int, help="of each answer, as in a quick look; default: all")
+    parser.add_argument("--merge", nargs="+", help="a merge and its parents: how often they are named")
     parser.add_argument("--folds", action="store_true", help="tables without both families, for the data they are of")
     parser.add_argument("--table", type=Path, help="write the table of this collection, and stop")
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", category=RuntimeWarning)
-    bench = Bench.of(read(given.data, given.lineage))
+    bench = Bench.of(read(given.data, given.lineage), given.words)
+    if given.merge:
+        print("\n".join(markdown_head(("known lineages", "prompts", "what", "share", "95 %", "trials"))))
+        for r in given.lineages:
+            for n in given.prompts:
+                trials = list(bench.merged(given.merge, r, n, given.rounds))
+                both = [(t, p) for t, p in zip(trials, judged(bench, trials, False), strict=True) if p is not None]
+                for name, least in (("merge: a parent named", 1), ("merge: both parents in the set", 2)):
+                    row = _row(bench, name, both, lambda t, p, k=least: bool(t.right[list(p.named)].sum() >= k))  # type: ignore[misc]
+                    print(markdown_row((str(r), str(n), *row)), flush=True)
+        return 0
     if given.table:
         given.table.write_text(fitted(bench, given.rounds).to_json(), "utf-8")
         return 0

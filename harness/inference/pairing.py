@@ -37,8 +37,8 @@ MOST_PROMPTS = 400  # beyond which nothing gets steadier
 class NullTable:
     """Scores of models that are none of the known ones, measured on other models, on a grid of lineages and prompts.
 
-    ``scores`` (r, n, t) are what a share ``tails`` of unknown models reaches with a known one of another maker; half of
-    the weight is on models of whose maker another one is known. They are linear in the logarithm of both numbers; more
+    ``scores`` (r, n, t) are what a share ``tails`` of unknown models, one of each lineage, reaches with a known one of
+    another maker; another model of their own maker may be known. They are linear in the logarithm of both numbers; more
     of either is read at the edge. ``kin`` is the score from which a named model is told as itself or close kin, and not
     as something of its maker.
 
