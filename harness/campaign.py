@@ -67,6 +67,7 @@ from harness.records import Key, Observation, Probe, Removal, Responses, Similar
 from harness.report.caveats import beside, noticed, removal
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
+from harness.report.metadata import Stated, contradictions
 from harness.report.tables import (
     attribution_csv,
     evidence_csv,
@@ -79,12 +80,13 @@ from harness.report.tables import (
 from harness.store import (
     Store,
     batches,
-    finish_reasons,
     key_of,
     mixtures,
     note_run,
     packages,
+    recorded_between,
     reuse,
+    stated,
     stored_table,
 )
 
@@ -176,9 +178,14 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".", execu
         findings=tuple(_with_campaign_caveats(findings, plan.store, taken)),
         similarities=similarities,
         responses=table,
-        attributions=_attributions(plan.campaign, table) if "attribution" in a.questions else (),
+        attributions=_attributions(plan, table, similarities) if "attribution" in a.questions else (),
         details=tuple(d for d in details if d is not None),
-        observations=(*observations(table), *noticed(taken), *beside(cases if details else ())),
+        observations=(
+            *self_statements(plan, table),
+            *observations(table),
+            *noticed(taken),
+            *beside(cases if details else ()),
+        ),
         calibrations=tables,
         survey=_survey(plan, table, similarities) if "survey" in a.questions else None,
     )
@@ -310,7 +317,7 @@ def _cases(
     """Every suspect with every candidate. What pairs share is worked out once, when the first question needs it."""
     a = campaign.analysis
     settings = _settings(campaign)
-    models = _models(campaign)
+    models = models_of(campaign)
     twin = cache(partial(_twin, table, channels, executor))
     manners = cache(lambda: manners_of(table))
     parts = cache(lambda: _by_surface(table))
@@ -347,7 +354,7 @@ def _survey(plan: Plan, table: Responses, similarities: tuple[Similarity, ...]) 
     campaign, manners = plan.campaign, manners_of(table)
     rule = campaign.analysis.controls
     found = survey(
-        _models(campaign),
+        models_of(campaign),
         similarities,
         _settings(campaign),
         lambda names, counted: _probes(_part(table, counted), tuple(names), tuple(counted), campaign.seed),
@@ -375,7 +382,8 @@ def _probes(table: Responses, names: tuple[str, ...], channels: tuple[str, ...],
     return probes(channels, table.among([table.models.index(n) for n in names]), PLACEBOS, seed)
 
 
-def _models(campaign: Campaign) -> tuple[Model, ...]:
+def models_of(campaign: Campaign) -> tuple[Model, ...]:
+    """Every endpoint as inference sees it."""
     return tuple(Model(e.name, e.role, lineage_of(e), *told_of(e)) for e in campaign.endpoints)
 
 
@@ -445,22 +453,48 @@ def _with_campaign_caveats(findings: Sequence[Finding], path: Path, taken: Seque
 def _campaign_caveats(path: Path) -> tuple[list[Caveat], list[Caveat]]:
     """What limits a campaign as a whole; and of single endpoints: they were several models, or ended oddly."""
     with Store(path, readonly=True) as store:
-        mixed, short, ended = mixtures(store), store.note(SHORT_FORM), finish_reasons(store)
+        mixed, short, ended = mixtures(store), store.note(SHORT_FORM), stated(store, "finish_reason")
         answered = [done for _, done in store.plan_keys()]
     first = []
     if missing := len(answered) - sum(answered):
         first.append(Caveat("unanswered calls", values=(missing, len(answered))))
     if short:
         first.append(Caveat("short form", names=(short,)))
-    odd = (Caveat("unknown finish", names=(n, why), values=(count,)) for n, why, count in ended if unknown_finish(why))
+    odd = (
+        Caveat("unknown finish", names=(name, why), values=(count,))
+        for name, found in ended.items()
+        for why, count in found
+        if unknown_finish(why)
+    )
     return first, [*(Caveat("mixed models", names=of) for of in mixed.items()), *odd]
 
 
-def _attributions(campaign: Campaign, table: Responses) -> tuple[Attribution, ...]:
-    from harness.inference.attribution import attribute  # scikit-learn is heavy, and few campaigns ask this
+def self_statements(plan: Plan, table: Responses) -> tuple[Observation, ...]:
+    """What answers say of themselves and what was asked says otherwise."""
+    with Store(plan.store, readonly=True) as store:
+        models, hosts = (stated(store, "model_answered"), stated(store, "provider"))
+    said = {e.name: Stated(dict(models.get(e.name, [])), dict(hosts.get(e.name, []))) for e in plan.campaign.endpoints}
+    return contradictions(plan.campaign.endpoints, said, table)
 
-    models = _models(campaign)
-    texts = first_answers(table, table.where("wording"))
+
+def _attributions(plan: Plan, table: Responses, similarities: Sequence[Similarity]) -> tuple[Attribution, ...]:
+    """Each suspect among the known models: by answers to the same prompts, else by the text classifier."""
+    from harness.inference.attribution import attribute  # scikit-learn is heavy, and few campaigns ask this
+    from harness.inference.pairing import paired, pairing
+
+    models, alpha = models_of(plan.campaign), plan.campaign.analysis.alpha
     suspects = [m.name for m in _by(models, "suspect")]
-    lineages = [m.lineage for m in models]
-    return tuple(attribute(texts, table.models, lineages, suspects, campaign.analysis.alpha, campaign.seed))
+    known = [m for m in models if m.role != "suspect"]
+    at = [table.models.index(m.name) for m in known]
+    roots, makers = [m.root for m in models], [m.makers for m in models]
+    wording = next((s for s in similarities if s.channel == "wording"), None)
+    with Store(plan.store, readonly=True) as store:
+        times = recorded_between(store)
+    texts = first_answers(table, table.where("wording"))
+    plain = attribute(texts, table.models, [m.lineage for m in models], suspects, alpha, plan.campaign.seed)
+    return tuple(
+        paired(a, pairing(wording.values, table.models.index(a.suspect), at, roots, makers, alpha), known, alpha, times)
+        if wording is not None
+        else paired(a, None, known, alpha, times)
+        for a in plain
+    )

@@ -28,7 +28,7 @@ STOREYS = (
     {"channels"},
     {"inference"},
     {"report"},
-    {"campaign", "check", "monitor", "calibrate", "transfer", "evidence"},
+    {"campaign", "check", "monitor", "calibrate", "transfer", "evidence", "which"},
     {"cli", "__main__", "__init__"},
 )
 NETWORK = {"socket", "ssl", "http", "urllib.request", "httpx", "httpx2", "aiohttp", "openai", "requests", "urllib3"}

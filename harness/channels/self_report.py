@@ -9,6 +9,7 @@ put names into anybody's mouth. Names that are not on the list are not seen.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -99,6 +100,17 @@ def claims(responses: Responses) -> list[Observation]:
             out.append(Observation("identity", model, "gives in to", ", ".join(taken)))
         if void:
             out.append(Observation("identity", model, "gives in to anything", ", ".join(void) + ": not counted"))
+    return out
+
+
+def named_makers(responses: Responses) -> dict[str, dict[str, int]]:
+    """For each model how many of its answers to who made it name each maker."""
+    prompts = [p for p in responses.where("identity") if responses.prompts[p].group in ASKED]
+    out: dict[str, dict[str, int]] = {}
+    for j, model in enumerate(responses.models):
+        found = Counter(m for p in prompts for m in makers(first_answer(responses, p, j) or ""))
+        if found:
+            out[model] = dict(found.most_common())
     return out
 
 

@@ -21,6 +21,11 @@ from harness.records import Observation, Responses, Similarity
 
 Floats = NDArray[np.float64]
 
+FAMILY_MAKERS: Mapping[str, str] = {  # who made the model that a family is named after; others use it as well
+    "cl100k": "OpenAI", "o200k": "OpenAI", "claude-old": "Anthropic", "command-r-plus": "Cohere",
+    "deepseek-v3": "DeepSeek", "gemma3": "Google", "llama3": "Meta", "mistral-v1": "Mistral", "mistral-v3": "Mistral",
+    "tekken": "Mistral", "qwen3.6": "Alibaba", "qwen3": "Alibaba", "smollm2": "Hugging Face",
+}  # fmt: skip
 NEAR = 0.7  # share of exact counts under which no family is named
 ENOUGH = 5  # strings; fewer match by chance once an offset is fitted
 
@@ -78,9 +83,21 @@ def family_counts() -> Mapping[str, Mapping[str, int]]:
 
 def families(responses: Responses) -> list[Observation]:
     """The nearest known family of each model with counts, and the share of strings counted exactly so."""
+    return [
+        Observation("tokenizer", model, "family", f"{best if share >= NEAR else 'unknown'} ({best} {share:.0%} exact)")
+        for model, (best, share) in _nearest(responses).items()
+    ]
+
+
+def nearest_families(responses: Responses) -> dict[str, tuple[str, float]]:
+    """Family of each model whose counts are near enough to one to name it, and the share of strings counted so."""
+    return {model: found for model, found in _nearest(responses).items() if found[1] >= NEAR}
+
+
+def _nearest(responses: Responses) -> dict[str, tuple[str, float]]:
     prompts = responses.where("tokenizer")
     counts = token_counts(responses, prompts)
-    out = []
+    out = {}
     for j, model in enumerate(responses.models):
         scores: dict[str, float] = {}
         for family, known in family_counts().items():
@@ -89,8 +106,7 @@ def families(responses: Responses) -> list[Observation]:
                 scores[family] = float(np.nanmean(hit))
         if scores:
             best = min(scores, key=lambda f: (-scores[f], f))
-            name = best if scores[best] >= NEAR else "unknown"
-            out.append(Observation("tokenizer", model, "family", f"{name} ({best} {scores[best]:.0%} exact)"))
+            out[model] = (best, scores[best])
     return out
 
 

@@ -1,4 +1,4 @@
-"""Commands of `harness`: check, run, score, calibrate, export, import, merge, verify, pack, monitor."""
+"""Commands of `harness`: check, which, run, score, calibrate, export, import, merge, verify, pack, monitor."""
 
 from __future__ import annotations
 
@@ -54,6 +54,35 @@ def check(
     raise_unusable(rows)
     if not as_json:
         tell(f"ok: {len(plan.prompts)} prompts; next: harness run {config}")
+
+
+@app.command(epilog="Example: harness which mystery config.yaml")
+def which(
+    endpoint: Annotated[str, typer.Argument(help="Endpoint to look at, by its name in the config.")],
+    config: Config = DEFAULT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked, exactly, and stop.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask one endpoint the cheap things first: which known model is it, and what further is worth its money?"""
+    from harness.report.naming import look_text
+    from harness.report.terminal import look_json
+    from harness.which import look, quick_plan
+
+    plan = quick_plan(config, endpoint, os.environ)
+    if dry_run:
+        from harness.check import dry_run_rows, dry_run_text
+
+        rows = dry_run_rows(plan)
+        show(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
+        return
+    failed = _collect(plan, f"resume: harness which {endpoint} {config}", quiet=quiet)
+    plan.require_answers()
+    found = look(plan)
+    show(look_json(found) if as_json else look_text(found))
+    if failed:
+        tell(f"{failed} calls failed; run the same command again to ask them again")
+        raise typer.Exit(3)
 
 
 @app.command(epilog="Example: harness run config.yaml --dry-run")
@@ -123,8 +152,9 @@ def _finish(plan: Plan, as_json: bool, executor: str, *, quiet: bool = False) ->
     scores = score(plan, executor=executor)
     paths = write(plan, scores)
     if as_json:
-        show(terminal.findings_json(scores.findings, scores.survey))
+        show(terminal.findings_json(scores.findings, scores.attributions, scores.survey))
     else:
+        terminal.print_contradictions(scores.observations, sys.stdout)
         terminal.print_findings(scores.findings, sys.stdout)
         terminal.print_attributions(scores.attributions, sys.stdout)
         terminal.print_survey(scores.survey, sys.stdout)

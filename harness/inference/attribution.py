@@ -20,7 +20,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, normalize
 
 from harness.inference.excess import reaches
-from harness.inference.findings import NAN, UNKNOWN, Attribution, Caveat
+from harness.inference.findings import NAN, UNKNOWN, Attribution, Caveat, Tier
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -240,7 +240,9 @@ def _one(
     floor = 1.0 / (1 + len(reference))
     needed = int(np.ceil(1 / alpha)) - 1
     few = None if reaches(floor, alpha) else Caveat("too few known lineages", values=(needed, alpha))
-    return Attribution(names[i], best, shares, p, floor, n, few)
+    tier: Tier = "none" if best == UNKNOWN else "model"
+    named = () if best == UNKNOWN else (best,)
+    return Attribution(names[i], best, shares, p, floor, n, few, tier, named, lineages=len(reference))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, get_args
 
 from harness.inference.verdicts import UNJUDGED, Ground, Judgement, Verdict
@@ -14,6 +15,9 @@ from harness.records import ControlRule, Question, Sees, Surface
 
 NAN = float("nan")
 UNKNOWN = "unknown"  # what an attribution is to where it is to no known model
+Tier = Literal["model", "maker", "none"]
+"""What an attribution names: a known model or its close kin, something of a known model's maker, or none of these."""
+NullRule = Literal["conformal", "carried", "classifier"]
 Part = Literal["counted", "own pool", "reported", "abstains"]
 Mismatch = Literal[
     "pair in another language",
@@ -267,11 +271,32 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Attribution:
-    """What one suspect is most like. ``probabilities`` are among the known models, as if one of them it must be.
+class Match:
+    """How one known model compares with a suspect: see `harness.inference.pairing.Pairing`. ``probability`` is among
+    the known models by the text classifier, as if one of them it must be; ``recorded`` are the times of its first and
+    last answer, "" where whoever recorded them kept none."""
 
-    ``p_unknown`` is the share of lineages that, left out of the training, were attributed to another as surely: the
-    p-value against "none of these", smallest 1 / (lineages + 1). ``best`` is `UNKNOWN` where it exceeds alpha.
+    name: str
+    lineage: str = ""
+    maker: str = ""
+    probability: float = NAN
+    z: float = NAN
+    score: float = NAN
+    p: float = NAN
+    p_conformal: float = NAN
+    p_carried: float = NAN
+    recorded: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What one suspect is: a known model or its close kin, something of a known model's maker, or none of these.
+
+    ``named`` are the known models that passed, closest first, as ``tier`` says; ``best`` is the first of them, or
+    `UNKNOWN`. ``p_unknown`` is the p-value of the best match against "none of these", by ``rule``: answers to the same
+    prompts compared and ranked among ``lineages`` known ones ("conformal"), with the table that travels where these
+    are too few to reach alpha alone ("carried"), or the text classifier, whose null are lineages left out of its
+    training ("classifier"). ``probabilities`` are the classifier's, as if one of the known models it must be.
     """
 
     suspect: str
@@ -281,6 +306,23 @@ class Attribution:
     p_floor: float
     answers: int
     caveat: Caveat | None = None
+    tier: Tier = "none"
+    named: tuple[str, ...] = ()
+    rule: NullRule = "classifier"
+    lineages: int = 0
+    prompts: int = 0
+    matches: tuple[Match, ...] = ()
+
+    @property
+    def ranked(self) -> list[Match]:
+        """Known models, closest first; those whose answers could not be compared by their probability."""
+        return sorted(self.matches, key=lambda m: (-m.score if m.score == m.score else inf, -m.probability))
+
+    @property
+    def closest(self) -> str:
+        """The known model that it is most like, named or not; "" where nothing could be compared."""
+        told = [m for m in self.ranked if m.score == m.score or m.probability == m.probability]
+        return told[0].name if told else max(self.probabilities, key=lambda n: self.probabilities[n], default="")
 
 
 @dataclass(frozen=True)

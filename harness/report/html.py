@@ -25,7 +25,7 @@ from harness.inference.findings import NAN, Attribution, Finding
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.survey import Survey
 from harness.records import Observation, Responses, Similarity
-from harness.report import figures, survey_words, words
+from harness.report import figures, naming, survey_words, words
 from harness.report.text import Piece, harmless, shared_runs, short, window
 
 
@@ -182,8 +182,9 @@ def report_html(m: Material) -> str:
         "base-uri 'none'; form-action 'none'",
         cards=verdicts,
         pairs=pairs_of(conclusions(m.findings), verdicts),
-        attributed=[(a, words.attributed(a)) for a in m.attributions],
-        attribution_notes=[words.attribution_note(a) for a in m.attributions],
+        attributed=[(a, naming.attributed(a)) for a in m.attributions],
+        attribution_basis=[naming.attribution_basis(a) for a in m.attributions],
+        attribution_notes=[naming.attribution_note(a) for a in m.attributions],
         strips=strips,
         page=page,
         heat=figures.heat(page) if page else None,

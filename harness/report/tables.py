@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from harness.channels.base import first_answer
 from harness.inference.breakdown import Detail
 from harness.inference.conclusion import conclusions
-from harness.inference.findings import NAN, Attribution, Finding
+from harness.inference.findings import NAN, Attribution, Finding, Match
 from harness.inference.survey import Survey
 from harness.records import Observation, Responses
 from harness.report import survey_words, words
+from harness.report.naming import attribution_note
 from harness.report.text import excerpt, harmless
 
 _PAIR = {
@@ -97,20 +98,37 @@ PROMPTS: Mapping[str, str] = _PAIR | {
     "candidate_answer": "The candidate's first usable answer, likewise",
 }
 OBSERVATIONS: Mapping[str, str] = {
-    "channel": "tokenizer, identity, refusals, reading (what was cut) or relatives (of the candidate or the suspect)",
+    "channel": "metadata (contradicts what was asked), tokenizer, identity, refusals, "
+    "reading (what was cut) or relatives (of the candidate or the suspect)",
     "model": "Endpoint",
-    "what": "What was observed: family, raw completions, says (language), gives in to, rung, declines with",
+    "what": "What was observed: model, provider, tokenizer or self-report against what was asked, family, "
+    "raw completions, says (language), gives in to, rung, declines with",
     "value": "The observation in words; it carries no weight in any verdict",
 }
 ATTRIBUTION: Mapping[str, str] = {
     "suspect": "Endpoint under suspicion",
-    "attributed_to": "Known model it is most like, or unknown",
-    "p_unknown": "p-value of 'none of these'",
+    "attributed_to": "Known model that is named first, or unknown",
+    "p_unknown": "p-value of its best match against 'none of these'",
     "p_smallest_possible": "The smallest it could have been",
     "known_model": "One of the known models",
     "probability_if_known": "Its probability if the suspect is one of them; a suspect's rows sum to 1",
     "answers": "Answers of the suspect that were used",
     "note": "Why there is no attribution, or what it would take",
+    "tier": "model: a known model or its close kin; maker: something of a known model's maker; none: none of these",
+    "set": "All known models that are named, closest first, separated by spaces",
+    "rule": "conformal: ranked among known lineages; carried: mostly by the table that travels, as these are too few; "
+    "classifier: no answers to the same prompts, so by the text classifier",
+    "known_lineages": "Known lineages behind the p-values",
+    "prompts": "Prompts on which answers were compared; empty for the classifier",
+    "z": "Excess of the suspect with this known model, in spreads of pairs of known models of two makers",
+    "score": "z less half of that of the best known model of another maker",
+    "p_value": "p-value of this known model's score against 'none of these'",
+    "p_conformal": "Rank of its score among those of the known lineages; not under 1 / (known lineages + 1)",
+    "p_carried": "Share of unknown models with such a score on other recorded answers, as the table has it",
+    "lineage": "Lineage of this known model",
+    "maker": "Its maker",
+    "recorded_from": "When its first answer came (UTC); empty where whoever recorded it kept no times",
+    "recorded_to": "When its last answer came",
 }
 SURVEY: Mapping[str, str] = {
     "a": "One model",
@@ -225,13 +243,35 @@ def evidence_csv(findings: Iterable[Finding]) -> str:
 
 
 def attribution_csv(attributions: Iterable[Attribution]) -> str:
-    """One row a suspect and known model, likeliest first; the probabilities of a suspect sum to 1."""
+    """One row a suspect and known model, closest first; the probabilities of a suspect sum to 1."""
     return _csv(
         tuple(ATTRIBUTION),
         (
-            [a.suspect, a.best, a.p_unknown, a.p_floor, name, share, a.answers, words.attribution_note(a)]
+            [
+                a.suspect,
+                a.best,
+                a.p_unknown,
+                a.p_floor,
+                m.name,
+                m.probability,
+                a.answers,
+                attribution_note(a),
+                a.tier,
+                " ".join(a.named),
+                a.rule,
+                a.lineages,
+                a.prompts or "",
+                m.z,
+                m.score,
+                m.p,
+                m.p_conformal,
+                m.p_carried,
+                m.lineage,
+                m.maker,
+                *m.recorded,
+            ]
             for a in attributions
-            for name, share in sorted(a.probabilities.items(), key=lambda kv: -kv[1]) or [("", float("nan"))]
+            for m in a.ranked or [Match("")]
         ),
     )
 

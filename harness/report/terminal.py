@@ -13,12 +13,15 @@ from typing import IO, Any
 from harness.inference.conclusion import Conclusion, conclusions
 from harness.inference.drift import Change
 from harness.inference.findings import Attribution, ChannelEvidence, Finding
+from harness.inference.quick_look import Look
 from harness.inference.survey import Survey
-from harness.report import survey_words, words
+from harness.records import Observation
+from harness.report import naming, survey_words, words
 from harness.report.text import plain, short
 
 NARROW = 80  # columns of a terminal
 MOST_PAIRS = 40  # of a survey
+NEAREST = 5  # known models listed under an attribution
 
 
 def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
@@ -69,16 +72,24 @@ def _wrapped(text: str, width: int | None, indent: str) -> str:
     return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=f"{indent}{indent}", tabsize=1)
 
 
+def print_contradictions(observations: Sequence[Observation], stream: IO[str]) -> None:
+    """What answers say of themselves against what was asked: first of all, and never counted."""
+    found = [o for o in observations if o.channel == "metadata"]
+    for o in found:
+        stream.write(f"observed, {o.what}: {plain(o.model)}: {plain(o.value)}\n")
+    if found:
+        stream.write("\n")
+
+
 def print_attributions(attributions: Sequence[Attribution], stream: IO[str]) -> None:
-    """For each suspect the model it is put down to, the likeliest if it is a known one, and what speaks for none."""
+    """For each suspect what it is called, by what, and the known models that are closest."""
     for a in attributions:
-        likeliest = max(a.probabilities, key=lambda name: a.probabilities[name], default="")
-        known = f"; of the known models {likeliest} is the likeliest" if likeliest and likeliest != a.best else ""
-        note = words.attribution_note(a)
-        stream.write(
-            f"\nattribution: {plain(a.suspect)} -> {plain(a.best)}{plain(known)} (an unknown model would look as "
-            f"sure with p = {_number(a.p_unknown)}, {a.answers} answers){f'; {plain(note)}' if note else ''}\n"
-        )
+        note = naming.attribution_note(a)
+        stream.write(f"\nattribution: {plain(naming.attributed(a))}\n")
+        stream.write(f"  {plain(naming.attribution_basis(a))}{f'; {plain(note)}' if note else ''}\n")
+        for m in a.ranked[:NEAREST]:
+            if m.score == m.score:
+                stream.write(f"  {m.name:28} score {_number(m.score)} (z {_number(m.z)}), p = {_number(m.p)}\n")
 
 
 def print_survey(s: Survey | None, stream: IO[str]) -> None:
@@ -122,12 +133,22 @@ def where_text(paths: Sequence[Path]) -> str:
     )
 
 
-def findings_json(findings: Sequence[Finding], survey: Survey | None = None) -> str:
-    """Findings as JSON, with their sentences and the conclusion on their pair, and a survey last; NaN as null."""
+def findings_json(
+    findings: Sequence[Finding], attributions: Sequence[Attribution] = (), survey: Survey | None = None
+) -> str:
+    """Findings as JSON, with their sentences and the conclusion on their pair; then attributions and a survey."""
     joined = {(c.suspect, c.candidate): _conclusion_record(c) for c in conclusions(findings)}
     records = [_record(f) | {"conclusion": joined[f.suspect, f.candidate]} for f in findings]
+    records += [_attribution_record(a) for a in attributions]
     records += [] if survey is None else [survey_words.record(survey)]
     return json.dumps([clean(r) for r in records], indent=2, allow_nan=False)
+
+
+def _attribution_record(a: Attribution) -> dict[str, Any]:
+    """An attribution as plain values: its numbers by name, its words, and the known models, closest first."""
+    record = _without(dataclasses.asdict(a), "caveat", "matches", "probabilities")
+    told = {"sentence": naming.attributed(a), "basis": naming.attribution_basis(a), "note": naming.attribution_note(a)}
+    return {"question": "attribution", **record, **told, "known": [dataclasses.asdict(m) for m in a.ranked]}
 
 
 def _conclusion_record(c: Conclusion) -> dict[str, Any]:
@@ -147,6 +168,12 @@ def _record(f: Finding) -> dict[str, Any]:
 def _channel_record(e: ChannelEvidence) -> dict[str, Any]:
     record = _without(dataclasses.asdict(e), "caveat", "surface", "weight", "controls")
     return record | {"channel": e.name, "note": words.channel_note(e)}
+
+
+def look_json(look: Look) -> str:
+    """A quick look as JSON, with its words; NaN as null."""
+    sights = [dataclasses.asdict(s) | {"says": naming.sight_said(s)} for s in look.sights]
+    return json.dumps(clean(dataclasses.asdict(look) | {"sights": sights}), indent=2, allow_nan=False)
 
 
 def change_line(c: Change) -> str:

@@ -12,7 +12,7 @@ from harness.inference.breakdown import Measure
 from harness.inference.conclusion import Clause, Conclusion, Conflict, Remedy, RemedyKind
 from harness.inference.drift import Change, ChangeGround, Drift, News
 from harness.inference.excess import controls_needed, reaches
-from harness.inference.findings import Attribution, ChannelEvidence, Finding
+from harness.inference.findings import ChannelEvidence, Finding
 from harness.inference.questions import QUESTIONS
 from harness.report.caveats import abstention, caveat, fallen, plainly
 
@@ -449,26 +449,6 @@ def conclusion_tone(c: Conclusion) -> str:
         return "open"
     said = set(c.clauses)
     return "close" if said & _CLOSE else "near" if said & _NEAR else "far" if said & _FAR else "open"
-
-
-def attributed(a: Attribution) -> str:
-    """An attribution in one plain sentence."""
-    likeliest = max(a.probabilities, key=lambda name: a.probabilities[name], default="")
-    if a.best in a.probabilities:
-        return (
-            f"Of the known models, {a.suspect} is most like {a.best}, and an unknown model would seldom look so sure."
-        )
-    if not likeliest:
-        return f"{a.suspect} could not be compared with the known models."
-    return (
-        f"{a.suspect} cannot be attributed to any known model: an unknown one could look just as likely. The likeliest "
-        f"known model is {likeliest}."
-    )
-
-
-def attribution_note(a: Attribution) -> str:
-    """Why there is no attribution, or what it would take."""
-    return caveat(a.caveat) if a.caveat is not None else ""
 
 
 def change_sentence(c: Change) -> str:

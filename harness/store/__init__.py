@@ -5,7 +5,6 @@ from __future__ import annotations
 from harness.store.merging import check, copy_store, foreign, forged_requests, reuse
 from harness.store.provenance import (
     endpoint_summary,
-    finish_reasons,
     forget_endpoint,
     mixtures,
     note_endpoint,
@@ -13,9 +12,11 @@ from harness.store.provenance import (
     noted_endpoints,
     notes_digest,
     packages,
+    recorded_between,
     reused,
     runs,
     spent,
+    stated,
 )
 from harness.store.store import FORMAT, Attempt, Store, batches, content_digest, key_of
 from harness.store.table import stored_table
@@ -29,7 +30,6 @@ __all__ = [
     "content_digest",
     "copy_store",
     "endpoint_summary",
-    "finish_reasons",
     "foreign",
     "forged_requests",
     "forget_endpoint",
@@ -40,9 +40,11 @@ __all__ = [
     "noted_endpoints",
     "notes_digest",
     "packages",
+    "recorded_between",
     "reuse",
     "reused",
     "runs",
     "spent",
+    "stated",
     "stored_table",
 ]

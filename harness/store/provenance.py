@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.records import CHARACTERS_PER_TOKEN, Response
 from harness.store.store import NOTES, Store, for_reading
 
+Stating = Literal["model_answered", "system_fingerprint", "provider", "finish_reason"]
 _PACKAGES = (
     *("behavioral-probing-harness", "openai", "httpx", "httpx2", "aiohttp", "datasets", "scikit-learn", "tenacity"),
     *("pyyaml", "numpy", "scipy", "lir", "msgspec", "pyarrow", "joblib", "xllamacpp"),
@@ -111,16 +112,11 @@ def notes_digest(store: Store) -> str:
 def mixtures(store: Store) -> dict[str, str]:
     """Endpoints that said more than one thing of who answers, and what, with counts. A mixture is not one model."""
     out: dict[str, list[str]] = {}
-    for column, what in (("model_answered", "model"), ("system_fingerprint", "fingerprint"), ("provider", "provider")):
-        found: dict[str, list[tuple[str, int]]] = {}
-        query = (
-            f"SELECT endpoint, {column}, COUNT(*) FROM plan "  # noqa: S608
-            f"JOIN responses USING (endpoint, prompt, sample, request_hash) WHERE {column} != '' GROUP BY 1, 2 "
-            "ORDER BY 1, 3 DESC, 2"
-        )
-        for endpoint, value, count in store.rows("responses", query):
-            found.setdefault(endpoint, []).append((value[:80], count))
-        for endpoint, values in found.items():
+    columns: tuple[tuple[Stating, str], ...] = (
+        ("model_answered", "model"), ("system_fingerprint", "fingerprint"), ("provider", "provider"),
+    )  # fmt: skip
+    for column, what in columns:
+        for endpoint, values in stated(store, column).items():
             if len(values) > 1:
                 told = ", ".join(f"{value} ({count})" for value, count in values[:_NAMED])
                 more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
@@ -128,14 +124,26 @@ def mixtures(store: Store) -> dict[str, str]:
     return {endpoint: "; ".join(parts) for endpoint, parts in out.items()}
 
 
-def finish_reasons(store: Store) -> list[tuple[str, str, int]]:
-    """(endpoint, why answers of the plan ended, as the server writes it, count), the commonest first."""
-    return store.rows(
-        "responses",
-        "SELECT endpoint, substr(finish_reason, 1, 80), COUNT(*) FROM plan "
-        "JOIN responses USING (endpoint, prompt, sample, request_hash) WHERE finish_reason != '' "
-        "GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2",
+def stated(store: Store, column: Stating) -> dict[str, list[tuple[str, int]]]:
+    """What the answers of each endpoint state of who gave them, with counts, commonest first."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    query = (
+        f"SELECT endpoint, {column}, COUNT(*) FROM plan "  # noqa: S608
+        f"JOIN responses USING (endpoint, prompt, sample, request_hash) WHERE {column} != '' GROUP BY 1, 2 "
+        "ORDER BY 1, 3 DESC, 2"
     )
+    for endpoint, value, count in store.rows("responses", query):
+        found.setdefault(endpoint, []).append((value[:80], count))
+    return found
+
+
+def recorded_between(store: Store) -> dict[str, tuple[str, str]]:
+    """When the first and the last answer of each endpoint came, as the store has it; none that came without a time."""
+    query = (
+        "SELECT endpoint, MIN(received_at), MAX(received_at) FROM plan "
+        "JOIN responses USING (endpoint, prompt, sample, request_hash) WHERE received_at != '' GROUP BY 1"
+    )
+    return {endpoint: (first, last) for endpoint, first, last in store.rows("responses", query)}
 
 
 _LONGEST, _NAMED = 200, 50  # characters of a name, and names, that are listed of what an endpoint said of itself

@@ -25,6 +25,7 @@ COMMANDS = [
     "",
     "init",
     "check",
+    "which",
     "run",
     "score",
     "calibrate",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.inference.attribution import UNKNOWN, Softmax, attribute, held_out_scores, prompt_centred
-from harness.report.words import attribution_note
+from harness.report.naming import attribution_note
 
 Texts = list[list[str | None]]
 

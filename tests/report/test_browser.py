@@ -155,7 +155,7 @@ def test_a_calibration_without_points_is_drawn_as_its_line(points: Any) -> None:
 def test_a_report_without_verdicts_leads_with_the_attribution(tmp_path: Path, page: Any) -> None:
     page.get(campaign(tmp_path, 6, 12, 40, ("attribution",)).as_uri())
     assert page.execute_script("return document.querySelector('.glance a').textContent").startswith(
-        "m00 cannot be attributed"
+        "m00 is none of the known models"
     )
     gone = "return document.querySelectorAll('#verdicts, #calibration, form, .card').length"
     assert page.execute_script(gone) == 0
