@@ -82,8 +82,8 @@ def test_a_survey_is_told_on_every_page(folder: Path) -> None:
     print_survey(found, told)
     assert "group 1: s0, s1" in told.getvalue() or "group 1: s1, s0" in told.getvalue()
     assert "does not tell these apart" in told.getvalue()
-    assert "-LIKE" not in told.getvalue() + findings_json([], found)  # no verdict word is made
-    (record,) = json.loads(findings_json([], found))
+    assert "-LIKE" not in told.getvalue() + findings_json([], survey=found)  # no verdict word is made
+    (record,) = json.loads(findings_json([], survey=found))
     assert record["question"] == "survey"
     assert record["false_discovery_rate"] == 0.05
     assert len(record["pairs"]) == len(record["groups"]) == 2
