@@ -9,12 +9,11 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from platform import python_version
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,21 +26,15 @@ from harness.channels.parallel import Channel, compare, load_channels, observati
 from harness.channels.reading import read, removals
 from harness.channels.stylometry import habit_counts, opening_counts
 from harness.clock import Clock
-from harness.collect.context import RunContext, Tally
-from harness.collect.preflight import learned
-from harness.collect.runner import collect
+from harness.collect.context import Tally
 from harness.config import (
-    Called,
     Campaign,
     Recorded,
-    environment,
     lineage_of,
-    open_to_others,
     read_text,
-    require_keys,
     told_of,
 )
-from harness.endpoints import FAMILY, Recording, endpoint_fingerprint, unknown_finish
+from harness.endpoints import FAMILY, unknown_finish
 from harness.errors import StoreError
 from harness.files import write_whole
 from harness.inference.assessment import TWIN, Case, Grams, View
@@ -51,38 +44,34 @@ from harness.inference.findings import Attribution, Caveat, Finding, Settings
 from harness.inference.likelihood import LikelihoodTable, tables_json, tables_of
 from harness.inference.pool import Model
 from harness.inference.questions import ask
+from harness.inference.stopping import History, Ranked
 from harness.plan import (
     SHORT_FORM,
+    STAGES_ASKED,
     Plan,
     looks_of,
     plan_of,
-    planned,
     prepare,
-    store_at,
+    stages_of,
     stored_plan,
     stored_plan_of,
 )
-from harness.records import Key, Observation, Probe, Removal, Responses, Similarity, Surface
+from harness.records import Observation, Probe, Removal, Responses, Similarity, Surface
 from harness.report.caveats import beside, noticed, removal
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.tables import attribution_csv, evidence_csv, observations_csv, pairs_csv, prompts_csv, summary_csv
+from harness.stages import Asking, ask_in_stages
 from harness.store import (
     Store,
-    batches,
     finish_reasons,
-    key_of,
     mixtures,
-    note_endpoint,
-    note_run,
-    noted_endpoints,
-    packages,
-    reuse,
     stored_table,
 )
 
 PLACEBOS = 3  # of each channel and pool: their mean is half as noisy as one
 _LOG = logging.getLogger("harness")
+Judged = dict[tuple[int, ...], History]  # by the numbers of answers that stages have: what is known after the last
 OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is one function and one line here
     "report.html": report_html,
     "pairs.csv": lambda m: pairs_csv(m.findings) if m.findings else "",
@@ -144,25 +133,84 @@ def run_campaign(
 def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Scores:
     """Compare and decide again from the stored answers of a campaign; nobody is asked."""
     plan = _stored(config, base)
-    drawn, copies = independent_draws(read_responses(plan))
+    a, found = plan.campaign.analysis, _judged(plan)
+    table, taken = found.table, (*found.taken, *removals(found.table))
+    details = [detail(c.assessment) for c in found.cases] if "kinship" in a.questions else []
+    return Scores(
+        findings=tuple(_with_campaign_caveats(found.findings, plan.store, taken)),
+        similarities=found.similarities,
+        responses=table,
+        attributions=_attributions(plan.campaign, table) if "attribution" in a.questions else (),
+        details=tuple(d for d in details if d is not None),
+        observations=(*observations(table), *noticed(taken), *beside(found.cases if details else ())),
+        calibrations=found.tables,
+    )
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A campaign judged on the answers of one stage, or on all: what `Scores` is made of."""
+
+    table: Responses
+    similarities: tuple[Similarity, ...]
+    cases: Sequence[Case]
+    findings: Sequence[Finding]
+    taken: Sequence[Removal]
+    tables: Mapping[str, LikelihoodTable]
+
+
+def _judged(plan: Plan, known: Judged | None = None) -> _Judged:
+    """Judge stage after stage, as they were asked, until every verdict stops; at once where there are no stages.
+
+    Worked out of the stored answers alone: where a run stopped, and after how many interruptions, is not asked.
+    ``known`` stages of which no answer came since are not judged again.
+    """
+    known = {} if known is None else known
+    a, whole = plan.campaign.analysis, read_responses(plan)
+    tables = tables_of(None if a.calibration is None else read_text(plan.base / a.calibration))
+    stages = stages_of(plan.campaign, whole.prompts)
+    if not stages:
+        return _judged_at(plan, whole, tables, None)
+    sizes, least = tuple(s.size for s in stages), min((t.prompts[0] for t in tables.values()), default=0)
+    history = History(sizes, min(least, sizes[-1]), frozenset(tables))
+    asked = stages[: _stages_asked(plan) or len(stages)]
+    at: tuple[int, ...] = ()
+    for i, stage in enumerate(asked):
+        part = whole.only(stage.prompts)
+        at = (*at, len(part.text))
+        if i < len(asked) - 1 and at in known:
+            history = known[at]
+            continue
+        found = _judged_at(plan, part, tables, history)
+        if _all_over(found.findings):
+            break
+        history = known[at] = history.after(_ranked(found.cases, a.questions), found.findings)
+    return found
+
+
+def _ranked(cases: Sequence[Case], questions: Sequence[str]) -> dict[tuple[str, str], Ranked]:
+    """The scores of each pair's pool, as kinship ranks them."""
+    if "kinship" not in questions:
+        return {}
+    found = {(c.suspect.name, c.candidate.name): c.assessment for c in cases}
+    return {pair: (a.pool.names, a.combined) for pair, a in found.items() if a.combined is not None}
+
+
+def _stages_asked(plan: Plan) -> int:
+    with Store(plan.store, readonly=True) as store:
+        return int(store.note(STAGES_ASKED) or 0)
+
+
+def _judged_at(
+    plan: Plan, answers: Responses, tables: Mapping[str, LikelihoodTable], history: History | None
+) -> _Judged:
+    drawn, copies = independent_draws(answers)
     table, doubted = honest_logprobs(read(drawn))
     a = plan.campaign.analysis
     channels = load_channels(a.channels)
     similarities = compare(channels, table, a.executor)
-    tables = tables_of(None if a.calibration is None else read_text(plan.base / a.calibration))
-    cases = _cases(plan.campaign, table, channels, similarities, tables)
-    findings = ask(cases, a.questions)
-    details = [detail(c.assessment) for c in cases] if "kinship" in a.questions else []
-    taken = (*copies, *doubted, *removals(table))
-    return Scores(
-        findings=tuple(_with_campaign_caveats(findings, plan.store, taken)),
-        similarities=similarities,
-        responses=table,
-        attributions=_attributions(plan.campaign, table) if "attribution" in a.questions else (),
-        details=tuple(d for d in details if d is not None),
-        observations=(*observations(table), *noticed(taken), *beside(cases if details else ())),
-        calibrations=tables,
-    )
+    cases = _cases(plan.campaign, table, channels, similarities, tables, history)
+    return _Judged(table, similarities, cases, ask(cases, a.questions), (*copies, *doubted), tables)
 
 
 def write(config: Campaign | Plan | Path | str, scores: Scores, *, base: Path | str = ".") -> list[Path]:
@@ -196,7 +244,7 @@ def _stored(config: Campaign | Plan | Path | str, base: Path | str) -> Plan:
     return stored_plan(Path(config))
 
 
-def _finish(work: Coroutine[None, None, None]) -> None:
+def _finish(work: Coroutine[None, None, object]) -> None:
     """Run to the end, in a thread of its own where a loop is running already, as in a notebook."""
     try:
         asyncio.get_running_loop()
@@ -214,65 +262,22 @@ async def collect_async(
     stop: asyncio.Event,
     say: Callable[[str], None] = lambda _: None,
     clock: Clock = Clock(),
-) -> None:
-    """Ask whatever is not stored yet, until done or ``stop`` is set; of a shard its own keys only."""
-    called, holds = plan.called, plan.shard.holds
-    environ = environment(plan.campaign, plan.base, environ)
-    if warning := open_to_others(plan.campaign, plan.base):
-        say(f"warning: {warning}")
-    require_keys(called, environ)  # a missing key is found before anything is written
-    with Store(plan.store) as store:
-        store.set_plan(plan.prompts, planned(plan, learned(store, called)), plan.prompt_hashes)
-        store.set_note(SHORT_FORM, str(plan.limit or ""))
-        began, versions = clock.stamp(), {"python": python_version(), **packages()}
-        note_run(store, began, {"versions": versions})
-        for recording in plan.recorded:
-            tallies[recording.endpoint.name] = _take_over(recording, plan, store, holds)
-        if not called:
-            return
-        identities = _recognise(plan, called, store, say)
-        if plan.campaign.reuse:
-            taken = reuse(store, _reused(plan), identities, holds)
-            say(f"reused {taken} answers of other campaigns")
+) -> bool:
+    """Ask whatever is not stored yet, until done or ``stop`` is set; of a shard its own keys only.
 
-        def note_plan(found: Iterable[Key]) -> None:
-            store.set_plan(plan.prompts, itertools.chain(found, plan.recorded_keys()), plan.prompt_hashes)
+    A campaign of stages is judged after each, and is done when every verdict stops. Returns whether it is done: also
+    if calls failed, and not if ``stop`` came between two stages.
+    """
+    known: Judged = {}  # what this run has judged already
 
-        context = RunContext(store, plan.campaign.collect, stop, say, clock)
-        lag = await collect(plan.campaign, plan.prompts, context, tallies, environ, plan.base, holds, note_plan)
-        note_run(store, began, {"versions": versions, "longest_lag_seconds": round(lag.longest, 3)})
+    def decided(plan: Plan) -> bool:
+        return _all_over(_judged(plan, known).findings)
+
+    return await ask_in_stages(Asking(plan, environ, tallies, stop, say, clock), decided)
 
 
-def _take_over(recording: Recording, plan: Plan, store: Store, holds: Callable[[Key], bool]) -> Tally:
-    """Store what a recorded endpoint answered and the store does not have yet."""
-    chosen = {p.id for p in plan.prompts}
-    found = (r for r in recording.answers(chosen) if holds(k := key_of(r)) and not store.answered(k))
-    for batch in batches(found):
-        store.add_many(batch)
-    count = sum(map(holds, recording.keys(chosen)))
-    return Tally(planned=count, stored=count, state="done")
-
-
-def _recognise(plan: Plan, called: Sequence[Called], store: Store, say: Callable[[str], None]) -> dict[str, str]:
-    """Note and return each endpoint's fingerprint; warn if answers under its name came from another."""
-    known = noted_endpoints(store)
-    before = {name: {f for n, f, _ in known if n == name} for name, *_ in known}
-    found = {}
-    for endpoint in called:
-        fingerprint, told = endpoint_fingerprint(endpoint, plan.base)
-        found[endpoint.name] = fingerprint
-        if before.get(endpoint.name, set()) - {fingerprint}:
-            say(
-                f"{endpoint.name}: answers stored under this name came from another address, model, weights or "
-                "context; see `endpoints` in the store"
-            )
-        note_endpoint(store, endpoint.name, fingerprint, told)
-    return found
-
-
-def _reused(plan: Plan) -> list[tuple[str, Path]]:
-    """What `reuse:` names, as written and as the store it means."""
-    return [(str(p), store_at(plan.base / p.expanduser())) for p in plan.campaign.reuse]
+def _all_over(findings: Sequence[Finding]) -> bool:
+    return all(f.stop is None or f.stop.over for f in findings)
 
 
 def read_responses(plan: Plan) -> Responses:
@@ -301,6 +306,7 @@ def _cases(
     channels: Mapping[str, Channel],
     similarities: tuple[Similarity, ...],
     tables: Mapping[str, LikelihoodTable],
+    history: History | None = None,
 ) -> list[Case]:
     """Every suspect with every candidate. What pairs share is worked out once, when the first question needs it."""
     a = campaign.analysis
@@ -332,6 +338,7 @@ def _cases(
             probes=lambda names, counted: measured(tuple(names), tuple(counted)),
             distances=lambda names: _distances(parts(), names),
             fresh=fresh,
+            progress=None if history is None else history.of(s.name, c.name),
         )
         for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
     ]
