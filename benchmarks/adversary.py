@@ -33,7 +33,6 @@ from benchmarks.recorded import Collection, read
 from benchmarks.relations import CLOSE
 from benchmarks.tricks import NONE, TRICKS, Scene, Trick, synonyms_of
 from benchmarks.zoo_tricks import report
-from harness.campaign import PLACEBOS
 from harness.channels import furniture, reading, verbatim, wording
 from harness.channels.parallel import compare, load_channels, probes
 from harness.inference import control_match
@@ -46,6 +45,7 @@ from harness.inference.mixture import Mixture, mixture
 from harness.inference.pool import Model
 from harness.inference.questions import decide
 from harness.inference.trials import draw_controls
+from harness.judging import PLACEBOS
 from harness.records import Responses
 
 ALPHA = 0.05

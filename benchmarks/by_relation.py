@@ -89,7 +89,7 @@ def outcomes(
             p = pair_p(matrices[seen])
             outside = [partial(unfitted, manners, models[a], models[b]) for a, b in trials.pairs[seen]]
             judged = Counter(
-                _verdict(m, float(x), similarity, n, o, two_makers=bool(t), tables=tables)
+                verdict(m, float(x), similarity, n, o, two_makers=bool(t), tables=tables)
                 for m, x, o, t in zip(matrices[seen], p, outside, two, strict=True)
             )
             value, interval, count = rate(reaches(p, ALPHA), collection.known.lineage[trials.pairs[seen]])
@@ -97,7 +97,7 @@ def outcomes(
             yield n, Outcome(relation, count, len(chosen), value, interval, shares)
 
 
-def _verdict(
+def verdict(
     matrix: Floats,
     p: float,
     s: Similarity,
@@ -107,6 +107,7 @@ def _verdict(
     two_makers: bool,
     tables: Mapping[str, LikelihoodTable],
 ) -> str:
+    """Verdict of one trial with p-value ``p``, on ``n`` prompts of one channel alone."""
     k, effect = len(matrix) - 2, float(matrix[0, 1])
     seen = ChannelEvidence(
         s.channel, s.sees, s.unit, n, 1.0, effect=effect, effect_low=effect, effect_high=effect, p=p, words=s.words

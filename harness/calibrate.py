@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.campaign import read_responses
 from harness.channels.parallel import LOCAL, compare, load_channels
 from harness.channels.reading import read
 from harness.config import read_text
@@ -29,6 +28,7 @@ from harness.inference.calibration import Relation, Validation, calibrate, chann
 from harness.inference.control_match import conditions_of, manners_of
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.trials import Known
+from harness.judging import read_responses
 from harness.plan import Plan
 from harness.records import Similarity
 

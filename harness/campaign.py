@@ -6,68 +6,30 @@ prepare (plan.py) -> collect_async -> read_responses -> compare -> ask -> write
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from dataclasses import dataclass
 from pathlib import Path
-from platform import python_version
 
-import numpy as np
-from numpy.typing import NDArray
-
-from harness.channels.base import first_answers
-from harness.channels.draws import independent_draws
-from harness.channels.kernels import kernel_coverage, logprob_kernels, next_token_distances, text_kernels
-from harness.channels.logprobs import honest_logprobs
-from harness.channels.parallel import LOCAL, Channel, compare, load_channels, observations, probes, require_executor
-from harness.channels.reading import read, removals
-from harness.channels.stylometry import habit_counts, opening_counts
+from harness.channels.parallel import LOCAL, observations, require_executor
+from harness.channels.reading import removals
 from harness.clock import Clock
-from harness.collect.agreement import DRAWN, drawn, recognise, require_agreement
-from harness.collect.context import RunContext, Tally
-from harness.collect.preflight import learned
-from harness.collect.runner import collect
-from harness.config import (
-    Campaign,
-    Recorded,
-    environment,
-    lineage_of,
-    open_to_others,
-    read_text,
-    require_keys,
-    told_of,
-)
-from harness.endpoints import FAMILY, Recording, unknown_finish
-from harness.errors import StoreError
+from harness.collect.agreement import require_agreement
+from harness.collect.context import Tally
+from harness.config import Campaign, lineage_of
 from harness.files import write_whole
-from harness.inference.assessment import TWIN, Case, Grams, View
 from harness.inference.breakdown import Detail, detail
-from harness.inference.control_match import manners_of, unfitted, unlike
-from harness.inference.findings import Attribution, Caveat, Finding, Settings
-from harness.inference.likelihood import LikelihoodTable, tables_json, tables_of
-from harness.inference.pool import Model
-from harness.inference.questions import ask
-from harness.inference.survey import Survey, survey
-from harness.plan import (
-    SHORT_FORM,
-    Plan,
-    looks_of,
-    plan_of,
-    planned,
-    prepare,
-    store_at,
-    stored_plan,
-    stored_plan_of,
-)
-from harness.records import Key, Observation, Probe, Removal, Responses, Similarity, Surface
-from harness.report.caveats import beside, noticed, removal
+from harness.inference.findings import Attribution, Finding
+from harness.inference.likelihood import LikelihoodTable, tables_json
+from harness.inference.survey import Survey
+from harness.judging import Known, all_over, attributions, judged, self_statements, surveyed, with_campaign_caveats
+from harness.plan import Plan, plan_of, prepare, stored_plan, stored_plan_of
+from harness.records import Observation, Responses, Similarity
+from harness.report.caveats import beside, noticed
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
-from harness.report.metadata import Stated, contradictions
 from harness.report.tables import (
     attribution_csv,
     evidence_csv,
@@ -77,21 +39,9 @@ from harness.report.tables import (
     summary_csv,
     survey_csv,
 )
-from harness.store import (
-    Store,
-    batches,
-    key_of,
-    mixtures,
-    note_run,
-    packages,
-    recorded_between,
-    reuse,
-    stated,
-    stored_table,
-)
+from harness.stages import Asking, ask_in_stages
+from harness.store import Store
 
-PLACEBOS = 3  # of each channel and pool: their mean is half as noisy as one
-PLACEBO_PROMPTS = 100  # of each channel in a survey
 _LOG = logging.getLogger("harness")
 OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is one function and one line here
     "report.html": report_html,
@@ -164,30 +114,23 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".", execu
     plan = _stored(config, base)
     with Store(plan.store, readonly=True) as store:
         require_agreement(plan.campaign, plan.base, store)
-    draws, copies = independent_draws(read_responses(plan))
-    table, doubted = honest_logprobs(read(draws))
-    a = plan.campaign.analysis
-    channels = load_channels(a.channels)
-    similarities = compare(channels, table, executor)
-    tables = tables_of(None if a.calibration is None else read_text(plan.base / a.calibration))
-    cases = _cases(plan.campaign, table, channels, similarities, tables, executor)
-    findings = ask(cases, a.questions)
-    details = [detail(c.assessment) for c in cases] if "kinship" in a.questions else []
-    taken = (*copies, *doubted, *removals(table))
+    questions, found = plan.campaign.analysis.questions, judged(plan, executor)
+    table, taken = found.table, (*found.taken, *removals(found.table))
+    details = [detail(c.assessment) for c in found.cases] if "kinship" in questions else []
     return Scores(
-        findings=tuple(_with_campaign_caveats(findings, plan.store, taken)),
-        similarities=similarities,
+        findings=tuple(with_campaign_caveats(found.findings, plan.store, taken)),
+        similarities=found.similarities,
         responses=table,
-        attributions=_attributions(plan, table, similarities) if "attribution" in a.questions else (),
+        attributions=attributions(plan, table, found.similarities) if "attribution" in questions else (),
         details=tuple(d for d in details if d is not None),
         observations=(
             *self_statements(plan, table),
             *observations(table),
             *noticed(taken),
-            *beside(cases if details else ()),
+            *beside(found.cases if details else ()),
         ),
-        calibrations=tables,
-        survey=_survey(plan, table, similarities) if "survey" in a.questions else None,
+        calibrations=found.tables,
+        survey=surveyed(plan, table, found.similarities) if "survey" in questions else None,
     )
 
 
@@ -223,7 +166,7 @@ def _stored(config: Campaign | Plan | Path | str, base: Path | str) -> Plan:
     return stored_plan(Path(config))
 
 
-def _finish(work: Coroutine[None, None, None]) -> None:
+def _finish(work: Coroutine[None, None, object]) -> None:
     """Run to the end, in a thread of its own where a loop is running already, as in a notebook."""
     try:
         asyncio.get_running_loop()
@@ -241,260 +184,15 @@ async def collect_async(
     stop: asyncio.Event,
     say: Callable[[str], None] = lambda _: None,
     clock: Clock = Clock(),
-) -> None:
-    """Ask whatever is not stored yet, until done or ``stop`` is set; of a shard its own keys only."""
-    called, holds = plan.called, plan.shard.holds
-    environ = environment(plan.campaign, plan.base, environ)
-    if warning := open_to_others(plan.campaign, plan.base):
-        say(f"warning: {warning}")
-    require_keys(called, environ)  # a missing key is found before anything is written
-    with Store(plan.store) as store:
-        identities = recognise(called, plan.base, store)  # before the plan there becomes this one
-        store.set_plan(plan.prompts, planned(plan, learned(store, called)), plan.prompt_hashes)
-        store.set_note(SHORT_FORM, str(plan.limit or ""))
-        store.set_note(DRAWN, drawn(plan.campaign))
-        began, versions = clock.stamp(), {"python": python_version(), **packages()}
-        note_run(store, began, {"versions": versions})
-        for recording in plan.recorded:
-            tallies[recording.endpoint.name] = _take_over(recording, plan, store, holds)
-        if not called:
-            return
-        if plan.campaign.reuse:
-            taken = reuse(store, _reused(plan), identities, holds)
-            say(f"reused {taken} answers of other campaigns")
+) -> bool:
+    """Ask whatever is not stored yet, until done or ``stop`` is set; of a shard its own keys only.
 
-        def note_plan(found: Iterable[Key]) -> None:
-            store.set_plan(plan.prompts, itertools.chain(found, plan.recorded_keys()), plan.prompt_hashes)
+    A campaign of stages is judged after each, and is done when every verdict stops. Returns whether it is done: also
+    if calls failed, and not if ``stop`` came between two stages.
+    """
+    known: Known = {}  # what this run has judged already
 
-        context = RunContext(store, plan.campaign.collect, stop, say, clock)
-        lag = await collect(plan.campaign, plan.prompts, context, tallies, environ, plan.base, holds, note_plan)
-        note_run(store, began, {"versions": versions, "longest_lag_seconds": round(lag.longest, 3)})
+    def decided(plan: Plan) -> bool:
+        return all_over(judged(plan, known=known).findings)
 
-
-def _take_over(recording: Recording, plan: Plan, store: Store, holds: Callable[[Key], bool]) -> Tally:
-    """Store what a recorded endpoint answered and the store does not have yet."""
-    chosen = {p.id for p in plan.prompts}
-    found = (r for r in recording.answers(chosen) if holds(k := key_of(r)) and not store.answered(k))
-    for batch in batches(found):
-        store.add_many(batch)
-    count = sum(map(holds, recording.keys(chosen)))
-    return Tally(planned=count, stored=count, state="done")
-
-
-def _reused(plan: Plan) -> list[tuple[str, Path]]:
-    """What `reuse:` names, as written and as the store it means."""
-    return [(str(p), store_at(plan.base / p.expanduser())) for p in plan.campaign.reuse]
-
-
-def read_responses(plan: Plan) -> Responses:
-    """The stored answers of a plan as a table."""
-    with Store(plan.store, readonly=True) as store:
-        prompts = store.prompts()
-        names = [e.name for e in plan.campaign.endpoints]
-        model_at = {n: i for i, n in enumerate(names)}
-        prompt_at = {p.id: i for i, p in enumerate(prompts)}
-        asked = np.zeros((len(prompts), len(names)), dtype=bool)
-        for endpoint, prompt in store.asked():
-            if endpoint in model_at:
-                asked[prompt_at[prompt], model_at[endpoint]] = True
-        for e in plan.campaign.endpoints:
-            if isinstance(e, Recorded):  # which prompts it was asked is unknown: a gap counts as not answered
-                asked[[p.family == FAMILY for p in prompts], model_at[e.name]] = True
-        table = stored_table(store, names, prompts, asked)
-    if not len(table.text):
-        raise StoreError(f"{plan.folder}: no answers are stored here", "run `harness run` first")
-    return table
-
-
-def _cases(
-    campaign: Campaign,
-    table: Responses,
-    channels: Mapping[str, Channel],
-    similarities: tuple[Similarity, ...],
-    tables: Mapping[str, LikelihoodTable],
-    executor: str,
-) -> list[Case]:
-    """Every suspect with every candidate. What pairs share is worked out once, when the first question needs it."""
-    a = campaign.analysis
-    settings = _settings(campaign)
-    models = models_of(campaign)
-    twin = cache(partial(_twin, table, channels, executor))
-    manners = cache(lambda: manners_of(table))
-    parts = cache(lambda: _by_surface(table))
-    # Kernels of one candidate with everybody: those of all candidates would grow with their number.
-    measured = cache(lambda names, counted: _probes(table, names, counted, campaign.seed))
-    samples = lru_cache(len(models) + 1)(lambda one, other: _samples(parts(), one, other))
-    habits = cache(lambda: (habit_counts(table), opening_counts(table)))
-    fresh = {p.id: str(p.fields["twin"]) for p in table.prompts if p.fields.get("fresh")}
-    return [
-        Case(
-            suspect=s,
-            candidate=c,
-            models=models,
-            similarities=similarities,
-            tables=tables,
-            settings=settings,
-            twin=lambda names, candidate=c.name: twin(candidate, tuple(names)),  # type: ignore[misc]
-            habits=habits,
-            samples=samples,
-            coverage=lambda one, other: _coverage(parts(), one, other),
-            unfitted=lambda about, s=s, c=c: unfitted(manners(), s, c, about),  # type: ignore[misc]
-            looks=looks_of(campaign),
-            resemblance=lambda s=s, c=c: unlike(manners(), s, c, models, a.controls),  # type: ignore[misc]
-            probes=lambda names, counted: measured(tuple(names), tuple(counted)),
-            distances=lambda names: _distances(parts(), names),
-            fresh=fresh,
-        )
-        for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
-    ]
-
-
-def _survey(plan: Plan, table: Responses, similarities: tuple[Similarity, ...]) -> Survey | None:
-    """All pairs of models among each other, with what limits the campaign as a whole."""
-    campaign, manners = plan.campaign, manners_of(table)
-    rule = campaign.analysis.controls
-    found = survey(
-        models_of(campaign),
-        similarities,
-        _settings(campaign),
-        lambda names, counted: _probes(_part(table, counted), tuple(names), tuple(counted), campaign.seed),
-        lambda a, b, models: unlike(manners, a, b, models, rule),
-    )
-    if found is None:
-        return None
-    caveats, own = _campaign_caveats(plan.store)
-    return replace(found, caveats=(*caveats, *found.caveats, *(c for c in own if c.names[0] in found.names)))
-
-
-def _part(table: Responses, channels: Sequence[str]) -> Responses:
-    """A table on as many prompts of each channel as a placebo needs, spread over all: all would take minutes."""
-    served = [table.where(c) for c in channels]
-    return table.only(sorted({p for some in served for p in some[:: max(1, -(-len(some) // PLACEBO_PROMPTS))]}))
-
-
-def _settings(campaign: Campaign) -> Settings:
-    a = campaign.analysis
-    return Settings(a.alpha, a.min_coverage, a.permutations, a.bootstrap, campaign.seed, a.controls)
-
-
-def _probes(table: Responses, names: tuple[str, ...], channels: tuple[str, ...], seed: int) -> dict[str, Probe]:
-    """Channels measured again among the models of one pool."""
-    return probes(channels, table.among([table.models.index(n) for n in names]), PLACEBOS, seed)
-
-
-def models_of(campaign: Campaign) -> tuple[Model, ...]:
-    """Every endpoint as inference sees it."""
-    return tuple(Model(e.name, e.role, lineage_of(e), *told_of(e)) for e in campaign.endpoints)
-
-
-def _by(models: Sequence[Model], role: str) -> list[Model]:
-    return [m for m in models if m.role == role]
-
-
-def _twin(
-    table: Responses, channels: Mapping[str, Channel], executor: str, candidate: str, names: tuple[str, ...]
-) -> tuple[Similarity, ...]:
-    """Some channels again, with every second sample of the candidate posing as another model; none without any."""
-    at = table.models.index(candidate)
-    if all(len(table.rows(p, at)) < 2 for p in range(len(table.prompts))):
-        return ()
-    return compare({n: channels[n] for n in names}, table.with_twin(candidate, TWIN), executor)
-
-
-def _by_surface(table: Responses) -> dict[Surface, Responses]:
-    """The table in two, by how prompts were put."""
-    surfaces: tuple[Surface, ...] = ("chat", "completion")
-    return {s: table.only([k for k, p in enumerate(table.prompts) if p.surface == s]) for s in surfaces}
-
-
-def _samples(parts: Mapping[Surface, Responses], a: str, b: str) -> dict[View, Grams]:
-    """Kernels between samples of two models, by view."""
-    out: dict[View, Grams] = {}
-    for surface, part in parts.items():
-        i, j = part.models.index(a), part.models.index(b)
-        out["text", surface] = text_kernels(part, i, j)
-        out["logprobs", surface] = logprob_kernels(part, i, j)
-    return out
-
-
-def _distances(parts: Mapping[Surface, Responses], names: Sequence[str]) -> NDArray[np.float64]:
-    """How far raw next tokens are from those of the first of some models: no system prompt reaches them."""
-    raw = parts["completion"]
-    return next_token_distances(raw, [raw.models.index(n) for n in names])
-
-
-def _coverage(parts: Mapping[Surface, Responses], a: str, b: str) -> dict[View, float]:
-    """Share of samples that these kernels are made of, by view."""
-    return {
-        (channel, surface): share
-        for surface, part in parts.items()
-        for channel, share in kernel_coverage(part, part.models.index(a), part.models.index(b), FAMILY).items()
-    }
-
-
-def _with_campaign_caveats(findings: Sequence[Finding], path: Path, taken: Sequence[Removal]) -> list[Finding]:
-    """Findings with what limits them all: calls without an answer, a short form, endpoints that were several models,
-    what was taken out of the answers of suspect and candidate."""
-    first, own = _campaign_caveats(path)
-    return [
-        replace(
-            f,
-            caveats=(
-                *first,
-                *f.caveats,
-                *(removal(r) for r in taken if r.model in (f.suspect, f.candidate)),
-                *(c for c in own if c.names[0] in (f.suspect, f.candidate)),
-            ),
-        )
-        for f in findings
-    ]
-
-
-def _campaign_caveats(path: Path) -> tuple[list[Caveat], list[Caveat]]:
-    """What limits a campaign as a whole; and of single endpoints: they were several models, or ended oddly."""
-    with Store(path, readonly=True) as store:
-        mixed, short, ended = mixtures(store), store.note(SHORT_FORM), stated(store, "finish_reason")
-        answered = [done for _, done in store.plan_keys()]
-    first = []
-    if missing := len(answered) - sum(answered):
-        first.append(Caveat("unanswered calls", values=(missing, len(answered))))
-    if short:
-        first.append(Caveat("short form", names=(short,)))
-    odd = (
-        Caveat("unknown finish", names=(name, why), values=(count,))
-        for name, found in ended.items()
-        for why, count in found
-        if unknown_finish(why)
-    )
-    return first, [*(Caveat("mixed models", names=of) for of in mixed.items()), *odd]
-
-
-def self_statements(plan: Plan, table: Responses) -> tuple[Observation, ...]:
-    """What answers say of themselves and what was asked says otherwise."""
-    with Store(plan.store, readonly=True) as store:
-        models, hosts = (stated(store, "model_answered"), stated(store, "provider"))
-    said = {e.name: Stated(dict(models.get(e.name, [])), dict(hosts.get(e.name, []))) for e in plan.campaign.endpoints}
-    return contradictions(plan.campaign.endpoints, said, table)
-
-
-def _attributions(plan: Plan, table: Responses, similarities: Sequence[Similarity]) -> tuple[Attribution, ...]:
-    """Each suspect among the known models: by answers to the same prompts, else by the text classifier."""
-    from harness.inference.attribution import attribute  # scikit-learn is heavy, and few campaigns ask this
-    from harness.inference.pairing import paired, pairing
-
-    models, alpha = models_of(plan.campaign), plan.campaign.analysis.alpha
-    suspects = [m.name for m in _by(models, "suspect")]
-    known = [m for m in models if m.role != "suspect"]
-    at = [table.models.index(m.name) for m in known]
-    roots, makers = [m.root for m in models], [m.makers for m in models]
-    wording = next((s for s in similarities if s.channel == "wording"), None)
-    with Store(plan.store, readonly=True) as store:
-        times = recorded_between(store)
-    texts = first_answers(table, table.where("wording"))
-    plain = attribute(texts, table.models, [m.lineage for m in models], suspects, alpha, plan.campaign.seed)
-    return tuple(
-        paired(a, pairing(wording.values, table.models.index(a.suspect), at, roots, makers, alpha), known, alpha, times)
-        if wording is not None
-        else paired(a, None, known, alpha, times)
-        for a in plain
-    )
+    return await ask_in_stages(Asking(plan, environ, tallies, stop, say, clock), decided)

@@ -26,12 +26,12 @@ from harness.config import (
     told_of,
     well_known_as,
 )
-from harness.endpoints import UNKNOWN, Quirks, jobs, model_name, path_of, provider_of
+from harness.endpoints import UNKNOWN, Quirks, jobs, model_name, path_of, planned_keys, provider_of
 from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, reaches, smallest_p
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import Model, Pool, candidates_apart, pool_for, told
-from harness.plan import Plan, looks_of
+from harness.plan import Plan, looks_of, stages_of
 from harness.records import Job, Key, Surface
 from harness.report.text import plain
 from harness.store import Store
@@ -43,6 +43,7 @@ COLUMNS = (
     *("endpoint", "role", "kind", "state", "model"),
     *("logprobs", "usage", "system", "reasoning", "refused", "beside"),
 )
+USUAL_STOP = 32  # prompts at which half of the kin were found; of strangers half were given up sooner
 ENOUGH = 8  # control lineages for a steady verdict
 TIMES = 8.0  # in parameters
 
@@ -157,6 +158,21 @@ def _dry_run_row(plan: Plan, endpoint: Called, quirks: Quirks, answered: Callabl
         "max_cost": round(cost_of(price, prompt_tokens, max_tokens), 6) if price else None,
         "requests": [{"path": path_of(endpoint, s), "body": j.body.decode()} for s, j in sorted(first.items())],
     }
+
+
+def stages_line(plan: Plan) -> str:
+    """Most calls of a campaign of stages, and how many it takes if it stops where most did on recorded answers."""
+    stages = stages_of(plan.campaign, plan.prompts)
+    if not stages:
+        return ""
+    usual = next((s for s in stages if s.size >= USUAL_STOP), stages[-1])
+    most, likely = (
+        sum(1 for _ in planned_keys(plan.campaign, [plan.prompts[i] for i in s.prompts])) for s in (stages[-1], usual)
+    )
+    return (
+        f"{len(stages)} stages, at most {most} calls; about {likely} if it stops where half of the pairs did on "
+        "recorded answers (docs/statistics.md, Stopping)"
+    )
 
 
 def dry_run_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -14,8 +14,8 @@ from harness.channels.kernels import logprob_kernels, text_kernels
 from harness.collect.preflight import learned, recall, remember
 from harness.config import Called, Campaign, load_config
 from harness.errors import ConfigError
-from harness.inference.drift import Change, Drift, Grams, News, drift, judge_changes
-from harness.plan import Plan, planned, store_at
+from harness.inference.drift import Change, Drift, Grams, News, Stages, drift, judge_changes
+from harness.plan import Plan, in_random_order, planned, store_at
 from harness.records import Key, Prompt, Response, Responses, Surface
 from harness.store import Store
 
@@ -23,6 +23,7 @@ BEFORE, NOW = "baseline", "now"
 # Logprobs of one token differ a little from run to run with a server's load (benchmarks/README.md, Monitor), so
 # samples of two runs are not exchangeable in them, and a p-value below any alpha says nothing.
 REPORTED = frozenset({"logprobs"})
+BATCHES = 6  # stages of a run, at most
 DRAWS = 20  # relabellings per 1 / alpha: few enough would leave no p-value small enough
 
 
@@ -33,6 +34,16 @@ class Watch:
     plan: Plan
     source: Path
     before: Mapping[str, tuple[Response, ...]]
+
+    def batches(self) -> tuple[int, ...]:
+        """Numbers of prompts after which the answers are judged: `BATCHES` about equal parts."""
+        n = len(self.plan.prompts)
+        parts = max(1, min(BATCHES, n))
+        return tuple(round(n * (i + 1) / parts) for i in range(parts))
+
+    def until(self, prompts: int) -> Watch:
+        """The same watch on the first prompts alone."""
+        return replace(self, plan=replace(self.plan, prompts=self.plan.prompts[:prompts]))
 
 
 def watch(config: Path, against: Path | None, names: Sequence[str], stamp: str, limit: int | None = None) -> Watch:
@@ -48,7 +59,10 @@ def watch(config: Path, against: Path | None, names: Sequence[str], stamp: str, 
         stored = [r for r in store.responses() if r.endpoint in {e.name for e in chosen}]
         prompts, hashes, known = store.prompts(), store.prompt_hashes(), learned(store, chosen)
     where = campaign.results / campaign.campaign / "monitor"
-    again = campaign.model_copy(update={"endpoints": chosen, "results": where, "campaign": stamp, "reuse": ()})
+    whole = campaign.collect.model_copy(update={"stop": "all"})
+    again = campaign.model_copy(
+        update={"endpoints": chosen, "results": where, "campaign": stamp, "reuse": (), "collect": whole}
+    )
     prompts = _drawn(prompts, {r.prompt for r in stored}, limit, campaign.seed)
     asked = _asked(planned(Plan(again, base, tuple(prompts), (), hashes), known))
     before = {e.name: tuple(r for r in stored if r.endpoint == e.name and _key(r) in asked) for e in chosen}
@@ -61,7 +75,8 @@ def watch(config: Path, against: Path | None, names: Sequence[str], stamp: str, 
                 "model, system prompt, parameters and prompts must be those of the baseline",
             )
     kept = {r.prompt for answers in before.values() for r in answers}
-    plan = Plan(again, base, tuple(p for p in prompts if p.id in kept), (), hashes)
+    ordered = in_random_order([p for p in prompts if p.id in kept], campaign.seed)
+    plan = Plan(again, base, tuple(ordered), (), hashes)
     return Watch(plan, source, before)
 
 
@@ -102,8 +117,16 @@ def carry_over(watched: Watch) -> None:
             remember(new, endpoint, recall(old, endpoint))
 
 
-def judge(watched: Watch, alpha: float) -> list[Change]:
-    """Compare the new answers with the baseline, and say what is found of every endpoint."""
+def judge(watched: Watch, alpha: float, batch: int | None = None) -> list[Change]:
+    """Compare the new answers with the baseline, and say what is found of every endpoint.
+
+    ``batch`` is the index of the last part of `Watch.batches` that was asked, in a run that is judged after each; by
+    default all are judged at once. The error rate is ``alpha`` for all parts together.
+    """
+    sizes, staged = watched.batches(), batch is not None
+    due = sizes[-1:] if batch is None else sizes[: batch + 1]
+    tests = len(watched.before) * max(1, len({p.surface for p in watched.plan.prompts}))
+    watched = watched.until(due[-1])
     plan, a = watched.plan, watched.plan.campaign.analysis
     with Store(plan.store, readonly=True) as store:
         now = list(store.responses())
@@ -111,17 +134,25 @@ def judge(watched: Watch, alpha: float) -> list[Change]:
     draws = max(a.permutations, int(DRAWS / alpha))
     found: dict[str, list[Drift]] = {}
     told: dict[str, tuple[News, ...]] = {}
-    for name, before in watched.before.items():
+    asked = {p.id for p in plan.prompts}
+    for i, (name, every) in enumerate(watched.before.items()):
+        before = tuple(r for r in every if r.prompt in asked)
         same = {_key(r) for r in before}
         new = [r for r in now if r.endpoint == name and _key(r) in same]
         found[name] = [
-            drift(f"{channel} ({surface})", grams, alpha, draws, rng, channel in REPORTED)
-            for channel, surface, grams in _kernels(before, new, plan.prompts)
+            drift(f"{channel} ({surface})", grams, alpha, draws, rng, channel in REPORTED, stages)
+            for channel, surface, grams, ends in _kernels(before, new, [plan.prompts[:n] for n in due])
+            for stages in [Stages(ends, len(sizes), alpha / tests, plan.campaign.seed + i) if staged else None]
         ]
         told[name] = tuple(_news(before, new))
     changes = judge_changes(found, alpha)
-    share = {n: sum(r.endpoint == n for r in now) / len(b) for n, b in watched.before.items()}
-    return [_with_coverage(replace(c, news=told[c.endpoint]), share[c.endpoint], a.min_coverage) for c in changes]
+    out = []
+    for c in changes:
+        calls = sum(r.endpoint == c.endpoint for r in now)
+        every = watched.before[c.endpoint]
+        told_of = replace(c, news=told[c.endpoint], calls=calls, planned=len(every))
+        out.append(_with_coverage(told_of, calls / max(sum(r.prompt in asked for r in every), 1), a.min_coverage))
+    return out
 
 
 def _with_coverage(change: Change, share: float, least: float) -> Change:
@@ -132,16 +163,18 @@ def _with_coverage(change: Change, share: float, least: float) -> Change:
 
 
 def _kernels(
-    before: Sequence[Response], now: Sequence[Response], prompts: Sequence[Prompt]
-) -> Iterator[tuple[str, Surface, Grams]]:
-    """Kernels of old and new samples, by channel and by how the prompts were put."""
+    before: Sequence[Response], now: Sequence[Response], stages: Sequence[Sequence[Prompt]]
+) -> Iterator[tuple[str, Surface, Grams, tuple[int, ...]]]:
+    """Kernels of old and new samples, by channel and by how the prompts were put; and how many there are by the end of
+    each of some stages, of which the last has all prompts."""
     answers = [replace(r, endpoint=BEFORE) for r in before] + [replace(r, endpoint=NOW) for r in now]
     surfaces: tuple[Surface, ...] = ("chat", "completion")
     for surface in surfaces:
-        table = Responses.of((BEFORE, NOW), [p for p in prompts if p.surface == surface], answers)
+        tables = [Responses.of((BEFORE, NOW), [p for p in ps if p.surface == surface], answers) for ps in stages]
         for channel, kernels in (("text", text_kernels), ("logprobs", logprob_kernels)):
-            if grams := kernels(table, 0, 1):
-                yield channel, surface, grams
+            found = [kernels(table, 0, 1) for table in tables]
+            if found[-1]:
+                yield channel, surface, found[-1], tuple(map(len, found))
 
 
 def _news(before: Sequence[Response], now: Sequence[Response]) -> Iterator[News]:

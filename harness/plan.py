@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,10 @@ from harness.store import Store
 STORE = "responses.sqlite"
 MOST = 0.75  # of the models that answered the most-answered prompt: of a survey's recorded prompts those are used
 SHORT_FORM = "short form"  # note in a store: most prompts of each set, empty for the whole campaign
+STAGES_ASKED = "stages asked"  # note in a store: how many stages were asked, empty for a campaign that has none
+FIRST_STAGES = (8, 12, 16, 24, 32, 48, 64, 96, 128)  # prompts; from there on times 3/2 and 4/3 in turn, as these are
+LAST_STEP = 0.8  # of all prompts, beyond which a stage before the last saves nothing worth its share of alpha
+STAGED = frozenset({"kinship", "identity"})  # questions that know when they are answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,8 @@ def prepare(path: Path, environ: Mapping[str, str], limit: int | None = None, sh
     is asked here.
     """
     plan = plan_of(load_config(path), path.resolve().parent, environ, limit, str(path))
+    if shard is not None and stages_of(plan.campaign, plan.prompts):
+        raise ConfigError(f"--shard {shard}: no part knows when the answer is known", "write `collect: {stop: all}`")
     return plan if shard is None else replace(plan, shard=Shard.parse(shard))
 
 
@@ -130,7 +137,8 @@ def plan_of(
         else:
             loaded = load_set(use.set, base / "prompts", seed)
             found, hashes[use.set] = loaded.prompts, loaded.sha256
-        prompts += draw(use, found, campaign.seed, campaign.hold_back)
+        drawn = draw(use, found, campaign.seed, campaign.hold_back)
+        prompts += in_random_order(drawn, campaign.seed) if campaign.collect.stop == "sequential" else drawn
     ids = [p.id for p in prompts]
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
@@ -194,3 +202,52 @@ def looks_of(campaign: Campaign) -> int:
     roles = [e.role for e in campaign.endpoints]
     questions = {*campaign.analysis.questions} - {"attribution", "survey"}
     return max(1, roles.count("suspect") * roles.count("candidate") * len(questions))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a campaign that stops when the answer is known: ``size`` counts the prompts of wording asked by its
+    end, or all where none serves wording; ``prompts`` are indices of all prompts asked by then, the same share of each
+    family."""
+
+    size: int
+    prompts: tuple[int, ...]
+
+
+def stage_sizes(most: int) -> tuple[int, ...]:
+    """Numbers of prompts at which a campaign of ``most`` prompts is looked at: `FIRST_STAGES`, and all at last.
+
+    Examples
+    --------
+    >>> stage_sizes(40), stage_sizes(300)[-3:], stage_sizes(5)
+    ((8, 12, 16, 24, 32, 40), (192, 256, 300), (5,))
+    """
+    sizes = list(FIRST_STAGES)
+    while sizes[-1] < most:
+        sizes += [sizes[-1] * 3 // 2, sizes[-1] * 2]
+    return (*(n for n in sizes if n <= LAST_STEP * most), most)
+
+
+def stages_of(campaign: Campaign, prompts: Sequence[Prompt]) -> tuple[Stage, ...]:
+    """The stages of a campaign; none where all is asked at once, or nobody is asked, or a question needs it all."""
+    asked = any(isinstance(e, Called) for e in campaign.endpoints)
+    if campaign.collect.stop == "all" or not asked or not STAGED.issuperset(campaign.analysis.questions):
+        return ()
+    most = sum("wording" in p.channels for p in prompts) or len(prompts)
+    families: dict[str, list[int]] = {}
+    for i, p in enumerate(prompts):
+        families.setdefault(p.family, []).append(i)
+    return tuple(
+        Stage(n, tuple(sorted(i for own in families.values() for i in own[: -(-n * len(own) // most)])))
+        for n in stage_sizes(most)
+    )
+
+
+def in_random_order(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
+    """Prompts in an order that only the seed decides, those of one template side by side."""
+    units: dict[str, list[Prompt]] = {}
+    for p in prompts:
+        units.setdefault(str(p.fields.get("twin", p.id)), []).append(p)
+    names = list(units)
+    random.Random(f"{seed}:order").shuffle(names)  # noqa: S311 - a reproducible order, not a secret
+    return [p for name in names for p in units[name]]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.campaign import models_of, read_responses, self_statements
 from harness.channels.parallel import compare, load_channels
 from harness.channels.reading import read
 from harness.config import Recorded, load_config
 from harness.config.schema import PromptUse
 from harness.errors import ConfigError
 from harness.inference.quick_look import Look, advised, sight
+from harness.judging import models_of, read_responses, self_statements
 from harness.plan import Plan, plan_of
 
 CHANNELS = ("tokenizer", "integers", "wording")

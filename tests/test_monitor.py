@@ -12,7 +12,7 @@ import pytest
 
 from harness import run_campaign
 from harness.channels.kernels import spectrum
-from harness.inference.drift import Change, drift, judge_changes
+from harness.inference.drift import Change, Stages, drift, judge_changes
 from harness.report.words import change_notes
 from tests.support import Write
 from tests.support.command_line import harness, one_line
@@ -79,6 +79,8 @@ def test_another_distribution_is_found_and_named(baseline: Write) -> None:
         assert found["state"] == "differs"
         assert found["p_value"] <= found["alpha"] == 0.01
         assert found["channels"][0]["noise_p"] > 0.01
+        assert found["planned"] == CALLS
+        assert server.asked["good"] - CALLS == found["calls"] < CALLS  # it stops asking as soon as it is seen
         assert "model_answered is new: m-2027 (was m-2026)" in found["notes"]
 
 
@@ -124,6 +126,28 @@ def test_false_alarms_are_per_run_whatever_is_watched() -> None:
     assert np.mean(runs) <= 0.1 + 3 * (0.1 * 0.9 / 150) ** 0.5
     power = [any(c.state == "differs" for c in judged(seed, ODD, alpha=0.1)) for seed in range(20)]
     assert np.mean(power) >= 0.9
+
+
+def staged(seed: int, now: tuple[float, ...], alpha: float, parts: int = 4) -> int | None:
+    """After how many prompts of twelve a change is found by a run that is judged after each of some parts."""
+    rng = np.random.default_rng(seed)
+    words = [[*rng.choice(WORDS, 5, p=EVEN), *rng.choice(WORDS, 5, p=now)] for _ in range(12)]
+    grams = [(spectrum([str(w) for w in row]), 5) for row in words]
+    ends = tuple(12 * (i + 1) // parts for i in range(parts))
+    for j, end in enumerate(ends):
+        stages = Stages(ends[: j + 1], parts, alpha, seed)
+        found = drift("text", grams[:end], alpha, int(20 / alpha), rng, stages=stages)
+        if judge_changes({"a": [found]}, alpha)[0].state == "differs":
+            return end
+    return None
+
+
+def test_a_run_that_is_judged_as_it_goes_keeps_its_false_alarms_and_finds_a_swap_sooner() -> None:
+    alarms = sum(staged(seed, EVEN, alpha=0.1) is not None for seed in range(120))
+    assert alarms <= 0.1 * 120 + 2 * (120 * 0.1 * 0.9) ** 0.5
+    assert alarms > 0  # the level is spent, not left
+    swapped = [staged(seed, (0.92, 0.02, 0.02, 0.02, 0.02), alpha=0.01) for seed in range(20)]
+    assert all(end is not None and end <= 6 for end in swapped)
 
 
 def test_a_channel_that_is_only_reported_decides_nothing() -> None:

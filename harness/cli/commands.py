@@ -30,7 +30,16 @@ def check(
     trust: Trust = False,
 ) -> None:
     """Check config, prompts and keys, and find out with a call or two what each endpoint can do."""
-    from harness.check import advice, check_endpoints, expected_power, power_text, raise_unusable, table, warnings
+    from harness.check import (
+        advice,
+        check_endpoints,
+        expected_power,
+        power_text,
+        raise_unusable,
+        stages_line,
+        table,
+        warnings,
+    )
 
     reach = tell_reach(config)
     if not offline:
@@ -51,6 +60,8 @@ def check(
             tell(f"advice: {way}")
         for line in power_text(powers, plan):
             tell(f"power: {line}")
+        if staged := stages_line(plan):
+            tell(f"calls: {staged}")
     raise_unusable(rows)
     if not as_json:
         tell(f"ok: {len(plan.prompts)} prompts; next: harness run {config}")
@@ -103,12 +114,14 @@ def run(
         require_trust(config, os.environ, trust=trust)
     plan = _planned(config, limit, shard)
     if dry_run:
-        from harness.check import dry_run_rows, dry_run_text, expected_power, power_text
+        from harness.check import dry_run_rows, dry_run_text, expected_power, power_text, stages_line
 
         rows = dry_run_rows(plan)
         show(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
         for line in power_text(expected_power(plan), plan):
             tell(f"power: {line}")
+        if staged := stages_line(plan):
+            tell(f"calls: {staged}")
         return
     from harness.channels.parallel import require_executor
 
@@ -287,7 +300,7 @@ def monitor(
     quiet: Quiet = False,
     trust: Trust = False,
 ) -> None:
-    """Ask an endpoint again and test whether it still answers as its baseline did.
+    """Ask an endpoint again and test whether it still answers as its baseline did; stop asking once it differs.
 
     One line an endpoint. Exit code 0: cannot be told from the baseline; 10: differs; 11: cannot tell.
     """
@@ -298,8 +311,11 @@ def monitor(
     stamp = Clock().now().strftime("%Y%m%dT%H%M%S")
     watched = watch(config, against, endpoint or [], stamp, limit)
     carry_over(watched)
-    _collect(watched.plan, "run the same command again; it starts anew", quiet=quiet)
-    changes = judge(watched, alpha)
+    for batch, size in enumerate(watched.batches()):
+        _collect(watched.until(size).plan, "run the same command again; it starts anew", quiet=quiet)
+        changes = judge(watched, alpha, batch)
+        if all(c.state == "differs" for c in changes):
+            break
     show(changes_json(changes) if as_json else "\n".join(map(change_line, changes)))
     if not quiet:
         tell(f"answers are in {os.path.relpath(watched.plan.folder)}")

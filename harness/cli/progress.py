@@ -232,13 +232,13 @@ async def _run(plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally]
         clock = Clock()
         watcher = asyncio.create_task(_watch(tallies, clock, quiet))
         try:
-            await collect_async(plan, environ, tallies, stop, lambda text: _say(text, quiet), clock)
+            done = await collect_async(plan, environ, tallies, stop, lambda text: _say(text, quiet), clock)
         finally:
             watcher.cancel()
             await asyncio.wait([watcher])  # the table is gone before anything else is written
             for fact in History().look(tallies, clock.monotonic()):
                 _say(line(fact), quiet)
-    return stop.is_set() and any(t.stored + t.failed < t.planned for t in tallies.values())
+    return not done or (stop.is_set() and any(t.stored + t.failed < t.planned for t in tallies.values()))
 
 
 @contextlib.contextmanager

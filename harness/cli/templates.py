@@ -139,6 +139,7 @@ class Template:
     strike: tuple[str, ...] = ()
     suspect: str = ""
     candidate: str = ""
+    collect: str = ""
 
 
 @functools.cache
@@ -182,6 +183,7 @@ def template_text(name: str, suspect: Values | None = None, candidate: Values | 
     text = re.sub(r"(?m)^campaign:.*$", f"campaign: {_campaign(chosen, suspect, candidate)}", text)
     text = re.sub(r"(?m)^seed: *\d+", f"seed: {seed}", text)
     text = without_comments(text, chosen.strike).replace("controls: every lineage, ", "")  # the example's own case
+    text = re.sub(r"(?m)^endpoints:", lambda _: f"{chosen.collect}endpoints:", text, count=1)
     if chosen.head:
         text = chosen.head + re.sub(r"\A(?:\s*#.*\n|\s*\n)+", "", text)
     return rewritten(text, _changes(chosen, endpoint_blocks(text), suspect, candidate))

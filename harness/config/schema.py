@@ -413,6 +413,9 @@ class Collect(Strict):
     deadline: PositiveFloat | None = Field(None, description="Seconds after which a run makes no further calls.")
     max_cost: PositiveFloat | None = Field(None, description="Most that the campaign may cost; needs prices.")
     max_tokens: PositiveInt | None = Field(None, description="Most tokens the campaign may use, prompts and answers.")
+    stop: Literal["all", "sequential"] = Field(
+        "all", description="`sequential`: ask in stages, and stop when the answer is known (docs/statistics.md)."
+    )
     max_body_mb: PositiveFloat = Field(32.0, description="Largest answer body read, in megabytes.")
 
 

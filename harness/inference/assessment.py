@@ -28,6 +28,7 @@ from harness.inference.findings import NAN, Caveat, ChannelEvidence, Part, Setti
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.nuisance import excess_in
 from harness.inference.pool import Model, Pool, agreed_pool, only_prompts, pool_for, restrict, without_copies
+from harness.inference.stopping import Progress
 from harness.records import Probe, Similarity, Surface
 
 Floats = NDArray[np.float64]
@@ -135,7 +136,8 @@ class Case:
     ``probes(models, channels)`` channels measured again in one pool, ``distances(names)`` how far the raw next tokens
     of each but the first are from the first's (`harness.inference.mixture.nearer`), ``unfitted(about)`` what of this
     pair a calibration was not fitted for. ``looks`` verdicts share the level. ``fresh`` are prompts that a private seed
-    filled, by id, with the id of the shipped prompt of the same template.
+    filled, by id, with the id of the shipped prompt of the same template. ``progress`` is where the pair stands in a
+    campaign that stops when the answer is known; None in one that asks everything first.
     """
 
     suspect: Model
@@ -154,6 +156,7 @@ class Case:
     unfitted: Callable[[Mapping[str, Any]], Sequence[Caveat]] = lambda about: ()
     looks: int = 1
     fresh: Mapping[str, str] = field(default_factory=dict)
+    progress: Progress | None = None
 
     @property
     def two_makers(self) -> bool:

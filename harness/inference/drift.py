@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from harness.inference.excess import reaches
 from harness.inference.findings import Part
-from harness.inference.identity import TwoSample, halves, two_sample
+from harness.inference.identity import TwoSample, halves, two_sample, two_sample_path
+from harness.inference.stopping import crossed, spent
 
 Floats = NDArray[np.float64]
 Grams = Sequence[tuple[Floats, int]]
@@ -47,6 +48,17 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Stages:
+    """The stages of a run of `monitor`: ``ends`` of those so far, in prompts of a channel; how many there are in all;
+    and ``share``, what of alpha one channel of one endpoint may spend. ``seed`` draws the relabellings."""
+
+    ends: tuple[int, ...]
+    of: int
+    share: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class News:
     """Something that a server said only before, or only now, in one field of its replies."""
 
@@ -61,7 +73,8 @@ class Change:
 
     ``ground`` is what that rests on, ``decisive`` the channels that told the answers apart, ``bound`` the smallest p
     possible or the share that was answered again, where that is the ground. ``p_value`` is corrected for all channels
-    and endpoints of the run. ``news`` is what the server says of itself for the first time, no part of the test.
+    and endpoints of the run, and for all stages so far. ``calls`` of ``planned`` ones were answered when it was judged.
+    ``news`` is what the server says of itself for the first time, no part of the test.
     """
 
     endpoint: str
@@ -73,10 +86,18 @@ class Change:
     decisive: tuple[str, ...] = ()
     bound: float = NAN
     news: tuple[News, ...] = ()
+    calls: int = 0
+    planned: int = 0
 
 
 def drift(
-    channel: str, grams: Grams, alpha: float, permutations: int, rng: np.random.Generator, reported: bool = False
+    channel: str,
+    grams: Grams,
+    alpha: float,
+    permutations: int,
+    rng: np.random.Generator,
+    reported: bool = False,
+    stages: Stages | None = None,
 ) -> Drift:
     """Two-sample test of one channel: new answers of an endpoint against its baseline.
 
@@ -93,6 +114,9 @@ def drift(
     rng : numpy.random.Generator
     reported : bool
         Whether this channel is only shown and does not decide.
+    stages : Stages, optional
+        Where the run stands if it is judged as it goes: p is then adjusted for all stages so far (`crossed`), at most
+        ``stages.share`` if a difference is found and above ``alpha`` if not.
 
     Returns
     -------
@@ -124,12 +148,18 @@ def drift(
     'differs'
     """
     found = two_sample(grams, permutations, rng)
+    p = found.p_value if stages is None else _staged_p(grams, alpha, permutations, stages)
     own = [halves(gram[:n, :n]) for gram, n in grams if n >= 4]
     noise = two_sample(own, permutations, rng) if own else TwoSample(NAN, NAN, NAN, NAN, 0)
     part: Part = "reported" if reported else "abstains" if noise.p_value <= alpha / 10 else "counted"
-    return Drift(
-        channel, found.prompts, found.statistic, found.p_value, found.p_floor, noise.statistic, noise.p_value, part
-    )
+    return Drift(channel, found.prompts, found.statistic, p, found.p_floor, noise.statistic, noise.p_value, part)
+
+
+def _staged_p(grams: Grams, alpha: float, permutations: int, stages: Stages) -> float:
+    paths = two_sample_path(grams, stages.ends, permutations, stages.seed)
+    at, p = crossed(paths, spent(stages.share, stages.of))
+    n = permutations + 1
+    return p if at is not None else max(p, (int(alpha * n) + 1) / n)
 
 
 def judge_changes(found: Mapping[str, Sequence[Drift]], alpha: float) -> list[Change]:

@@ -19,6 +19,7 @@ Tier = Literal["model", "maker", "none"]
 """What an attribution names: a known model or its close kin, something of a known model's maker, or none of these."""
 NullRule = Literal["conformal", "carried", "classifier"]
 Part = Literal["counted", "own pool", "reported", "abstains"]
+StopRule = Literal["found", "futile", "all asked", "goes on"]
 Mismatch = Literal[
     "pair in another language",
     "pair in another format",
@@ -177,6 +178,22 @@ class Outlook:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """At which stage of how many a finding stands, on ``prompts`` of ``most``, and by which ``rule`` it stops there."""
+
+    rule: StopRule
+    stage: int
+    stages: int
+    prompts: int
+    most: int
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more need be asked for this verdict."""
+        return self.rule != "goes on"
+
+
+@dataclass(frozen=True)
 class Finding:
     """One question's answer for one pair: a statement about behaviour with an error rate, never about intent.
 
@@ -192,6 +209,8 @@ class Finding:
     ``obstacle`` is why nothing could be judged, if so. ``rates`` are how often this rule calls pairs of another
     relation close, by relation, as measured at this alpha under these conditions; empty where nobody measured them.
     ``outlook`` is the cheapest evidence that is known to find more pairs of one base than this campaign's, if any.
+    ``stop`` is the stage at which a campaign that stops when the answer is known did so; then ``p_value`` is adjusted
+    for all stages so far, and ``p_stage`` is the rank on the prompts asked, as if there had been no other stage.
     """
 
     question: Question
@@ -230,6 +249,8 @@ class Finding:
     evidence: tuple[ChannelEvidence, ...] = ()
     rates: tuple[tuple[str, float], ...] = ()
     outlook: Outlook | None = None
+    p_stage: float = NAN
+    stop: Stop | None = None
 
     @property
     def at_floor(self) -> bool:

@@ -15,6 +15,7 @@ from harness.inference.excess import reaches
 from harness.inference.findings import NAN, Caveat, ChannelEvidence, Finding, Settings, Wording
 from harness.inference.mixture import Equivalence, equivalence, nearer
 from harness.inference.pool import Pool, pool_for
+from harness.inference.stopping import earliest
 from harness.inference.verdicts import Judgement, different, hardly_different, inconclusive, same, same_weights
 from harness.records import Surface
 
@@ -94,6 +95,32 @@ def two_sample(grams: Sequence[tuple[Floats, int]], permutations: int, rng: np.r
     effect = float((total[0] - total[1:].mean()) / spread) if spread > 1e-12 else 0.0
     floor = _exact_floor(sizes, every) if exact else 1.0 / len(total)
     return TwoSample(raw / len(grams), p, floor, effect, len(grams))
+
+
+def two_sample_path(grams: Sequence[tuple[Floats, int]], ends: Sequence[int], permutations: int, seed: int) -> Floats:
+    """The statistic of `two_sample` on the first prompts, for the true labels and for relabellings, stage by stage.
+
+    Parameters
+    ----------
+    grams : as for `two_sample`
+    ends : sequence of int
+        Numbers of prompts, one a stage.
+    permutations : int
+        Relabellings to draw.
+    seed : int
+        Each prompt has draws of its own, so that those of earlier prompts stay what they were at earlier stages.
+
+    Returns
+    -------
+    (stages, permutations + 1) array
+        The true labels first. Under the null its columns are exchangeable, which `harness.inference.stopping.crossed`
+        asks for.
+    """
+    total = np.zeros((len(grams) + 1, permutations + 1))
+    for i, (gram, n_a) in enumerate(grams):
+        labels = _drawn_labels(gram.shape[0], n_a, permutations, np.random.default_rng([seed, i]))
+        total[i + 1] = total[i] + _standardised(_mmd(gram, labels))
+    return np.array([total[min(n, len(grams))] for n in ends])
 
 
 def _exact_floor(sizes: Sequence[tuple[int, int]], every: int) -> float:
@@ -245,7 +272,14 @@ def find(case: Case) -> Finding:
     # A sibling of the same maker is the sharpest control there is: here each must be told apart, none is a stranger.
     pool = pool_for(case.suspect, case.candidate, case.models, [], 0.0, "every lineage")
     shares = case.coverage(case.suspect.name, case.candidate.name)
-    return identity(pool, case.samples, case.settings, shares, case.distances)
+    found = identity(pool, case.samples, case.settings, shares, case.distances)
+    if (at := case.progress) is None:
+        return found
+    p, floor = (
+        earliest([*before, now], len(at.sizes))
+        for before, now in ((at.p_values, found.p_value), ([found.p_floor] * at.stage, found.p_floor))
+    )
+    return replace(found, p_value=p, p_floor=floor, p_stage=found.p_value)
 
 
 def judge(f: Finding) -> Judgement:

@@ -17,6 +17,7 @@ from harness.inference.findings import NAN, Caveat, CaveatKind, ChannelEvidence,
 from harness.inference.likelihood import LikelihoodTable, Ratios
 from harness.inference.mixture import mixture
 from harness.inference.pool import candidates_apart
+from harness.inference.stopping import Progress, rank_p
 from harness.inference.verdicts import SILENT, Judgement, inconclusive, related, unrelated
 from harness.records import Probe, Similarity
 
@@ -39,6 +40,7 @@ def find(case: Case) -> Finding:
         two_makers=case.two_makers,
         looks=case.looks,
         unfitted=case.unfitted,
+        progress=case.progress,
     )
     return replace(found, caveats=(*case.resemblance(), *found.caveats))
 
@@ -52,6 +54,7 @@ def kinship(
     two_makers: bool = False,
     looks: int = 1,
     unfitted: Unfitted = lambda about: (),
+    progress: Progress | None = None,
 ) -> Finding:
     """Is the suspect closer to the candidate than unrelated models are to one another?
 
@@ -71,6 +74,8 @@ def kinship(
         Verdicts of the campaign, among which ``alpha`` is shared.
     unfitted : function from what a table says of itself to caveats
         What of this pair the table was not fitted for: then it gives no ratio.
+    progress : Progress, optional
+        Where the pair stands in a campaign of stages: its rank is then adjusted for all of them so far.
 
     Returns
     -------
@@ -85,11 +90,14 @@ def kinship(
     blank = Finding("kinship", a.pool.suspect, a.pool.candidate, a.pool.lineages, settings.alpha)
     if a.obstacle is not None or a.combined is None:
         return replace(blank, obstacle=a.obstacle, caveats=(*a.caveats, *a.copies))
-    plain = max_null_p(a.combined, a.combined[0, 1])
+    alone = plain = max_null_p(a.combined, a.combined[0, 1])
+    if progress is not None:
+        plain = rank_p(a.pool.names, a.combined, progress, settings.alpha / looks, settings.alpha)
     stands = standing(a, settings)
     finding = replace(
         blank,
         p_value=max([plain, *stands.values()]),
+        p_stage=NAN if progress is None else alone,
         p_least=_hidden_p(a, settings),
         p_floor=smallest_p(len(a.pool.controls)),
         p_candidate=row_p(a.combined),

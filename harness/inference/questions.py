@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from harness.inference import identity, kinship, teaching
 from harness.inference.assessment import Case
 from harness.inference.findings import NAN, Finding, Wording, holm
+from harness.inference.stopping import stop_at
 from harness.inference.verdicts import Judgement, inconclusive
 
 
@@ -34,14 +35,16 @@ QUESTIONS: Mapping[str, Question] = {
 def ask(cases: Sequence[Case], wanted: Collection[str]) -> list[Finding]:
     """Put the wanted questions to every case, then judge all findings together."""
     best: dict[tuple[str, str], float] = {}
-    if "kinship" in wanted:
+    if "kinship" in wanted and all(c.progress is None for c in cases):  # at a stage each pair spends its own share
         for suspect in dict.fromkeys(c.suspect.name for c in cases):
             own = [c for c in cases if c.suspect.name == suspect]
             best |= {(suspect, c.candidate.name): p for c, p in zip(own, kinship.best_of_many(own), strict=True)}
     found = [q.find(case) for case in cases for name, q in QUESTIONS.items() if name in wanted]
-    return decide(
+    judged = decide(
         [replace(f, p_best=best.get((f.suspect, f.candidate), NAN)) if f.question == "kinship" else f for f in found]
     )
+    at = {(c.suspect.name, c.candidate.name): c.progress for c in cases}
+    return [f if (here := at[f.suspect, f.candidate]) is None else replace(f, stop=stop_at(f, here)) for f in judged]
 
 
 def decide(findings: Sequence[Finding]) -> list[Finding]:

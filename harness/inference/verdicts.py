@@ -67,6 +67,11 @@ class Judgement:
     decisive: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
 
+    @property
+    def decided(self) -> bool:
+        """Whether anything is said of the pair at all."""
+        return self.verdict != "INCONCLUSIVE"
+
 
 def inconclusive(ground: Ground, decisive: Iterable[str] = ()) -> Judgement:
     """Cannot tell, and why."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.inference.assessment import Case
 from harness.inference.excess import mean_over_prompts
-from harness.inference.findings import FAILED, NAN, Caveat, CaveatKind
+from harness.inference.findings import FAILED, NAN, Caveat, CaveatKind, Finding, StopRule
 from harness.inference.pool import Pool
 from harness.records import Observation, Removal, Removed, Similarity
 
@@ -221,6 +221,25 @@ _TAKEN: Mapping[Removed, str] = {
     "were left out",
     "logprobs not this model's": "have logprobs that do not fit what was said, which were left out",
 }
+
+
+_STOPS: Mapping[StopRule, str] = {
+    "found": "Stopped at stage {stage} of {stages}, with {share:.0%} of every prompt set asked: found, at the level "
+    "that all stages share",
+    "futile": "Given up at stage {stage} of {stages}, with {share:.0%} of every prompt set asked: p is {p:.2g} so far, "
+    "from where hardly any kin are found",
+    "all asked": "Asked to the end, in {stages} stages",
+    "goes on": "Not at an end: stage {stage} of {stages} is asked, {share:.0%} of every prompt set; the same command "
+    "goes on",
+}
+
+
+def stopped(f: Finding) -> str:
+    """At which stage a verdict stopped, and by which rule; empty in a campaign that asks everything first."""
+    if (at := f.stop) is None:
+        return ""
+    share = at.prompts / max(at.most, 1)
+    return _STOPS[at.rule].format(stage=at.stage, stages=at.stages, share=share, p=f.p_stage)
 
 
 def fallen(c: Caveat) -> str:

@@ -26,6 +26,7 @@ from harness.inference.likelihood import LikelihoodTable
 from harness.inference.survey import Survey
 from harness.records import Observation, Responses, Similarity
 from harness.report import figures, naming, survey_words, words
+from harness.report.caveats import stopped
 from harness.report.text import Piece, harmless, shared_runs, short, window
 
 
@@ -36,6 +37,7 @@ class Pair:
     tone: str
     joined: str
     settles: str
+    stopped: tuple[str, ...]
     cards: tuple[Card, ...]
 
 
@@ -45,9 +47,14 @@ def pairs_of(found: Sequence[Conclusion], shown: Sequence[Card]) -> list[Pair]:
     for card in shown:
         by.setdefault((card.finding.suspect, card.finding.candidate), []).append(card)
     return [
-        Pair(words.conclusion_tone(c), words.joined(c), words.settles(c), tuple(by[c.suspect, c.candidate]))
+        Pair(words.conclusion_tone(c), words.joined(c), words.settles(c), _stops(own), tuple(own))
         for c in found
+        for own in [by[c.suspect, c.candidate]]
     ]
+
+
+def _stops(shown: Sequence[Card]) -> tuple[str, ...]:
+    return tuple(f"{c.finding.question}: {stopped(c.finding)}." for c in shown if c.finding.stop is not None)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,10 @@ SUMMARY: Mapping[str, str] = _PAIR | {
     "p_weights": "Identity: p-value of the equivalence test on raw next tokens, against three tenths of the way to a "
     "control on three prompts in ten",
     "p_weights_adjusted": "p_weights after Holm's correction for all such tests of the campaign",
+    "stopped": "In a campaign of stages: found, futile, all asked, or goes on; empty in one that asks everything first",
+    "stage": "Stage at which it stands; p_value is adjusted for all stages up to it",
+    "stages": "Number of stages there are",
+    "p_stage": "p_value of the prompts asked so far, as if there had been no other stage",
 }
 PAIRS: Mapping[str, str] = {
     "suspect": _PAIR["suspect"],
@@ -203,6 +207,7 @@ def summary_csv(findings: Iterable[Finding]) -> str:
                 len(f.control_lineages), " ".join(f.control_lineages), f.prompts, f.coverage,
                 "; ".join(words.limits(f)), f.p_same, f.p_same_adjusted, f.share_excluded,
                 f.p_weights, f.p_weights_adjusted,
+                *(("", NAN, NAN) if f.stop is None else (f.stop.rule, f.stop.stage, f.stop.stages)), f.p_stage,
             ]
             for f in findings
         ),

@@ -17,6 +17,7 @@ from harness.inference.quick_look import Look
 from harness.inference.survey import Survey
 from harness.records import Observation
 from harness.report import naming, survey_words, words
+from harness.report.caveats import stopped
 from harness.report.text import plain, short
 
 NARROW = 80  # columns of a terminal
@@ -37,6 +38,8 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
         stream.write(f"{_wrapped(plain(words.joined(c)), width, '')}\n")
         if settles := words.settles(c):
             stream.write(f"{_wrapped(plain(settles), width, '  ')}\n")
+        for f in (f for f in findings if (f.suspect, f.candidate) == (c.suspect, c.candidate) and f.stop is not None):
+            stream.write(f"{_wrapped(f'{f.question}: {stopped(f)}.', width, '  ')}\n")
     stream.write("\n")
     table = Table(title=None, box=None, header_style="bold", pad_edge=False)
     cells = {
@@ -161,7 +164,7 @@ def _record(f: Finding) -> dict[str, Any]:
     record = {
         k: v for k, v in dataclasses.asdict(f).items() if k not in ("judgement", "obstacle", "caveats", "evidence")
     }
-    told = {"verdict": f.verdict, "sentence": words.sentence(f), "lr_words": words.lr_words(f)}
+    told = {"verdict": f.verdict, "stopped": stopped(f), "sentence": words.sentence(f), "lr_words": words.lr_words(f)}
     return record | told | {"limits": words.limits(f), "evidence": [_channel_record(e) for e in f.evidence]}
 
 
@@ -184,7 +187,8 @@ def change_line(c: Change) -> str:
     )
     notes = "".join(f"; {n}" for n in words.change_notes(c))
     found = words.change_sentence(c)
-    return plain(f"{c.endpoint}: {c.state}: {found} ({numbers}; {tests or 'nothing compared'}){notes}")
+    asked = f"; {c.calls} of {c.planned} calls" if c.planned else ""
+    return plain(f"{c.endpoint}: {c.state}: {found} ({numbers}; {tests or 'nothing compared'}{asked}){notes}")
 
 
 def changes_json(changes: Sequence[Change]) -> str:

@@ -17,11 +17,12 @@ import pytest
 import yaml
 
 from harness import token_logprobs
-from harness.campaign import read_responses, score, write
+from harness.campaign import score, write
 from harness.channels import base, parallel, reading
 from harness.channels.parallel import load_channels
 from harness.channels.reading import edit_of, own_words
 from harness.endpoints.apis import planned_keys
+from harness.judging import read_responses
 from harness.plan import STORE, Plan, prepare
 from harness.records import Response, Responses
 from harness.store import store as stores

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from benchmarks.recorded import read
-from harness.campaign import _models
 from harness.channels.ratings import ratings
 from harness.check import advice, uncounted, unlike_controls, warnings
 from harness.config.providers import guessed, well_known
@@ -25,6 +24,7 @@ from harness.inference.kinship import judge
 from harness.inference.pool import Model, told
 from harness.inference.teaching import judge as judge_teaching
 from harness.inference.verdicts import SILENT
+from harness.judging import models_of
 from harness.plan import plan_of
 from harness.records import Prompt, Response, Responses
 from harness.report.words import caveat, sentence
@@ -444,7 +444,7 @@ def test_what_is_written_counts_before_what_a_name_tells() -> None:
     config = campaign(
         {"model": "openai/o1"}, {"model": "qwen/qwen3-8b"}, {"model": "o3", "era": "2020", "vendor": "Us"}
     )
-    _, candidate, open_thinker, written = _models(config)
+    _, candidate, open_thinker, written = models_of(config)
     assert (candidate.maker, candidate.released, candidate.thinks, candidate.host) == ("OpenAI", "2024-09", True, "a")
     assert open_thinker.thinks is None  # its thoughts would be seen
     assert (written.maker, written.released, written.host) == ("Us", "2020", "a")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.store_scale import make, measured, steps
-from harness.campaign import read_responses
+from harness.judging import read_responses
 from harness.plan import STORE, stored_plan
 from harness.records import Responses
 from harness.store.store import Store
