@@ -61,12 +61,14 @@ def run(
     """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
     plan = _planned(config, limit, shard)
     if dry_run:
-        from harness.check import dry_run_rows, dry_run_text, expected_power, power_text
+        from harness.check import dry_run_rows, dry_run_text, expected_power, power_text, unpinned
 
         rows = dry_run_rows(plan)
         show(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
         for line in power_text(expected_power(plan), plan):
             tell(f"power: {line}")
+        for line in unpinned(plan.campaign):
+            tell(f"note: {line}")
         return
     failed = _collect(plan, f"resume: harness run {config}", quiet=quiet)
     if failed:

@@ -17,7 +17,7 @@ from harness.endpoints.apis import (
 from harness.endpoints.failures import is_busy, is_refusal, is_unusable, not_started, out_of_time, stopped
 from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprint, unless
 from harness.endpoints.parts import read_cell
-from harness.endpoints.quirks import Quirks, describe, learn
+from harness.endpoints.quirks import Quirks, describe, learn, parameters
 from harness.endpoints.recorded import FAMILY, Recording
 from harness.endpoints.replies import Answer, filtered_answer, unknown_finish
 
@@ -44,6 +44,7 @@ __all__ = [
     "model_name",
     "not_started",
     "out_of_time",
+    "parameters",
     "path_of",
     "planned_keys",
     "provider_of",

@@ -15,6 +15,7 @@ import select
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,14 +29,21 @@ from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 from harness.clock import Clock
 from harness.config import Called, Collect, Redactor, key_of
 from harness.endpoints import failures
-from harness.endpoints.apis import provider_of
+from harness.endpoints.apis import headers_of
 from harness.endpoints.proxies import proxy_for
 from harness.endpoints.server_errors import read_error
 from harness.errors import CallError, EndpointError
 
 CERTIFICATES = "SSL_CERT_FILE"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dt\d\d:\d\d:\d\d(\.\d+)?(z|[+-]\d\d:\d\d)$")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
+
+_LIMITS = (
+    *((f"x-ratelimit-remaining{s}", f"x-ratelimit-reset{s}") for s in ("", "-requests", "-tokens")),
+    *((f"anthropic-ratelimit-{s}-remaining", f"anthropic-ratelimit-{s}-reset")
+      for s in ("requests", "tokens", "input-tokens", "output-tokens")),
+)  # fmt: skip
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -62,20 +70,22 @@ def server_time(headers: Mapping[str, str], now: float) -> float:
 def until_reset(headers: Mapping[str, str], now: float) -> float:
     """Seconds until a rate limit that is used up is full again, 0 if none is.
 
-    Reads ``x-ratelimit-remaining-*`` with ``x-ratelimit-reset-*`` for requests and tokens: "1m30s", seconds, or a
-    moment in seconds or milliseconds since 1970.
+    Reads ``x-ratelimit-remaining-*`` with ``x-ratelimit-reset-*`` for requests and tokens, and Anthropic's names of the
+    same: "1m30s", seconds, or a moment in seconds or milliseconds since 1970, or as RFC 3339 writes it.
     """
     longest = 0.0
-    for suffix in ("", "-requests", "-tokens"):
+    for remaining, reset in _LIMITS:
         with contextlib.suppress(KeyError, ValueError):
-            if 0 <= float(headers[f"x-ratelimit-remaining{suffix}"]) < 1:
-                longest = max(longest, seconds(headers[f"x-ratelimit-reset{suffix}"], now))
+            if 0 <= float(headers[remaining]) < 1:
+                longest = max(longest, seconds(headers[reset], now))
     return longest
 
 
 def seconds(text: str, now: float) -> float:
-    """A duration ("1m30s", "20ms", "7") or a moment since 1970 as seconds from now; ``ValueError`` for neither."""
+    """A duration ("1m30s", "20ms", "7") or a moment as seconds from now; ``ValueError`` for neither."""
     text = text.strip().lower()
+    if _MOMENT.match(text):
+        return max(0.0, datetime.fromisoformat(text.upper()).timestamp() - now)
     if _DURATION.fullmatch(text):
         return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text))
     value = float(text)
@@ -195,6 +205,7 @@ class Client:
         max_bytes: int,
         connections: int,
         key_header: str = "Authorization",
+        headers: Mapping[str, str] | None = None,
         clock: Clock = Clock(),
         environ: Mapping[str, str] | None = None,
     ) -> None:
@@ -206,6 +217,7 @@ class Client:
         self._headers: dict[str, Any] = {
             "Content-Type": "application/json",
             "X-Stainless-Raw-Response": "stream",
+            **(headers or {}),
             **_headers(key_header, key),
         }
         self._max_bytes = max_bytes
@@ -324,13 +336,15 @@ async def open_client(
     endpoint: Called, address: str, settings: Collect, environ: Mapping[str, str]
 ) -> AsyncIterator[Client]:
     """The client of one endpoint, with its key where its provider wants it."""
+    key_header, headers = headers_of(endpoint)
     client = Client(
         address,
         key_of(endpoint, environ),
         timeout=settings.call_timeout,
         max_bytes=int(settings.max_body_mb * 1e6),
         connections=endpoint.concurrency,
-        key_header=provider_of(endpoint).key_header,
+        key_header=key_header,
+        headers=headers,
     )
     try:
         yield client

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import email.utils
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -60,6 +61,13 @@ def ok(request: Request) -> Reply:
     asked = json.loads(request.body)
     if request.path.endswith("/responses"):
         return Reply(body=payloads.encode(payloads.response(f"answer {request.number}", "include" in asked)))
+    if request.path.endswith("/messages"):
+        return Reply(body=payloads.encode(payloads.anthropic(f"answer {request.number}")))
+    if request.path.endswith(":generateContent"):
+        value = payloads.gemini(f"answer {request.number}")
+        if asked["generationConfig"].get("responseLogprobs"):
+            value["candidates"][0]["logprobsResult"] = payloads.gemini_logprobs()
+        return Reply(body=payloads.encode(value))
     is_chat = "/chat/completions" in request.path
     value = payloads.chat(f"answer {request.number}") if is_chat else payloads.completion(f" answer {request.number}")
     if asked.get("logprobs"):
@@ -221,7 +229,8 @@ class FaultServer:
         if path.endswith("/models"):
             value = payloads.encode({"data": [{"id": m} for m in self.script]})
             return await _send(writer, Reply(body=value))
-        model = json.loads(body)["model"]
+        in_path = re.search(r"/models/([^/]+):generateContent$", path)
+        model = in_path[1] if in_path else json.loads(body)["model"]
         request = Request(path, headers, body, model, self.asked[model], self)
         self.asked[model] += 1
         self.seen[model, body] += 1
