@@ -25,7 +25,7 @@ from harness.config import (
     told_of,
     well_known_as,
 )
-from harness.endpoints import UNKNOWN, Quirks, jobs, model_name, path_of, provider_of
+from harness.endpoints import UNKNOWN, Quirks, batches_of, jobs, model_name, path_of, provider_of
 from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, reaches, smallest_p
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
@@ -194,6 +194,9 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
         notes += uncounted(plan.campaign, candidate)
         notes += unlike_controls(plan.campaign, candidate, rows)
     notes += unpinned(plan.campaign)
+    one_by_one = [e.name for e in plan.called if batches_of(e) is None]
+    if plan.campaign.collect.mode == "batch" and one_by_one:
+        notes.append(f"no batch API is known of provider and kind; asked call by call: {', '.join(one_by_one)}")
     if examples := [e.name for e in plan.campaign.endpoints if isinstance(e, Remote) and "example.com" in e.base_url]:
         notes.append(f"not filled in yet: `base_url` of {', '.join(examples)} is the example's")
     notes += unlike_temperatures(plan)

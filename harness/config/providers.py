@@ -41,6 +41,7 @@ class Provider:
     pins_in_model: bool = False  # a router that is pinned by what stands behind the last colon of `model`
     reasoning: str = ""
     kinds: tuple[str, ...] = ("openai-chat",)
+    batches: tuple[str, ...] = ()  # kinds that can be asked in batches
     note: str = ""
     source: str = ""
 

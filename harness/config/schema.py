@@ -360,6 +360,11 @@ class PromptUse(Strict):
 class Collect(Strict):
     """How patient the run is."""
 
+    mode: Literal["live", "batch"] = Field(
+        "live",
+        description="`batch`: all but the first calls go to the provider in files, which it answers within a day for "
+        "less money (docs/endpoints.md). What is under way goes on when a run is stopped; the next one fetches it.",
+    )
     call_timeout: PositiveFloat = Field(300.0, description="Seconds one attempt may take in all.")
     first_calls: PositiveFloat = Field(
         15.0,

@@ -14,6 +14,7 @@ from harness.endpoints.apis import (
     request_body,
     surface_for,
 )
+from harness.endpoints.batch_apis import MOST_BYTES, MOST_CALLS, BatchApi, batch_url, batches_of, id_of
 from harness.endpoints.failures import is_busy, is_refusal, is_unusable, not_started, out_of_time, stopped
 from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprint, unless
 from harness.endpoints.parts import read_cell
@@ -25,16 +26,22 @@ __all__ = [
     "APIS",
     "ESCAPED",
     "FAMILY",
+    "MOST_BYTES",
+    "MOST_CALLS",
     "UNKNOWN",
     "Answer",
+    "BatchApi",
     "Quirks",
     "Recording",
     "addresses",
+    "batch_url",
+    "batches_of",
     "cache_folder",
     "count",
     "describe",
     "endpoint_fingerprint",
     "filtered_answer",
+    "id_of",
     "is_busy",
     "is_refusal",
     "is_unusable",

@@ -13,7 +13,7 @@ import os
 import re
 import select
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -251,10 +251,48 @@ class Client:
 
     async def post(self, path: str, body: bytes, within: float | None = None) -> Reply:
         """Send one request and read the reply, within so many seconds. Raises `CallError` and nothing else."""
-        seconds = self._timeout if within is None else within
+        sent = self._client.post(path, cast_to=httpx2.Response, content=body, options={"headers": self._headers})
+        return await self._whole(sent, self._timeout if within is None else within)
+
+    async def get(self, path: str) -> Reply:
+        """Ask for one thing, such as how far a batch is. Raises `CallError` and nothing else."""
+        sent = self._client.get(path, cast_to=httpx2.Response, options={"headers": self._headers})
+        return await self._whole(sent, self._timeout)
+
+    async def upload(self, path: str, content: bytes, fields: Mapping[str, str]) -> Reply:
+        """Send a file as a form does. Raises `CallError` and nothing else."""
+        files = {"file": ("requests.jsonl", content, "application/jsonl")}
+        headers = self._headers | {"Content-Type": "multipart/form-data"}  # the client adds what separates the parts
+        sent = self._client.post(
+            path, cast_to=httpx2.Response, body=dict(fields), files=files, options={"headers": headers}
+        )
+        return await self._whole(sent, self._timeout)
+
+    async def lines(self, path: str) -> AsyncIterator[bytes]:
+        """The lines of a body of any size, one in memory at a time. Raises `CallError` and nothing else."""
+        try:
+            response = await self._client.get(path, cast_to=httpx2.Response, options={"headers": self._headers})
+            rest = b""
+            try:
+                async for chunk in response.aiter_bytes():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    if len(rest) > self._max_bytes:
+                        raise failures.too_large(self._max_bytes)
+                    for line in whole:
+                        yield self._redactor.body(line)
+                yield self._redactor.body(rest)
+            finally:
+                with contextlib.suppress(Exception):
+                    await response.aclose()
+        except CallError:
+            raise
+        except Exception as e:
+            raise self._error(e) from None
+
+    async def _whole(self, sent: Awaitable[httpx2.Response], seconds: float) -> Reply:
         try:
             async with asyncio.timeout(seconds):
-                return await self._post(path, body)
+                return await self._reply(await sent)
         except CallError:
             raise
         except TimeoutError:
@@ -276,13 +314,7 @@ class Client:
         through = f" through {self._proxy}" if self._proxy else ""
         return failures.unreachable(self.redact(f"{str(root) or type(root).__name__}{through}"))
 
-    async def _post(self, path: str, body: bytes) -> Reply:
-        response = await self._client.post(
-            path,
-            cast_to=httpx2.Response,
-            content=body,
-            options={"headers": self._headers},
-        )
+    async def _reply(self, response: httpx2.Response) -> Reply:
         content, whole = await _read(response, self._max_bytes)
         if not whole:
             raise failures.too_large(self._max_bytes)

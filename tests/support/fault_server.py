@@ -218,6 +218,10 @@ class FaultServer:
             self.other_headers.append(headers)
         writer.close()
 
+    def beside(self, path: str, headers: Mapping[str, str], body: bytes) -> Reply | None:
+        """What else than calls a server answers; see `tests.support.batch_server`."""
+        return None
+
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while await self._one(reader, writer):
@@ -226,6 +230,8 @@ class FaultServer:
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         path, headers, body = await _read(reader)
+        if (beside := self.beside(path, headers, body)) is not None:
+            return await _send(writer, beside)
         if path.endswith("/models"):
             value = payloads.encode({"data": [{"id": m} for m in self.script]})
             return await _send(writer, Reply(body=value))
