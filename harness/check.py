@@ -26,7 +26,7 @@ from harness.config import (
     told_of,
     well_known_as,
 )
-from harness.endpoints import UNKNOWN, Quirks, jobs, model_name, path_of, planned_keys, provider_of
+from harness.endpoints import UNKNOWN, Quirks, batches_of, jobs, model_name, path_of, planned_keys, provider_of
 from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, reaches, smallest_p
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
@@ -210,10 +210,10 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
             notes.append(f"{counted} control lineages for {candidate.name}: {ENOUGH} or more are steadier")
         notes += uncounted(plan.campaign, candidate)
         notes += unlike_controls(plan.campaign, candidate, rows)
-    loose = [e for e in plan.campaign.endpoints if isinstance(e, Remote) and provider_of(e).pins_upstream]
-    if loose := [e for e in loose if not e.upstream]:
-        routers, names = ", ".join(sorted({str(e.provider) for e in loose})), ", ".join(e.name for e in loose)
-        notes.append(f"{routers} may answer from several providers; `upstream:` pins one. Not pinned: {names}")
+    notes += unpinned(plan.campaign)
+    one_by_one = [e.name for e in plan.called if batches_of(e) is None]
+    if plan.campaign.collect.mode == "batch" and one_by_one:
+        notes.append(f"no batch API is known of provider and kind; asked call by call: {', '.join(one_by_one)}")
     if examples := [e.name for e in plan.campaign.endpoints if isinstance(e, Remote) and "example.com" in e.base_url]:
         notes.append(f"not filled in yet: `base_url` of {', '.join(examples)} is the example's")
     notes += unlike_temperatures(plan)
@@ -226,6 +226,16 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
             f"the prompt comes back in front of the answer: {', '.join(echoing)}; switch that off at the server"
         )
     return notes
+
+
+def unpinned(campaign: Campaign) -> list[str]:
+    """A warning for each router whose models may come from several hosts: a mixture is not one model."""
+    notes: dict[str, list[str]] = {}
+    for e in campaign.endpoints:
+        if isinstance(e, Remote) and not (known := provider_of(e)).pinned(e.model, e.upstream):
+            how = "`model: NAME:HOST` pins one" if known.pins_in_model else "`upstream:` pins one"
+            notes.setdefault(f"{e.provider} may answer from several providers; {how}", []).append(e.name)
+    return [f"{what}. Not pinned: {', '.join(names)}" for what, names in notes.items()]
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def run(
         require_trust(config, os.environ, trust=trust)
     plan = _planned(config, limit, shard)
     if dry_run:
-        from harness.check import dry_run_rows, dry_run_text, expected_power, power_text, stages_line
+        from harness.check import dry_run_rows, dry_run_text, expected_power, power_text, stages_line, unpinned
 
         rows = dry_run_rows(plan)
         show(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
@@ -122,6 +122,8 @@ def run(
             tell(f"power: {line}")
         if staged := stages_line(plan):
             tell(f"calls: {staged}")
+        for line in unpinned(plan.campaign):
+            tell(f"note: {line}")
         return
     from harness.channels.parallel import require_executor
 

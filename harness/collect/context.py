@@ -68,6 +68,7 @@ class Budget:
     tokens: int = 0
     cost: float = 0.0
     reached: str = field(default="")
+    held: tuple[int, float] = (0, 0.0)  # tokens and money that calls under way may cost at most
 
     def charge(self, endpoint: Called, prompt: int, completion: int) -> None:
         """Count one answer, in tokens."""
@@ -78,6 +79,22 @@ class Budget:
             self.reach(f"max_tokens: {self.tokens:,} of {most_tokens:,} tokens are used")
         if most_cost is not None and self.cost >= most_cost:
             self.reach(f"max_cost: {self.cost:.4g} of {most_cost:g} is spent")
+
+    def hold(self, endpoint: Called, prompt: int, completion: int) -> bool:
+        """Set aside what one call may cost at most; False where a ceiling does not leave that much."""
+        tokens = self.held[0] + prompt + completion
+        cost = self.held[1] + cost_of(price_of(endpoint), prompt, completion)
+        most_tokens, most_cost = self.settings.max_tokens, self.settings.max_cost
+        if most_tokens is not None and self.tokens + tokens > most_tokens:
+            return False
+        if most_cost is not None and self.cost + cost > most_cost:
+            return False
+        self.held = tokens, cost
+        return True
+
+    def release(self, endpoint: Called, prompt: int, completion: int) -> None:
+        """Give back what `hold` set aside: the call is answered and charged, or has failed."""
+        self.held = self.held[0] - prompt - completion, self.held[1] - cost_of(price_of(endpoint), prompt, completion)
 
     def charge_stored(self, endpoints: Iterable[Called], spent: Iterable[tuple[str, int, int]]) -> None:
         """Count what earlier runs spent: (endpoint, prompt tokens, completion tokens)."""

@@ -24,6 +24,7 @@ from harness.endpoints import (
     jobs,
     learn,
     model_name,
+    parameters,
     path_of,
     provider_of,
     request_body,
@@ -248,8 +249,9 @@ def _capable(
     system: Literal["", "yes", "refused"] = (
         "" if surface == "completion" else "refused" if "system" in quirks.refuses else "yes"
     )
-    asked = body.get("top_logprobs") or (body.get("logprobs") if not isinstance(body.get("logprobs"), bool) else 0)
-    documented = Quirks.of(provider_of(endpoint)).top_logprobs
+    sent = parameters(body)
+    asked = sent.get("top_logprobs") or (sent.get("logprobs") if not isinstance(sent.get("logprobs"), bool) else 0)
+    documented = Quirks.of(provider_of(endpoint)).top_logprobs and APIS[endpoint.kind].gives_logprobs
     return Capability(
         answers=True,
         model=redact(answer.model),

@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 
 from harness.clock import Lag, watch_lag
+from harness.collect.batches import Batches, under_way
 from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import Calls, preflight, recall
 from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
 from harness.config import Called, Campaign, Collect, key_of
-from harness.endpoints import BodyBudget, addresses, cache_folder, not_started, unless
+from harness.endpoints import BodyBudget, addresses, batches_of, cache_folder, not_started, unless
 from harness.errors import CallError, CeilingError, EndpointError
 from harness.records import Key, Prompt
 from harness.store import Store, spent
@@ -155,6 +156,8 @@ async def _first_calls(
         return None, not_started(e)
     if workers is None:
         return None, None
+    if run.settings.mode == "batch" and under_way(run.store, calls.endpoint):
+        return workers, None  # what it refuses was learned before a batch was sent, and any call may be in it
     before = calls.quirks
     error = await preflight(calls, workers, run)
     if calls.quirks != before:
@@ -173,6 +176,13 @@ async def _remaining_calls(calls: Calls, first: asyncio.Task[FirstCalls], run: R
         return
     if error is not None:
         workers.park()
+    if error is None and run.settings.mode == "batch":
+        if (api := batches_of(calls.endpoint)) is not None:
+            await Batches(api, calls, workers, run, tally).run()
+            return
+        run.say(f"{calls.endpoint.name} is asked call by call: no batch API is known of its provider and kind")
+    elif run.settings.mode == "live" and (left := under_way(run.store, calls.endpoint)):
+        run.say(f"{calls.endpoint.name}: {', '.join(left)} is still under way, and its calls are asked once more")
     workers.jobs = calls.todo()
     await workers.run()
 

@@ -47,6 +47,7 @@ class Workers:
 
     def __init__(self, connection: Connection, run: RunContext, tally: Tally, jobs: Iterator[Job] = iter(())) -> None:
         self.endpoint, self._client, self._breaker = connection.endpoint, connection.client, connection.breaker
+        self.connection = connection
         self._run = run
         self._tally = tally
         self.jobs = jobs
@@ -145,6 +146,19 @@ class Workers:
                 raise
             seconds, answer = self._clock.monotonic() - began, filtered_answer(e.message)
         return self._response(job, answer, attempt, seconds)
+
+    def settle(self, job: Job, reply: bytes | CallError) -> None:
+        """Store an answer that came otherwise than over a call of its own, or record why there is none."""
+        try:
+            if isinstance(reply, CallError):
+                raise reply
+            answer = APIS[self.endpoint.kind].read(reply)
+        except CallError as e:
+            if e.kind != "filtered":
+                self.record_failure(job, e, ())
+                return
+            answer = filtered_answer(e.message)
+        self._keep(self._response(job, answer, 1, 0.0), job, ())
 
     def record_failure(self, job: Job, error: CallError, failed: Sequence[Attempt]) -> None:
         """Record that a call got no answer, and what was tried."""

@@ -42,15 +42,17 @@ class Provider:
 
     ``path`` and ``api_version`` stand before and behind the paths of the API (Azure), ``body`` is sent with every
     request, ``refuses`` names parameters that are not sent. ``top_logprobs`` is the most alternatives a token, 0 where
-    there are no logprobs; ``logprobs_is_count``: the number is written into ``logprobs`` itself.
+    there are no logprobs; ``logprobs_is_count``: the number is written into ``logprobs`` itself. ``base_urls`` are of
+    kinds that have an address of their own; ``key_header`` carries the key where it is not the API's header.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     title: str = "any OpenAI-compatible server"
     base_url: str | None = None
+    base_urls: dict[str, str] = field(default_factory=dict)
     api_key_env: str | None = None
-    key_header: str = "Authorization"
+    key_header: str | None = None
     path: str = ""
     api_version: str | None = None
     max_tokens: str = "max_tokens"
@@ -60,8 +62,10 @@ class Provider:
     body: dict[str, Any] = field(default_factory=dict)
     pins_upstream: bool = False
     hosts: tuple[str, ...] = ()  # besides that of `base_url`; with a dot in front: all below it
+    pins_in_model: bool = False  # a router that is pinned by what stands behind the last colon of `model`
     reasoning: str = ""
     kinds: tuple[str, ...] = ("openai-chat",)
+    batches: tuple[str, ...] = ()  # kinds that can be asked in batches
     note: str = ""
     source: str = ""
 
@@ -70,8 +74,24 @@ class Provider:
         known = (urlsplit(self.base_url or "").hostname, *self.hosts)
         return any(host == h or (h.startswith(".") and host.endswith(h)) for h in known if h)
 
+    def address(self, kind: str) -> str | None:
+        """Where an API of this provider is; None if that depends on the account, or if nobody knows."""
+        return self.base_urls.get(kind, self.base_url)
 
-PLAIN = Provider()
+    def pinned(self, model: str, upstream: str | None) -> bool:
+        """Whether one host serves a model here: always where nothing is routed, else if the config names it."""
+        if self.pins_in_model:
+            return model.rpartition(":")[0] != "" and model.rpartition(":")[2] not in _ANY_HOST
+        return bool(upstream) or not self.pins_upstream
+
+
+_ANY_HOST = frozenset({"fastest", "cheapest", "preferred"})  # suffixes by which a router still chooses for itself
+PLAIN = Provider(
+    base_urls={
+        "anthropic-messages": "https://api.anthropic.com/v1",
+        "gemini": "https://generativelanguage.googleapis.com/v1beta",
+    }
+)
 
 
 @functools.cache

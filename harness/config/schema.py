@@ -28,6 +28,7 @@ from harness.config.providers import (
     guessed,
     hostname,
     makers_of,
+    provider,
     providers,
     roots_of,
 )
@@ -55,8 +56,10 @@ class Strict(BaseModel):
         return values | wrong if wrong else values
 
 
-_CALLS = re.compile(r"/(chat/completions|completions|responses)/*$")
-_OURS = frozenset({"model", "messages", "prompt", "input", "instructions", "stream", "stream_options", "n", "best_of"})
+_CALLS = re.compile(r"/(chat/completions|completions|responses|messages|models/[^/]+:generateContent)/*$")
+_OURS = re.compile(
+    "model|messages|prompt|input|instructions|system|contents|system_?instruction|stream|stream_options|n|best_of"
+)
 
 
 def _takes(annotation: Any, *kinds: type) -> bool:
@@ -116,7 +119,7 @@ class _Endpoint(Strict):
     @field_validator("params")
     @classmethod
     def _params_leave_the_question(cls, params: dict[str, Any]) -> dict[str, Any]:
-        if taken := sorted(_OURS & {k.lower() for k in params}):
+        if taken := sorted(k.lower() for k in params if _OURS.fullmatch(k.lower())):
             raise ValueError(f"`params` may not hold {', '.join(taken)}: the campaign writes these itself")
         return params
 
@@ -158,7 +161,7 @@ class _OpenAI(_Called):
         description="Name of a provider (docs/endpoints.md); fills `base_url` and `api_key_env`, knows the quirks.",
     )
     base_url: Annotated[str, AfterValidator(callable_address)] = Field(
-        "https://api.openai.com/v1", pattern=r"^https?://", description="Any OpenAI-compatible address."
+        "https://api.openai.com/v1", pattern=r"^https?://", description="Where the API is; default: at its maker's."
     )
     model: str = Field(min_length=1, description="Model name as the server knows it; on Azure the deployment.")
     api_key_env: str | None = Field(
@@ -187,15 +190,16 @@ class _OpenAI(_Called):
     @classmethod
     def _filled_in(cls, values: Any) -> Any:
         """Defaults of the provider, under what is written."""
-        if not isinstance(values, dict) or not isinstance(name := values.get("provider"), str):
+        if not isinstance(values, dict) or not isinstance(name := values.get("provider"), str | None):
             return values
-        if name not in providers():
+        if name is not None and name not in providers():
             raise ValueError(f"no provider is called {name!r}; {meant(name, providers())}")
-        found = providers()[name]
-        if found.base_url is None and "base_url" not in values:
+        found = provider(name)
+        address = found.address(str(values.get("kind")))
+        if name is not None and address is None and "base_url" not in values:
             raise ValueError(f"provider {name} needs `base_url`: {found.note}")
-        filled = {"base_url": found.base_url, "api_key_env": found.api_key_env}
-        if not found.serves(hostname(values.get("base_url", found.base_url))):
+        filled = {"base_url": address, "api_key_env": found.api_key_env}
+        if not found.serves(hostname(values.get("base_url", address))):
             del filled["api_key_env"]  # no variable goes to another host because nobody wrote one
         return {k: v for k, v in filled.items() if v is not None} | values
 
@@ -222,11 +226,11 @@ class OpenAICompletions(_OpenAI):
     surfaces: tuple[SurfaceName, ...] = ("completion",)
 
 
-class OpenAIResponses(_OpenAI):
-    """The Responses API."""
+class ChatAPI(_OpenAI):
+    """APIs that only chat: Responses, Anthropic's Messages, Gemini's generateContent."""
 
-    kind: Literal["openai-responses"]
-    surfaces: tuple[Literal["chat"], ...] = Field(("chat",), min_length=1, description="This API only chats.")
+    kind: Literal["openai-responses", "anthropic-messages", "gemini"]
+    surfaces: tuple[Literal["chat"], ...] = Field(("chat",), min_length=1, description="These APIs only chat.")
 
 
 _PINNED = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9](?:[A-Za-z0-9.!+_-]*[A-Za-z0-9])?")
@@ -291,14 +295,14 @@ class Recorded(_Endpoint):
     columns: Columns = Columns()
 
 
-Remote = OpenAIChat | OpenAICompletions | OpenAIResponses
+Remote = OpenAIChat | OpenAICompletions | ChatAPI
 Called = Remote | Local
 Endpoint = Annotated[Called | Recorded, Field(discriminator="kind")]
 
 
 def served(e: Endpoint) -> tuple[str, str] | None:
     """What tells that two endpoints are one model at one address; None where nobody is called."""
-    return (str(e.base_url).rstrip("/"), e.model) if isinstance(e, OpenAIChat | OpenAICompletions) else None
+    return (str(e.base_url).rstrip("/"), e.model) if isinstance(e, Remote) else None
 
 
 def well_known_as(e: Endpoint) -> WellKnown:
@@ -360,27 +364,6 @@ def host_of(e: Endpoint) -> str | None:
     return f"{urlsplit(e.base_url).hostname or e.base_url}{upstream}"
 
 
-__all__ = [
-    "Analysis",
-    "Called",
-    "Campaign",
-    "Collect",
-    "Columns",
-    "Endpoint",
-    "Local",
-    "OpenAIChat",
-    "OpenAICompletions",
-    "OpenAIResponses",
-    "Price",
-    "PromptUse",
-    "Question",
-    "Recorded",
-    "Remote",
-    "Role",
-    "Weights",
-]
-
-
 class PromptUse(Strict):
     """One prompt set, and what to override of its card."""
 
@@ -400,6 +383,11 @@ class PromptUse(Strict):
 class Collect(Strict):
     """How patient the run is."""
 
+    mode: Literal["live", "batch"] = Field(
+        "live",
+        description="`batch`: all but the first calls go to the provider in files, which it answers within a day for "
+        "less money (docs/endpoints.md). What is under way goes on when a run is stopped; the next one fetches it.",
+    )
     call_timeout: PositiveFloat = Field(300.0, description="Seconds one attempt may take in all.")
     first_calls: PositiveFloat = Field(
         15.0,

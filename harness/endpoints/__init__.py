@@ -14,11 +14,12 @@ from harness.endpoints.apis import (
     request_body,
     surface_for,
 )
+from harness.endpoints.batch_apis import MOST_BYTES, MOST_CALLS, BatchApi, batch_url, batches_of, id_of
 from harness.endpoints.bodies import BodyBudget
 from harness.endpoints.failures import is_busy, is_refusal, is_unusable, not_started, out_of_time, stopped
 from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprint, unless
 from harness.endpoints.parts import read_cell
-from harness.endpoints.quirks import Quirks, describe, learn
+from harness.endpoints.quirks import Quirks, describe, learn, parameters
 from harness.endpoints.recorded import FAMILY, Recording
 from harness.endpoints.replies import Answer, filtered_answer, unknown_finish
 
@@ -26,17 +27,23 @@ __all__ = [
     "APIS",
     "ESCAPED",
     "FAMILY",
+    "MOST_BYTES",
+    "MOST_CALLS",
     "UNKNOWN",
     "Answer",
+    "BatchApi",
     "BodyBudget",
     "Quirks",
     "Recording",
     "addresses",
+    "batch_url",
+    "batches_of",
     "cache_folder",
     "count",
     "describe",
     "endpoint_fingerprint",
     "filtered_answer",
+    "id_of",
     "is_busy",
     "is_refusal",
     "is_unusable",
@@ -46,6 +53,7 @@ __all__ = [
     "model_name",
     "not_started",
     "out_of_time",
+    "parameters",
     "path_of",
     "planned_keys",
     "provider_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from harness.config import PLAIN, Called, Campaign, Local, Provider, Remote, provider
-from harness.endpoints import responses_api
+from harness.endpoints import anthropic_api, gemini_api, responses_api
 from harness.endpoints.quirks import Quirks, adapted
 from harness.endpoints.replies import Answer, parse
 from harness.records import Job, Key, Prompt, Surface, request_hash
@@ -22,11 +22,19 @@ _PATHS: dict[Surface, str] = {"chat": "/chat/completions", "completion": "/compl
 
 @dataclass(frozen=True)
 class Api:
-    """One API. ``write`` turns a body of chat completions or completions into its own."""
+    """One API. ``write`` turns a body of chat completions or completions into its own.
+
+    ``join`` adds what provider and config want sent over all else. ``key_header`` carries the key, ``headers`` go with
+    every call.
+    """
 
     paths: Mapping[Surface, str]
     write: Callable[[dict[str, Any]], dict[str, Any]]
     read: Callable[[bytes], Answer]
+    join: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda body, more: {**body, **more}
+    key_header: str = "Authorization"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    gives_logprobs: bool = True
 
 
 _COMPLETIONS = Api(_PATHS, lambda body: body, parse)
@@ -35,6 +43,21 @@ APIS: Mapping[str, Api] = {
     "openai-completions": _COMPLETIONS,
     "local": _COMPLETIONS,
     "openai-responses": Api({"chat": "/responses"}, responses_api.write, responses_api.read),
+    "anthropic-messages": Api(
+        {"chat": "/messages"},
+        anthropic_api.write,
+        anthropic_api.read,
+        key_header="x-api-key",
+        headers={"anthropic-version": anthropic_api.VERSION},
+        gives_logprobs=False,
+    ),
+    "gemini": Api(
+        {"chat": "/models/{model}:generateContent"},
+        gemini_api.write,
+        gemini_api.read,
+        join=gemini_api.join,
+        key_header="x-goog-api-key",
+    ),
 }
 
 
@@ -43,12 +66,18 @@ def provider_of(endpoint: Called) -> Provider:
     return provider(endpoint.provider) if isinstance(endpoint, Remote) else PLAIN
 
 
+def headers_of(endpoint: Called) -> tuple[str, Mapping[str, str]]:
+    """The header that carries the key of an endpoint, and the headers that go with all its calls."""
+    api = APIS[endpoint.kind]
+    return provider_of(endpoint).key_header or api.key_header, api.headers
+
+
 def path_of(endpoint: Called, surface: Surface) -> str:
     """Path and query of a call, to be put behind the base URL."""
     known = provider_of(endpoint)
     path = known.path + APIS[endpoint.kind].paths[surface]
     if isinstance(endpoint, Remote):
-        path = path.replace("{model}", endpoint.model)
+        path = path.replace("{model}", endpoint.model.removeprefix("models/"))
         version = endpoint.api_version or known.api_version
         query = [urlsplit(endpoint.base_url).query, f"api-version={version}" if version else ""]
         return "?".join(filter(None, (path, "&".join(filter(None, query)))))
@@ -88,14 +117,12 @@ def request_body(
     among them is a root: each call sends one drawn from it, the endpoint, the prompt and the sample, so that samples
     are not copies of each other, nor of another endpoint's.
     """
-    provider = provider_of(endpoint)
-    body = APIS[endpoint.kind].write(adapted(_plain(prompt, endpoint, surface, model), Quirks.of(provider)))
-    body |= _provider_body(endpoint) | endpoint.params
-    body = adapted(body, learned)
-    if isinstance(body.get("seed"), int):
-        digest = hashlib.sha256(f"{body['seed']}:{endpoint.name}:{prompt.id}:{sample}".encode()).digest()
-        body["seed"] = int.from_bytes(digest[:4], "big") >> 1
-    return body
+    api, more = APIS[endpoint.kind], _provider_body(endpoint) | endpoint.params
+    if isinstance(more.get("seed"), int):
+        digest = hashlib.sha256(f"{more['seed']}:{endpoint.name}:{prompt.id}:{sample}".encode()).digest()
+        more["seed"] = int.from_bytes(digest[:4], "big") >> 1
+    body = api.write(adapted(_plain(prompt, endpoint, surface, model), Quirks.of(provider_of(endpoint))))
+    return adapted(api.join(body, more), learned)
 
 
 def _plain(prompt: Prompt, endpoint: Called, surface: Surface, model: str) -> dict[str, Any]:

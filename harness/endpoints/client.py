@@ -12,8 +12,9 @@ import ipaddress
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 from harness.clock import Clock
 from harness.config import Called, Collect, Redactor, key_of
 from harness.endpoints import failures
-from harness.endpoints.apis import provider_of
+from harness.endpoints.apis import headers_of
 from harness.endpoints.bodies import ACCEPTED, BodyBudget, beginning, whole
 from harness.endpoints.proxies import proxy_for
 from harness.endpoints.server_errors import read_error
@@ -36,7 +37,14 @@ from harness.errors import CallError, EndpointError
 CERTIFICATES = "SSL_CERT_FILE"
 T = TypeVar("T")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dt\d\d:\d\d:\d\d(\.\d+)?(z|[+-]\d\d:\d\d)$")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
+
+_LIMITS = (
+    *((f"x-ratelimit-remaining{s}", f"x-ratelimit-reset{s}") for s in ("", "-requests", "-tokens")),
+    *((f"anthropic-ratelimit-{s}-remaining", f"anthropic-ratelimit-{s}-reset")
+      for s in ("requests", "tokens", "input-tokens", "output-tokens")),
+)  # fmt: skip
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -63,20 +71,22 @@ def server_time(headers: Mapping[str, str], now: float) -> float:
 def until_reset(headers: Mapping[str, str], now: float) -> float:
     """Seconds until a rate limit that is used up is full again, 0 if none is.
 
-    Reads ``x-ratelimit-remaining-*`` with ``x-ratelimit-reset-*`` for requests and tokens: "1m30s", seconds, or a
-    moment in seconds or milliseconds since 1970.
+    Reads ``x-ratelimit-remaining-*`` with ``x-ratelimit-reset-*`` for requests and tokens, and Anthropic's names of the
+    same: "1m30s", seconds, or a moment in seconds or milliseconds since 1970, or as RFC 3339 writes it.
     """
     longest = 0.0
-    for suffix in ("", "-requests", "-tokens"):
+    for remaining, reset in _LIMITS:
         with contextlib.suppress(KeyError, ValueError):
-            if 0 <= float(headers[f"x-ratelimit-remaining{suffix}"]) < 1:
-                longest = max(longest, seconds(headers[f"x-ratelimit-reset{suffix}"], now))
+            if 0 <= float(headers[remaining]) < 1:
+                longest = max(longest, seconds(headers[reset], now))
     return longest
 
 
 def seconds(text: str, now: float) -> float:
-    """A duration ("1m30s", "20ms", "7") or a moment since 1970 as seconds from now; ``ValueError`` for neither."""
+    """A duration ("1m30s", "20ms", "7") or a moment as seconds from now; ``ValueError`` for neither."""
     text = text.strip().lower()
+    if _MOMENT.match(text):
+        return max(0.0, datetime.fromisoformat(text.upper()).timestamp() - now)
     if _DURATION.fullmatch(text):
         return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text))
     value = float(text)
@@ -172,6 +182,7 @@ class Client:
         max_bytes: int,
         connections: int,
         key_header: str = "Authorization",
+        headers: Mapping[str, str] | None = None,
         clock: Clock = Clock(),
         budget: BodyBudget | None = None,
         environ: Mapping[str, str] | None = None,
@@ -187,6 +198,7 @@ class Client:
             "X-Stainless-Raw-Response": "stream",
             "Connection": "close",
             "Accept-Encoding": ACCEPTED,
+            **(headers or {}),
             **_headers(key_header, key),
         }
         self._max_bytes = max_bytes
@@ -222,10 +234,47 @@ class Client:
         self, path: str, body: bytes, within: float | None = None, *, read: Callable[[bytes], T]
     ) -> Reply[T]:
         """Send one request and ``read`` the reply, within so many seconds. Raises `CallError` and nothing else."""
-        seconds = self._timeout if within is None else within
+        sent = self._client.post(path, cast_to=httpx2.Response, content=body, options={"headers": self._headers})
+        return await self._whole(sent, self._timeout if within is None else within, read)
+
+    async def get(self, path: str) -> Reply[bytes]:
+        """Ask for one thing, such as how far a batch is. Raises `CallError` and nothing else."""
+        sent = self._client.get(path, cast_to=httpx2.Response, options={"headers": self._headers})
+        return await self._whole(sent, self._timeout, bytes)
+
+    async def upload(self, path: str, content: bytes, fields: Mapping[str, str]) -> Reply[bytes]:
+        """Send a file as a form does. Raises `CallError` and nothing else."""
+        files = {"file": ("requests.jsonl", content, "application/jsonl")}
+        headers = self._headers | {"Content-Type": "multipart/form-data"}  # the client adds what separates the parts
+        sent = self._client.post(
+            path, cast_to=httpx2.Response, body=dict(fields), files=files, options={"headers": headers}
+        )
+        return await self._whole(sent, self._timeout, bytes)
+
+    async def lines(self, path: str) -> AsyncIterator[bytes]:
+        """The lines of a body of any size, one in memory at a time. Raises `CallError` and nothing else."""
+        try:
+            response = await self._client.get(path, cast_to=httpx2.Response, options={"headers": self._headers})
+            rest = b""
+            try:
+                async for chunk in response.aiter_bytes():
+                    *complete, rest = (rest + chunk).split(b"\n")
+                    if len(rest) > self._max_bytes:
+                        raise failures.too_large(self._max_bytes)
+                    for line in complete:
+                        yield self._redactor.body(line)
+                yield self._redactor.body(rest)
+            finally:
+                await _closed(response)
+        except CallError:
+            raise
+        except Exception as e:
+            raise self._error(e) from None
+
+    async def _whole(self, sent: Awaitable[httpx2.Response], seconds: float, read: Callable[[bytes], T]) -> Reply[T]:
         try:
             async with asyncio.timeout(seconds), self._budget.body() as number:
-                return await self._post(path, body, number, read)
+                return await self._reply(await sent, number, read)
         except CallError:
             raise
         except TimeoutError:
@@ -247,13 +296,7 @@ class Client:
         through = f" through {self._proxy}" if self._proxy else ""
         return failures.unreachable(self.redact(f"{str(root) or type(root).__name__}{through}"))
 
-    async def _post(self, path: str, body: bytes, number: int, read: Callable[[bytes], T]) -> Reply[T]:
-        response = await self._client.post(
-            path,
-            cast_to=httpx2.Response,
-            content=body,
-            options={"headers": self._headers},
-        )
+    async def _reply(self, response: httpx2.Response, number: int, read: Callable[[bytes], T]) -> Reply[T]:
         try:
             encoding = response.headers.get("content-encoding", "")
             content = await whole(response.aiter_raw(), encoding, self._max_bytes, self._budget, number)
@@ -302,13 +345,15 @@ async def open_client(
     endpoint: Called, address: str, settings: Collect, environ: Mapping[str, str], budget: BodyBudget | None = None
 ) -> AsyncIterator[Client]:
     """The client of one endpoint, with its key where its provider wants it; those of one run share a ``budget``."""
+    key_header, headers = headers_of(endpoint)
     client = Client(
         address,
         key_of(endpoint, environ),
         timeout=settings.call_timeout,
         max_bytes=int(settings.max_body_mb * 1e6),
         connections=endpoint.concurrency,
-        key_header=provider_of(endpoint).key_header,
+        key_header=key_header,
+        headers=headers,
         budget=budget,
     )
     try:

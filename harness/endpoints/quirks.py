@@ -17,7 +17,8 @@ _PARAMETER = re.compile(
 _REFUSED = re.compile(
     r"unsupported|not support|isn't support|unknown|unrecognized|unexpected|extra inputs|not permitted|not allowed|"
     r"incompatible|not available|invalid|cannot|must be|should be|less than|greater than|maximum|minimum|at most|"
-    r"exceed|only the default|deprecated|out of range|not valid|不支持|不能|无效|超过|超出|范围|必须|应该|非法|不合法",
+    r"exceed|only the default|not enabled|may only be|"
+    r"deprecated|out of range|not valid|不支持|不能|无效|超过|超出|范围|必须|应该|非法|不合法",
     re.IGNORECASE,
 )
 _SYSTEM = re.compile(
@@ -35,10 +36,12 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 _STEPS = (20, 5, 0)
-_NEEDED = frozenset({"model", "messages", "prompt", "input"})
-_LENGTHS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+_NEEDED = frozenset({"model", "messages", "prompt", "input", "contents", "generationConfig", "system"})
+_LENGTHS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"})
+_LOGPROBS = frozenset({"logprobs", "top_logprobs", "responseLogprobs"})
+_NESTED = "generationConfig"  # where Gemini keeps its parameters
 _RANGE = re.compile(
-    r"too (large|small|high|low)|at (least|most)|minimum|maximum|greater|less than|between|范围|超过", re.I
+    r"too (large|small|high|low)|at (least|most)|\brange\b|minimum|maximum|greater|less than|between|范围|超过", re.I
 )
 
 
@@ -89,12 +92,20 @@ def adapted(body: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
     out = dict(body)
     if quirks.max_tokens != "max_tokens" and "max_tokens" in out and ("messages" in out):
         out = {quirks.max_tokens if k == "max_tokens" else k: v for k, v in out.items()}
-    _cap_logprobs(out, quirks)
-    for name in quirks.refuses & out.keys() - _NEEDED:
-        del out[name]
+    for part in (out, inner := dict(out.get(_NESTED) or {})):
+        _cap_logprobs(part, quirks)
+        for name in quirks.refuses & part.keys() - _NEEDED:
+            del part[name]
+    if _NESTED in out:
+        out[_NESTED] = inner
     if "system" in quirks.refuses:
         _fold_system(out)
     return out
+
+
+def parameters(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A body with the parameters that its API keeps in an object beside all others."""
+    return {**body, **inner} if isinstance(inner := body.get(_NESTED), dict) else body
 
 
 def _cap_logprobs(body: dict[str, Any], quirks: Quirks) -> None:
@@ -106,7 +117,7 @@ def _cap_logprobs(body: dict[str, Any], quirks: Quirks) -> None:
     elif isinstance(body.get("logprobs"), int) and not isinstance(body["logprobs"], bool):  # plain completions
         body["logprobs"] = min(body["logprobs"], most)
     if most == 0:
-        for name in ("logprobs", "top_logprobs", "include"):
+        for name in (*_LOGPROBS, "include"):
             body.pop(name, None)
 
 
@@ -116,6 +127,12 @@ def _fold_system(body: dict[str, Any]) -> None:
     if messages and messages[0]["role"] == "system" and len(messages) > 1:
         text = f"{messages[0]['content']}\n\n{messages[1]['content']}"
         body["messages"] = [{**messages[1], "content": text}, *messages[2:]]
+    elif messages and isinstance(text := body.pop("system", None), str):
+        body["messages"] = [{**messages[0], "content": f"{text}\n\n{messages[0]['content']}"}, *messages[1:]]
+    elif isinstance(said := body.pop("systemInstruction", None), dict):
+        first, *others = body["contents"]
+        text = f"{said['parts'][0]['text']}\n\n{first['parts'][0]['text']}"
+        body["contents"] = [{**first, "parts": [{"text": text}]}, *others]
     elif isinstance(text := body.pop("instructions", None), str):
         body["input"] = f"{text}\n\n{body['input']}"
 
@@ -126,7 +143,7 @@ def learn(quirks: Quirks, body: Mapping[str, Any], error: CallError) -> Quirks |
     Only HTTP 400 and 422 are read, and only parameters that were sent are believed to be refused; and the 404 of a
     router (OpenRouter, `require_parameters`) that finds nobody who takes all of them and does not say which it was.
     """
-    text = error.message
+    text, body = error.message, parameters(body)
     if error.status in (400, 404, 422) and _UNNAMED.search(text):
         return _guess(quirks, body)
     if error.status not in (400, 422) or error.kind != "http":
@@ -137,14 +154,21 @@ def learn(quirks: Quirks, body: Mapping[str, Any], error: CallError) -> Quirks |
     about_role = "system" in fields or "instructions" in fields or _SYSTEM.search(" ".join((text, *error.parameters)))
     if about_role and _has_system(body) and "system" not in quirks.refuses:
         return replace(quirks, refuses=quirks.refuses | {"system"})
-    named = (fields & body.keys() or {a or b for a, b in _PARAMETER.findall(text)} & body.keys()) - _NEEDED
+    written = {a or b for a, b in _PARAMETER.findall(text)} & body.keys() or _spelled(body, text)
+    named = (fields & body.keys() or written) - _NEEDED
     if named & _LENGTHS:
         return _length(quirks, body, text)
-    if named & {"logprobs", "top_logprobs"}:
+    if named & _LOGPROBS:
         return replace(quirks, top_logprobs=_next_step(body, named, text, error.most))
-    for name in sorted(named - {"provider"}):
+    for name in sorted(named - {"provider"}, key=lambda n: (n == "temperature", n)):  # of both the other may go
         return replace(quirks, refuses=quirks.refuses | {name})
     return None
+
+
+def _spelled(body: Mapping[str, Any], text: str) -> set[str]:
+    """Nested parameters that a text names: Gemini writes topP, top_p or Logprobs for one."""
+    said = {word.replace("_", "").lower() for word in re.findall(r"[A-Za-z_]+", text)}
+    return {name for name in body.get(_NESTED, ()) if name.lower() in said}
 
 
 def _length(quirks: Quirks, body: Mapping[str, Any], text: str) -> Quirks | None:
@@ -182,7 +206,8 @@ def describe(before: Quirks, after: Quirks) -> str:
 
 def _has_system(body: Mapping[str, Any]) -> bool:
     messages = body.get("messages")
-    return "instructions" in body or bool(messages and messages[0]["role"] == "system")
+    apart = body.keys() & {"instructions", "system", "systemInstruction"}
+    return bool(apart) or bool(messages and messages[0]["role"] == "system")
 
 
 def _next_step(body: Mapping[str, Any], named: set[str], text: str, most: float | None = None) -> int:
@@ -195,7 +220,8 @@ def _next_step(body: Mapping[str, Any], named: set[str], text: str, most: float 
     if told:
         return max(told)
     flat = re.search(
-        r"unsupported|not support|isn't support|unknown|unrecognized|not available|extra input|not permitted|不支持",
+        r"unsupported|not support|isn't support|unknown|unrecognized|not (available|enabled)|extra input|not permitted|"
+        r"不支持",
         text,
         re.I,
     )

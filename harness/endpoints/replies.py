@@ -73,8 +73,8 @@ class Usage:
         """Read a ``usage`` object, whatever it is."""
         usage = usage if isinstance(usage, dict) else {}
         details = usage.get(f"{completion}_details")
-        reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
-        asked, said, total = (_count(usage.get(name)) for name in (prompt, completion, "total_tokens"))
+        reasoning = count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+        asked, said, total = (count(usage.get(name)) for name in (prompt, completion, "total_tokens"))
         if said is None and asked is not None and total is not None and total >= asked:
             said = total - asked  # thoughts that ate the length are paid for, and some leave out what was said
         return cls(asked, said, reasoning)
@@ -303,7 +303,8 @@ def string(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _count(value: Any) -> int | None:
+def count(value: Any) -> int | None:
+    """``value`` if it is a number of tokens."""
     return value if isinstance(value, int) and 0 <= value < 1 << 53 else None
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from harness.campaign import collect_async
-from harness.check import check_endpoints
+from harness.check import check_endpoints, unpinned, warnings
 from harness.config.providers import providers
 from harness.config.schema import Remote
 from harness.config.yaml import load_config
@@ -22,6 +22,7 @@ from harness.plan import prepare
 from harness.store.store import Store
 from harness.token_logprobs import decode_logprobs
 from tests.support import ROOT, Write, payloads
+from tests.support.command_line import harness
 from tests.support.fault_server import FaultServer, Reply, Request, Step, ok, refuses, says
 from tests.support.running import KEY, Run
 
@@ -110,6 +111,38 @@ def test_openrouter_pins_its_upstream_and_the_pin_is_stored(run_on: Any) -> None
             stored = store.request(run.answers()[0].request_hash)
         assert stored is not None
         assert json.loads(stored[1])["provider"] == pinned
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "warned"),
+    [
+        ({"provider": "openrouter"}, "openrouter may answer from several providers; `upstream:` pins one"),
+        ({"provider": "openrouter", "upstream": "deepinfra/fp8"}, ""),
+        (
+            {"provider": "huggingface", "model": "o/m"},
+            "huggingface may answer from several providers; `model:",
+        ),
+        ({"provider": "huggingface", "model": "o/m:fastest"}, "huggingface may answer from several providers"),
+        ({"provider": "huggingface", "model": "o/m:novita"}, ""),
+        ({"provider": "groq"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_router_that_is_not_pinned_is_told_before_money_is_spent(
+    write_campaign: Write, endpoint: dict[str, str], warned: str
+) -> None:
+    plan = prepare(write_campaign("http://127.0.0.1:9/v1", endpoint=endpoint), {})
+    said = [n for n in warnings(plan) if "several providers" in n]
+    assert said == unpinned(plan.campaign)
+    assert len(said) == bool(warned)
+    assert all(n.startswith(warned) and n.endswith("Not pinned: good, fine") for n in said)
+
+
+def test_the_dry_run_warns_of_a_router_that_is_not_pinned(tmp_path: Path, write_campaign: Write) -> None:
+    path = write_campaign("http://127.0.0.1:9/v1", endpoint={"provider": "openrouter"})
+    done = harness("run", path, "--dry-run", cwd=tmp_path)
+    assert "note: openrouter may answer from several providers; `upstream:` pins one. Not pinned: good" in done.stderr
+    assert done.returncode == 0
 
 
 def test_together_counts_in_logprobs_and_fireworks_gives_five(run_on: Any) -> None:

@@ -12,6 +12,7 @@ import email.utils
 import functools
 import gzip
 import json
+import re
 import threading
 import time
 import zlib
@@ -65,6 +66,13 @@ def ok(request: Request) -> Reply:
     asked = json.loads(request.body)
     if request.path.endswith("/responses"):
         return Reply(body=payloads.encode(payloads.response(f"answer {request.number}", "include" in asked)))
+    if request.path.endswith("/messages"):
+        return Reply(body=payloads.encode(payloads.anthropic(f"answer {request.number}")))
+    if request.path.endswith(":generateContent"):
+        value = payloads.gemini(f"answer {request.number}")
+        if asked["generationConfig"].get("responseLogprobs"):
+            value["candidates"][0]["logprobsResult"] = payloads.gemini_logprobs()
+        return Reply(body=payloads.encode(value))
     is_chat = "/chat/completions" in request.path
     value = payloads.chat(f"answer {request.number}") if is_chat else payloads.completion(f" answer {request.number}")
     if asked.get("logprobs"):
@@ -232,6 +240,10 @@ class FaultServer:
             self.other_headers.append(headers)
         writer.close()
 
+    def beside(self, path: str, headers: Mapping[str, str], body: bytes) -> Reply | None:
+        """What else than calls a server answers; see `tests.support.batch_server`."""
+        return None
+
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         one_at_a_time, surplus = asyncio.Lock(), set[asyncio.Task[None]]()
         self.connections += 1
@@ -258,10 +270,13 @@ class FaultServer:
         connection: int,
     ) -> bool:
         path, headers, body = await _read(reader)
+        if (beside := self.beside(path, headers, body)) is not None:
+            return await _send(writer, beside)
         if path.endswith("/models"):
             value = payloads.encode({"data": [{"id": m} for m in self.script]})
             return await _send(writer, Reply(body=value))
-        model = json.loads(body)["model"]
+        in_path = re.search(r"/models/([^/]+):generateContent$", path)
+        model = in_path[1] if in_path else json.loads(body)["model"]
         request = Request(path, headers, body, model, self.asked[model], self, connection)
         self.asked[model] += 1
         self.seen[model, body] += 1

@@ -43,6 +43,32 @@ def response(text: str = "Paris.", logprobs: bool = False, **fields: Any) -> dic
     return {**reply, "output": [thought, message], "usage": usage, **fields}
 
 
+def anthropic(text: str = "Paris.", *, stop: str | None = "end_turn", **fields: Any) -> dict[str, Any]:
+    """An answer of Anthropic's Messages API, as its documentation shows them: thoughts first, cached input apart."""
+    thought = {"type": "thinking", "thinking": "Capitals.", "signature": "EqQB"}
+    usage = {"input_tokens": 5, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 4, "output_tokens": 7}
+    reply = {"id": "msg_1", "type": "message", "role": "assistant", "model": "served-model", "stop_sequence": None}
+    content = [thought, {"type": "text", "text": text}]
+    return {**reply, "content": content, "stop_reason": stop, "usage": {**usage, "service_tier": "standard"}, **fields}
+
+
+def gemini(text: str | None = "Paris.", *, finish: str = "STOP", **fields: Any) -> dict[str, Any]:
+    """An answer of Gemini's generateContent, as its documentation shows them; None for a candidate without parts."""
+    thought = {"text": "Capitals.", "thought": True}
+    parts = {} if text is None else {"parts": [thought, {"text": text, "thoughtSignature": "Cu8B"}]}
+    candidate = {"content": {**parts, "role": "model"}, "finishReason": finish, "index": 0}
+    usage = {"promptTokenCount": 9, "candidatesTokenCount": 3, "thoughtsTokenCount": 4, "totalTokenCount": 16}
+    reply = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "served-model", "responseId": "r_1"}
+    return {**reply, **fields}
+
+
+def gemini_logprobs(tokens: int = 2, top: int = 3) -> dict[str, Any]:
+    """``logprobsResult``: what was chosen and what else might have been, in two lists."""
+    others = [{"token": f" t{k}", "tokenId": k, "logProbability": -0.5 - k} for k in range(top)]
+    chosen = {"token": " t0", "tokenId": 0, "logProbability": -0.5}
+    return {"topCandidates": [{"candidates": others}] * tokens, "chosenCandidates": [chosen] * tokens}
+
+
 def reordered(body: bytes) -> bytes:
     """The same answer with its fields in another order and one of them twice."""
     value = json.loads(body)
