@@ -74,6 +74,7 @@ from harness.store import (
     mixtures,
     note_run,
     packages,
+    require_whole,
     reuse,
     stored_table,
 )
@@ -142,6 +143,7 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".") -> Sc
     """Compare and decide again from the stored answers of a campaign; nobody is asked."""
     plan = _stored(config, base)
     with Store(plan.store, readonly=True) as store:
+        require_whole(store)
         require_agreement(plan.campaign, plan.base, store)
     draws, copies = independent_draws(read_responses(plan))
     table, doubted = honest_logprobs(read(draws))
