@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from harness.errors import CallError, StoreError
 from harness.records import Job, Key, Prompt, Response
 from harness.store import chain
 from harness.store.chain import COLUMNS
+from harness.store.reserve import Reserve
 
 
 def lock_beside(path: Path) -> sqlite3.Connection:
@@ -180,6 +181,7 @@ class Store:
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
+        self.reserve = Reserve(path)
         self._lock: sqlite3.Connection | None = None
         if readonly and not path.is_file():
             raise StoreError(f"{path}: no answers are stored here", "run `harness run` first")
@@ -253,7 +255,18 @@ class Store:
 
     def add(self, response: Response, job: Job | None = None, tried: Iterable[Attempt] = ()) -> None:
         """Commit one answer, the request that got it and what was ``tried`` before. A key that is there is an error."""
-        self.add_many([response], [job] if job else [], tried)
+        self._surely(lambda: self.add_many([response], [job] if job else [], tried))
+
+    def _surely(self, write: Callable[[], None]) -> None:
+        """Write what is paid for; if the disk is full, in the room that was reserved for it."""
+        try:
+            write()
+        except StoreError:
+            if not self.reserve.give():
+                raise
+            with contextlib.suppress(sqlite3.Error):  # the log's place is room, too
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            write()
 
     def add_many(self, responses: Iterable[Response], asked: Iterable[Job] = (), tried: Iterable[Attempt] = ()) -> None:
         """Commit answers in one transaction."""
@@ -283,9 +296,14 @@ class Store:
     def add_failure(self, job: Job, error: CallError, at: str, tried: Iterable[Attempt] = ()) -> None:
         """Record that a call failed for now; running again asks it again."""
         row = *job.key, error.kind, error.status, _storable(str(error)), at
-        with self._transaction():
-            self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-            self._add_attempts(tried)
+        attempts = tuple(tried)
+
+        def write() -> None:
+            with self._transaction():
+                self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+                self._add_attempts(attempts)
+
+        self._surely(write)
 
     def _add_attempts(self, tried: Iterable[Attempt]) -> None:
         rows = ((*a.key, a.number, a.kind, a.status, a.wait, a.at) for a in tried)
@@ -395,8 +413,12 @@ class Store:
 
     def prompts(self) -> list[Prompt]:
         """The prompts of the campaign in their order."""
-        rows = self._db.execute("SELECT json FROM prompts ORDER BY position")
-        return [Prompt(**{**d, "channels": tuple(d["channels"])}) for (text,) in rows for d in [json.loads(text)]]
+        try:
+            rows = self._db.execute("SELECT json FROM prompts ORDER BY position")
+            return [Prompt(**{**d, "channels": tuple(d["channels"])}) for (text,) in rows for d in [json.loads(text)]]
+        except (sqlite3.Error, ValueError, TypeError, KeyError, RecursionError) as e:
+            said = f"not as a run writes it: table prompts: {str(e)[:80]}"
+            raise StoreError(f"{self.path}: {said}", "it is damaged or forged; leave it out") from None
 
     def asked(self) -> set[tuple[str, str]]:
         """(endpoint, prompt) pairs of the plan."""
