@@ -74,7 +74,8 @@ class Weather:
         self.texts: dict[bytes, set[str]] = defaultdict(set)
 
     def __call__(self, request: Request) -> Reply:
-        name = self._choose()
+        # Two faults in a row on the first call end a run; that is tested elsewhere.
+        name = self._choose() if request.number > 1 else "ok"
         self.given[name] += 1
         if name in ("ok", *_ODD_ANSWERS):
             self.texts[request.body].add(f"{name} {request.number}")

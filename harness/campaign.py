@@ -40,7 +40,7 @@ from harness.report.tables import (
     survey_csv,
 )
 from harness.stages import Asking, ask_in_stages
-from harness.store import Store
+from harness.store import Store, require_whole
 
 _LOG = logging.getLogger("harness")
 OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is one function and one line here
@@ -113,6 +113,7 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".", execu
     require_executor(executor)
     plan = _stored(config, base)
     with Store(plan.store, readonly=True) as store:
+        require_whole(store)
         require_agreement(plan.campaign, plan.base, store)
     questions, found = plan.campaign.analysis.questions, judged(plan, executor)
     table, taken = found.table, (*found.taken, *removals(found.table))

@@ -29,7 +29,7 @@ from harness.files import replacing
 from harness.plan import Plan, planned, store_at
 from harness.records import Response
 from harness.report.tables import cell
-from harness.store import Store, foreign, merging
+from harness.store import Store, foreign, merging, require_whole
 from harness.token_logprobs import unpack
 
 GUESSES: Mapping[str, tuple[str, ...]] = {
@@ -241,6 +241,7 @@ def export_answers(plan: Plan, fmt: str, out: Path | None, stdout: BinaryIO, *, 
         raise ConfigError(f"{fmt} needs a place", "add --out PATH")
     counter = itertools.count()
     with Store(plan.store, readonly=True) as store:
+        require_whole(store)
         texts = {p.id: (p.family, p.text, p.surface) for p in store.prompts()}
         rows = (_row(r, *texts[r.prompt], logprobs) for r, _ in zip(store.responses(), counter, strict=False))
         columns = [*_row(_EMPTY, "", "", "", logprobs)]

@@ -93,6 +93,8 @@ def priced(scored: Plan, tmp_path: Path) -> Plan:
         store.insert(
             "DELETE FROM responses WHERE endpoint = ? AND prompt = ? AND sample = ? AND request_hash = ?", [key]
         )
+        store.insert("DELETE FROM chain WHERE position > ?", [(0,)])  # it never was: the rest is chained when opened
+    with Store(scored.folder / STORE) as store:
         job = Job(*key[:3], "chat", b"", key[3])
         store.add_failure(job, CallError("no", kind="timeout"), "now", [Attempt(key, 1, "timeout", None, None, "now")])
     plan = stored_plan(path)
@@ -136,7 +138,9 @@ def test_a_changed_answer_is_seen(scored: Plan, change: str) -> None:
     with sqlite3.connect(scored.folder / STORE) as db:
         db.execute(change)
     unplanned = "config: endpoint 'red': 8 of its calls are not in the stored plan"
-    assert "responses" in differing(scored.folder) <= {"responses", "endpoints", unplanned}
+    chained = differing(scored.folder)
+    assert "responses" in chained <= {"responses", "endpoints", "chain", unplanned}
+    assert ("chain" in chained) == ("plan" not in change)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +188,9 @@ def test_a_manifest_of_an_earlier_version_verifies_and_a_store_that_is_none_does
 
 def test_a_pack_with_answers_to_an_earlier_plan_verifies(priced: Plan, tmp_path: Path) -> None:
     """They were paid for, and the manifest counts them: the pack has all that it speaks of."""
+    with Store(priced.folder / STORE) as store:
+        store.set_plan(store.prompts(), [k for k, _ in store.plan_keys() if k[2] == 0], store.prompt_hashes())
     with sqlite3.connect(priced.folder / STORE) as db:
-        db.execute("DELETE FROM plan WHERE sample = 1")
         db.execute("INSERT INTO attempts SELECT * FROM attempts")
     plan = stored_plan(tmp_path / "config.yaml")
     write(plan, score(plan))
@@ -202,6 +207,7 @@ def test_what_a_server_says_of_itself_at_any_length_can_be_verified_and_packed(
     plan = answered(path, ["one two", "three"], system_fingerprint="f" * 100_000)
     with sqlite3.connect(plan.folder / STORE) as db:
         db.execute("UPDATE responses SET system_fingerprint = rowid || system_fingerprint WHERE endpoint = 'good'")
+        db.execute("DELETE FROM chain")
     write(stored_plan(path), score(stored_plan(path)))
     assert differing(plan.folder) == set()
     assert pack_folder(plan.folder, tmp_path / "out.zip")
@@ -278,7 +284,7 @@ def harness(cwd: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 def test_somebody_else_scores_a_pack_and_gets_the_same_bytes(scored: Plan, tmp_path: Path) -> None:
     first, second = tmp_path / "one.zip", tmp_path / "two.zip"
-    names = pack_folder(scored.folder, first)
+    names = [*pack_folder(scored.folder, first).names]
     pack_folder(scored.folder, second)
     assert first.read_bytes() == second.read_bytes()
     elsewhere = tmp_path / "elsewhere"

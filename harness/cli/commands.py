@@ -258,13 +258,18 @@ def merge(
 
 
 @app.command(epilog="Example: harness verify results/nova")
-def verify(folder: Annotated[Path, typer.Argument(help="A campaign's results.")], as_json: Json = False) -> None:
-    """Recompute every hash of manifest.json and name what differs; exit code 2 if anything does."""
-    from harness.evidence import verify_folder
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A campaign's results, or the folder of a pack.")],
+    expect: Annotated[str, typer.Option(help="The hash that `pack` or `verify` printed, kept elsewhere.")] = "",
+    signer: Annotated[Path | None, typer.Option(help="Ed25519 public key of who must have signed the pack.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute every hash of manifest.json, and of a pack; name what differs, with exit code 2 if anything does."""
+    from harness.evidence import verify
 
-    found = verify_folder(folder)
+    found = verify(folder, expect, signer)
     if as_json:
-        show(json.dumps({"checked": found.checked, "differs": found.differs, "notes": found.notes}, indent=2))
+        show(json.dumps(asdict(found), indent=2))
     for line in found.notes:
         tell(f"note: {line}")
     for line in found.differs:
@@ -272,19 +277,23 @@ def verify(folder: Annotated[Path, typer.Argument(help="A campaign's results.")]
     if found.differs:
         raise typer.Exit(2)
     tell(f"ok: {', '.join(found.checked)}")
+    tell(f"hash: {found.anchor}")
 
 
 @app.command(epilog="Example: harness pack results/nova --out nova.zip")
 def pack(
     folder: Annotated[Path, typer.Argument(help="A campaign's results.")],
     out: Annotated[Path, typer.Option(help="Zip file to write.")],
+    sign: Annotated[Path | None, typer.Option(help="Ed25519 private key, PEM or OpenSSH, to sign with.")] = None,
 ) -> None:
     """Put answers, config and results into one file with which anybody can score again, offline and without keys."""
     from harness.evidence import pack_folder
 
-    for name in pack_folder(folder, out):
+    packed = pack_folder(folder, out, sign)
+    for name in packed.names:
         tell(name)
     tell(f"-> {out}")
+    tell(f"hash: {packed.anchor}; keep it elsewhere, for harness verify --expect")
 
 
 @app.command(epilog="Example: harness monitor config.yaml --against results/nova --endpoint provider-x --quiet")

@@ -17,7 +17,7 @@ from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
 from harness.config import Called, Campaign, Collect, key_of
 from harness.endpoints import BodyBudget, addresses, batches_of, cache_folder, not_started, unless
-from harness.errors import CallError, CeilingError, EndpointError
+from harness.errors import CallError, CeilingError, EndpointError, StoreError
 from harness.records import Key, Prompt
 from harness.store import Store, spent
 
@@ -81,6 +81,11 @@ async def collect(
     budget.charge_stored(called, spent(store))
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(tuned_memory())
+        stack.enter_context(store.reserve.kept())
+        if store.reserve.is_short():
+            raise StoreError(
+                f"{store.path.parent}: the disk is nearly full", "make room and run again; nobody was asked"
+            )
         stack.enter_context(_deadline(run))
         lag = await stack.enter_async_context(watch_lag(run.clock, run.say))
         where = addresses([c.endpoint for c in waiting], stack, base, cache_folder(environ), run.say)
@@ -110,6 +115,9 @@ async def collect(
             await _cancelled(where.values())
         if unusable:
             raise EndpointError(unusable, "mend it, or take the endpoint out of the config; answers so far are kept")
+    if store.reserve.is_short():
+        said = "the disk is full: asking stopped, and what was in flight is stored"
+        raise StoreError(f"{store.path.parent}: {said}", "make room, and run again; it resumes")
     if budget.reached and any(t.stored + t.failed < t.planned for t in tallies.values()):
         raise CeilingError(f"stopped at {budget.reached}", "raise it under `collect:` and run again; it resumes")
     return lag

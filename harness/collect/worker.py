@@ -163,12 +163,14 @@ class Workers:
     def record_failure(self, job: Job, error: CallError, failed: Sequence[Attempt]) -> None:
         """Record that a call got no answer, and what was tried."""
         self._run.store.add_failure(job, error, self._clock.stamp(), failed)
+        self._stop_if_short()
         self._tally.failed += 1
         self._breaker.record_call(error)
 
     def _keep(self, response: Response, job: Job, failed: Sequence[Attempt]) -> None:
         """Store an answer and count it."""
         self._run.store.add(response, job, failed)
+        self._stop_if_short()
         self._tally.stored += 1
         self._tally.outcomes[response.outcome] = self._tally.outcomes.get(response.outcome, 0) + 1
         self._breaker.record_call(None)
@@ -178,6 +180,11 @@ class Workers:
         self._tally.tokens += prompt + completion
         if price := price_of(self.endpoint):
             self._tally.cost = (self._tally.cost or 0.0) + cost_of(price, prompt, completion)
+
+    def _stop_if_short(self) -> None:
+        """Make no further calls on a disk that is nearly full: what is in flight still finds room."""
+        if self._run.store.reserve.is_short():
+            self._run.stop.set()
 
     def _response(self, job: Job, answer: Answer, attempt: int, seconds: float) -> Response:
         redact = self._client.redact  # a key may come back in an escape that only reading the JSON undoes

@@ -57,6 +57,7 @@ def of_store(path: Path) -> dict[str, Any]:
         return {
             "stored_prompts_sha256": content_hash(store.prompts()),
             "responses_sha256": digest.hexdigest(),
+            "chain": store.chain(),
             "notes_sha256": notes_digest(store),
             "reused": [{"endpoint": e, "source": s, "answers": n} for e, s, n in reused(store)],
             "runs": runs(store),

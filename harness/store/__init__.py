@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness.store.merging import check, copy_store, foreign, forged_requests, reuse
+from harness.store.chain import content_digest
+from harness.store.merging import check, copy_store, foreign, forged_requests, require_whole, reuse
 from harness.store.provenance import (
     endpoint_summary,
     forget_endpoint,
@@ -18,7 +19,7 @@ from harness.store.provenance import (
     spent,
     stated,
 )
-from harness.store.store import FORMAT, Attempt, Store, batches, content_digest, key_of
+from harness.store.store import FORMAT, Attempt, Store, batches, key_of
 from harness.store.table import stored_table
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "notes_digest",
     "packages",
     "recorded_between",
+    "require_whole",
     "reuse",
     "reused",
     "runs",

@@ -17,8 +17,9 @@ from msgspec import Meta
 
 from harness.errors import StoreError
 from harness.records import Key, Prompt, Response, request_hash
+from harness.store.chain import COLUMNS, content_digest
 from harness.store.provenance import copy_notes, note_reused, noted_endpoints
-from harness.store.store import COLUMNS, NOTES, Store, batches, compact, content_digest, key_of
+from harness.store.store import NOTES, Store, batches, compact, key_of
 
 _NAMED = 5  # conflicts that a message names
 
@@ -127,6 +128,9 @@ def copy_store(source_path: Path, target_path: Path) -> Path:
             target.add_many(batch)
             target.copy_requests(source, {r.request_hash for r in batch})
         copy_notes(target, source)
+        for key, value in source.notes():
+            target.set_note(key, value)
+        target.take_chain(source)
     compact(target_path)
     return target_path
 
@@ -180,11 +184,20 @@ class _Learned(msgspec.Struct):
 def foreign(path: Path) -> Iterator[Store]:
     """The store at ``path``, to read. `StoreError`, in one line, if anything in it is not what a run writes."""
     with Store(path, readonly=True) as store:
-        check(store)
-        if forged := forged_requests(store):
-            said = f"{len(forged)} requests are not what their hashes say, such as {forged[0][:12]}"
-            raise StoreError(f"{store.path}: {said}", "it is damaged or forged; leave it out")
+        require_whole(store)
         yield store
+
+
+def require_whole(store: Store) -> None:
+    """`StoreError`, in one line, if anything in a store is not what a run wrote: read before it is believed."""
+    check(store)
+    try:
+        forged, damage = forged_requests(store), store.damage()
+    except sqlite3.Error as e:
+        forged, damage = [], str(e)[:120]
+    said = f"{len(forged)} requests are not what their hashes say, such as {forged[0][:12]}" if forged else damage
+    if said:
+        raise StoreError(f"{store.path}: {said}", "it is damaged or forged; leave it out, or take back an older copy")
 
 
 def forged_requests(store: Store) -> list[str]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from harness.errors import CallError, StoreError
 from harness.records import Job, Key, Prompt, Response
+from harness.store import chain
+from harness.store.chain import COLUMNS
+from harness.store.reserve import Reserve
 
 
 def lock_beside(path: Path) -> sqlite3.Connection:
@@ -32,7 +34,7 @@ def lock_beside(path: Path) -> sqlite3.Connection:
 
 
 FORMAT = 1
-COLUMNS = tuple(f.name for f in fields(Response))
+PLAN_DIGEST = "plan_sha256"  # note: of prompts and plan as they were written
 NOTES = {  # tables of what happened, by name: what a copy of a store takes over
     "endpoints": ("name", "fingerprint", "json"),
     "reused": ("endpoint", "prompt", "sample", "request_hash", "source"),
@@ -77,7 +79,8 @@ def for_writing(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
-    db.executescript(SCHEMA)
+    refuse_code(path, db)
+    db.executescript(SCHEMA + chain.SCHEMA)
     db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(FORMAT),))
     return db
 
@@ -101,6 +104,8 @@ def _connected(path: Path, how: str, shared: bool) -> sqlite3.Connection:
     db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE, check_same_thread=not shared)
     try:
         db.execute("PRAGMA query_only = ON")
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
         db.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.Error:
         db.close()
@@ -118,6 +123,21 @@ def compact(path: Path) -> None:
 def _has_log(path: Path) -> bool:
     log = path.with_name(f"{path.name}-wal")
     return log.exists() and log.stat().st_size > 0
+
+
+LARGEST = 100_000_000  # bytes of a value or row; a run writes no answer larger than its body, 32 MB
+
+
+def refuse_code(path: Path, db: sqlite3.Connection) -> None:
+    """`StoreError` for a store that does something when it is read or written: a run makes no views or triggers."""
+    found = db.execute("SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index')").fetchall()
+    found += db.execute("SELECT 'virtual table', name FROM sqlite_master WHERE sql LIKE 'create virtual%'").fetchall()
+    if found:
+        kind, name = found[0]
+        raise StoreError(
+            f"{path}: not as a run writes it: it has a {kind} {str(name)[:40]!r}",
+            "it is damaged or forged; leave it out",
+        )
 
 
 def check_format(path: Path, db: sqlite3.Connection) -> None:
@@ -161,6 +181,7 @@ class Store:
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
+        self.reserve = Reserve(path)
         self._lock: sqlite3.Connection | None = None
         if readonly and not path.is_file():
             raise StoreError(f"{path}: no answers are stored here", "run `harness run` first")
@@ -169,10 +190,19 @@ class Store:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._lock = lock_beside(path)
             self._db = for_reading(path) if readonly else for_writing(path)
+        except StoreError:
+            if self._lock is not None:
+                self._lock.close()
+            raise
         except (sqlite3.Error, OSError) as e:
             raise StoreError(f"{path}: {e}", "may you write there, and is there room on the disk?") from e
         try:
             check_format(path, self._db)
+            refuse_code(path, self._db)
+            self._tip = chain.Tip() if readonly else chain.begun(self._db)
+        except (sqlite3.Error, TypeError) as e:  # a table that is not there, or has other columns
+            self.close()
+            raise StoreError(f"{path}: {e}", "it is damaged or forged; leave it out") from None
         except StoreError:
             self.close()
             raise
@@ -207,7 +237,8 @@ class Store:
             )
             self._db.executemany("INSERT OR IGNORE INTO plan VALUES (?, ?, ?, ?)", keys)
             text = json.dumps(dict(hashes or {}), sort_keys=True)
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('prompt_hashes', ?)", (text,))
+            notes = [("prompt_hashes", text), (PLAN_DIGEST, chain.plan_digest(self._db))]
+            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", notes)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -224,11 +255,31 @@ class Store:
 
     def add(self, response: Response, job: Job | None = None, tried: Iterable[Attempt] = ()) -> None:
         """Commit one answer, the request that got it and what was ``tried`` before. A key that is there is an error."""
-        self.add_many([response], [job] if job else [], tried)
+        self._surely(lambda: self.add_many([response], [job] if job else [], tried))
+
+    def _surely(self, write: Callable[[], None]) -> None:
+        """Write what is paid for; if the disk is full, in the room that was reserved for it."""
+        try:
+            write()
+        except StoreError:
+            if not self.reserve.give():
+                raise
+            with contextlib.suppress(sqlite3.Error):  # the log's place is room, too
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            write()
 
     def add_many(self, responses: Iterable[Response], asked: Iterable[Job] = (), tried: Iterable[Attempt] = ()) -> None:
         """Commit answers in one transaction."""
-        marks = ", ".join("?" * len(COLUMNS))
+        marks, tip, links = ", ".join("?" * len(COLUMNS)), self._tip, []
+
+        def chained() -> Iterator[tuple[object, ...]]:
+            nonlocal tip
+            for r in responses:
+                row = tuple(_storable(getattr(r, c)) for c in COLUMNS)
+                tip = tip.next(row)
+                links.append((tip, row[:4]))
+                yield row
+
         with self._transaction():
             self._db.executemany(
                 "INSERT OR IGNORE INTO requests VALUES (?, ?, ?)",
@@ -236,16 +287,23 @@ class Store:
             )
             self._db.executemany(
                 f"INSERT INTO responses VALUES ({marks})",  # noqa: S608
-                (tuple(_storable(getattr(r, c)) for c in COLUMNS) for r in responses),
+                chained(),
             )
+            chain.append(self._db, links)
             self._add_attempts(tried)
+        self._tip = tip
 
     def add_failure(self, job: Job, error: CallError, at: str, tried: Iterable[Attempt] = ()) -> None:
         """Record that a call failed for now; running again asks it again."""
         row = *job.key, error.kind, error.status, _storable(str(error)), at
-        with self._transaction():
-            self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-            self._add_attempts(tried)
+        attempts = tuple(tried)
+
+        def write() -> None:
+            with self._transaction():
+                self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+                self._add_attempts(attempts)
+
+        self._surely(write)
 
     def _add_attempts(self, tried: Iterable[Attempt]) -> None:
         rows = ((*a.key, a.number, a.kind, a.status, a.wait, a.at) for a in tried)
@@ -320,6 +378,30 @@ class Store:
         found = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return found[0] if found else None
 
+    def chain(self) -> dict[str, object]:
+        """How many answers are chained, and the head of their chain; nothing in a store of an earlier version."""
+        return chain.head(self._db)
+
+    def take_chain(self, source: Store) -> None:
+        """Take over a chain, for answers that were copied in another order."""
+        with self._transaction():
+            chain.copy_chain(self._db, source._db)
+        self._tip = chain.begun(self._db)
+
+    def damage(self) -> str:
+        """What shows that answers or plan are not as they were written, or nothing. Raises `sqlite3.Error`."""
+        torn = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if torn != "ok":
+            return f"the file is damaged: {str(torn)[:80]}"
+        noted = self.note(PLAN_DIGEST)
+        if noted is not None and noted != chain.plan_digest(self._db):
+            return "prompts or plan were changed"
+        return next(chain.broken(self._db), "")
+
+    def notes(self) -> list[tuple[str, str]]:
+        """What was noted of the campaign, by key, but for what belongs to the file itself."""
+        return list(self._db.execute("SELECT key, value FROM meta WHERE key != 'format' ORDER BY key"))
+
     def set_note(self, key: str, value: str) -> None:
         """Remember something about this campaign, such as what an endpoint refuses."""
         with self._transaction():
@@ -331,8 +413,12 @@ class Store:
 
     def prompts(self) -> list[Prompt]:
         """The prompts of the campaign in their order."""
-        rows = self._db.execute("SELECT json FROM prompts ORDER BY position")
-        return [Prompt(**{**d, "channels": tuple(d["channels"])}) for (text,) in rows for d in [json.loads(text)]]
+        try:
+            rows = self._db.execute("SELECT json FROM prompts ORDER BY position")
+            return [Prompt(**{**d, "channels": tuple(d["channels"])}) for (text,) in rows for d in [json.loads(text)]]
+        except (sqlite3.Error, ValueError, TypeError, KeyError, RecursionError) as e:
+            said = f"not as a run writes it: table prompts: {str(e)[:80]}"
+            raise StoreError(f"{self.path}: {said}", "it is damaged or forged; leave it out") from None
 
     def asked(self) -> set[tuple[str, str]]:
         """(endpoint, prompt) pairs of the plan."""
@@ -391,13 +477,6 @@ BATCH = 1_000  # answers
 def key_of(r: Response) -> Key:
     """The key of an answer."""
     return r.endpoint, r.prompt, r.sample, r.request_hash
-
-
-def content_digest(r: Response) -> bytes:
-    """SHA-256 of all that is stored of an answer."""
-    import msgspec
-
-    return hashlib.sha256(msgspec.json.encode(r)).digest()
 
 
 def batches(rows: Iterator[Any], size: int = BATCH) -> Iterator[list[Any]]:

@@ -253,7 +253,7 @@ def test_a_reuse_that_is_not_there_is_said(write_campaign: Write) -> None:
 
 
 def test_the_digest_sees_every_field() -> None:
-    from harness.store.store import content_digest
+    from harness.store.chain import content_digest
 
     r = Response("e", "p", 0, "h", "ok", "text", logprobs=b"\x00")
     changes = [{"text": "Text"}, {"reasoning": "x"}, {"logprobs": b"\x01"}, {"seconds": 1.0}, {"prompt_tokens": 1}]
