@@ -90,6 +90,12 @@ class CallError(HarnessError):
         self.fatal = fatal
         self.wait = wait
 
+    def saying(self, message: str) -> CallError:
+        """The same error in other words."""
+        return CallError(
+            message, self.hint, kind=self.kind, status=self.status, retry=self.retry, fatal=self.fatal, wait=self.wait
+        )
+
 
 def meant(given: str, known: Collection[str]) -> str:
     """Suggest a name for one that is not known: "did you mean 'x'?" with the closest, else the list of all."""

@@ -12,7 +12,7 @@ import msgspec
 
 from harness.clock import Clock
 from harness.collect.context import RunContext
-from harness.collect.worker import Workers
+from harness.collect.worker import MOST_SAID, Workers
 from harness.config import Called, Collect, Remote, public_address
 from harness.endpoints import (
     APIS,
@@ -27,6 +27,7 @@ from harness.endpoints import (
     provider_of,
     request_body,
     surface_for,
+    without_key,
 )
 from harness.errors import CallError
 from harness.records import Job, Key, Prompt, Surface
@@ -187,7 +188,11 @@ async def _capability(
                 better = learn(quirks, body, e)
                 if better is None:
                     return Capability(
-                        False, refused=_refused(quirks), quirks=quirks, error=client.redact(e.message), hint=e.hint
+                        False,
+                        refused=_refused(quirks),
+                        quirks=quirks,
+                        error=client.redact(e.message)[:MOST_SAID],
+                        hint=e.hint,
                     )
                 quirks = better
     return Capability(False, quirks=quirks, error="refuses one parameter after the other")
@@ -227,7 +232,7 @@ def _read(
     seconds: float,
     redact: Callable[[str], str],
 ) -> Capability:
-    answer = APIS[endpoint.kind].read(content)
+    answer = without_key(APIS[endpoint.kind].read(content), redact)
     system: Literal["", "yes", "refused"] = (
         "" if surface == "completion" else "refused" if "system" in quirks.refuses else "yes"
     )
@@ -235,12 +240,12 @@ def _read(
     documented = Quirks.of(provider_of(endpoint)).top_logprobs
     return Capability(
         answers=True,
-        model=redact(answer.model),
+        model=answer.model,
         logprobs=_logprobs(answer.logprobs) if asked else "refused" if documented else "none",
         usage=answer.prompt_tokens is not None and answer.completion_tokens is not None,
         system="" if surface == "completion" else system,
         reasoning=answer.reasoning_field,
-        text=redact(answer.text),
+        text=answer.text,
         asked=_QUESTION,
         refused=_refused(quirks),
         seconds=round(seconds, 2),

@@ -19,7 +19,7 @@ from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprin
 from harness.endpoints.parts import read_cell
 from harness.endpoints.quirks import Quirks, describe, learn
 from harness.endpoints.recorded import FAMILY, Recording
-from harness.endpoints.replies import Answer, filtered_answer
+from harness.endpoints.replies import Answer, filtered_answer, without_key
 
 __all__ = [
     "APIS",
@@ -52,4 +52,5 @@ __all__ = [
     "stopped",
     "surface_for",
     "unless",
+    "without_key",
 ]

@@ -24,7 +24,7 @@ import msgspec
 from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 
 from harness.clock import Clock
-from harness.config import Called, Collect, Redactor, key_of
+from harness.config import Called, Collect, Redactor, key_of, without_keys
 from harness.endpoints import failures
 from harness.endpoints.apis import provider_of
 from harness.errors import CallError, EndpointError
@@ -224,7 +224,8 @@ class Client:
             return failures.untrusted(root.verify_message)
         if isinstance(error, APITimeoutError) and (isinstance(root, TimeoutError) or not isinstance(root, OSError)):
             return failures.timed_out(self._timeout)
-        return failures.unreachable(self.redact(str(root) or type(root).__name__))
+        said = without_keys(str(root))  # of a proxy it may name the address, with its password
+        return failures.unreachable(self.redact(said or type(root).__name__))
 
     async def _post(self, path: str, body: bytes) -> Reply:
         response = await self._client.post(
@@ -237,13 +238,15 @@ class Client:
         if not whole:
             raise failures.too_large(self._max_bytes)
         # A server may echo the header back: the key is cut out before anything is kept.
-        return Reply(self._redactor.body(content), until_reset(response.headers, self._clock.now().timestamp()))
+        content = self._redactor.body(as_utf8(content, response.headers.get("content-type", "")))
+        return Reply(content, until_reset(response.headers, self._clock.now().timestamp()))
 
     async def _refuse(self, response: httpx2.Response) -> None:
         """Anything but a success, before the client reads an error page of any size into memory."""
         if response.status_code < 300:
             return
         content, _ = await _read(response, _ERROR_BYTES)
+        content = as_utf8(content, response.headers.get("content-type", ""))
         try:
             error = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -257,6 +260,26 @@ class Client:
         raise failures.from_status(
             status, code, text, wait if wait is not None else until_reset(response.headers, now) or None
         )
+
+
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
+_TEXTUAL = re.compile(
+    r"utf-?(16|32)(-?[lb]e)?|(iso-?8859|windows|cp|euc|shift)[-_][a-z0-9-]+|latin-?1|gb[0-9k]+|big5|koi8-r"
+)
+
+
+def as_utf8(content: bytes, content_type: str) -> bytes:
+    """A body in UTF-8, from the charset that its header declares; as it is where that is UTF-8, none, or not known.
+
+    Nothing is guessed: a body that two readers decode apart is one that only one of them has looked at.
+    """
+    found = _CHARSET.search(content_type)
+    if found is None or not _TEXTUAL.fullmatch(found[1].lower()):
+        return content
+    try:
+        return content.decode(found[1], "replace").encode("utf-8", "replace")
+    except LookupError:
+        return content
 
 
 def _headers(key_header: str, key: str | None) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ _FILTERED = frozenset(
     {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation_blocked"}
     | {"data_inspection_failed", "datainspectionfailed", "content_blocked", "sensitive_words_detected"}
 )
+_MOST_SHOWN = 2_000  # bytes; whoever keeps the error cuts keys out before it is shortened: half a key is not found
 _TRANSIENT = frozenset({408, 409, 425, 429})
 
 
@@ -70,7 +71,7 @@ def too_large(max_bytes: int) -> CallError:
 
 def malformed(what: str, content: bytes) -> CallError:
     """A reply that is no answer; such things pass, so it is asked again."""
-    excerpt = repr(content[:80].decode("utf-8", "replace"))
+    excerpt = repr(content[:_MOST_SHOWN].decode("utf-8", "replace"))
     return CallError(f"the reply is not the JSON expected ({what}): {excerpt}", kind="malformed", retry=True)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ from harness.endpoints.failures import filtered, from_status, is_filtered, malfo
 from harness.endpoints.parts import read_message
 from harness.errors import CallError
 from harness.records import Outcome
+from harness.token_logprobs import spoken
 
 _FILTERED = frozenset({"content_filter", "content-filter", "safety", "blocklist", "prohibited_content", "recitation"})
 _BROKEN_OFF = frozenset({"error", "insufficient_system_resource"})
@@ -43,6 +45,7 @@ class _Reply(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Reply)
+_MOST_SAID = 4_000  # characters of an error; it is cut short where keys have been cut out of it
 T = TypeVar("T")
 
 
@@ -129,6 +132,18 @@ def _message(choice: _Choice, content: bytes) -> dict[str, Any]:
     return {k: v for k, v in beside.items() if v} | message
 
 
+def without_key(answer: Answer, redact: Callable[[str], str]) -> Answer:
+    """An answer with ``redact`` done to all that a server said in it.
+
+    A key that comes back as an answer comes back in its tokens too, a piece in each: such logprobs are left out.
+    """
+    texts: dict[str, Any] = {f.name: redact(v) for f in fields(answer) if isinstance(v := getattr(answer, f.name), str)}
+    kept = answer.logprobs
+    if kept is not None and any(redact(t) != t for t in spoken(kept)):
+        kept = None
+    return replace(answer, **{**texts, "outcome": answer.outcome}, logprobs=kept)
+
+
 def filtered_answer(message: str) -> Answer:
     """The answer of a filter that stands before the model: nobody answered, and that is the outcome."""
     return Answer("filtered", "", "", message, "content_filter", "", "", "", "", None, None, None, None)
@@ -141,7 +156,8 @@ def decode(content: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:  # NaN and Infinity are no JSON, lone surrogates no text, but servers send them: mended, and read again
-        value = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
+        text = content.decode("utf-8-sig")  # never by guess: read as UTF-16, a reply says what nobody has looked at
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
         return decoder.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError, msgspec.DecodeError) as e:
         raise malformed(str(e)[:120], content) from None
@@ -180,4 +196,4 @@ def inner_error(error: Any) -> CallError:
     status, code, message = read_error(error)
     if is_filtered(status, error):
         return filtered(status, message)
-    return from_status(status, code, f"error inside a 200 reply: {message[:300]}")
+    return from_status(status, code, f"error inside a 200 reply: {message[:_MOST_SAID]}")
