@@ -96,6 +96,20 @@ class CallError(HarnessError):
         self.parameters = parameters
         self.most = most
 
+    def saying(self, message: str) -> CallError:
+        """The same error in other words."""
+        return CallError(
+            message,
+            self.hint,
+            kind=self.kind,
+            status=self.status,
+            retry=self.retry,
+            fatal=self.fatal,
+            wait=self.wait,
+            parameters=self.parameters,
+            most=self.most,
+        )
+
 
 def meant(given: str, known: Collection[str]) -> str:
     """Suggest a name for one that is not known: "did you mean 'x'?" with the closest, else the list of all."""

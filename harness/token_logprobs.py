@@ -6,7 +6,7 @@ import contextlib
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -116,6 +116,41 @@ def spelled(blob: bytes) -> Spelled:
         # A stranger's server wrote it: one answer whose logprobs are no UTF-8 must not end a campaign.
         raise ValueError("logprobs cannot be read") from e
     return Spelled(tokens, shapes)
+
+
+class _Said(msgspec.Struct):
+    token: Any = None
+    bytes: Any = None
+
+
+class _Sayings(msgspec.Struct):
+    content: list[_Said] | None = None
+    tokens: list[Any] | None = None
+
+
+_SAYINGS = msgspec.json.Decoder(_Sayings)
+
+
+def spoken(blob: bytes) -> tuple[str, ...]:
+    """Packed logprobs as texts to look through: the words that their tokens make together, and those of their bytes.
+
+    With them the JSON itself where something in it is escaped twice; what is written out in it is seen before it is
+    packed, and reading all of it again takes long. Of what cannot be read that is the JSON alone, or nothing.
+    """
+    try:
+        text = unpack(blob)
+    except zlib.error:
+        return ()
+    whole = (text.decode("utf-8", "replace"),)
+    try:
+        found = _SAYINGS.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return whole
+    tokens = [t.token for t in found.content or ()] + (found.tokens or [])
+    codes = [c for t in found.content or () if isinstance(t.bytes, list) for c in t.bytes]
+    spelled_out = "".join(chr(c) for c in codes if isinstance(c, int) and 0 < c < 128)
+    doubly = whole if any(mark in text for mark in (b"\\\\u00", b"\\\\x", b"&#")) else ()
+    return (*doubly, "".join(t for t in tokens if isinstance(t, str)), spelled_out)
 
 
 def decode_logprobs(blob: bytes | None, positions: int | None = None) -> Logprobs | None:

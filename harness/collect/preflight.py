@@ -12,7 +12,7 @@ import msgspec
 
 from harness.clock import Clock
 from harness.collect.context import RunContext
-from harness.collect.worker import Workers
+from harness.collect.worker import MOST_SAID, Workers
 from harness.config import Called, Collect, Remote, public_address
 from harness.endpoints import (
     APIS,
@@ -29,6 +29,7 @@ from harness.endpoints import (
     provider_of,
     request_body,
     surface_for,
+    without_key,
 )
 from harness.errors import CallError
 from harness.records import Job, Key, Prompt, Surface
@@ -201,12 +202,17 @@ async def _capability(
             try:
                 path, read = path_of(endpoint, surface), APIS[endpoint.kind].read
                 answer = (await client.post(path, msgspec.json.encode(body), read=read)).answer
-                return _capable(endpoint, surface, body, answer, quirks, clock.monotonic() - began, client.redact)
+                answer = without_key(answer, client.redact)
+                return _capable(endpoint, surface, body, answer, quirks, clock.monotonic() - began)
             except CallError as e:
                 better = learn(quirks, body, e)
                 if better is None:
                     return Capability(
-                        False, refused=_refused(quirks), quirks=quirks, error=client.redact(e.message), hint=e.hint
+                        False,
+                        refused=_refused(quirks),
+                        quirks=quirks,
+                        error=client.redact(e.message)[:MOST_SAID],
+                        hint=e.hint,
                     )
                 quirks = better
     return Capability(False, quirks=quirks, error="refuses one parameter after the other")
@@ -244,7 +250,6 @@ def _capable(
     answer: Answer,
     quirks: Quirks,
     seconds: float,
-    redact: Callable[[str], str],
 ) -> Capability:
     system: Literal["", "yes", "refused"] = (
         "" if surface == "completion" else "refused" if "system" in quirks.refuses else "yes"
@@ -254,12 +259,12 @@ def _capable(
     documented = Quirks.of(provider_of(endpoint)).top_logprobs and APIS[endpoint.kind].gives_logprobs
     return Capability(
         answers=True,
-        model=redact(answer.model),
+        model=answer.model,
         logprobs=_logprobs(answer.logprobs) if asked else "refused" if documented else "none",
         usage=answer.prompt_tokens is not None and answer.completion_tokens is not None,
         system="" if surface == "completion" else system,
         reasoning=answer.reasoning_field,
-        text=redact(answer.text),
+        text=answer.text,
         asked=_QUESTION,
         refused=_refused(quirks),
         seconds=round(seconds, 2),

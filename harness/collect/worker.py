@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 from harness.collect.context import RunContext, Tally, cost_of, price_of, tokens_in, tokens_used
 from harness.collect.throttle import CircuitBreaker, ConcurrencyLimit, RateLimiter, retry_policy
 from harness.config import Called, Remote
-from harness.endpoints import APIS, Answer, filtered_answer, is_busy, model_name, out_of_time, path_of, stopped
+from harness.endpoints import (
+    APIS,
+    Answer,
+    filtered_answer,
+    is_busy,
+    model_name,
+    out_of_time,
+    path_of,
+    stopped,
+    without_key,
+)
 from harness.errors import CallError
 from harness.records import Job, Response
 from harness.store import Attempt
@@ -21,6 +31,7 @@ from harness.store import Attempt
 if TYPE_CHECKING:
     from harness.endpoints.client import Client
 
+MOST_SAID = 400  # characters of an error that are kept
 SHORTEST = 0.1  # seconds in which there is no point in sending a request
 
 
@@ -142,10 +153,12 @@ class Workers:
             self._breaker.hold(reply.reset_after)
             seconds, answer = self._clock.monotonic() - began, reply.answer
         except CallError as e:
+            said = self._client.redact(e.message)[:MOST_SAID]  # in this order: half a key is not recognised
             if e.kind != "filtered":
-                raise
-            seconds, answer = self._clock.monotonic() - began, filtered_answer(e.message)
-        return self._response(job, answer, attempt, seconds)
+                raise e.saying(said) from None
+            seconds, answer = self._clock.monotonic() - began, filtered_answer(said)
+        # A key may come back in an escape that only reading the JSON undoes.
+        return self._response(job, without_key(answer, self._client.redact), attempt, seconds)
 
     def settle(self, job: Job, reply: bytes | CallError) -> None:
         """Store an answer that came otherwise than over a call of its own, or record why there is none."""
@@ -154,11 +167,12 @@ class Workers:
                 raise reply
             answer = APIS[self.endpoint.kind].read(reply)
         except CallError as e:
+            said = self._client.redact(e.message)[:MOST_SAID]
             if e.kind != "filtered":
-                self.record_failure(job, e, ())
+                self.record_failure(job, e.saying(said), ())
                 return
-            answer = filtered_answer(e.message)
-        self._keep(self._response(job, answer, 1, 0.0), job, ())
+            answer = filtered_answer(said)
+        self._keep(self._response(job, without_key(answer, self._client.redact), 1, 0.0), job, ())
 
     def record_failure(self, job: Job, error: CallError, failed: Sequence[Attempt]) -> None:
         """Record that a call got no answer, and what was tried."""
@@ -187,22 +201,21 @@ class Workers:
             self._run.stop.set()
 
     def _response(self, job: Job, answer: Answer, attempt: int, seconds: float) -> Response:
-        redact = self._client.redact  # a key may come back in an escape that only reading the JSON undoes
         return Response(
             endpoint=job.endpoint,
             prompt=job.prompt,
             sample=job.sample,
             request_hash=job.request_hash,
             outcome=answer.outcome,
-            text=redact(answer.text),
-            reasoning=redact(answer.reasoning),
-            refusal=redact(answer.refusal),
-            finish_reason=redact(answer.finish_reason),
+            text=answer.text,
+            reasoning=answer.reasoning,
+            refusal=answer.refusal,
+            finish_reason=answer.finish_reason,
             model_asked=model_name(self.endpoint),
-            model_answered=redact(answer.model),
-            system_fingerprint=redact(answer.system_fingerprint),
-            provider=redact(answer.provider),
-            response_id=redact(answer.response_id),
+            model_answered=answer.model,
+            system_fingerprint=answer.system_fingerprint,
+            provider=answer.provider,
+            response_id=answer.response_id,
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
             reasoning_tokens=answer.reasoning_tokens,

@@ -70,9 +70,9 @@ class Provider:
     source: str = ""
 
     def serves(self, host: str) -> bool:
-        """Whether a host is the provider's own: only those get what is in its variable."""
-        known = (urlsplit(self.base_url or "").hostname, *self.hosts)
-        return any(host == h or (h.startswith(".") and host.endswith(h)) for h in known if h)
+        """Whether a host is the provider's own: only those get what is in its variable. ``*`` is one part of a name."""
+        own = (urlsplit(url).hostname for url in (self.base_url or "", *self.base_urls.values()))
+        return any(_is_host(host, known) for known in (*own, *self.hosts) if known)
 
     def address(self, kind: str) -> str | None:
         """Where an API of this provider is; None if that depends on the account, or if nobody knows."""
@@ -83,6 +83,12 @@ class Provider:
         if self.pins_in_model:
             return model.rpartition(":")[0] != "" and model.rpartition(":")[2] not in _ANY_HOST
         return bool(upstream) or not self.pins_upstream
+
+
+def _is_host(host: str, known: str) -> bool:
+    if known.startswith("."):
+        return host.endswith(known)
+    return re.fullmatch(re.escape(known).replace(r"\*", "[a-z0-9-]+"), host) is not None
 
 
 _ANY_HOST = frozenset({"fastest", "cheapest", "preferred"})  # suffixes by which a router still chooses for itself

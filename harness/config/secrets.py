@@ -6,10 +6,10 @@ import ipaddress
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from harness.config.providers import hostname, provider, providers
 from harness.config.schema import Called, Campaign, Local
@@ -168,44 +168,136 @@ def require_keys(endpoints: Iterable[Called], environ: Mapping[str, str]) -> Non
 
 
 _SHORTEST = 8  # local servers are given "EMPTY" or "x", which may well stand in an answer
+_LONG = 16  # characters of a key that no sentence spells by chance, with what stands between them left out
 _GONE = "[key]"
-_ESCAPED = re.compile(rb"(?<!\\)((?:\\\\)*)\\u00([2-7][0-9a-fA-F])")
+_JSON = re.compile(r"\\{1,8}u00([2-7][0-9a-fA-F])|\\{1,8}x([2-7][0-9a-fA-F])|\\{1,8}([/\"'\\])|\\{1,8}[nrt]")
+_PERCENT = re.compile(r"%(?:25)*([2-7][0-9a-fA-F])")
+_ENTITY = re.compile(r"&(?:amp;)*#(?:x0*([2-7][0-9a-fA-F])|0*(3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6]));", re.IGNORECASE)
+_BETWEEN = re.compile(r"[^!-~]+")
+_IN_BASE64 = "[A-Za-z0-9+/_-]*"
+_RUN = re.compile("[A-Za-z0-9+/_-]{8,}")
+_ESCAPED = re.compile(rb"(?<!\\)((?:\\\\)*)\\(?:u00([2-7][0-9a-fA-F])|/)")
 
 
 class Redactor:
-    """Cuts one key out of whatever a server says: plain, in base64, percent-encoded or escaped as JSON does.
+    """Cuts one key out of whatever a server says: plain, in base64 at any offset, in hex, percent-encoded or escaped.
+
+    Base64 of ``Bearer KEY`` or ``user:KEY`` holds the key at another offset than that of the key alone, so what is
+    looked for is the part of it that depends on the key only, at each of the three offsets and in both alphabets. What
+    is spelled in escapes is found in a copy in which they are undone, once more for escapes of escapes; of a long key
+    also what stands between its characters (spaces, line ends, zeros of UTF-16) is left out there. What is found there
+    and cannot be cut out by itself takes the whole text with it.
 
     Without a key, or with one too short to be a secret, everything stays as it is.
     """
 
-    __slots__ = ("_forms",)
+    __slots__ = ("_cores", "_cut", "_forms", "_key", "_raw", "_spelled")
 
     def __init__(self, key: str | None) -> None:
-        found: set[str] = set()
-        if key and len(key) >= _SHORTEST:
-            in_base64 = (encode(key.encode()).decode().rstrip("=") for encode in (b64encode, urlsafe_b64encode))
-            found = {key, quote(key, safe=""), key.replace("/", "\\/"), json.dumps(key)[1:-1], *in_base64}
-        self._forms = tuple(sorted(found, key=len, reverse=True))
+        self._key = key if key and len(key) >= _SHORTEST else ""
+        self._forms: tuple[str, ...] = ()
+        if not self._key:
+            return
+        codes = self._key.encode()
+        cores = {core for offset in range(3) for core in _base64_cores(codes, offset)}
+        self._cores = sorted(cores)
+        self._forms = (self._key, codes.hex(), codes.hex().upper(), *sorted(cores))
+        plain = sorted({*self._forms[:3], json.dumps(self._key)[1:-1]}, key=len, reverse=True)
+        runs = "|".join(f"(?:{re.escape(core)}){_IN_BASE64}" for core in sorted(cores))
+        self._raw = re.compile("|".join([*map(re.escape, plain), runs]))  # a letter before it may be that of an escape
+        self._cut = re.compile("|".join(map(re.escape, plain)))
+        between = "[^!-~]*" if len(self._key) >= _LONG else ""
+        self._spelled = re.compile(between.join(map(_spellings, self._key)))
 
     def text(self, said: str) -> str:
         """``said`` with `[key]` wherever the key stood."""
-        for form in self._forms:
-            said = said.replace(form, _GONE)
-        return said
+        if not self._held(said):
+            return said
+        said = self._cut.sub(_GONE, said)
+        said = _RUN.sub(lambda run: _GONE if any(core in run[0] for core in self._cores) else run[0], said)
+        said = self._spelled.sub(_GONE, said)
+        return _GONE if self._held(said) else said
 
     def body(self, content: bytes) -> bytes:
-        """A JSON body without the key, also where it is spelled in escapes of single characters (``\\u0073k-...``)."""
-        if self._forms and b"\\u00" in content:
+        """A JSON body without the key, also where it is spelled in escapes of single characters (``\\u0073k-...``).
+
+        The first cut, before anything is read. What only reading brings out is cut by `text`.
+        """
+        if not self._key:
+            return content
+        if b"\\u00" in content or b"\\/" in content:
             content = _ESCAPED.sub(_spelled_out, content)
-        for form in self._forms:
-            content = content.replace(form.encode(), _GONE.encode())
-        return content
+        text = content.decode("utf-8", "surrogateescape")
+        if any(form in text for form in (*self._forms, json.dumps(self._key)[1:-1])):
+            text = self._raw.sub(_GONE, text)
+        if "%" in text and self._key in _unquoted(text):
+            text = self._spelled.sub(_GONE, text)
+        if "\0" in text and self._held(text):  # no JSON, and in no encoding that was declared
+            text = _GONE
+        return text.encode("utf-8", "surrogateescape")
+
+    def _held(self, said: str) -> bool:
+        """Whether the key stands in a text, however it is spelled."""
+        if not self._key:
+            return False
+        return any(form in copy for copy in self._copies(said) for form in self._forms)
+
+    def _copies(self, said: str) -> Iterator[str]:
+        """A text as it stands, and with one spelling after the other undone."""
+        yield said
+        if "\0" in said:
+            yield said.replace("\0", "")
+        plain = said
+        for _ in range(2):
+            before = plain
+            if "\\" in plain:
+                plain = _JSON.sub(_undone, plain)
+            if "%" in plain:
+                plain = _unquoted(plain)
+            if "#" in plain:
+                plain = _ENTITY.sub(lambda m: chr(int(m[1], 16) if m[1] else int(m[2])), plain)
+            if plain == before:
+                break
+            yield plain
+        if len(self._key) >= _LONG and not (said.isascii() and said.isalnum()):
+            yield _BETWEEN.sub("", said)
+            if plain != said:
+                yield _BETWEEN.sub("", plain)
+
+
+def _undone(escape: re.Match[str]) -> str:
+    """What an escape of JSON or Python stands for; nothing for the end of a line."""
+    code = escape[1] or escape[2]
+    return chr(int(code, 16)) if code else escape[3] or ""
+
+
+def _unquoted(text: str) -> str:
+    """``text`` with printable ASCII that is percent-encoded, once or again, as it is."""
+    return _PERCENT.sub(lambda m: chr(int(m[1], 16)), text)
+
+
+def _base64_cores(codes: bytes, offset: int) -> Iterator[str]:
+    """What base64 of any text with these bytes, ``offset`` (mod 3) from its start, is sure to hold; both alphabets."""
+    first, last = -(-8 * offset // 6), 8 * (offset + len(codes)) // 6
+    for encode in (b64encode, urlsafe_b64encode):
+        yield encode(b"\0" * offset + codes).decode()[first:last]
+
+
+def _spellings(character: str) -> str:
+    """A pattern of one character as such, escaped as JSON, Python or HTML do, or percent-encoded."""
+    code = ord(character)
+    digits = "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in f"{code:02x}")
+    entity = f"&(?:amp;)*#(?:[xX]0*{digits}|0*{code});"
+    escape = f"\\\\{{1,8}}(?:u00|x){digits}"
+    return f"(?:%(?:25)*{digits}|{escape}|{entity}|\\\\{{0,8}}{re.escape(character)})"
 
 
 def _spelled_out(escape: re.Match[bytes]) -> bytes:
-    """A JSON escape of a printable ASCII character as that character; quotes and backslashes stay escaped."""
-    character = bytes([int(escape[2], 16)])
-    return escape[0] if character in (b'"', b"\\", b"\x7f") else escape[1] + character
+    """A JSON escape of a printable ASCII character as that character; quotes and backslashes stay escaped, shortly."""
+    character = bytes([int(escape[2], 16)]) if escape[2] else b"/"
+    if character == b"\x7f":
+        return escape[0]
+    return escape[1] + (b"\\" + character if character in b'"\\' else character)
 
 
 _PARTS = re.compile(r"([^:/?#]*://)([^/?#]*)([^?#]*)(?:\?([^#]*))?")

@@ -21,7 +21,7 @@ from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprin
 from harness.endpoints.parts import read_cell
 from harness.endpoints.quirks import Quirks, describe, learn, parameters
 from harness.endpoints.recorded import FAMILY, Recording
-from harness.endpoints.replies import Answer, filtered_answer, unknown_finish
+from harness.endpoints.replies import Answer, filtered_answer, unknown_finish, without_key
 
 __all__ = [
     "APIS",
@@ -63,4 +63,5 @@ __all__ = [
     "surface_for",
     "unknown_finish",
     "unless",
+    "without_key",
 ]

@@ -26,7 +26,7 @@ import msgspec
 from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
 
 from harness.clock import Clock
-from harness.config import Called, Collect, Redactor, key_of
+from harness.config import Called, Collect, Redactor, key_of, without_keys
 from harness.endpoints import failures
 from harness.endpoints.apis import headers_of
 from harness.endpoints.bodies import ACCEPTED, BodyBudget, beginning, whole
@@ -293,8 +293,9 @@ class Client:
             return failures.untrusted(root.verify_message)
         if isinstance(error, APITimeoutError) and (isinstance(root, TimeoutError) or not isinstance(root, OSError)):
             return failures.timed_out(self._timeout)
+        said = without_keys(str(root)) or type(root).__name__  # of a proxy it may name the address, with its password
         through = f" through {self._proxy}" if self._proxy else ""
-        return failures.unreachable(self.redact(f"{str(root) or type(root).__name__}{through}"))
+        return failures.unreachable(self.redact(f"{said}{through}"))
 
     async def _reply(self, response: httpx2.Response, number: int, read: Callable[[bytes], T]) -> Reply[T]:
         try:
@@ -303,7 +304,8 @@ class Client:
         finally:
             await _closed(response)
         # A server may echo the header back: the key is cut out before anything is kept.
-        answer = await self._budget.read(lambda found: read(self._redactor.body(found)), content)
+        plain = as_utf8(content, response.headers.get("content-type", ""))
+        answer = await self._budget.read(lambda found: read(self._redactor.body(found)), plain)
         now = server_time(response.headers, self._clock.now().timestamp())
         return Reply(answer, until_reset(response.headers, now))
 
@@ -315,18 +317,39 @@ class Client:
             content = await beginning(response.aiter_raw(), response.headers.get("content-encoding", ""), _ERROR_BYTES)
         finally:
             await _closed(response)
+        content = as_utf8(content, response.headers.get("content-type", ""))
         try:
             error = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             error = content.decode("utf-8", "replace")
         said, status = read_error(error), response.status_code
         asked = f" (asked: {response.url.copy_with(query=None)})" if status < 400 or status in (404, 405) else ""
-        text = self.redact(f"HTTP {status}: {said.message[:300]}{asked}")[:600]
+        text = f"{self.redact(f'HTTP {status}: {said.message}')[:300]}{self.redact(asked)}"  # half a key is not found
         now = server_time(response.headers, self._clock.now().timestamp())
         wait = retry_after(response.headers, now)
         raise failures.from_status(
             status, said, text, wait if wait is not None else until_reset(response.headers, now) or None
         )
+
+
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
+_TEXTUAL = re.compile(
+    r"utf-?(16|32)(-?[lb]e)?|(iso-?8859|windows|cp|euc|shift)[-_][a-z0-9-]+|latin-?1|gb[0-9k]+|big5|koi8-r"
+)
+
+
+def as_utf8(content: bytes, content_type: str) -> bytes:
+    """A body in UTF-8, from the charset that its header declares; as it is where that is UTF-8, none, or not known.
+
+    Nothing is guessed: a body that two readers decode apart is one that only one of them has looked at.
+    """
+    found = _CHARSET.search(content_type)
+    if found is None or not _TEXTUAL.fullmatch(found[1].lower()):
+        return content
+    try:
+        return content.decode(found[1], "replace").encode("utf-8", "replace")
+    except LookupError:
+        return content
 
 
 def _headers(key_header: str, key: str | None) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.endpoints.server_errors import ServerError
 from harness.errors import CallError, EndpointError
 
+_MOST_SHOWN = 2_000  # bytes; whoever keeps the error cuts keys out before it is shortened: half a key is not found
 _TRANSIENT = frozenset({408, 409, 425, 429})
 
 
@@ -93,7 +94,7 @@ def garbled(encoding: str, why: str) -> CallError:
 
 def malformed(what: str, content: bytes) -> CallError:
     """A reply that is no answer; such things pass, so it is asked again."""
-    excerpt = repr(content[:80].decode("utf-8", "replace"))
+    excerpt = repr(content[:_MOST_SHOWN].decode("utf-8", "replace"))
     return CallError(f"the reply is not the JSON expected ({what}): {excerpt}", kind="malformed", retry=True)
 
 

@@ -6,8 +6,8 @@ import contextlib
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +18,7 @@ from harness.endpoints.parts import read_message
 from harness.endpoints.server_errors import read_error, vocabulary
 from harness.errors import CallError
 from harness.records import Outcome
+from harness.token_logprobs import spoken
 
 
 # Only what an answer cannot do without is typed: one odd field beside it must not lose a paid answer.
@@ -57,6 +58,7 @@ _MOST_MENDED = 8_000_000  # bytes
 _SKIMMER = msgspec.json.Decoder(_Skimmed)
 _DECODER = msgspec.json.Decoder(_Reply)
 _ANYTHING = msgspec.json.Decoder(dict[str, Any])
+_MOST_SAID = 4_000  # characters of an error; it is cut short where keys have been cut out of it
 T = TypeVar("T")
 
 
@@ -256,6 +258,18 @@ def ends(meaning: str, finish: str) -> bool:
     return finish.lower() in vocabulary()[1][meaning]
 
 
+def without_key(answer: Answer, redact: Callable[[str], str]) -> Answer:
+    """An answer with ``redact`` done to all that a server said in it.
+
+    A key that comes back as an answer comes back in its tokens too, a piece in each: such logprobs are left out.
+    """
+    texts: dict[str, Any] = {f.name: redact(v) for f in fields(answer) if isinstance(v := getattr(answer, f.name), str)}
+    kept = answer.logprobs
+    if kept is not None and any(redact(t) != t for t in spoken(kept)):
+        kept = None
+    return replace(answer, **{**texts, "outcome": answer.outcome}, logprobs=kept)
+
+
 def filtered_answer(message: str) -> Answer:
     """The answer of a filter that stands before the model: nobody answered, and that is the outcome."""
     return Answer("filtered", "", "", message, "content_filter", "", "", "", "", None, None, None, None)
@@ -272,7 +286,8 @@ def decode(content: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     if len(content) > _MOST_MENDED:
         raise malformed("no JSON, and too long to be mended", content)
     try:  # NaN and Infinity are no JSON, lone surrogates no text, but servers send them: mended, and read again
-        value = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
+        text = content.decode("utf-8-sig")  # never by guess: read as UTF-16, a reply says what nobody has looked at
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
         return decoder.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError, msgspec.DecodeError) as e:
         raise malformed(str(e)[:120], content) from None
@@ -325,4 +340,4 @@ def outcome_of(text: str, refusal: str, finish: str) -> Outcome:
 def inner_error(error: Any) -> CallError:
     """The error that stands in a reply of status 200."""
     said = read_error(error)
-    return from_status(said.status, said, f"error inside a 200 reply: {said.message[:300]}")
+    return from_status(said.status, said, f"error inside a 200 reply: {said.message[:_MOST_SAID]}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.names import held, read
-from harness.config.providers import guessed, maker_named, makers_of, roots_of, well_known
+from harness.config.providers import guessed, maker_named, makers_of, providers, roots_of, well_known
 
 TABLES = ("alpaca_eval_dev", "eqbench_v2", "ratings_2025", "speechmap", "wildbench")
 
@@ -85,3 +85,20 @@ def test_of_a_wrong_guess_it_is_said_what_is_true() -> None:
     found = held([row, row | {"model": "mystery"}])
     assert found.wrong == (("gpt-4o", "maker", "OpenAI", "Acme"),)
     assert (found.share("lineage", "right"), found.share("lineage", "unknown")) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "own"),
+    [
+        ("bedrock", "bedrock-runtime.eu-west-1.amazonaws.com", True),
+        ("bedrock", "evil.execute-api.eu-west-1.amazonaws.com", False),
+        ("bedrock", "bedrock-runtime.a.b.amazonaws.com", False),
+        ("volcengine", "ark.cn-beijing.volces.com", True),
+        ("volcengine", "tos.cn-beijing.volces.com", False),
+        ("azure", "mine.openai.azure.com", True),
+        ("openai", "api.openai.com.evil.example", False),
+        ("zhipu", "open.bigmodel.cn", True),
+    ],
+)
+def test_a_providers_hosts_are_its_own_and_not_what_others_may_rent_beside_it(name: str, host: str, own: bool) -> None:
+    assert providers()[name].serves(host) == own

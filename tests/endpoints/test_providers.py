@@ -49,7 +49,9 @@ def with_prompts(run: Run, **card: Any) -> Run:
 @pytest.mark.parametrize("name", list(providers()))
 def test_a_provider_fills_in_what_is_not_written(name: str, tmp_path: Path, write_campaign: Write) -> None:
     known = providers()[name]
-    path = write_campaign("https://my.openai.azure.com", ("good", "fine"), endpoint={"provider": name})
+    host = known.hosts[0].replace("*", "x") if known.hosts else ""
+    own = f"https://my{host}" if host.startswith(".") else f"https://{host}"
+    path = write_campaign(own, ("good", "fine"), endpoint={"provider": name})
     config = yaml.safe_load(path.read_text())
     if known.base_url:
         for endpoint in config["endpoints"]:
@@ -57,7 +59,7 @@ def test_a_provider_fills_in_what_is_not_written(name: str, tmp_path: Path, writ
     path.write_text(yaml.safe_dump(config))
     found = load_config(path).endpoints[0]
     assert isinstance(found, Remote)
-    assert found.base_url == (known.base_url or "https://my.openai.azure.com")
+    assert found.base_url == (known.base_url or own)
     assert found.api_key_env == known.api_key_env
     assert known.source.startswith("https://")
     assert known.base_url is None or known.base_url.startswith(("https://", "http://localhost:"))
