@@ -136,5 +136,6 @@ def adversary(folder: Path) -> list[Path]:
 
 if __name__ == "__main__":
     at = Path(sys.argv[1])
-    made = [build(at, sys.argv[2:] or tuple(RELATIVES)), *adversary(at)]
+    quick = Path(shutil.copy(HERE / "quick.yaml", at / "quick.yaml"))
+    made = [build(at, sys.argv[2:] or tuple(RELATIVES)), *adversary(at), quick]
     sys.stdout.write("".join(f"{path}\n" for path in made))
