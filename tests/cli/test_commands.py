@@ -31,6 +31,7 @@ COMMANDS = [
     "monitor",
     "export",
     "import",
+    "compare",
     "merge",
     "verify",
     "pack",
