@@ -33,17 +33,19 @@ COLUMNS = (
     *("model", "prompt_id", "prompt", "output", "surface", "sample", "reasoning", "refusal", "finish_reason"),
     *("prompt_tokens", "completion_tokens", "logprobs", "scales", "channels"),
 )
+_NEEDED = ("model", "prompt_id", "prompt", "output", "sample", "reasoning")
 _NUMBERS = ("sample", "prompt_tokens", "completion_tokens")
 _BATCH = 1_000
 Row = dict[str, Any]
 
 
 def write_answers(target: Path, entries: Sequence[Entry]) -> None:
-    """Write answers as a Parquet file that `recorded` endpoints read as it stands."""
+    """Write answers as a Parquet file that `recorded` endpoints read as it stands, without columns that are empty."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    schema = pa.schema([(c, pa.int64() if c in _NUMBERS else pa.string()) for c in COLUMNS])
+    held = [c for c in COLUMNS if c in _NEEDED or any(getattr(e, c) not in (None, "", ()) for e in entries)]
+    schema = pa.schema([(c, pa.int64() if c in _NUMBERS else pa.string()) for c in held])
     with replacing(target, "check the paths") as part:
         target.parent.mkdir(parents=True, exist_ok=True)
         with parquet.ParquetWriter(part, schema, compression="zstd") as writer:

@@ -51,6 +51,8 @@ def _of_reading(r: Reading) -> Iterator[str]:
         yield f"  columns: {_columns(r.columns)}"
     if r.models_from not in ("a column", "columns", "the log"):
         yield f"  the model is told by {r.models_from}"
+    if r.is_numbered:
+        yield "  no two models were put a prompt of the same text, so prompts go by their number here"
     if r.unused:
         yield f"  not used: {_some([excerpt(c, 40) for c in r.unused])}"
     if r.asked:
@@ -74,12 +76,12 @@ def _columns(columns: Sequence[tuple[str, str]]) -> str:
 def _of_models(account: Account) -> Iterator[str]:
     yield f"{_count(len(account.models), 'model')}:"
     width = max((len(excerpt(c.model, 48)) for c in account.models), default=0)
-    for c in account.models[: 5 * _SHOWN]:
+    for c in account.models[: 2 * _SHOWN]:
         samples = f", up to {c.samples} samples of one" if c.samples > 1 else ""
         empty = f", {c.empty} empty" if c.empty else ""
         told = f"{_count(c.answers, 'answer')} to {_count(c.prompts, 'prompt')}{samples}{empty}"
         yield f"  {excerpt(c.model, 48):{width}}  {told}"
-    if (more := len(account.models) - 5 * _SHOWN) > 0:
+    if (more := len(account.models) - 2 * _SHOWN) > 0:
         yield f"  and {more} more"
 
 

@@ -90,11 +90,11 @@ def type_of(value: Any) -> str:
     )
 
 
-def not_text(source: str, column: str, value: Any) -> ConfigError:
+def not_text(source: str, column: str, value: Any, role: str = "output") -> ConfigError:
     """The error for a column that should be text and is not: its type, and the paths of the texts in it."""
     value = opened(value)
     found = sorted(texts_in(value, column), key=lambda f: -len(f[1]))
-    paths = ", ".join(f"--output-column {p}" for p, _ in found[:_LISTED])
+    paths = ", ".join(f"--{role}-column {p}" for p, _ in found[:_LISTED])
     hint = (
         f"name the text in it, the longest first: {paths}" if paths else "there is no text in it: name another column"
     )

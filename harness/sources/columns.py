@@ -14,7 +14,7 @@ import yaml
 
 from harness.config import guessed
 from harness.errors import ConfigError
-from harness.sources.cells import at, is_blank, text_of
+from harness.sources.cells import at, is_blank, opened, text_of
 from harness.sources.entries import Role, Row, Shape
 
 _LOOKED_AT = 300  # rows of which a layout is guessed
@@ -96,6 +96,12 @@ def layout_of(source: str, rows: Sequence[Row], named: Mapping[Role, str]) -> La
     )
 
 
+def is_answer(row: Row) -> bool:
+    """Whether an object is one answer by its keys, and no document with many of them."""
+    column = _by_heading("prompt", list(row))
+    return column is not None and isinstance(row[column], str) and _by_heading("output", list(row)) is not None
+
+
 def _by_heading(role: str, free: Sequence[str]) -> str | None:
     plain = {plain_heading(h): h for h in reversed(free)}
     return next((plain[name] for name in _headings()[role] if name in plain), None)
@@ -170,11 +176,11 @@ def _by_content(
 ) -> tuple[dict[Role, str], list[tuple[str | None, str]]]:
     """The rest by what stands there: few short values name models, the longest texts are answers, the next prompts."""
     left = [h for h in free if _holds_text(rows, h) and h not in {c for _, c in outputs}]
-    if "model" not in roles and not outputs:
-        names = [h for h in left if _names_models(rows, h)]
-        if names:
-            roles = {**roles, "model": names[0]}
-            left.remove(names[0])
+    names = [h for h in left if _names_models(rows, h)] if "model" not in roles and not outputs else []
+    if names:
+        named = min(names, key=lambda h: _mean_length(rows, h))  # prompts recur, too, and are longer
+        roles = {**roles, "model": named}
+        left.remove(named)
     by_length = sorted(left, key=lambda h: -_mean_length(rows, h))
     if not outputs and by_length:
         outputs = [(None, by_length.pop(0))]
@@ -193,6 +199,30 @@ def _names_models(rows: Sequence[Row], column: str) -> bool:
 
 def _mean_length(rows: Sequence[Row], column: str) -> float:
     return sum(len(text_of(row.get(column))) for row in rows) / max(1, len(rows))
+
+
+def spread(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows whose answers stand in one object by model, ``{"responses": {"gpt-4o": ..., "ours": ...}}``, as columns.
+
+    Only where no column names the model, and a key or the heading says that these are answers of models.
+    """
+    first = rows[:_LOOKED_AT]
+    if _by_heading("model", list(dict.fromkeys(k for row in first for k in row))) is not None:
+        return tuple(rows)
+    for column in dict.fromkeys(k for row in first for k in row):
+        values = [v for row in first if (v := opened(row.get(column))) is not None]
+        if not values or not all(isinstance(v, dict) and len(v) > 1 for v in values):
+            continue
+        keys = dict.fromkeys(k for v in values for k in v)
+        texts = all(isinstance(x, str | None) for v in values for x in v.values())
+        heading = plain_heading(column)
+        plural = heading.endswith("s") and (heading in _headings()["output"] or heading == "models")
+        if texts and len(keys) <= max(8, len(values)) and (plural or any(guessed(k).name for k in keys)):
+            rest = ({k: v for k, v in row.items() if k != column} for row in rows)
+            return tuple(
+                r | dict.fromkeys(keys) | (opened(row.get(column)) or {}) for r, row in zip(rest, rows, strict=True)
+            )
+    return tuple(rows)
 
 
 def column_values(rows: Sequence[Row], path: str) -> Iterator[Any]:

@@ -24,6 +24,8 @@ _BOMS = (
 _CODE_PAGES = ["cp1252", "cp1250", "cp1251", "cp932", "gb18030", "big5", "cp949", "mac_roman"]
 _DELIMITERS = ",;\t|"
 _LOOKED_AT = 200_000  # characters, of which a dialect is guessed
+_ROWS_LOOKED_AT = 300
+_LONGEST_HEADING = 150  # characters: some write the whole question above its column
 _TIE = 0.02  # difference of disorder that says nothing: short texts fit several code pages
 _NULS = 0.2  # share of zero bytes on one side from which bytes are UTF-16
 
@@ -116,10 +118,22 @@ def table_rows(text: str) -> tuple[list[Row], str, int]:
     if text[:4].lower() == "sep=":
         text = text.partition("\n")[2]
     try:
-        rows, torn = by_heading(_cells(text, delimiter))
+        cells = list(_cells(text, delimiter))
+        rows, torn = by_heading(cells if _has_headings(cells) else [_places(cells), *cells])
     except csv.Error as e:
         raise ConfigError(f"no table: {e}", "save it again as CSV, each text in quotes") from e
     return rows, delimiter, torn
+
+
+def _has_headings(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line holds headings: none is as long as a sentence, or recurs in its own column."""
+    first, *rest = [row for row in rows if any(row)][:_ROWS_LOOKED_AT] or [[]]
+    columns = [[row[i] for row in rest if i < len(row)] for i in range(len(first))]
+    return not any(len(h) > _LONGEST_HEADING or (h and c.count(h) > 1) for h, c in zip(first, columns, strict=True))
+
+
+def _places(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"column {i + 1}" for i in range(max(map(len, rows)))]
 
 
 def by_heading(rows: Iterable[Sequence[object]]) -> tuple[list[Row], int]:

@@ -109,7 +109,9 @@ def _by_column(document: Mapping[str, Mapping[str, Any]]) -> list[Row]:
 def _by_model(document: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """Texts by model and prompt, or by prompt and model: models have names that are known, or the shorter ones."""
     inner = dict.fromkeys(k for v in document.values() for k in v)
-    if not all(isinstance(x, str | list) for v in document.values() for x in v.values()):
+    if min(len(document), len(inner)) < 2 or not all(
+        isinstance(x, str | list) for v in document.values() for x in v.values()
+    ):
         return []
     outer_first = _like_models(list(document)) >= _like_models(list(inner))
     pairs = ((a, b, text) for a, under in document.items() for b, text in under.items())

@@ -107,7 +107,7 @@ class Reading:
     """What was guessed of one sheet, and what became of its rows.
 
     ``kind`` is the tool that writes such files, "" for a plain table; ``columns`` are role (or ``model NAME``) and
-    heading; ``dropped`` is by reason: how many, and an example.
+    heading; with ``is_numbered`` its texts of prompts are not used; ``dropped`` is by reason: how many, and an example.
     """
 
     source: str
@@ -123,6 +123,7 @@ class Reading:
     models_from: ModelsFrom = "a column"
     models: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    is_numbered: bool = False
     dropped: Mapping[Drop, tuple[int, str]] = field(default_factory=dict)
     asked: int = 0
 

@@ -20,7 +20,7 @@ from harness.sources.calls import (
 )
 from harness.sources.cells import at
 from harness.sources.entries import Entry, Found, Row, Skipped
-from harness.sources.preferences import is_pair, is_turns, read_pairs, read_turns
+from harness.sources.preferences import is_list, is_pair, is_turns, read_lists, read_pairs, read_turns
 
 Reader = Callable[[tuple[Row, ...], str, str], Iterator[Found]]  # rows, name of the file, name of its folder
 
@@ -195,6 +195,7 @@ TOOLS: tuple[Tool, ...] = (  # a new tool is one reader and one line here
     Tool("OpenAI Evals", lambda r: "run_id" in r and ("event_id" in r or "spec" in r), _openai_evals),
     Tool("FastChat", is_turns, lambda rows, name, folder: read_turns(rows, name)),
     Tool("pairs", is_pair, lambda rows, name, folder: read_pairs(rows), pairs=True),
+    Tool("answers in a list", is_list, lambda rows, name, folder: read_lists(rows)),
     Tool("calls of an API", is_call, lambda rows, name, folder: read_calls(rows, name)),
     Tool("transcripts", lambda r: bool(transcripts_in(r)), lambda rows, name, folder: read_transcripts(rows, name)),
 )

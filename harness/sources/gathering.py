@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.records import Surface
-from harness.sources.columns import layout_of
+from harness.sources.columns import is_answer, layout_of, spread
 from harness.sources.documents import expanded
 from harness.sources.entries import (
     Account,
@@ -25,17 +25,19 @@ from harness.sources.entries import (
     ModelsFrom,
     Reading,
     Role,
+    Row,
     Sheet,
     Skipped,
     Unread,
 )
 from harness.sources.evaluations import tool_of
 from harness.sources.formats import open_source
-from harness.sources.tabular import read_table
+from harness.sources.tabular import other_rows, read_table
 
 MOST_CHARACTERS = 1 << 30  # of all answers and prompts together
 FEWEST_CHOICES = 5  # samples of one prompt from which short answers are choices; below, a share of them says too little
 SHORT = 40  # characters: a pick, and no sentence
+HARDLY = 1.25  # models a prompt from which prompts count as recurring
 _EXAMPLES = 3
 _FILE_WORDS = re.compile(
     r"(?i)(?:^|[\s_\-.]+)(?:model_)?(?:answers?|outputs?|responses?|results?|completions?|predictions?|batch)(?=[\s_\-.]|$)"
@@ -88,7 +90,7 @@ def gather(sources: Sequence[str], named: Mapping[Role, str] | None = None, mode
 def _read(sheet: Sheet, named: Mapping[Role, str], model: str | None) -> tuple[Reading, list[Found]]:
     """What was guessed of one sheet, and all that stands in it."""
     rows, tool = sheet.rows, None if named else tool_of(sheet.rows)
-    if tool is None and len(rows) == 1 and (table := expanded(rows[0])):
+    if tool is None and len(rows) == 1 and not is_answer(rows[0]) and (table := expanded(rows[0])):
         rows, tool = tuple(table), None if named else tool_of(table)
     reading = Reading(
         sheet.source, sheet.format, len(rows), 0, sheet=sheet.name if sheet.is_sheet else "",
@@ -102,10 +104,14 @@ def _read(sheet: Sheet, named: Mapping[Role, str], model: str | None) -> tuple[R
         teller: ModelsFrom = "--model" if model else "the log" if told else "the name of the file"
         reading = replace(reading, shape="pairs" if tool.pairs else "log", kind=tool.name, models_from=teller)
     else:
+        rows = rows if named else spread(rows)
         layout = layout_of(sheet.source, rows, named)
         if model is not None and "model" not in named:
             layout = replace(layout, roles={r: c for r, c in layout.roles.items() if r != "model"})
         found = list(read_table(sheet.source, rows, layout, own))
+        found += _others(sheet.source, other_rows(rows, layout), own)
+        if numbered := _is_numbered(found):
+            found = [replace(e, prompt=None) if isinstance(e, Entry) else e for e in found]
         columns = [*layout.roles.items(), *((f"model {m}" if m else "output", c) for m, c in layout.outputs)]
         heads = dict.fromkeys(k for row in rows[:100] for k in row)
         by_name: ModelsFrom = "the name of the sheet" if sheet.is_sheet else "the name of the file"
@@ -114,12 +120,36 @@ def _read(sheet: Sheet, named: Mapping[Role, str], model: str | None) -> tuple[R
             "columns" if layout.shape == "wide" else "a column" if "model" in layout.roles else own_kind
         )
         reading = replace(reading, shape=layout.shape, columns=tuple(columns), unused=layout.unused(heads),
-                          models_from=source)  # fmt: skip
+                          models_from=source, is_numbered=numbered)  # fmt: skip
     dropped = _dropped(found, sheet.torn)
     answers = [e.model for e in found if isinstance(e, Entry)]
     asked = sum(isinstance(e, Asked) for e in found)
     models = tuple(dict.fromkeys(answers))
     return replace(reading, answers=len(answers), models=models, dropped=dropped, asked=asked), found
+
+
+def _is_numbered(found: Sequence[Found]) -> bool:
+    """Whether prompts recur from model to model by number and hardly by text, as where scores stand for the text."""
+    by_id: dict[str, set[str]] = {}
+    by_text: dict[str, set[str]] = {}
+    for e in found:
+        if isinstance(e, Entry) and e.prompt_id is not None and e.prompt is not None:
+            by_id.setdefault(e.prompt_id, set()).add(e.model)
+            by_text.setdefault(e.prompt.strip(), set()).add(e.model)
+    if not by_id:
+        return False
+    shared, alike = (sum(map(len, by.values())) / len(by) for by in (by_id, by_text))
+    return alike < HARDLY and shared > 1.5 * alike
+
+
+def _others(source: str, rows: Sequence[Row], own: str) -> list[Found]:
+    """Answers of rows that call their columns otherwise than the first ones do."""
+    if not rows:
+        return []
+    try:
+        return list(read_table(source, rows, layout_of(source, rows, {}), own))
+    except ConfigError:
+        return [Skipped("no answer", ", ".join(map(str, rows[0]))[:60])] * len(rows)
 
 
 def model_of_file(name: str) -> str:
@@ -239,14 +269,16 @@ def _account(
     answered: dict[str, Counter[str]] = {}
     texts: dict[str, str] = {}
     empty: Counter[str] = Counter()
-    channels: Counter[str] = Counter()
+    serving: dict[str, set[str]] = {}
     for e in entries:
         prompt = str(e.prompt_id)
         answered.setdefault(e.model, Counter())[prompt] += 1
         empty[e.model] += not e.output.strip()
         if prompt not in texts:
             texts[prompt] = e.prompt or ""
-            channels.update(dict.fromkeys((*e.channels, *(("continuations",) if e.surface == "completion" else ()))))
+        raw, told = e.surface == "completion", e.logprobs is not None
+        for channel in (*e.channels, *(["continuations"] if raw else []), *(["logprobs"] if told else [])):
+            serving.setdefault(channel, set()).add(prompt)
     times = Counter(p for prompts in answered.values() for p in prompts)
     alone = [(m, texts[p]) for m, prompts in answered.items() for p in prompts if times[p] == 1 and len(answered) > 1]
     return Account(
@@ -262,5 +294,5 @@ def _account(
         by_number=sum(not t for t in texts.values()),
         copies=dict(copies),
         systems=len({e.system for e in entries if e.system}),
-        channels=dict(channels),
+        channels={channel: len(prompts) for channel, prompts in serving.items()},
     )

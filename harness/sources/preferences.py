@@ -1,9 +1,9 @@
-"""Files of comparisons: two answers a row (arenas, alpaca_eval, judges), and answers in turns (FastChat, MT-bench)."""
+"""Files of comparisons: two answers a row (arenas, judges), a list of them (UltraFeedback), in turns (FastChat)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.endpoints import read_cell
@@ -46,6 +46,36 @@ def read_pairs(rows: Iterable[Row]) -> Iterator[Found]:
         for side in sides:
             value, model = opened(row[_sided(row, _ANSWERS, side)]), text_of(row[_sided(row, _MODELS, side)])
             yield _one(value, asked, model)
+
+
+def _list_of(row: Row) -> str:
+    """The column with a list of answers, each with its model's name; "" if there is none."""
+    for column, value in row.items():
+        first = value[0] if isinstance(value := opened(value), list) and value else None
+        if isinstance(first, dict) and _first_of(first, _MODELS) and _first_of(first, _ANSWERS) is not None:
+            return column
+    return ""
+
+
+def _first_of(found: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return next((found[k] for k in names if found.get(k) is not None), None)
+
+
+def is_list(row: Row) -> bool:
+    """Whether a row holds a prompt and a list of answers of named models."""
+    return bool(_list_of(row)) and _first_of(row, _PROMPTS) is not None
+
+
+def read_lists(rows: Iterable[Row]) -> Iterator[Found]:
+    """Every answer of the list in each row."""
+    for row in rows:
+        answers = opened(row.get(_list_of(row)))
+        if not isinstance(answers, list):
+            yield Skipped("no answer")
+            continue
+        for answer in (a for a in answers if isinstance(a, dict)):
+            model = text_of(_first_of(answer, _MODELS))
+            yield _one(opened(_first_of(answer, _ANSWERS)), _first_of(row, _PROMPTS), model)
 
 
 def _one(value: Any, asked: Any, model: str) -> Found:

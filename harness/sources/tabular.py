@@ -12,7 +12,7 @@ import msgspec
 from harness.endpoints import ESCAPED, count, read_cell
 from harness.records import Surface
 from harness.sources.calls import conversation, reply_in
-from harness.sources.cells import at, is_blank, not_text, opened, text_of
+from harness.sources.cells import at, is_blank, not_text, opened, text_of, texts_in
 from harness.sources.columns import Layout, column_values
 from harness.sources.entries import Entry, Found, Role, Row, Skipped
 
@@ -27,14 +27,28 @@ def read_table(source: str, rows: Sequence[Row], layout: Layout, model: str) -> 
     """
     lists = {column for _, column in layout.outputs if _are_lists(rows, column)}
     for row in rows:
+        if _is_other(row, layout):
+            continue
         for column in text_of(row.get(ESCAPED)).split():  # an export of ours
             row = {**row, column: text_of(row.get(column)).removeprefix("'")}
         yield from _answers(source, row, layout, model, lists)
 
 
+def other_rows(rows: Sequence[Row], layout: Layout) -> list[Row]:
+    """Rows of JSON lines that have none of the columns which a layout reads as prompt and answer."""
+    return [row for row in rows if _is_other(row, layout)]
+
+
+def _is_other(row: Row, layout: Layout) -> bool:
+    read = (
+        c for c in (layout.roles.get("prompt"), layout.roles.get("prompt_id"), *(c for _, c in layout.outputs)) if c
+    )
+    return all(c not in row and at(row, c) is None for c in read)
+
+
 def _answers(source: str, row: Row, layout: Layout, model: str, lists: set[str]) -> Iterator[Found]:
     found = {role: at(row, column) for role, column in layout.roles.items()}
-    prompt, system = _prompt(row, found, layout)
+    prompt, system = _prompt(source, row, found, layout)
     if prompt is None and is_blank(found.get("prompt_id")):
         yield Skipped("no prompt", _short(row, layout))
         return
@@ -99,7 +113,7 @@ def _listed(value: Any) -> tuple[str, ...]:
     return tuple(p.strip() for p in parts if p.strip())
 
 
-def _prompt(row: Row, found: Mapping[Role, Any], layout: Layout) -> tuple[str | None, str]:
+def _prompt(source: str, row: Row, found: Mapping[Role, Any], layout: Layout) -> tuple[str | None, str]:
     """The prompt as text, None if there is none, and the system prompt."""
     value = found.get("prompt")
     system = read_cell(found.get("system")).answer
@@ -107,7 +121,12 @@ def _prompt(row: Row, found: Mapping[Role, Any], layout: Layout) -> tuple[str | 
         return None, system
     if asked := conversation(value):
         return asked[0].prompt, asked[0].system or system
-    text = read_cell(value).answer if isinstance(value, list | dict) else text_of(value)
+    text = text_of(value)
+    if isinstance(value, list | dict):
+        inside = [t for _, t in texts_in(value)]
+        text = read_cell(value).answer or (inside[0] if len(inside) == 1 else "")
+        if not text:
+            raise not_text(source, layout.roles["prompt"], value, "prompt")
     more = text_of(row.get(layout.inputs)).strip() if layout.inputs else ""
     return (f"{text}\n\n{more}" if more else text), system
 
