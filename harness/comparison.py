@@ -18,6 +18,7 @@ from harness.transfer import blocks_of, write_answers
 
 ANSWERS = "answers.parquet"
 CONFIG = "config.yaml"
+FEWEST_LINEAGES = 2  # of controls, without which kinship cannot be asked
 FEWEST_CONTROLS = 5  # lineages with which p can reach 0.05
 _NOTE = """\
 # `lineage:` is the pretrained root, `maker:` who made it; both are guessed from names. Write what you know

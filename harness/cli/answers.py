@@ -131,6 +131,7 @@ def _model_asked(question: str, models: Sequence[str]) -> str:
 
 def _casting_lines(casting: Casting) -> list[str]:
     """Who plays what, with lineage and maker, `?` where the name tells nothing."""
+    from harness.comparison import FEWEST_LINEAGES
     from harness.report.text import plain
 
     def told(e: Mapping[str, Any]) -> str:
@@ -138,6 +139,10 @@ def _casting_lines(casting: Casting) -> list[str]:
 
     by_role = {role: [e for e in casting.endpoints if e["role"] == role] for role in ROLES}
     lines = [f"{role}: {', '.join(map(told, found))}" for role, found in by_role.items() if found]
+    if "kinship" not in casting.questions:
+        lines.append(
+            f"kinship is not asked: it needs {FEWEST_LINEAGES} control lineages, and there are {casting.controls}"
+        )
     if any("?" in (e.get("lineage"), e["maker"]) for e in casting.endpoints):
         lines.append("`?`: its name does not tell; write what you know into the config and run it again")
     return list(map(plain, lines))

@@ -20,6 +20,7 @@ _ASSISTANT = ("assistant", "model", "gpt", "bot", "chatbot", "ai")
 _USER = ("user", "human", "prompter")
 _SYSTEM = ("system", "developer")
 _IDS = ("custom_id", "recordId", "key")  # what the lines of a batch are called by
+_TALKS = ("conversation_id", "session_id", "thread_id", "chat_id", "dialog_id", "trace_id", "id")
 _MODELS = ("model", "generator", "model_name", "model_id")
 _ENDED = ("finish_reason", "stop_reason", "finishReason", "stopReason", "completion_reason")
 
@@ -252,3 +253,27 @@ def read_transcripts(rows: Sequence[Row], name: str) -> Iterator[Found]:
             (v for k in ("model", "generator", "model_name", "model_id") if isinstance(v := row.get(k), str)), name
         )
         yield Entry(own, request.prompt, answer, system=request.system, reasoning=thoughts)
+
+
+def is_turn(row: Row) -> bool:
+    """Whether a row is one message of a conversation: a table with the columns role and content."""
+    role = row.get("role")
+    return isinstance(role, str) and role.lower() in (*_ASSISTANT, *_USER, *_SYSTEM) and "content" in row
+
+
+def read_turns_by_row(rows: Iterable[Row], name: str) -> Iterator[Found]:
+    """Every answer of conversations that lie a message a row, to all that was said before it in that conversation."""
+    talks: dict[str, list[dict[str, Any]]] = {}
+    for number, row in enumerate(rows):
+        talk = next((str(row[k]) for k in _TALKS if row.get(k) is not None), "")
+        if not is_turn(row):
+            yield Skipped("no answer", f"row {number + 1}")
+            continue
+        turns = talks.setdefault(talk, [])
+        role = row["role"].lower()
+        if not talk and turns and role in (*_USER, *_SYSTEM) and turns[-1]["role"] in _ASSISTANT:
+            turns.clear()  # nothing names the conversation, so the next question begins one
+        turns.append({"role": role, "content": row["content"]})
+        if role in _ASSISTANT and (found := conversation(turns)) and found[0].prompt:
+            own = next((v for k in _MODELS if isinstance(v := row.get(k), str) and v), name)
+            yield Entry(own, found[0].prompt, found[1], system=found[0].system, reasoning=found[2])

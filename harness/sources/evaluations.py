@@ -13,8 +13,10 @@ from harness.sources.calls import (
     conversation,
     entries_of,
     is_call,
+    is_turn,
     read_calls,
     read_transcripts,
+    read_turns_by_row,
     reply_in,
     transcripts_in,
 )
@@ -197,5 +199,6 @@ TOOLS: tuple[Tool, ...] = (  # a new tool is one reader and one line here
     Tool("pairs", is_pair, lambda rows, name, folder: read_pairs(rows), pairs=True),
     Tool("answers in a list", is_list, lambda rows, name, folder: read_lists(rows)),
     Tool("calls of an API", is_call, lambda rows, name, folder: read_calls(rows, name)),
+    Tool("a message a row", is_turn, lambda rows, name, folder: read_turns_by_row(rows, name)),
     Tool("transcripts", lambda r: bool(transcripts_in(r)), lambda rows, name, folder: read_transcripts(rows, name)),
 )

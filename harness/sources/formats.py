@@ -12,13 +12,14 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from harness.errors import ConfigError
 from harness.sources.delimited import by_heading, decoded, table_rows
 from harness.sources.documents import json_rows
 from harness.sources.entries import Row, Sheet, Unread
 
+T = TypeVar("T")
 MOST_BYTES = 1 << 30  # of one file, unpacked
 MOST_ROWS = 2_000_000
 MOST_FILES = 2_000  # of one folder
@@ -50,14 +51,14 @@ def open_source(source: str) -> Iterator[Sheet | Unread]:
     `ConfigError` for what cannot be read, in one line; in a folder that is an `Unread`, and the rest goes on.
     """
     if source.startswith("hf:"):
-        yield _one_line(source, lambda: _hub(source))
+        yield in_one_line(source, lambda: _hub(source))
         return
     path = Path(source).expanduser()
     if not path.is_dir():
-        yield from _one_line(source, lambda: list(_file(path, source)))
+        yield from in_one_line(source, lambda: list(_file(path, source)))
         return
     if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
-        yield from _one_line(source, lambda: list(_saved(path, source)))
+        yield from in_one_line(source, lambda: list(_saved(path, source)))
         return
     files = [p for p in sorted(path.rglob("*")) if p.is_file() and not _hidden(p.relative_to(path))]
     if len(files) > MOST_FILES:
@@ -66,7 +67,7 @@ def open_source(source: str) -> Iterator[Sheet | Unread]:
         if file.suffix.lower() not in ENDINGS:
             continue
         try:
-            yield from _one_line(str(file), lambda file=file: list(_file(file, str(file))))  # type: ignore[misc]
+            yield from in_one_line(str(file), lambda file=file: list(_file(file, str(file))))  # type: ignore[misc]
         except ConfigError as e:
             yield Unread(str(file), e.message.removeprefix(f"{file}: "))
 
@@ -75,7 +76,8 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith((".", "__")) for part in path.parts)
 
 
-def _one_line(source: str, work: Callable[[], Any]) -> Any:
+def in_one_line(source: str, work: Callable[[], T]) -> T:
+    """What ``work`` gives; whatever a reader raises becomes a `ConfigError` of one line that names the source."""
     try:
         return work()
     except ConfigError as e:

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from harness.errors import ConfigError
@@ -31,7 +32,7 @@ from harness.sources.entries import (
     Unread,
 )
 from harness.sources.evaluations import tool_of
-from harness.sources.formats import open_source
+from harness.sources.formats import in_one_line, open_source
 from harness.sources.tabular import other_rows, read_table
 
 MOST_CHARACTERS = 1 << 30  # of all answers and prompts together
@@ -68,7 +69,7 @@ def gather(sources: Sequence[str], named: Mapping[Role, str] | None = None, mode
                 unread.append(sheet)
                 continue
             try:
-                told, here = _read(sheet, named or {}, model)
+                told, here = in_one_line(sheet.source, partial(_read, sheet, named or {}, model))
             except ConfigError as e:
                 if not is_folder and not sheet.is_sheet:
                     raise

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from harness.config.schema import Recorded
@@ -25,6 +29,11 @@ TRUTH = {(m, p): o for m, p, o in cells()}
 STRANGERS = ("claude-2", "cohere")
 CONTROLS = ("gpt-3.5-turbo-0301", "Yi-34B-Chat", "vicuna-7b", "Qwen1.5-14B-Chat", "phi-2", "falcon-7b-instruct",
             "gemini-pro", "dbrx-instruct")  # fmt: skip
+KEYS = (
+    *("model", "prompt", "output", "samples", "eval", "resps", "arguments", "results"),
+    *("request_states", "choices", "adapter_spec", "entry_type", "outputs", "messages", "role", "content"),
+    *("turns", "question_id", "custom_id", "response", "conversation_a", "model_a", "model_b"),
+)
 NUMBERED = {"OpenAI batch without its input", "Anthropic batch"}  # no file of theirs has the prompts
 
 
@@ -171,6 +180,34 @@ def test_what_is_no_file_of_answers_is_told_in_one_sentence(
     assert "\n" not in str(e.value)
 
 
+@given(
+    st.binary(max_size=300)
+    | st.text(max_size=300).map(lambda t: t.encode("utf-16"))
+    | st.recursive(
+        st.none() | st.floats() | st.text(max_size=9),
+        lambda inside: (
+            st.lists(inside, max_size=4) | st.dictionaries(st.sampled_from([*KEYS, "x"]), inside, max_size=5)
+        ),
+        max_leaves=20,
+    ).map(lambda v: json.dumps(v).encode())
+)
+@settings(max_examples=150)
+def test_whatever_stands_in_a_file_is_read_or_told(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.json")
+        path.write_bytes(content)
+        complaint: ConfigError | None = None
+        try:
+            account = gather([str(path)]).account
+        except ConfigError as e:
+            complaint = e
+        if complaint is None:
+            assert list(account_lines(account))
+        else:
+            assert complaint.message.startswith(str(path))
+            assert complaint.hint
+
+
 def test_a_zip_is_unpacked_by_its_owner(tmp_path: Path) -> None:
     plain_zip(tmp_path)
     with pytest.raises(ConfigError, match="this is a zip file"):
@@ -237,6 +274,17 @@ def test_on_a_terminal_it_asks_who_is_suspected_of_what(tmp_path: Path) -> None:
         t.say("Is that right? [Y/n]", "n")
         assert t.ended() == 0, t.shown
     assert not (tmp_path / "results" / "other").exists()
+
+
+def test_two_models_alone_can_be_told_apart_if_they_were_asked_several_times(tmp_path: Path) -> None:
+    with (tmp_path / "two.csv").open("w", newline="") as f:
+        writer = csv.writer(f)
+        writer.writerow(["model", "prompt", "sample", "output"])
+        writer.writerows([m, p, s, said(m, p, s)] for m in ("nova", "gpt-4o") for p in PROMPTS for s in range(3))
+    done = compare("two.csv", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "kinship is not asked" in done.stderr
+    assert [(f["question"], f["verdict"]) for f in json.loads(done.stdout)] == [("identity", "DIFFERENT-LIKE")]
 
 
 def test_what_a_stranger_wrote_cannot_move_the_cursor(tmp_path: Path) -> None:

@@ -558,7 +558,19 @@ def mixed() -> str:
     )
 
 
+def by_turn() -> str:
+    """A message a row, as chats are exported."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["conversation_id", "role", "content", "model", "created_at"])
+    for i, (m, p, o) in enumerate(cells()):
+        writer.writerow([i, "user", p, "", "2026-01-01"])
+        writer.writerow([i, "assistant", o, m, "2026-01-01"])
+    return out.getvalue()
+
+
 FILES |= {
+    "CSV, a message a row": (text("chats.csv", by_turn), "chats.csv"),
     "answers in a list": (text("a.jsonl", in_lists), "a.jsonl"),
     "answers by model in an object": (text("a.jsonl", by_key), "a.jsonl"),
     "CSV without headings": (text("a.csv", headless), "a.csv"),
