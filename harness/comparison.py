@@ -33,11 +33,15 @@ class Casting:
     """Who plays what, as endpoints of a config; ``questions`` are those that these answers can be asked.
 
     ``controls`` is how many lineages of controls there are; a name that tells nothing counts as one of its own.
+    ``shared`` counts the prompts that suspect and candidate both answered; ``left`` are those of one alone: how many,
+    and an example.
     """
 
     endpoints: tuple[Values, ...]
     questions: tuple[str, ...]
     controls: int
+    shared: int
+    left: Mapping[str, tuple[int, str]]
 
     def of(self, role: str) -> list[str]:
         """Models of one role."""
@@ -92,7 +96,7 @@ def cast(path: Path, gathered: Gathered, suspect: str, candidate: str, lineage: 
     questions = [
         q for q, asked in (("kinship", roots >= 2), ("identity", _sampled(gathered, suspect, candidate))) if asked
     ]
-    _require_shared(gathered, suspect, candidate)
+    shared, left = _shared(gathered, suspect, candidate)
     if not questions:
         raise ConfigError(
             f"{roots} control lineage{'' if roots == 1 else 's'} beside {suspect!r} and {candidate!r}: without "
@@ -100,21 +104,26 @@ def cast(path: Path, gathered: Gathered, suspect: str, candidate: str, lineage: 
             f"name files with answers of at least {FEWEST_CONTROLS} unrelated models to the same prompts; with "
             "several answers to each prompt two models alone can be told apart, too",
         )
-    return Casting(tuple(endpoints), tuple(questions), roots)
+    return Casting(tuple(endpoints), tuple(questions), roots, shared, left)
 
 
 def _sampled(gathered: Gathered, suspect: str, candidate: str) -> bool:
     return all(c.samples > 1 for c in gathered.account.models if c.model in (suspect, candidate))
 
 
-def _require_shared(gathered: Gathered, suspect: str, candidate: str) -> None:
-    answered = {m: {e.prompt_id for e in gathered.entries if e.model == m} for m in (suspect, candidate)}
-    if answered[suspect] & answered[candidate]:
-        return
-    first = {m: next(e for e in gathered.entries if e.model == m) for m in answered}
-    shown = "; ".join(f"{m} was asked {(e.prompt or e.prompt_id or '')[:60]!r}" for m, e in first.items())
-    hint = "answers are compared on prompts that both were put: is the right column read as the prompt?"
-    raise ConfigError(f"{suspect!r} and {candidate!r} answered no prompt in common: {shown}", hint)
+def _shared(gathered: Gathered, suspect: str, candidate: str) -> tuple[int, dict[str, tuple[int, str]]]:
+    """How many prompts both answered, and what one alone did; `ConfigError` that shows two if there are none."""
+    asked: dict[str, dict[str, str]] = {suspect: {}, candidate: {}}
+    for e in gathered.entries:
+        if e.model in asked:
+            asked[e.model].setdefault(str(e.prompt_id), e.prompt or str(e.prompt_id))
+    both = asked[suspect].keys() & asked[candidate].keys()
+    if not both:
+        shown = "; ".join(f"{m} was asked {next(iter(prompts.values()))[:60]!r}" for m, prompts in asked.items())
+        hint = "answers are compared on prompts that both were put: is the right column read as the prompt?"
+        raise ConfigError(f"{suspect!r} and {candidate!r} answered no prompt in common: {shown}", hint)
+    alone = {m: [text for p, text in prompts.items() if p not in both] for m, prompts in asked.items()}
+    return len(both), {m: (len(texts), texts[0]) for m, texts in alone.items() if texts}
 
 
 def endpoints_for(suspect: str, candidate: str, lineage: str | None, blocks: Sequence[Values]) -> list[dict[str, Any]]:

@@ -132,20 +132,24 @@ def _model_asked(question: str, models: Sequence[str]) -> str:
 def _casting_lines(casting: Casting) -> list[str]:
     """Who plays what, with lineage and maker, `?` where the name tells nothing."""
     from harness.comparison import FEWEST_LINEAGES
-    from harness.report.text import plain
+    from harness.report.text import excerpt
 
     def told(e: Mapping[str, Any]) -> str:
-        return f"{e.get('model', e['name'])} (lineage {e.get('lineage', 'asked')}, maker {e['maker']})"
+        return f"{excerpt(e.get('model', e['name']), 60)} (lineage {e.get('lineage', 'asked')}, maker {e['maker']})"
 
     by_role = {role: [e for e in casting.endpoints if e["role"] == role] for role in ROLES}
     lines = [f"{role}: {', '.join(map(told, found))}" for role, found in by_role.items() if found]
+    prompts = "1 prompt" if casting.shared == 1 else f"{casting.shared} prompts"
+    lines.append(f"compared on {prompts} that suspect and candidate both answered")
+    for model, (count, prompt) in casting.left.items():
+        lines.append(f"  left out: {count} that {excerpt(model, 60)} alone answered, such as {excerpt(prompt, 80)!r}")
     if "kinship" not in casting.questions:
         lines.append(
             f"kinship is not asked: it needs {FEWEST_LINEAGES} control lineages, and there are {casting.controls}"
         )
     if any("?" in (e.get("lineage"), e["maker"]) for e in casting.endpoints):
         lines.append("`?`: its name does not tell; write what you know into the config and run it again")
-    return list(map(plain, lines))
+    return lines
 
 
 ROLES = ("suspect", "candidate", "control", "relative")

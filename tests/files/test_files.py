@@ -301,6 +301,13 @@ def test_prompts_that_do_not_match_are_shown(tmp_path: Path) -> None:
     assert (account.prompts, account.shared) == (3, 1)
     assert account.alone == (("a", "Only here?"), ("b", "Only there?"))
     assert "only a answered: 'Only here?'" in "\n".join(account_lines(account))
+    numbered = [
+        f"{m},{'What is 1?' if i else f'Only {m}?'},{s},x{s}{m}" for m in "ab" for i in range(2) for s in range(2)
+    ]
+    (tmp_path / "c.csv").write_text("\n".join(["model,prompt,sample,output", *numbered]))
+    done = compare("c.csv", cwd=tmp_path)
+    assert "compared on 1 prompt that" in done.stderr
+    assert "left out: 1 that a alone answered, such as 'Only a?'" in done.stderr
 
 
 def test_numbers_of_prompts_match_whatever_a_table_made_of_them(tmp_path: Path) -> None:
