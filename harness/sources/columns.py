@@ -26,6 +26,7 @@ _ANSWER_WORDS = re.compile(
     r"(?i)[\s_\-:()\[\]]*\b(model|llm|response|responses|output|outputs|answer|answers|completion|reply|generation|text|"
     r"antwort|reponse|réponse|respuesta|risposta|ответ)\b[\s_\-:()\[\]]*|(?<=.)(回答|答案|输出|応答|답변)|(回答|答案|输出|応答|답변)(?=.)"
 )
+_SAMPLE = re.compile(r"(?i)[\s_\-]*(?:\(\d{1,3}\)|#\s?\d{1,3}|\b(?:sample|run|try|trial|rep|repeat)[\s_#]*\d{1,3})$")
 _NUMBERED = re.compile(r"(.*?)[\s_\-.#(]*(\d{1,3})\)?")
 
 
@@ -139,9 +140,10 @@ def model_named(heading: str) -> str:
 
     Examples
     --------
-    >>> model_named("GPT-4o response"), model_named("answer_claude-3"), model_named("our model")
+    >>> model_named("GPT-4o response"), model_named("answer_claude-3"), model_named("our model (2)")
     ('GPT-4o', 'claude-3', 'our')
     """
+    heading = _SAMPLE.sub("", heading) or heading
     found = _ANSWER_WORDS.sub(" ", heading.replace("_", " ") if "_" in heading else heading).strip()
     return found if found and heading != found and not found.isdecimal() else heading.strip()
 

@@ -165,5 +165,5 @@ def _named(headings: list[str]) -> list[str]:
     for place, heading in enumerate(headings, start=1):
         name = heading or f"column {place}"
         seen[name] += 1
-        out.append(name if seen[name] == 1 else f"{name} {seen[name]}")
+        out.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
     return out

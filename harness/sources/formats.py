@@ -150,7 +150,11 @@ def _parquet(path: Path) -> Iterator[Row]:
             raise ConfigError(f"{file.metadata.num_rows:,} rows", f"at most {MOST_ROWS:,}: split the file")
         if sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)) > 4 * MOST_BYTES:
             raise ConfigError(f"more than {4 * MOST_BYTES >> 20:,} MB unpacked", "split the file")
+        read = 0
         for batch in file.iter_batches(_BATCH):
+            read += batch.nbytes
+            if read > 4 * MOST_BYTES:
+                raise ConfigError(f"more than {4 * MOST_BYTES >> 20:,} MB unpacked", "split the file")
             yield from batch.to_pylist()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -53,8 +54,11 @@ def _answers(source: str, row: Row, layout: Layout, model: str, lists: set[str])
         yield Skipped("no prompt", _short(row, layout))
         return
     own = text_of(found.get("model")).strip()
-    several = len(layout.outputs) > 1 and layout.shape == "long"
-    for place, (named, column) in enumerate(layout.outputs):
+    columns = Counter(named for named, _ in layout.outputs)
+    place: Counter[str | None] = Counter()
+    for named, column in layout.outputs:
+        several, number_of_column = columns[named] > 1, place[named]
+        place[named] += 1
         name = named or own or ("" if "model" in layout.roles else model)
         value = at(row, column)
         if value is None or value != value or (is_blank(value) and (layout.shape == "wide" or several)):
@@ -65,7 +69,7 @@ def _answers(source: str, row: Row, layout: Layout, model: str, lists: set[str])
             samples = _samples(source, column, value, as_list=column in lists)
             for number, (text, thoughts, scales) in enumerate(samples):
                 given = count(found.get("sample"))
-                sample = place if several else number if len(samples) > 1 else given
+                sample = number_of_column if several else number if len(samples) > 1 else given
                 if len(text) > MOST_CHARS:
                     yield Skipped("too long", name)
                 else:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import doctest
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from harness import sources
 from harness.config.schema import Recorded
 from harness.errors import ConfigError
 from harness.report.account import account_lines
@@ -308,6 +312,22 @@ def test_prompts_that_do_not_match_are_shown(tmp_path: Path) -> None:
     done = compare("c.csv", cwd=tmp_path)
     assert "compared on 1 prompt that" in done.stderr
     assert "left out: 1 that a alone answered, such as 'Only a?'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "headings", [("gpt-4o (1)", "gpt-4o (2)"), ("gpt-4o", "gpt-4o"), ("gpt-4o run 1", "gpt-4o run 2")]
+)
+def test_two_columns_of_one_model_are_samples(headings: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"prompt,{headings[0]},{headings[1]},llama-3\nQ?,yes,yes,no\nR?,no,yes,no\n")
+    found = gather([str(tmp_path / "a.csv")])
+    assert [(e.model, e.output, e.sample) for e in found.entries if e.prompt == "Q?"] == [
+        ("gpt-4o", "yes", 0), ("gpt-4o", "yes", 1), ("llama-3", "no", 0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", list(pkgutil.iter_modules(sources.__path__)), ids=lambda m: m.name)
+def test_examples_in_docstrings(module: pkgutil.ModuleInfo) -> None:
+    assert doctest.testmod(importlib.import_module(f"harness.sources.{module.name}")).failed == 0
 
 
 def test_numbers_of_prompts_match_whatever_a_table_made_of_them(tmp_path: Path) -> None:
