@@ -41,7 +41,7 @@ from harness.config import (
     require_keys,
     told_of,
 )
-from harness.endpoints import FAMILY, Recording, endpoint_fingerprint
+from harness.endpoints import FAMILY, Recording, endpoint_fingerprint, unknown_finish
 from harness.errors import StoreError
 from harness.files import write_whole
 from harness.inference.assessment import TWIN, Case, Grams, View
@@ -70,6 +70,7 @@ from harness.report.tables import attribution_csv, evidence_csv, observations_cs
 from harness.store import (
     Store,
     batches,
+    finish_reasons,
     key_of,
     mixtures,
     note_endpoint,
@@ -394,7 +395,7 @@ def _with_campaign_caveats(findings: Sequence[Finding], path: Path, taken: Seque
     """Findings with what limits them all: calls without an answer, a short form, endpoints that were several models,
     what was taken out of the answers of suspect and candidate."""
     with Store(path, readonly=True) as store:
-        mixed, short = mixtures(store), store.note(SHORT_FORM)
+        mixed, short, ended = mixtures(store), store.note(SHORT_FORM), finish_reasons(store)
         answered = [done for _, done in store.plan_keys()]
     first = []
     if missing := len(answered) - sum(answered):
@@ -409,6 +410,11 @@ def _with_campaign_caveats(findings: Sequence[Finding], path: Path, taken: Seque
                 *f.caveats,
                 *(removal(r) for r in taken if r.model in (f.suspect, f.candidate)),
                 *(Caveat("mixed models", names=(n, mixed[n])) for n in (f.suspect, f.candidate) if n in mixed),
+                *(
+                    Caveat("unknown finish", names=(name, reason), values=(count,))
+                    for name, reason, count in ended
+                    if name in (f.suspect, f.candidate) and unknown_finish(reason)
+                ),
             ),
         )
         for f in findings

@@ -68,6 +68,8 @@ class CallError(HarnessError):
     retry : whether the same call can succeed later.
     fatal : whether no other call to this endpoint can succeed either.
     wait : seconds that the server asked to be left alone.
+    parameters : what of the request the server names as refused, in a field of its own.
+    most : the largest value that it says it takes.
     """
 
     exit_code = 3
@@ -82,6 +84,8 @@ class CallError(HarnessError):
         retry: bool = False,
         fatal: bool = False,
         wait: float | None = None,
+        parameters: tuple[str, ...] = (),
+        most: float | None = None,
     ) -> None:
         super().__init__(message, hint)
         self.kind: CallErrorKind = kind
@@ -89,6 +93,8 @@ class CallError(HarnessError):
         self.retry = retry
         self.fatal = fatal
         self.wait = wait
+        self.parameters = parameters
+        self.most = most
 
 
 def meant(given: str, known: Collection[str]) -> str:

@@ -47,13 +47,13 @@ def write_prompts(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def write_campaign(tmp_path: Path, write_prompts: Write) -> Write:
-    """Write ``config.yaml`` with a suspect and a candidate (identity only) on ``url``; returns its path."""
+    """Write ``config.yaml`` with a suspect and candidates, or ``roles``, on ``url``; returns its path."""
 
     def write(url: str, models: Sequence[str] = ("good", "fine"), n: int = 3, **settings: Any) -> Path:
         samples = settings.pop("samples", 2)
         endpoint = settings.pop("endpoint", {})
         write_prompts(n, samples=samples)
-        roles = ["suspect", *["candidate"] * (len(models) - 1)]
+        roles = settings.pop("roles", ["suspect", *["candidate"] * (len(models) - 1)])
         endpoints = [
             {"name": m, "role": r, "lineage": m, "kind": "openai-chat", "base_url": url, "model": m, **endpoint}
             for m, r in zip(models, roles, strict=True)

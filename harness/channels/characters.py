@@ -204,11 +204,15 @@ _UNSPACED = (
 _WORD = re.compile(rf"[^\W{_UNSPACED}]+|[{_UNSPACED}]")
 
 
+_NO_WORD = {i: " " for i in range(128) if not (chr(i).isalnum() or chr(i) == "_")}
+
+
 def words(text: str, most: int | None = None) -> list[str]:
     """Lower-cased words, at most ``most``; single characters in scripts written without spaces."""
     if most is not None:
         text = text[: 16 * most]  # ample for so many words, and bounds the time
-    found = _WORD.findall(text.lower())
+    text = text.lower()
+    found = text.translate(_NO_WORD).split() if text.isascii() else _WORD.findall(text)  # the same, and faster
     return found if most is None else found[:most]
 
 

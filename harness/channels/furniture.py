@@ -194,8 +194,7 @@ def cut_spans(text: str, furniture: Furniture) -> list[tuple[int, int]]:
     Where furniture stands alone, or with numbers (of a request, say), it is canned if open questions are answered so,
     too; else it is a preface to an answer that is a number or a mark.
     """
-    found = word_spans(text)
-    said = [masked(w) for w, *_ in found]
+    said = [masked(w) for w in (words(text) if text.isascii() else [w for w, *_ in word_spans(text)])]
     if furniture.canned and " ".join(said) in furniture.canned:
         return [(0, len(text))]
     cover = [False] * len(said)
@@ -208,7 +207,7 @@ def cut_spans(text: str, furniture: Furniture) -> list[tuple[int, int]]:
     left = [w for w, covered in zip(said, cover, strict=True) if not covered]
     if furniture.alone and all(w == "#" for w in left):
         return [(0, len(text))]
-    return _with_rules(text, _joined(text, found, cover))
+    return _with_rules(text, _joined(text, word_spans(text), cover))
 
 
 def _joined(text: str, found: Sequence[tuple[str, int, int]], cover: Sequence[bool]) -> list[tuple[int, int]]:

@@ -89,7 +89,7 @@ class Calls:
 
     def probes(self) -> dict[Shape, Job]:
         """The first unanswered call of every set of parameters."""
-        settings = {p.id: (p.max_tokens is None, p.temperature, p.top_p, p.top_logprobs) for p in self.prompts}
+        settings = {p.id: (p.max_tokens, p.temperature, p.top_p, p.top_logprobs) for p in self.prompts}
         surfaces = [(surface_for(p, self.endpoint), p) for p in self.prompts]
         shapes = {(surface, *settings[p.id]) for surface, p in surfaces if surface is not None}
         found: dict[Shape, Job] = {}
@@ -103,11 +103,26 @@ class Calls:
 async def preflight(calls: Calls, workers: Workers, run: RunContext) -> CallError | None:
     """Make one call for every set of parameters that is planned: the error if the endpoint cannot be used.
 
-    These calls are of the plan and their answers are kept. A parameter that is refused is left out of all requests
-    from then on, and what is stored and hashed is the request that was really sent.
+    A suspect or a candidate of which every one is refused, and one more of each, cannot be: no verdict could come of
+    what the others are paid for. These calls are of the plan and their answers are kept. A parameter that is refused is
+    left out of all requests from then on, and what is stored and hashed is the request that was really sent.
     """
+    needed = calls.endpoint.role in ("suspect", "candidate")
+    error = None
+    for _ in range(2):  # a prompt may be refused for itself
+        answered, error = await _every_shape(calls, workers, run, needed)
+        if error is not None and is_unusable(error, needed):
+            return error
+        if answered or error is None or not needed:
+            return None
+    return error
+
+
+async def _every_shape(calls: Calls, workers: Workers, run: RunContext, needed: bool) -> tuple[bool, CallError | None]:
+    """One call for every set of parameters: whether any was answered; the last error, or the first that ends it."""
     lessons, before = 0, calls.quirks
     attempts = min(2, run.settings.attempts)
+    answered, last = False, None
     failed: list[Attempt] = []
     tried: set[Shape] = set()
     probes = calls.probes()
@@ -115,7 +130,7 @@ async def preflight(calls: Calls, workers: Workers, run: RunContext) -> CallErro
         job = probes[shape]
         error = await workers.with_retries(job, attempts, failed)
         if error is not None and error.kind == "stopped":
-            return None
+            return True, None
         better = learn(calls.quirks, msgspec.json.decode(job.body), error) if error is not None else None
         if better is not None and lessons < _LESSONS:
             lessons += 1
@@ -129,12 +144,13 @@ async def preflight(calls: Calls, workers: Workers, run: RunContext) -> CallErro
         before, lessons = calls.quirks, 0
         tried.add(shape)
         calls.ended.add(job.key)
+        answered, last = answered or error is None, error or last
         if error is not None:
             workers.record_failure(job, error, failed)
-            if is_unusable(error):
-                return error
+            if is_unusable(error, needed):
+                return answered, error
         failed = []
-    return None
+    return answered, last
 
 
 _SYSTEM = "Answer in one word."

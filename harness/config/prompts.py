@@ -110,6 +110,9 @@ def check_rows(path: Path, rows: list[tuple[int, Any]], card: dict[str, Any]) ->
         for key, value in row.items():
             if not isinstance(value, _TYPES[key]) or not _sendable(value):
                 raise ConfigError(f"{where}: {key!r} has the wrong type", f"is {value!r}"[:200])
+        for item in row.get("answer", ()):
+            if isinstance(item, bool) or item is None:
+                raise ConfigError(f"{where}: 'answer' holds {item!r}, which is no text", f'quote it: "{item}"')
         if row["id"] in seen:
             raise ConfigError(f"{where}: id {row['id']!r} is already used on line {seen[row['id']]}", "ids are unique")
         if len(row["text"]) > _MAX_CHARS:
@@ -300,6 +303,7 @@ def _prompt(card: dict[str, Any], row: dict[str, Any]) -> Prompt:
 def _find(name: str, folder: Path) -> Path:
     tried = [
         folder / name,
+        *([Path(name)] if Path(name).suffix in (".yaml", ".jsonl") else []),  # a file where one stands
         *(d / f"{name}{s}" for d in (folder, shipped_folder()) for s in (".yaml", ".jsonl")),
     ]
     for path in tried:

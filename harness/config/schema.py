@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -14,6 +15,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
@@ -30,6 +32,25 @@ class Strict(BaseModel):
     """Base of all settings: an unknown key is an error, nothing changes after it was read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, values: Any) -> Any:
+        """`true` for a number is written out, so that it is refused where it stands."""
+        if not isinstance(values, dict):
+            return values
+        numbers = {n for n, f in cls.model_fields.items() if _takes(f.annotation, int, float)}
+        wrong = {k: str(v).lower() for k, v in values.items() if k in numbers and isinstance(v, bool)}
+        return values | wrong if wrong else values
+
+
+_CALLS = re.compile(r"/(chat/completions|completions|responses)/*$")
+_OURS = frozenset({"model", "messages", "prompt", "input", "instructions", "stream", "stream_options", "n", "best_of"})
+
+
+def _takes(annotation: Any, *kinds: type) -> bool:
+    """Whether a field may hold values of one of some types."""
+    return annotation in kinds or any(_takes(inner, *kinds) for inner in get_args(annotation))
 
 
 def _year(value: Any) -> Any:
@@ -81,6 +102,13 @@ class _Endpoint(Strict):
     )
     params: dict[str, Any] = Field({}, description="Sent in every request body as it stands, over all else.")
 
+    @field_validator("params")
+    @classmethod
+    def _params_leave_the_question(cls, params: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(_OURS & {k.lower() for k in params}):
+            raise ValueError(f"`params` may not hold {', '.join(taken)}: the campaign writes these itself")
+        return params
+
     @model_validator(mode="after")
     def _has_lineage(self) -> _Endpoint:
         if self.role != "suspect" and not self.lineage:
@@ -130,6 +158,13 @@ class _OpenAI(_Called):
     rpm: PositiveFloat | None = Field(None, description="Most requests a minute.")
     tpm: PositiveFloat | None = Field(None, description="Most tokens a minute, prompt and answer.")
     price: Price | None = Field(None, description="For the cost in --dry-run, and for `collect.max_cost`.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_the_call(cls, base_url: str) -> str:
+        """An address copied with the path of a call is understood; a query stays."""
+        address, mark, query = base_url.partition("?")
+        return _CALLS.sub("", address) + mark + query
 
     @model_validator(mode="before")
     @classmethod

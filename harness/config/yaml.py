@@ -118,6 +118,9 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+_BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))
+# In YAML 1.1 octal, hours and minutes, and what is no number at all.
+_ODD_NUMBER = re.compile(r"^[-+]?0\d|:|inf|nan", re.IGNORECASE)
 _MAX_BYTES = 4_000_000
 _MAX_NODES = 200_000
 
@@ -229,6 +232,12 @@ class _Reader:
         return out
 
     def _scalar(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.ScalarNode) and not node.style:
+            if node.tag == _BOOL and node.value.lower() not in ("true", "false"):
+                return node.value  # yes, no, on and off are words here, as in YAML 1.2
+            if node.tag in (_INT, _FLOAT) and _ODD_NUMBER.search(node.value):
+                hint = f'write a plain decimal number, or "{node.value}" in quotes if it is text'
+                raise self._error(node, f"{node.value} is no plain number", hint)
         try:
             return self._loader.construct_object(node, deep=True)
         except ValueError as e:  # a date of month 13, a number of 5,000 digits

@@ -19,7 +19,7 @@ from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprin
 from harness.endpoints.parts import read_cell
 from harness.endpoints.quirks import Quirks, describe, learn
 from harness.endpoints.recorded import FAMILY, Recording
-from harness.endpoints.replies import Answer, filtered_answer
+from harness.endpoints.replies import Answer, filtered_answer, unknown_finish
 
 __all__ = [
     "APIS",
@@ -50,5 +50,6 @@ __all__ = [
     "request_body",
     "stopped",
     "surface_for",
+    "unknown_finish",
     "unless",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -49,7 +50,8 @@ def path_of(endpoint: Called, surface: Surface) -> str:
     if isinstance(endpoint, Remote):
         path = path.replace("{model}", endpoint.model)
         version = endpoint.api_version or known.api_version
-        return f"{path}?api-version={version}" if version else path
+        query = [urlsplit(endpoint.base_url).query, f"api-version={version}" if version else ""]
+        return "?".join(filter(None, (path, "&".join(filter(None, query)))))
     return path
 
 

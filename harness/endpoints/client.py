@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 import email.utils
 import ipaddress
+import os
 import re
 import select
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,8 +29,11 @@ from harness.clock import Clock
 from harness.config import Called, Collect, Redactor, key_of
 from harness.endpoints import failures
 from harness.endpoints.apis import provider_of
+from harness.endpoints.proxies import proxy_for
+from harness.endpoints.server_errors import read_error
 from harness.errors import CallError, EndpointError
 
+CERTIFICATES = "SSL_CERT_FILE"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 
@@ -45,6 +50,13 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
     return None
+
+
+def server_time(headers: Mapping[str, str], now: float) -> float:
+    """What a server's clock shows, in seconds since 1970: its dates are to be read against it; else our own ``now``."""
+    with contextlib.suppress(KeyError, ValueError, TypeError, OverflowError):
+        return email.utils.parsedate_to_datetime(headers["date"]).timestamp()
+    return now
 
 
 def until_reset(headers: Mapping[str, str], now: float) -> float:
@@ -122,6 +134,26 @@ def _session(transport: Any) -> Any:
     return make
 
 
+def authorities(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """Whose certificates are trusted: the usual authorities, and those in the file that SSL_CERT_FILE names.
+
+    `EndpointError` if that file cannot be read.
+    """
+    import certifi  # what the client's own transport trusts
+
+    context = ssl.create_default_context(cafile=certifi.where())
+    context.load_default_certs()
+    if further := environ.get(CERTIFICATES):
+        try:
+            context.load_verify_locations(cafile=further)
+        except (OSError, ssl.SSLError) as e:
+            what = "is not there" if not Path(further).is_file() else "holds no certificates"
+            raise EndpointError(
+                f"{CERTIFICATES} names {further}, which {what}", f"mend the path, or unset {CERTIFICATES}"
+            ) from e
+    return context
+
+
 def is_loopback(url: str) -> bool:
     """Whether plain HTTP at ``url`` stays on this machine."""
     parts = urlsplit(url)
@@ -164,7 +196,11 @@ class Client:
         connections: int,
         key_header: str = "Authorization",
         clock: Clock = Clock(),
+        environ: Mapping[str, str] | None = None,
     ) -> None:
+        environ = os.environ if environ is None else environ
+        at_home = is_loopback(base_url)  # no proxy is asked for this machine
+        self._proxy = None if at_home else proxy_for(base_url, environ)
         self._redactor = Redactor(key)
         self._timeout = timeout
         self._headers: dict[str, Any] = {
@@ -179,11 +215,12 @@ class Client:
             limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
             timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
             event_hooks={"response": [self._refuse]},
-            trust_env=not is_loopback(base_url),  # no proxy is asked for this machine
+            trust_env=not at_home,
+            verify=authorities(environ),
         )
         watch_connections(http_client)
         self._client = AsyncOpenAI(
-            base_url=base_url,
+            base_url=base_url.partition("?")[0],  # its query stands behind the path, see `path_of`
             api_key=key or NO_KEY,
             max_retries=0,
             timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
@@ -224,7 +261,8 @@ class Client:
             return failures.untrusted(root.verify_message)
         if isinstance(error, APITimeoutError) and (isinstance(root, TimeoutError) or not isinstance(root, OSError)):
             return failures.timed_out(self._timeout)
-        return failures.unreachable(self.redact(str(root) or type(root).__name__))
+        through = f" through {self._proxy}" if self._proxy else ""
+        return failures.unreachable(self.redact(f"{str(root) or type(root).__name__}{through}"))
 
     async def _post(self, path: str, body: bytes) -> Reply:
         response = await self._client.post(
@@ -237,7 +275,10 @@ class Client:
         if not whole:
             raise failures.too_large(self._max_bytes)
         # A server may echo the header back: the key is cut out before anything is kept.
-        return Reply(self._redactor.body(content), until_reset(response.headers, self._clock.now().timestamp()))
+        return Reply(
+            self._redactor.body(content),
+            until_reset(response.headers, server_time(response.headers, self._clock.now().timestamp())),
+        )
 
     async def _refuse(self, response: httpx2.Response) -> None:
         """Anything but a success, before the client reads an error page of any size into memory."""
@@ -248,14 +289,13 @@ class Client:
             error = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             error = content.decode("utf-8", "replace")
-        _, code, message = failures.read_error(error)
-        status, now = response.status_code, self._clock.now().timestamp()
-        text = self.redact(f"HTTP {status}: {message}")[:400]
-        if failures.is_filtered(status, error):
-            raise failures.filtered(status, text)
+        said, status = read_error(error), response.status_code
+        asked = f" (asked: {response.url.copy_with(query=None)})" if status < 400 or status in (404, 405) else ""
+        text = self.redact(f"HTTP {status}: {said.message[:300]}{asked}")[:600]
+        now = server_time(response.headers, self._clock.now().timestamp())
         wait = retry_after(response.headers, now)
         raise failures.from_status(
-            status, code, text, wait if wait is not None else until_reset(response.headers, now) or None
+            status, said, text, wait if wait is not None else until_reset(response.headers, now) or None
         )
 
 

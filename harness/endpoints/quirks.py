@@ -11,21 +11,35 @@ from typing import Any
 from harness.config import Provider
 from harness.errors import CallError
 
-_PARAMETER = re.compile(r"[`'\"]([a-z_]+)[`'\"]|\b(top_logprobs|logprobs|max_tokens|temperature|top_p|seed)\b")
+_PARAMETER = re.compile(
+    r"[`'\"‘’“”「]([a-z_]+)[`'\"‘’“”」]|\b(top_logprobs|logprobs|max_(?:completion_|output_)?tokens|temperature|top_p|seed)\b"
+)
 _REFUSED = re.compile(
     r"unsupported|not support|isn't support|unknown|unrecognized|unexpected|extra inputs|not permitted|not allowed|"
-    r"incompatible|not available|invalid|cannot|must be|should be|less than|greater than|maximum|at most|exceed|"
-    r"only the default|deprecated",
+    r"incompatible|not available|invalid|cannot|must be|should be|less than|greater than|maximum|minimum|at most|"
+    r"exceed|only the default|deprecated|out of range|not valid|不支持|不能|无效|超过|超出|范围|必须|应该|非法|不合法",
     re.IGNORECASE,
 )
-_SYSTEM = re.compile(r"system (role|message|prompt|instruction)|role[^a-z]+system|developer instruction", re.IGNORECASE)
+_SYSTEM = re.compile(
+    r"system (role|message|prompt|instruction)|\brole\b.{0,60}\bsystem\b|\bsystem\b.{0,60}\brole\b|"
+    r"developer instruction|roles? must alternate|must alternate between|alternating|first message.{0,40}\buser\b|"
+    r"(not|only).{0,30}support.{0,40}\brole|角色|系统(消息|提示|指令)",
+    re.IGNORECASE,
+)
 _UNNAMED = re.compile(r"handle the requested parameters|support the (provided|requested) parameters", re.IGNORECASE)
 _OPTIONAL = ("logprobs", "seed", "top_p", "temperature")  # the likeliest to be refused first
 _BOUND = re.compile(
-    r"(?:at most|less than or equal to|no more than|not exceed|<=|between \d and|maximum\D{0,20}) ?(\d{1,2})\b"
+    r"(?:at most|less than or equal to|no more than|not (?:be )?(?:more|greater|larger) than|(?:not|cannot) exceed|<=|"
+    r"≤|max(?:imum)?(?: [a-z_]+){0,3}(?::|=)?|up to|between \d+ and|from \d+ to|[\[(]\d+ ?[,，] ?|"
+    r"\d+ ?[-~–到至] ?|不能超过|不超过|最大(?:值)?[为是]?|不大于|小于等于) ?[:：]? ?(\d{1,3})\b",
+    re.IGNORECASE,
 )
 _STEPS = (20, 5, 0)
 _NEEDED = frozenset({"model", "messages", "prompt", "input"})
+_LENGTHS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+_RANGE = re.compile(
+    r"too (large|small|high|low)|at (least|most)|minimum|maximum|greater|less than|between|范围|超过", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +129,33 @@ def learn(quirks: Quirks, body: Mapping[str, Any], error: CallError) -> Quirks |
     text = error.message
     if error.status in (400, 404, 422) and _UNNAMED.search(text):
         return _guess(quirks, body)
-    if error.status not in (400, 422) or error.kind != "http" or not _REFUSED.search(text):
+    if error.status not in (400, 422) or error.kind != "http":
         return None
-    if _SYSTEM.search(text) and _has_system(body) and "system" not in quirks.refuses:
+    fields = {re.split(r"[.\[]", p)[0] for p in error.parameters}
+    if not fields and not _REFUSED.search(text) and not _SYSTEM.search(text):
+        return None
+    about_role = "system" in fields or "instructions" in fields or _SYSTEM.search(" ".join((text, *error.parameters)))
+    if about_role and _has_system(body) and "system" not in quirks.refuses:
         return replace(quirks, refuses=quirks.refuses | {"system"})
-    named = {a or b for a, b in _PARAMETER.findall(text)} & body.keys() - _NEEDED
-    if "max_tokens" in named and "max_completion_tokens" in text and quirks.max_tokens == "max_tokens":
-        return replace(quirks, max_tokens="max_completion_tokens")
+    named = (fields & body.keys() or {a or b for a, b in _PARAMETER.findall(text)} & body.keys()) - _NEEDED
+    if named & _LENGTHS:
+        return _length(quirks, body, text)
     if named & {"logprobs", "top_logprobs"}:
-        return replace(quirks, top_logprobs=_next_step(body, named, text))
-    for name in sorted(named - {"max_tokens", "max_completion_tokens", "max_output_tokens", "provider"}):
+        return replace(quirks, top_logprobs=_next_step(body, named, text, error.most))
+    for name in sorted(named - {"provider"}):
         return replace(quirks, refuses=quirks.refuses | {name})
     return None
+
+
+def _length(quirks: Quirks, body: Mapping[str, Any], text: str) -> Quirks | None:
+    """`max_tokens` by its other name; where that is refused, too, nothing limits the answer there."""
+    chat = "messages" in body
+    if _RANGE.search(text) and "max_completion_tokens" not in text:  # the number is refused, and not its name
+        return None
+    if chat and "max_tokens" in body and quirks.max_tokens == "max_tokens":
+        return replace(quirks, max_tokens="max_completion_tokens")
+    left = quirks.refuses | ({"max_tokens", "max_completion_tokens"} if chat else body.keys() & _LENGTHS)
+    return None if left == quirks.refuses else replace(quirks, refuses=left)
 
 
 def _guess(quirks: Quirks, body: Mapping[str, Any]) -> Quirks | None:
@@ -156,15 +185,19 @@ def _has_system(body: Mapping[str, Any]) -> bool:
     return "instructions" in body or bool(messages and messages[0]["role"] == "system")
 
 
-def _next_step(body: Mapping[str, Any], named: set[str], text: str) -> int:
+def _next_step(body: Mapping[str, Any], named: set[str], text: str, most: float | None = None) -> int:
     """The next number of alternatives to try: what the server says, else 20, 5, none; none at once where logprobs as
-    such are refused."""
+    such are refused. A number that it takes is a limit, whatever parameter it names."""
     asked = body.get("top_logprobs", body.get("logprobs", 0))
-    counted = "top_logprobs" in named or not isinstance(body.get("logprobs"), bool)
-    flat = re.search(
-        r"unsupported|not support|isn't support|unknown|unrecognized|not available|extra input", text, re.I
-    )
-    if not counted or flat or isinstance(asked, bool):
+    if isinstance(asked, bool):
         return 0
-    told = [n for n in map(int, _BOUND.findall(text)) if 0 < n < asked]
-    return max(told, default=next((n for n in _STEPS if n < asked), 0))
+    told = [n for n in (*map(int, _BOUND.findall(text)), *([int(most)] if most else [])) if 0 < n < asked]
+    if told:
+        return max(told)
+    flat = re.search(
+        r"unsupported|not support|isn't support|unknown|unrecognized|not available|extra input|not permitted|不支持",
+        text,
+        re.I,
+    )
+    counted = "top_logprobs" in named or not isinstance(body.get("logprobs"), bool)
+    return 0 if flat or not counted else next((n for n in _STEPS if n < asked), 0)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 
-from harness.endpoints.failures import filtered, from_status, is_filtered, malformed, read_error
+from harness.endpoints.failures import from_status, malformed
 from harness.endpoints.parts import read_message
+from harness.endpoints.server_errors import read_error, vocabulary
 from harness.errors import CallError
 from harness.records import Outcome
-
-_FILTERED = frozenset({"content_filter", "content-filter", "safety", "blocklist", "prohibited_content", "recitation"})
-_BROKEN_OFF = frozenset({"error", "insufficient_system_resource"})
-_TRUNCATED = frozenset({"length", "max_tokens", "model_length"})
 
 
 # Only what an answer cannot do without is typed: one odd field beside it must not lose a paid answer.
@@ -43,6 +41,7 @@ class _Reply(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Reply)
+_ANYTHING = msgspec.json.Decoder(dict[str, Any])
 T = TypeVar("T")
 
 
@@ -60,7 +59,15 @@ class Usage:
         usage = usage if isinstance(usage, dict) else {}
         details = usage.get(f"{completion}_details")
         reasoning = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
-        return cls(_count(usage.get(prompt)), _count(usage.get(completion)), reasoning)
+        asked, said, total = (_count(usage.get(name)) for name in (prompt, completion, "total_tokens"))
+        if said is None and asked is not None and total is not None and total >= asked:
+            said = total - asked  # thoughts that ate the length are paid for, and some leave out what was said
+        return cls(asked, said, reasoning)
+
+    @property
+    def paid(self) -> bool:
+        """Whether tokens were counted: then this is an answer, whatever is missing from it."""
+        return bool(self.prompt or self.completion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +95,17 @@ def parse(content: bytes) -> Answer:
 
     Raises `CallError` if it is not an answer: an error inside a 200, HTML, cut or mistyped JSON.
     """
+    content = without_stream(content)
     reply = decode(content, _DECODER)
     if reply.error:
         raise inner_error(reply.error)
-    if not reply.choices:
-        raise malformed("no choices", content)
-    choice = min(reply.choices, key=lambda c: c.index if isinstance(c.index, int) else 0)
-    finish = string(choice.finish_reason)
-    if choice.error or finish.lower() in _BROKEN_OFF:
+    usage = Usage.of(reply.usage)
+    choice = _first(reply, usage, content)
+    finish = finish_of(choice.finish_reason)
+    if choice.error or ends("broken", finish):
         raise inner_error(choice.error or f"finish_reason is {finish}")
-    if choice.message is None and choice.text is None:
-        raise malformed("neither message nor text", content)
     message = _message(choice, content)
     said, refusal = read_message(message), string(message.get("refusal"))
-    usage = Usage.of(reply.usage)
     return Answer(
         outcome=outcome_of(said.answer, refusal, finish),
         text=said.answer,
@@ -120,13 +124,121 @@ def parse(content: bytes) -> Answer:
     )
 
 
+def _first(reply: _Reply, usage: Usage, content: bytes) -> _Choice:
+    """The choice to read. What was paid is an answer: with tokens counted, none at all is an empty one.
+
+    Without tokens and without a choice it is an error that calls itself something else, or no answer.
+    """
+    if reply.choices:
+        choice = min(reply.choices, key=lambda c: c.index if isinstance(c.index, int) else 0)
+        ended = bool(finish_of(choice.finish_reason)) or bool(choice.error)
+        if choice.message is not None or choice.text is not None or ended or usage.paid:
+            return choice
+        raise malformed("neither message nor text", content)
+    if isinstance(reply.choices, list) and usage.paid:
+        return _Choice()
+    found = decode(content, _ANYTHING)
+    said = read_error({k: v for k, v in found.items() if k not in ("choices", "usage")})
+    if said.kind(said.status) or (said.status or 0) >= 400:
+        raise inner_error(found)
+    raise malformed("no choices", content)
+
+
 def _message(choice: _Choice, content: bytes) -> dict[str, Any]:
-    """The message of a choice, with what a server says beside it; of a plain completion its text."""
+    """The message of a choice, with what a server says beside it; of a plain completion its text; of neither none."""
     beside = {"reasoning_content": choice.reasoning_content, "reasoning": choice.reasoning}
     message = {"content": choice.text} if choice.message is None else choice.message
     if not isinstance(message.get("content"), str | list | dict | None):
         raise malformed("the content is no text", content)
     return {k: v for k, v in beside.items() if v} | message
+
+
+_EVENT = b"data:"
+_DELTAS = ("content", "reasoning_content", "reasoning", "refusal")
+
+
+def without_stream(content: bytes) -> bytes:
+    """One JSON reply out of what a server streams unasked: JSON and ``data: [DONE]``, or server-sent events.
+
+    Bytes that are no such stream are returned as they are.
+    """
+    body = content.strip()
+    if body.startswith(b"{"):
+        at = body.rfind(b"\ndata:")
+        return body[:at].rstrip() if at > 0 and body[at:].strip() == b"data: [DONE]" else content
+    if not body.startswith((_EVENT, b"event:", b"id:", b":")):
+        return content
+    chunks = [c for line in body.splitlines() if line.startswith(_EVENT) and (c := _chunk(line)) is not None]
+    if not chunks:
+        return content
+    whole = next((c for c in reversed(chunks) if _is_whole(c)), None)
+    return json.dumps(whole if whole is not None else _assembled(chunks)).encode("utf-8", "replace")
+
+
+def _chunk(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line[len(_EVENT) :])
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_whole(chunk: Mapping[str, Any]) -> bool:
+    choices = chunk.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return bool(chunk.get("error")) or (isinstance(first, dict) and isinstance(first.get("message"), dict))
+
+
+def _assembled(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The reply that the pieces of a stream make: texts joined, token logprobs too, of the rest what came last."""
+    out: dict[str, Any] = {}
+    message: dict[str, Any] = {}
+    choice: dict[str, Any] = {"index": 0}
+    tokens: list[Any] = []
+    text: str | None = None
+    for chunk in chunks:
+        out |= {k: v for k, v in chunk.items() if k != "choices" and v is not None}
+        for piece in _pieces(chunk):
+            delta = piece.get("delta")
+            for name, value in delta.items() if isinstance(delta, dict) else ():
+                if name in _DELTAS and isinstance(value, str):
+                    message[name] = message.get(name, "") + value
+            if isinstance(piece.get("text"), str):
+                text = (text or "") + piece["text"]
+            found = piece.get("logprobs")
+            if isinstance(found, dict) and isinstance(found.get("content"), list):
+                tokens += found["content"]
+            if piece.get("finish_reason") is not None:
+                choice["finish_reason"] = piece["finish_reason"]
+    if tokens:
+        choice["logprobs"] = {"content": tokens}
+    choice |= {"text": text} if text is not None and not message else {"message": {"content": None} | message}
+    return out | {"choices": [choice]}
+
+
+def _pieces(chunk: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The pieces of the first choice; of several only it is read."""
+    choices = chunk.get("choices")
+    for piece in choices if isinstance(choices, list) else ():
+        if isinstance(piece, dict) and piece.get("index") in (0, None):
+            yield piece
+
+
+def finish_of(value: Any) -> str:
+    """Why an answer ended, in small letters: servers write a word, or an object with its ``type``."""
+    if isinstance(value, dict):
+        value = value.get("type") or value.get("reason") or value.get("name")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def unknown_finish(finish: str) -> bool:
+    """Whether nobody knows what an answer that ended so is worth."""
+    return bool(finish) and not any(ends(meaning, finish) for meaning in vocabulary()[1])
+
+
+def ends(meaning: str, finish: str) -> bool:
+    """Whether a finish reason means that an answer was ``filtered``, ``broken`` off, ``truncated``, or is ``whole``."""
+    return finish.lower() in vocabulary()[1][meaning]
 
 
 def filtered_answer(message: str) -> Answer:
@@ -168,16 +280,14 @@ def pack(content: bytes) -> bytes | None:
 
 def outcome_of(text: str, refusal: str, finish: str) -> Outcome:
     """Outcome of an answer: ok, truncated, refused, filtered or empty."""
-    if finish.lower() in _FILTERED:
+    if ends("filtered", finish):
         return "filtered"
     if not text.strip():
         return "refused" if refusal else "empty"
-    return "truncated" if finish.lower() in _TRUNCATED else "ok"
+    return "truncated" if ends("truncated", finish) else "ok"
 
 
 def inner_error(error: Any) -> CallError:
     """The error that stands in a reply of status 200."""
-    status, code, message = read_error(error)
-    if is_filtered(status, error):
-        return filtered(status, message)
-    return from_status(status, code, f"error inside a 200 reply: {message[:300]}")
+    said = read_error(error)
+    return from_status(said.status, said, f"error inside a 200 reply: {said.message[:300]}")

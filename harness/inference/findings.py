@@ -93,6 +93,7 @@ CaveatKind = Literal[
     "unanswered calls",
     "short form",
     "mixed models",
+    "unknown finish",
 ]
 FAILED: frozenset[CaveatKind] = frozenset(
     {"negative control failed", "positive control failed", "told from itself", "no control told apart"}

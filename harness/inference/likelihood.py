@@ -64,9 +64,13 @@ class ScoreLine:
         -------
         ScoreLine
         """
-        from lir.algorithms.bayeserror import elub  # heavy, and not needed to read a table
-        from lir.algorithms.logistic_regression import LogitCalibrator
-
+        try:  # heavy, and not needed to read a table
+            from lir.algorithms.bayeserror import elub
+            from lir.algorithms.logistic_regression import LogitCalibrator
+        except ImportError as e:
+            raise ConfigError(
+                "fitting a calibration needs the package lir", "pip install 'behavioral-probing-harness[calibrate]'"
+            ) from e
         x, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.int64)
         logit = LogitCalibrator(C=REGULARISATION).fit(x, y)
         low, high = logit.transform(np.array([0.0, 1.0]))

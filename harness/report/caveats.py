@@ -160,6 +160,10 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         f"{c.values[0]:.0f} of {c.values[1]:.0f} planned calls have no answer yet; `harness run` asks them"
     ),
     "short form": lambda c: f"a short form of the campaign, with at most {c.names[0]} prompts of each set",
+    "unknown finish": lambda c: (
+        f"{c.values[0]:.0f} of {c.names[0]}'s answers ended with “{c.names[1]}”, of which nobody "
+        "knows what it means; they were compared as whole ones"
+    ),
     "mixed models": lambda c: f"{c.names[0]} answered as {c.names[1]}",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.store.merging import check, copy_store, foreign, forged_requests, reuse
 from harness.store.provenance import (
     endpoint_summary,
+    finish_reasons,
     mixtures,
     note_endpoint,
     note_run,
@@ -27,6 +28,7 @@ __all__ = [
     "content_digest",
     "copy_store",
     "endpoint_summary",
+    "finish_reasons",
     "foreign",
     "forged_requests",
     "key_of",

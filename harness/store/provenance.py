@@ -123,6 +123,16 @@ def mixtures(store: Store) -> dict[str, str]:
     return {endpoint: "; ".join(parts) for endpoint, parts in out.items()}
 
 
+def finish_reasons(store: Store) -> list[tuple[str, str, int]]:
+    """(endpoint, why answers of the plan ended, as the server writes it, count), the commonest first."""
+    return store.rows(
+        "responses",
+        "SELECT endpoint, substr(finish_reason, 1, 80), COUNT(*) FROM plan "
+        "JOIN responses USING (endpoint, prompt, sample, request_hash) WHERE finish_reason != '' "
+        "GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2",
+    )
+
+
 _LONGEST, _NAMED = 200, 50  # characters of a name, and names, that are listed of what an endpoint said of itself
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from harness.channels.characters import word_spans, words
 from harness.channels.parallel import load_channels
 from harness.records import Prompt, Response, Responses
 
@@ -128,3 +129,10 @@ def test_all_alike(name: str) -> None:
 def test_no_prompts_of_its_own(name: str) -> None:
     bare = table([[["x"]] * 5] * 6, (0, 1, 2, 3, 4))
     assert CHANNELS[name](replace(bare, prompts=tuple(replace(p, channels=()) for p in bare.prompts))) is None
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=300))
+@example("a_b\x00c\x1f\x7f D'e-f\u000b\u000cg 1,2")
+def test_plain_text_has_the_words_that_any_text_has(text: str) -> None:
+    """The quicker way for ASCII finds the words that the pattern for all scripts finds."""
+    assert words(text) == [w for w, *_ in word_spans(text)]

@@ -13,6 +13,7 @@ import pytest
 from harness.collect.throttle import CircuitBreaker, retry_policy
 from harness.endpoints.client import retry_after
 from harness.endpoints.failures import from_status
+from harness.endpoints.server_errors import read_error
 from harness.errors import CallError
 from tests.support.clock import FakeClock
 
@@ -95,7 +96,7 @@ def test_only_what_can_succeed_is_tried_again(error: BaseException) -> None:
     ],
 )
 def test_what_a_status_means(status: int, code: str, kind: str, retry: bool, fatal: bool) -> None:
-    error = from_status(status, code, "text")
+    error = from_status(status, read_error({"error": {"message": "text", "code": code}}), "text")
     assert (error.kind, error.retry, error.fatal) == (kind, retry, fatal)
 
 

@@ -33,7 +33,7 @@ def test_every_planned_answer_is_asked_once_and_stored(run_on: Any) -> None:
     "fault",
     [
         *("429", "500", "503", "500-html", "500-huge", "html", "half-json", "reset", "close-early", "long-length"),
-        *("error-429-in-200", "error-502-in-200", "wrong-types", "empty-choices"),
+        *("error-429-in-200", "error-502-in-200", "wrong-types"),
     ],
 )
 def test_what_passes_is_asked_again(run_on: Any, fault: str) -> None:
@@ -86,7 +86,13 @@ def test_bodies_without_end_are_not_held_in_memory(run_on: Any) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "outcome"),
-    [("null-content", "empty"), ("refusal", "refused"), ("filter", "filtered"), ("reasoning", "ok")],
+    [
+        ("null-content", "empty"),
+        ("empty-choices", "empty"),
+        ("refusal", "refused"),
+        ("filter", "filtered"),
+        ("reasoning", "ok"),
+    ],
 )
 def test_outcomes_are_stored_and_not_asked_again(run_on: Any, fault: str, outcome: str) -> None:
     with FaultServer({"good": ["ok"], "shaky": [fault]}) as server:

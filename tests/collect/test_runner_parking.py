@@ -134,8 +134,9 @@ def test_refused_requests_park_nobody_who_takes_others(run_on: Any) -> None:
 
 
 def test_who_refuses_everything_is_parked_in_the_end(run_on: Any) -> None:
-    with FaultServer({"good": ["ok"], "shaky": ["400"]}) as server:
-        run = run_on(server, n=200, samples=1, endpoint={"concurrency": 1}, collect={"park_after": 2})
+    with FaultServer({"good": ["ok"], "fine": ["ok"], "shaky": ["400"]}) as server:
+        settings = {"roles": ["suspect", "candidate", "control"], "endpoint": {"concurrency": 1}}
+        run = run_on(server, ("good", "fine", "shaky"), n=200, samples=1, collect={"park_after": 2}, **settings)
         run.go()
         assert run.tallies["shaky"].state == "parked"
         assert server.asked["shaky"] <= 2 + 20 * 2

@@ -130,7 +130,7 @@ ODD = r"""card:
   {family: odd, version: 1, purpose: tests, discriminates: nothing, source: here, queries: 4, languages: [en, de],
    surface: chat, max_tokens: 16, samples: 2, temperature: 0.7, top_logprobs: 5, channels: [wording]}
 prompts:
-  - {id: odd-1, text: "One?\u2028 \U0001F600 é", answer: [1, 2.50, true, null, "x"], scales: [{10: a, 9: b}]}
+  - {id: odd-1, text: "One?\u2028 \U0001F600 é", answer: [1, 2.50, "x"], scales: [{10: a, 9: b}]}
   - {id: odd-2, text: " Two?\n", twin: odd-1, rung: 3, language: de, claim: "c", group: g}
   - id: odd-3
     text: |
@@ -143,7 +143,7 @@ prompts:
 def test_hashes_are_those_of_stored_manifests(tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_text(ODD, encoding="utf-8")
     odd = load_set("odd", tmp_path)
-    assert odd.sha256 == "0df60f4cbb3ae639d7fc6a81860f88d00af785720ab533d3a62c5f4068480e68"
+    assert odd.sha256 == "48de79ad54aa9979c9d6993e794f8cea795ae5fdc5e56808b8e3dd3ac5a9b95d"
     assert odd.prompts[0].fields["scales"] == [{"10": "a", "9": "b"}]
     versions = {
         "everyday": (1, "160ab17cb63e09c959f5d0878757e59e1993f707a2abd6db63a7c092e1c8c5e8"),
@@ -245,7 +245,7 @@ def test_the_shipped_templates_make_prompts_that_nobody_has_listed() -> None:
         ("{place.2}", "{place", "a brace stands alone"),
         ("{1-2000}", "{2000-1}", "{2000-1} is no range"),
         ("{1-2000}", "{1-900}", "this template makes 900 texts"),
-        ("[cat, dog, newt]", "[cat, yes]", "slot 'pet' is no list of texts"),
+        ("[cat, dog, newt]", "[cat, true]", "slot 'pet' is no list of texts"),
         ("[cat, dog, newt]", "[cat, cat]", "slot 'pet' is no list of texts"),
         ("[cat, dog, newt]", "[cat, '{place}']", "slot 'pet' is no list of texts"),
         ("  pet:", "  Pet:", "slot 'Pet' is no name"),

@@ -246,3 +246,57 @@ def test_one_mistake_is_counted_once(tmp_path: Path) -> None:
     assert error.hint == "not 'many'"
     error = refused(tmp_path, GOOD.replace("{set: everyday}", "{set: everyday, samples: many, limit: 0}"))
     assert error.hint == "not '0' (1 more after this one)"
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("temperature: on", "not 'on'"),
+        ("temperature: true", "not 'true'"),
+        ("samples: yes", "not 'yes'"),
+        ("max_tokens: 012", "012 is no plain number"),
+        ("max_tokens: 1:04", "1:04 is no plain number"),
+        ("top_p: .nan", ".nan is no plain number"),
+    ],
+)
+def test_a_number_is_no_word_and_no_octal(tmp_path: Path, setting: str, said: str) -> None:
+    error = refused(tmp_path, GOOD.replace("{set: everyday}", f"{{set: everyday, {setting}}}"))
+    assert said in str(error)
+
+
+@pytest.mark.parametrize("model", ["no", "off", "Yes"])
+def test_words_stay_the_words_that_they_are(tmp_path: Path, model: str) -> None:
+    campaign = load(tmp_path, GOOD.replace("model: m\n", f"model: {model}\n    params: {{reasoning_effort: off}}\n"))
+    first = campaign.endpoints[0]  # type: ignore[attr-defined]
+    assert (first.model, first.params) == (model, {"reasoning_effort": "off"})
+
+
+@pytest.mark.parametrize("value", ["12:30", "007"])
+def test_what_is_no_plain_number_is_to_be_quoted(tmp_path: Path, value: str) -> None:
+    error = refused(tmp_path, GOOD.replace("model: m\n", f"model: {value}\n"))
+    assert "config.yaml:8" in error.message
+    assert f'"{value}" in quotes' in error.hint
+
+
+@pytest.mark.parametrize("params", ["{model: other}", "{n: 4}", "{stream: true}", "{Messages: []}"])
+def test_params_do_not_ask_another_question(tmp_path: Path, params: str) -> None:
+    error = refused(tmp_path, GOOD.replace("model: m\n", f"model: m\n    params: {params}\n"))
+    assert "may not hold" in error.message
+
+
+def test_params_hold_no_infinity(tmp_path: Path) -> None:
+    refused(tmp_path, GOOD.replace("model: m\n", "model: m\n    params: {repetition_penalty: .inf}\n"))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("https://host.example/v1/chat/completions", "https://host.example/v1"),
+        ("https://host.example/v1/chat/completions/?route=a", "https://host.example/v1?route=a"),
+        ("https://host.example/openai/completions", "https://host.example/openai"),
+        ("https://host.example/v1/", "https://host.example/v1/"),
+    ],
+)
+def test_an_address_with_the_path_of_a_call_is_understood(tmp_path: Path, written: str, meant: str) -> None:
+    campaign = load(tmp_path, GOOD.replace("model: m\n", f"model: m\n    base_url: {written}\n"))
+    assert campaign.endpoints[0].base_url == meant  # type: ignore[attr-defined]

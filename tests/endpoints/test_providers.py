@@ -260,9 +260,10 @@ def test_what_cannot_be_left_out_is_no_lesson(run_on: Any) -> None:
     too_long = says({"error": {"message": "maximum context length exceeded: 'messages' is too long"}}, 400)
     with FaultServer({"good": [too_long], "fine": ["ok"]}) as server:
         run = run_on(server, ("good", "fine"), n=3, samples=1)
-        run.go()
-        assert server.asked["good"] == 3
-        assert run.failures() == [("good", "http", 3)]
+        with pytest.raises(EndpointError, match="good: HTTP 400: maximum context length"):
+            run.go()
+        assert server.asked["good"] == 2, "the first prompt, and one more, for it may be the prompt"
+        assert run.failures() == [("good", "http", 2)]
 
 
 @pytest.mark.parametrize("fault", ["azure-filter", "moderation"])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.endpoints.parts import Parts, read_cell
-from harness.endpoints.replies import Answer, parse
+from harness.endpoints.replies import Answer, parse, unknown_finish
 from harness.endpoints.responses_api import read as read_responses
 from harness.errors import CallError
 from harness.token_logprobs import decode_logprobs
@@ -58,6 +58,85 @@ def test_completion() -> None:
 )
 def test_outcomes_are_not_errors(reply: dict[str, Any], outcome: str) -> None:
     assert read(reply).outcome == outcome
+
+
+USED = {"prompt_tokens": 9, "total_tokens": 70}
+
+
+@pytest.mark.parametrize(
+    ("choices", "outcome"),
+    [
+        ([{"index": 0, "finish_reason": "length"}], "empty"),
+        ([{"index": 0, "finish_reason": "content_filter", "message": None}], "filtered"),
+        ([{"index": 0, "finish_reason": "PROHIBITED_CONTENT"}], "filtered"),
+        ([{"index": 0, "finish_reason": "sensitive", "message": {"content": "half an"}}], "filtered"),
+        ([{"index": 0, "message": {"content": None, "refusal": "No."}}], "refused"),
+        ([{"index": 0, "message": {"tool_calls": [{"id": "1"}]}, "finish_reason": "tool_calls"}], "empty"),
+        ([{"index": 0}], "empty"),
+        ([], "empty"),
+    ],
+)
+def test_what_was_paid_is_an_answer(choices: list[Any], outcome: str) -> None:
+    answer = read({"model": "m", "choices": choices, "usage": USED})
+    assert (answer.outcome, answer.prompt_tokens, answer.completion_tokens) == (outcome, 9, 61)
+
+
+@pytest.mark.parametrize("reply", [{"choices": []}, {"choices": [{"index": 0}]}, {"object": "list", "data": []}])
+def test_what_was_not_paid_and_says_nothing_is_asked_again(reply: dict[str, Any]) -> None:
+    assert (refused(reply).kind, refused(reply).retry) == ("malformed", True)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}, "choices": None}, "quota"),
+        ({"code": 500, "msg": "404 NOT_FOUND", "success": False}, "http"),
+        ({"code": 429, "message": "请求过于频繁"}, "rate_limit"),
+        ({"detail": "Invalid API key"}, "auth"),
+    ],
+)
+def test_an_error_inside_a_200_by_any_name(reply: dict[str, Any], kind: str) -> None:
+    assert refused(reply).kind == kind
+
+
+@pytest.mark.parametrize("reason", ["network_error", "abort", "ERROR", {"type": "network_error"}])
+def test_an_answer_that_broke_off_is_asked_again(reason: Any) -> None:
+    assert refused(payloads.chat("half an ans", finish=reason)).retry
+
+
+def test_finish_reasons_may_be_objects_and_unknown_ones_are_kept() -> None:
+    cut = read(payloads.chat("half", finish={"type": "length", "length": 8}))  # type: ignore[arg-type]
+    assert (cut.outcome, cut.finish_reason) == ("truncated", "length")
+    odd = read(payloads.chat("whole", finish="gave_up"))
+    assert (odd.outcome, odd.finish_reason, unknown_finish(odd.finish_reason)) == ("ok", "gave_up", True)
+    assert not any(map(unknown_finish, ("stop", "EOS", "", "content_filter", "network_error", "max_tokens")))
+
+
+def event(value: Any) -> bytes:
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def test_what_is_streamed_unasked_is_read() -> None:
+    whole = json.dumps(payloads.chat("Paris.")).encode()
+    assert parse(whole + b"\n\ndata: [DONE]\n\n").text == "Paris."
+    assert parse(b"data: " + whole + b"\n\ndata: [DONE]\n\n").text == "Paris."
+    pieces = [
+        {"model": "m", "choices": [{"index": 0, "delta": {"role": "assistant", "reasoning_content": "hm"}}]},
+        {"model": "m", "choices": [{"index": 0, "delta": {"content": "Pa"}, "logprobs": {"content": [1]}}]},
+        {"model": "m", "choices": [{"index": 1, "delta": {"content": "Rome"}}]},
+        {"model": "m", "choices": [{"index": 0, "delta": {"content": "ris."}, "logprobs": {"content": [2]}}]},
+        {"model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]},
+        {"model": "m", "choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 3}},
+    ]
+    answer = parse(b": keep-alive\n\n" + b"".join(map(event, pieces)) + b"data: [DONE]\n\n")
+    assert (answer.text, answer.reasoning, answer.outcome) == ("Paris.", "hm", "truncated")
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.model) == (9, 3, "m")
+    completion = [{"choices": [{"index": 0, "text": t}]} for t in (" Pa", "ris.")]
+    assert parse(b"".join(map(event, completion))).text == " Paris."
+    broken = event({"choices": [{"index": 0, "delta": {"content": "Pa"}}]}) + event(
+        {"error": {"message": "overloaded"}}
+    )
+    assert refused(broken).retry
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])

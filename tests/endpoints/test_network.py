@@ -1,0 +1,112 @@
+"""Proxies and certificates that the environment names, and addresses as they are asked."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.endpoints.client import Client, authorities
+from harness.endpoints.proxies import proxy_for
+from harness.errors import CallError, EndpointError
+from tests.support.fault_server import FaultServer, Request, ok, says
+
+FAR = "http://model.example/v1"
+
+
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "http_proxy"])
+def test_a_socks_proxy_is_named_and_never_spoken_to(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.5)
+        monkeypatch.setenv(variable, f"socks5://127.0.0.1:{listener.getsockname()[1]}")
+
+        def listen() -> None:
+            try:
+                connection, _ = listener.accept()
+                heard.append(connection.recv(100))
+            except TimeoutError:
+                pass
+
+        listening = threading.Thread(target=listen)
+        listening.start()
+        with pytest.raises(EndpointError, match=f"{variable} names socks5://127.0.0.1.*only HTTP proxies") as caught:
+            Client(FAR, "proxy-key-0123456789", timeout=2, max_bytes=1000, connections=1)
+        listening.join()
+    assert f"unset {variable}" in caught.value.hint
+    assert heard == []
+
+
+def test_a_dead_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+    async def ask() -> CallError:
+        client = Client(FAR, None, timeout=2, max_bytes=1000, connections=1)
+        try:
+            await client.post("/chat/completions", b"{}")
+        except CallError as e:
+            return e
+        finally:
+            await client.close()
+        raise AssertionError("nobody listens there")
+
+    error = asyncio.run(ask())
+    assert error.kind == "connection"
+    assert "through proxy http://127.0.0.1:9 (HTTP_PROXY)" in error.message
+
+
+@pytest.mark.parametrize(
+    ("url", "excepted", "found"),
+    [
+        ("https://a.example/v1", "", True),
+        ("https://a.example/v1", "a.example", False),
+        ("https://a.example/v1", ".example", False),
+        ("https://a.example/v1", "b.example, *", False),
+        ("https://a.example:8443/v1", "a.example:8443", False),
+        ("https://a.example:8443/v1", "a.example:80", True),
+        ("https://not-a.example/v1", "a.example", True),
+    ],
+)
+def test_no_proxy_excepts_hosts_and_domains(url: str, excepted: str, found: bool) -> None:
+    environ = {"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": excepted}
+    assert (proxy_for(url, environ) is not None) == found
+
+
+def test_further_authorities_are_added_and_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    usual = authorities({}).cert_store_stats()["x509_ca"]
+    assert usual > 20
+    import trustme
+
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    assert authorities({"SSL_CERT_FILE": str(tmp_path / "ca.pem")}).cert_store_stats()["x509_ca"] == usual + 1
+    (tmp_path / "none.pem").write_text("nothing")
+    for wrong, what in (("nope/ca.pem", "is not there"), ("none.pem", "holds no certificates")):
+        with pytest.raises(EndpointError, match=what):
+            authorities({"SSL_CERT_FILE": str(tmp_path / wrong)})
+
+
+def test_a_query_in_base_url_stays_behind_the_path(run_on: Any) -> None:
+    seen: list[Request] = []
+
+    def spy(request: Request) -> Any:
+        seen.append(request)
+        return ok(request)
+
+    with FaultServer({"good": [spy], "fine": ["ok"]}) as server:
+        run = run_on(server, ("good", "fine"), n=1, samples=1)
+        run.path.write_text(run.path.read_text().replace(server.url, f"{server.url}/chat/completions?route=a"))
+        run.go()
+    assert {r.path for r in seen} == {"/v1/chat/completions?route=a"}
+
+
+def test_a_wrong_address_is_shown_as_it_was_asked(run_on: Any) -> None:
+    with FaultServer({"good": [says({"detail": "Not Found"}, 404)], "fine": ["ok"]}) as server:
+        run = run_on(server, ("good", "fine"), n=1, samples=1)
+        with pytest.raises(
+            EndpointError, match=r"HTTP 404: Not Found \(asked: http://127.0.0.1:\d+/v1/chat/completions\)"
+        ):
+            run.go()
