@@ -49,7 +49,7 @@ def _of_reading(r: Reading) -> Iterator[str]:
     yield f"{excerpt(r.source, 120)}{sheet}: {form}; {kind}{shape}; {found}"
     if r.columns:
         yield f"  columns: {_columns(r.columns)}"
-    if r.models_from not in ("a column", "columns", "the log"):
+    if r.answers and r.models_from not in ("a column", "columns", "the log"):
         yield f"  the model is told by {r.models_from}"
     if r.is_numbered:
         yield "  no two models were put a prompt of the same text, so prompts go by their number here"
