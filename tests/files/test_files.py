@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from harness import sources
+from harness.cli import app
 from harness.config.schema import Recorded
 from harness.errors import ConfigError
 from harness.report.account import account_lines
@@ -69,17 +70,23 @@ SHOWN = ["CSV of a German Excel", "XLSX, a column a model under a title", "OpenA
 
 
 @pytest.mark.parametrize("kind", [*SHOWN, *(pytest.param(k, marks=pytest.mark.slow) for k in FILES if k not in SHOWN)])
-def test_one_command_gives_the_verdict(kind: str, tmp_path: Path) -> None:
+def test_one_command_gives_the_verdict(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write, source = FILES[kind]
     write(tmp_path)
-    done = compare(source, "--suspect", "nova", "--candidate", "qwen2.5", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (finding,) = json.loads(done.stdout)
-    assert finding["verdict"] == "KIN-OR-TAUGHT"
-    assert len(finding["control_lineages"]) == 6
-    stranger = compare(source, "--suspect", "gemma", "--candidate", "llama-3", "--json", cwd=tmp_path)
-    assert stranger.returncode == 0, stranger.stderr
-    assert json.loads(stranger.stdout)[0]["p_value"] > 0.05
+    monkeypatch.chdir(tmp_path)
+
+    def found(suspect: str, candidate: str) -> dict[str, Any]:
+        arguments = ["compare", source, "--suspect", suspect, "--candidate", candidate, "--json", "--yes"]
+        app(arguments, standalone_mode=False)
+        (finding,) = json.loads(capsys.readouterr().out)
+        return dict(finding)
+
+    kin = found("nova", "qwen2.5")
+    assert kin["verdict"] == "KIN-OR-TAUGHT"
+    assert len(kin["control_lineages"]) == 6
+    assert kind not in SHOWN or found("gemma", "llama-3")["p_value"] > 0.05
 
 
 def test_a_campaign_is_left_that_other_commands_take(tmp_path: Path) -> None:
