@@ -23,13 +23,13 @@ FLOOR = {"records", "errors", "clock", "files", "token_logprobs"}
 STOREYS = (
     FLOOR,
     {"config"},
-    {"endpoints", "store", "plan"},
+    {"endpoints", "store", "plan", "sources"},
     {"collect"},
     {"channels"},
     {"inference"},
     {"report"},
     {"stages", "judging"},
-    {"campaign", "check", "monitor", "calibrate", "transfer", "evidence", "which"},
+    {"campaign", "check", "monitor", "calibrate", "transfer", "evidence", "comparison", "which"},
     {"cli", "__main__", "__init__"},
 )
 NETWORK = {"socket", "ssl", "http", "urllib.request", "httpx", "httpx2", "aiohttp", "openai", "requests", "urllib3"}

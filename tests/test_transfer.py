@@ -16,8 +16,10 @@ from harness.config.schema import Recorded
 from harness.errors import ConfigError, StoreError
 from harness.plan import STORE, Plan, stored_plan
 from harness.records import Response
+from harness.sources import gather
+from harness.sources.formats import open_source
 from harness.store.store import Store
-from harness.transfer import FORMATS, export_answers, import_outputs, read_rows, yaml_blocks
+from harness.transfer import FORMATS, blocks_of, export_answers, write_answers
 from tests.support import Write
 from tests.support.recordings import everything
 from tests.support.stored_plans import LOGPROBS, answered
@@ -42,6 +44,17 @@ def export(plan: Plan, fmt: str, out: Path | None) -> int:
 def again(folder: Path, file: str) -> list[Response]:
     names = ("good", "fine")
     return everything([Recorded(kind="recorded", name=n, role="suspect", path=file) for n in names], folder, {})[1]
+
+
+def import_outputs(sources: list[str], out: Path, named: Any = None, model: str | None = None) -> dict[str, int]:
+    """Answers by model of what was read and written."""
+    gathered = gather(sources, named, model)
+    write_answers(out, gathered.entries)
+    return {c.model: c.answers for c in gathered.account.models}
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return [row for sheet in open_source(str(path)) for row in sheet.rows]  # type: ignore[union-attr]
 
 
 def kept(r: Response) -> tuple[Any, ...]:
@@ -121,23 +134,21 @@ def test_columns_of_any_name_become_a_recorded_endpoint(tmp_path: Path) -> None:
         writer.writeheader()
         writer.writerows(ODD)
     counts = [
-        import_outputs([str(tmp_path / n)], tmp_path / "data" / n, {}, None)[m]
+        import_outputs([str(tmp_path / n)], tmp_path / "data" / f"{n}.parquet")[m]
         for n in ("odd.jsonl", "odd.csv")
         for m in ("org/model a", "org/model-a")
     ]
     assert counts == [6, 6, 6, 6]
-    tables = [list(read_rows(str(tmp_path / "data" / f"{n}.parquet"))) for n in ("odd.jsonl", "odd.csv")]
+    tables = [list(read_rows(tmp_path / "data" / f"{n}.parquet")) for n in ("odd.jsonl", "odd.csv")]
     assert tables[0] == tables[1]
     assert [r["sample"] for r in tables[0][:4]] == [0, 1, 0, 1]
     assert {r["reasoning"] for r in tables[0]} == {"hm"}
 
 
 def test_the_printed_yaml_works(tmp_path: Path) -> None:
-    import yaml
-
     (tmp_path / "odd.jsonl").write_text("\n".join(json.dumps(r) for r in ODD))
-    import_outputs([str(tmp_path / "odd.jsonl")], tmp_path / "odd.parquet", {"reasoning": "usage"}, None)
-    blocks = yaml.safe_load(yaml_blocks(Path("odd.parquet"), ["org/model a", "org/model-a"]))
+    import_outputs([str(tmp_path / "odd.jsonl")], tmp_path / "odd.parquet", {"reasoning": "usage"})
+    blocks = blocks_of(Path("odd.parquet"), ["org/model a", "org/model-a"])
     assert [b["name"] for b in blocks] == ["org-model-a", "org-model-a-2"]
     prompts, found = everything([Recorded(**b) for b in blocks], tmp_path, {})
     assert [p.text for p in prompts] == ["Q 0?", "Q 1?", "Q 2?"]
@@ -151,13 +162,13 @@ def test_import_says_what_is_wrong(tmp_path: Path) -> None:
     path.write_text(json.dumps({"a": 1, "prompt": "x"}) + "\n{half")
     out = tmp_path / "out"
     for named, model, said in (
-        ({}, None, "no column names the model"),
-        ({}, "m", "which columns hold the answer"),
+        ({}, "m", "odd.jsonl:2"),
         ({"output": "b"}, "m", "no column 'b'"),
-        ({"output": "a"}, "m", "odd.jsonl:2"),
+        ({}, "m", "no column can be told to hold the answers"),
     ):
         with pytest.raises(ConfigError, match=said):
             import_outputs([str(path)], out, named, model)
+        path.write_text(json.dumps({"a": 1, "prompt": "x"}) + "\n")
     assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob("*.parquet"))
 
 
@@ -171,7 +182,7 @@ def test_the_commands(plan: Plan, tmp_path: Path) -> None:
     done = harness("import", "out.csv", "--out", "data/out")
     assert done.returncode == 0, done.stderr
     assert "path: data/out.parquet" in done.stdout
-    outputs = [r["output"] for r in read_rows(str(tmp_path / "data" / "out.parquet"))]
+    outputs = [r["output"] for r in read_rows(tmp_path / "data" / "out.parquet")]
     assert sorted(outputs) == sorted(TEXTS)
     assert harness("import", "none.csv", "--out", "x").returncode == 2
 
@@ -185,20 +196,27 @@ def test_samples_must_tell_answers_apart(tmp_path: Path, value: object, said: st
         everything([endpoint], tmp_path, {})
 
 
-def test_import_says_which_rows_repeat_another(tmp_path: Path) -> None:
+def test_rows_that_say_an_answer_twice_are_one_answer(tmp_path: Path) -> None:
     rows = [{"model": m, "prompt": p, "output": f"{m} on {p}"} for m in "ab" for p in "xyz"]
-    path, said = tmp_path / "twice.jsonl", list[str]()
+    path = tmp_path / "twice.jsonl"
     path.write_text("\n".join(json.dumps(r) for r in [*rows, *rows[:2]]))
-    import_outputs([str(path)], tmp_path / "once.parquet", {}, None, said.append)
-    assert said == ["a: 2 of 5 rows repeat another one of the same prompt word for word"]
+    account = gather([str(path)]).account
+    assert account.copies == {"a": 2}
+    assert [(c.model, c.answers) for c in account.models] == [("a", 3), ("b", 3)]
+    numbered = [r | {"sample": i} for i in range(2) for r in rows]
+    path.write_text("\n".join(json.dumps(r) for r in numbered))
+    assert [c.answers for c in gather([str(path)]).account.models] == [6, 6]
 
 
 def test_import_keeps_thoughts_apart_from_the_answer(tmp_path: Path) -> None:
     parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "yes"}]
     path = tmp_path / "parts.jsonl"
     path.write_text(
-        "\n".join(json.dumps({"model": "m", "prompt": "q", "output": o}) for o in (parts, repr(parts), "yes"))
+        "\n".join(
+            json.dumps({"model": "m", "prompt": f"q{i}", "output": o})
+            for i, o in enumerate((parts, repr(parts), "yes"))
+        )
     )
-    import_outputs([str(path)], tmp_path / "parts.parquet", {}, None)
-    found = list(read_rows(str(tmp_path / "parts.parquet")))
+    import_outputs([str(path)], tmp_path / "parts.parquet")
+    found = list(read_rows(tmp_path / "parts.parquet"))
     assert [(r["output"], r["reasoning"]) for r in found] == [("yes", "hm"), ("yes", "hm"), ("yes", None)]

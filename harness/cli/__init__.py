@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import commands, init, prompt_sets
+from harness.cli import answers, commands, init, prompt_sets
 from harness.cli.options import EXIT_CODES, complain
 from harness.errors import HarnessError
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for _part in (init.app, commands.app):
+for _part in (init.app, answers.app, commands.app):
     app.add_typer(_part)
 app.add_typer(prompt_sets.app, name="prompts")
 

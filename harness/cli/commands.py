@@ -1,4 +1,4 @@
-"""Commands of `harness`: check, which, run, score, calibrate, export, import, merge, verify, pack, monitor."""
+"""Commands of `harness`: check, which, run, score, calibrate, export, merge, verify, pack, monitor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -212,35 +212,6 @@ def export(
 
     count = export_answers(_planned(config, stored=True), fmt, out, sys.stdout.buffer, logprobs=logprobs)
     tell(f"{count} answers{f' -> {out}' if out else ''}")
-
-
-def _column(role: str) -> Any:
-    return typer.Option(f"--{role}-column", help="Default: guessed from usual names.", show_default=False)
-
-
-@app.command("import", epilog="Example: harness import outputs.csv --model-column generator --out data/outputs")
-def import_(
-    sources: Annotated[list[str], typer.Argument(help="JSONL, CSV, Parquet files, or hf:NAME[:SPLIT].")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write; .parquet is added.")],
-    model: Annotated[str | None, typer.Option(help="Model of all rows, if no column names it.")] = None,
-    model_column: Annotated[str | None, _column("model")] = None,
-    prompt_id_column: Annotated[str | None, _column("prompt-id")] = None,
-    prompt_column: Annotated[str | None, _column("prompt")] = None,
-    output_column: Annotated[str | None, _column("output")] = None,
-    sample_column: Annotated[str | None, _column("sample")] = None,
-    reasoning_column: Annotated[str | None, _column("reasoning")] = None,
-) -> None:
-    """Turn recorded outputs into a file that `recorded` endpoints read, and print the YAML of each model in it."""
-    from harness.transfer import import_outputs, yaml_blocks
-
-    given = {
-        "model": model_column, "prompt_id": prompt_id_column, "prompt": prompt_column, "output": output_column,
-        "sample": sample_column, "reasoning": reasoning_column,
-    }  # fmt: skip
-    target = out if out.suffix == ".parquet" else out.with_name(out.name + ".parquet")
-    counts = import_outputs(sources, target, {r: c for r, c in given.items() if c}, model, tell)
-    show(yaml_blocks(target, sorted(counts)))
-    tell(f"{sum(counts.values())} answers of {len(counts)} models -> {target}; paste what you need under `endpoints:`")
 
 
 @app.command(epilog="Example: harness merge config.yaml machine-1/results/nova machine-2/results/nova")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
-import yaml
 from pydantic import ValidationError
 
 from harness.cli.options import tell
@@ -20,7 +17,6 @@ from harness.cli.templates import (
     endpoint_blocks,
     lineage_of,
     parties,
-    recorded_text,
     shipped,
     template,
     template_text,
@@ -165,35 +161,31 @@ def _variable(environ: Mapping[str, str], usual: str | None) -> str | None:
 
 
 def _recorded(folder: Path) -> str:
-    """A config on a file of answers, which must have the columns that `recorded` endpoints read."""
-    from harness.transfer import models_in, yaml_blocks
+    """A config on a file of answers of any kind; what is read of it is written beside the config."""
+    from harness.comparison import ANSWERS, campaign_name, cast, config_text, named_model
+    from harness.report.account import account_lines
+    from harness.sources import Gathered, gather
+    from harness.transfer import write_answers
 
-    found: dict[str, int] = {}
+    found: list[Gathered] = []
 
     def readable(answer: str) -> str:
-        found.update(models_in(answer))
-        if len(found) < 4:
-            raise ValueError(f"it has {len(found)} models; suspect, candidate and at least two controls are needed")
+        found.append(gather([answer]))
+        if len(found[-1].models) < 2:
+            raise ValueError(f"it has answers of one model, {found[-1].models[0]}: put all files into one folder")
         return answer
 
-    path = Path(_ask("File with the answers (.csv, .jsonl or .parquet)", readable, None))
-    tell(f"  {sum(found.values())} answers of {len(found)} models: {', '.join(list(found)[:12])}, ...")
-    suspect = _ask("The suspect, the model in question", lambda a: _one_of(a, list(found)), None)
-    others = [m for m in found if m != suspect]
-    candidate = _ask("The candidate, the model to compare it with", lambda a: _one_of(a, others), None)
+    _ask("File or folder with the answers (CSV, XLSX, JSON, Parquet, a log)", readable, None)
+    gathered = found[-1]
+    for line in account_lines(gathered.account):
+        tell(f"  {line}")
+    models = gathered.models
+    suspect = _ask("The suspect, the model in question", lambda a: named_model(a, models), None)
+    others = [m for m in models if m != suspect]
+    candidate = _ask("The candidate, the model to compare it with", lambda a: named_model(a, others), None)
     lineage = _ask(
         "Its lineage, the pretrained root it descends from (? if unknown)", _model, lineage_of(candidate, [])
     )
-    blocks = yaml.safe_load(yaml_blocks(_seen_from(folder, path), list(found)))
-    return recorded_text(suspect, candidate, lineage, blocks)
-
-
-def _seen_from(folder: Path, path: Path) -> Path:
-    return Path(os.path.relpath(path.expanduser().resolve(), folder.resolve()))
-
-
-def _one_of(answer: str, known: Sequence[str]) -> str:
-    if answer in known:
-        return answer
-    near = difflib.get_close_matches(answer, known, n=3, cutoff=0.3) or [k for k in known if answer in k][:3]
-    raise ValueError(f"no model is called {answer!r}; did you mean {' or '.join(map(repr, near or known[:3]))}?")
+    casting = cast(Path(ANSWERS), gathered, suspect, candidate, lineage)
+    write_answers(folder / ANSWERS, gathered.entries)
+    return config_text(campaign_name(casting), casting, "# Answers that exist already; nobody is called.\n")

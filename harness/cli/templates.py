@@ -232,31 +232,6 @@ def lineage_of(model: str, known: Sequence[str]) -> str:
     return max(near, key=len) if near else guessed(model).lineage or UNKNOWN
 
 
-def recorded_text(suspect: str, candidate: str, lineage: str, blocks: Sequence[Values]) -> str:
-    """A config on recorded answers: ``blocks`` are endpoints as `harness.transfer.yaml_blocks` gives them."""
-    chosen = template(RECORDED)
-    roles = {suspect: "suspect", candidate: "candidate"}
-    named = {block.get("model", block["name"]): block for block in blocks}
-    root = _roots({**named[candidate], "lineage": lineage})
-    endpoints = []
-    for model, block in named.items():
-        role = roles.get(model) or ("relative" if root & _roots(block) else "control")
-        endpoints.append({**block, "role": role} | ({"lineage": lineage} if model == candidate else {}))
-        if role == "suspect":
-            del endpoints[-1]["lineage"]  # it is what is asked
-    note = (
-        "# `lineage:` is the pretrained root, `maker:` who made it; both are guessed from names. Write what you know\n"
-        "# in the place of every `?`, and mend what is wrong: of the controls one a lineage and one a maker counts,\n"
-        "# none of the makers of suspect and candidate. Kin of the candidate is `relative`: shown, never counted.\n"
-    )
-    settings = {"campaign": _campaign(chosen, *[next(b for b in endpoints if b["role"] == r) for r in roles.values()]),
-                "prompts": [{"set": "recorded"}], "analysis": {"questions": ["kinship"]}}  # fmt: skip
-    return (
-        f"{chosen.head}{yaml.safe_dump(settings, sort_keys=False)}{note}"
-        f"{yaml.safe_dump({'endpoints': endpoints}, sort_keys=False)}"
-    )
-
-
 def write_config(target: Path, text: str, *, force: bool) -> Campaign:
     """Write a config that was checked first, whole or not at all; returns the campaign.
 
@@ -313,5 +288,5 @@ def next_steps(target: Path, text: str, campaign: Campaign, environ: Mapping[str
         yield f"fill in what is marked `change:` (lines {', '.join(places)})"
     if missing := [v for v in variables(campaign) if v not in environ]:
         yield f"set first: {', '.join(f'export {v}=...' for v in missing)}"
-    local = all(isinstance(e, Local) for e in campaign.endpoints)
+    local = all(isinstance(e, Local | Recorded) for e in campaign.endpoints)
     yield f"next: harness {'run' if local else 'check'} {target}"

@@ -284,6 +284,8 @@ class Columns(Strict):
     prompt_tokens: str | None = "prompt_tokens"
     completion_tokens: str | None = "completion_tokens"
     logprobs: str | None = Field("logprobs", description="The server's own JSON as text.")
+    scales: str | None = Field("scales", description="Scales that the prompt asks for ratings on: `angry, proud`.")
+    channels: str | None = Field("channels", description="Channels that the prompt serves; default: what it can.")
 
 
 class Recorded(_Endpoint):

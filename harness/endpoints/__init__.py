@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.endpoints.answer_files import ESCAPED, count, jsonl_rows
+from harness.endpoints.answer_files import ESCAPED, count
 from harness.endpoints.apis import (
     APIS,
     UNKNOWN,
@@ -48,7 +48,6 @@ __all__ = [
     "is_refusal",
     "is_unusable",
     "jobs",
-    "jsonl_rows",
     "learn",
     "model_name",
     "not_started",

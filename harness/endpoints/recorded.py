@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.config import Recorded
+from harness.config import Recorded, require_channels
 from harness.endpoints.answer_files import Row, Table, count, open_table
 from harness.endpoints.parts import Parts, read_cell
 from harness.endpoints.replies import outcome_of
@@ -77,6 +77,7 @@ def read(endpoints: Sequence[Recorded], base: Path, environ: Mapping[str, str]) 
         if column not in models:
             models[column] = _rows_by_model(table, e.columns.model)
         found.append(_recording(e, table, models[column], prompts))
+    require_channels({c for p in prompts.values() for c in p.channels})
     return list(prompts.values()), found
 
 
@@ -102,9 +103,11 @@ def _recording(
     ids: list[str] = []
     samples: list[int] = []
     taken: dict[str, set[int]] = {}
-    wanted = [c for c in (columns.prompt_id, columns.prompt, columns.sample, columns.surface) if c]
+    wanted = [c for c in (columns.prompt_id, columns.prompt, columns.sample, columns.surface, columns.scales,
+                          columns.channels) if c]  # fmt: skip
+    logprobs = columns.logprobs in table.columns
     for row in table.read(wanted, rows):
-        prompt = prompts.get(str(row[columns.prompt_id])) or _prompt(endpoint, row)
+        prompt = prompts.get(str(row[columns.prompt_id])) or _prompt(endpoint, row, logprobs)
         seen = taken.setdefault(prompt.id, set())
         sample = _sample(endpoint, prompt.id, row[columns.sample]) if given else len(seen)
         if sample in seen:
@@ -129,11 +132,17 @@ def _has_columns(endpoint: Recorded, table: Table) -> None:
             )
 
 
-def _prompt(endpoint: Recorded, row: Row) -> Prompt:
+def _prompt(endpoint: Recorded, row: Row, logprobs: bool) -> Prompt:
+    """A prompt with the channels that it serves: those that its row names, else what its answers can hold."""
     columns = endpoint.columns
     surface: Surface = "completion" if row.get(columns.surface) == "completion" else "chat"
-    text, channels = _text(row.get(columns.prompt)), _CHANNELS if surface == "chat" else _RAW
-    return Prompt(str(row[columns.prompt_id]), FAMILY, text, surface=surface, channels=channels)
+    scales = [s.strip() for s in _text(row.get(columns.scales)).split(",") if s.strip()]
+    named = tuple(_text(row.get(columns.channels)).replace(",", " ").split())
+    held = ("ratings",) if scales else _CHANNELS if surface == "chat" else _RAW
+    channels = named or (*held, *(("logprobs",) if logprobs else ()))
+    fields = {"scales": scales} if scales else {}
+    text = _text(row.get(columns.prompt))
+    return Prompt(str(row[columns.prompt_id]), FAMILY, text, surface=surface, channels=channels, fields=fields)
 
 
 def _answer(endpoint: Recorded, request_hash: str, prompt: str, sample: int, row: Row) -> Response:

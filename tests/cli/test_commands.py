@@ -32,6 +32,7 @@ COMMANDS = [
     "monitor",
     "export",
     "import",
+    "compare",
     "merge",
     "verify",
     "pack",

@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
-import yaml
 
-from harness.cli.templates import lineage_of, recorded_text, shipped, template_text, templates
+from harness.cli.templates import lineage_of, shipped, template_text, templates
+from harness.comparison import cast, config_text, endpoints_for
 from harness.config.yaml import load_config
 from harness.inference.excess import smallest_p
-from harness.transfer import models_in, yaml_blocks
+from harness.sources import gather
+from harness.transfer import blocks_of
 from tests.support import ROOT
 from tests.support.command_line import command, harness, one_line
 from tests.support.fault_server import FaultServer
@@ -155,9 +156,10 @@ def test_answers_at_hand_are_asked_for_by_their_file(tmp_path: Path) -> None:
         t.say("File", "none.csv")
         t.until("No such file")
         t.say("File", "bad.csv")
-        t.until("harness import bad.csv")
+        t.until("hold their prompts")
         t.say("File", "data/answers.csv")
-        t.say("The suspect", "our")
+        t.until("5 models")
+        t.say("The suspect", "hours")
         t.until("did you mean 'ours'")
         t.say("The suspect", "ours")
         t.say("The candidate", "theirs")
@@ -167,6 +169,8 @@ def test_answers_at_hand_are_asked_for_by_their_file(tmp_path: Path) -> None:
     assert [(e.name, e.role) for e in campaign.endpoints][:2] == [("ours", "suspect"), ("theirs", "candidate")]
     checked = harness("check", "--offline", "sub/config.yaml", cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
+    ran = harness("run", "sub/config.yaml", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
@@ -226,8 +230,8 @@ def test_a_provider_s_usual_key_can_be_declined(tmp_path: Path) -> None:
 
 def recorded_config(source: Path, suspect: str, candidate: str) -> str:
     """What `harness init` writes for answers at hand."""
-    blocks = yaml.safe_load(yaml_blocks(source, list(models_in(str(source)))))
-    return recorded_text(suspect, candidate, lineage_of(candidate, []), blocks)
+    casting = cast(source, gather([str(source)]), suspect, candidate, lineage_of(candidate, []))
+    return config_text("recorded", casting)
 
 
 def test_no_control_of_speechmap_is_kin_of_the_candidate(recorded_data: Path, tmp_path: Path) -> None:
@@ -258,12 +262,11 @@ def test_kin_of_any_candidate_of_speechmap_is_a_control_only_under_a_name_that_t
     source = recorded_data / "speechmap.parquet"
     with (recorded_data / "speechmap_lineage.csv").open(newline="") as f:
         rows = list(csv.DictReader(f))
-    blocks = yaml.safe_load(yaml_blocks(source, [r["model"] for r in rows]))
+    blocks = blocks_of(source, [r["model"] for r in rows])
     base = {r["model"]: r["base_model"] for r in rows}
     for row in rows:
         suspect = next(r["model"] for r in rows if r["model"] != row["model"])
-        text = recorded_text(suspect, row["model"], lineage_of(row["model"], []), blocks)
-        for e in yaml.safe_load(text)["endpoints"]:
+        for e in endpoints_for(suspect, row["model"], lineage_of(row["model"], []), blocks):
             if e["role"] == "control" and base[e.get("model", e["name"])] == row["base_model"]:
                 assert "?" in (e["lineage"], lineage_of(row["model"], [])), (e, row["model"])
 

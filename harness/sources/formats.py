@@ -1,0 +1,229 @@
+"""Files to rows: CSV and its kin, JSON, Parquet, spreadsheets, Inspect's logs, folders, data sets of the Hub.
+
+What a file is, its first bytes say; its ending is asked only where they do not. Everything is bounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import itertools
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from harness.errors import ConfigError
+from harness.sources.delimited import by_heading, decoded, table_rows
+from harness.sources.documents import json_rows
+from harness.sources.entries import Row, Sheet, Unread
+
+T = TypeVar("T")
+MOST_BYTES = 1 << 29  # of one file, unpacked; JSON takes some ten times as much in memory
+MOST_ROWS = 2_000_000
+MOST_FILES = 2_000  # of one folder
+ENDINGS = (
+    *(".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".eval", ".gz", ".tab"),
+    *(".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"),
+)
+_BATCH = 1_000
+_ZSTD = 93  # how Inspect packs its logs; the zip of Python 3.11 to 3.13 does not read it
+_NOT_ANSWERS: Mapping[bytes, tuple[str, str]] = {  # first bytes -> what this is, what to do
+    b"%PDF": ("a PDF", "export the table from where it came, as CSV or XLSX"),
+    b"SQLite format 3": ("a database", "export the table with the answers, as CSV"),
+    b"\x80\x04": ("a pickle", "pickles can run code and are never opened: save as Parquet or JSONL"),
+    b"\x80\x05": ("a pickle", "pickles can run code and are never opened: save as Parquet or JSONL"),
+    b"\x93NUMPY": ("an array of NumPy", "save texts as CSV or JSONL"),
+    b"version https://git-lfs": ("a pointer of Git LFS, not the file", "git lfs pull"),
+    b"<!DOCTYPE": ("a web page", "download the file itself, not the page that shows it"),
+    b"<!doctype": ("a web page", "download the file itself, not the page that shows it"),
+    b"<html": ("a web page", "download the file itself, not the page that shows it"),
+    b"\x28\xb5\x2f\xfd": ("packed with Zstandard", "unpack it first: zstd -d FILE"),
+    b"\x89PNG": ("a picture", "name the file with the texts"),
+}
+_OLD_EXCEL = b"\xd0\xcf\x11\xe0"
+
+
+def open_source(source: str) -> Iterator[Sheet | Unread]:
+    """Sheets of a file, of every file in a folder, or of a data set ``hf:NAME[:SPLIT]``.
+
+    `ConfigError` for what cannot be read, in one line; in a folder that is an `Unread`, and the rest goes on.
+    """
+    if source.startswith("hf:"):
+        yield in_one_line(source, lambda: _hub(source))
+        return
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        yield from in_one_line(source, lambda: list(_file(path, source)))
+        return
+    if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
+        yield from in_one_line(source, lambda: list(_saved(path, source)))
+        return
+    files = [p for p in sorted(path.rglob("*")) if p.is_file() and not _hidden(p.relative_to(path))]
+    if len(files) > MOST_FILES:
+        raise ConfigError(f"{source}: {len(files):,} files", f"at most {MOST_FILES:,}: name the folder that matters")
+    for file in files:
+        if file.suffix.lower() not in ENDINGS:
+            continue
+        try:
+            yield from in_one_line(str(file), lambda file=file: list(_file(file, str(file))))  # type: ignore[misc]
+        except ConfigError as e:
+            yield Unread(str(file), e.message.removeprefix(f"{file}: "))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith((".", "__")) for part in path.parts)
+
+
+def in_one_line(source: str, work: Callable[[], T]) -> T:
+    """What ``work`` gives; whatever a reader raises becomes a `ConfigError` of one line that names the source."""
+    try:
+        return work()
+    except ConfigError as e:
+        raise e if e.message.startswith(source) else ConfigError(f"{source}: {e.message}", e.hint) from e
+    except OSError as e:
+        raise ConfigError(f"{source}: {e.strerror or e}", "check the path") from e
+    except Exception as e:  # readers raise their own kinds; the reader of this needs one line
+        said = (str(e) or type(e).__name__).splitlines()[0][:200]
+        raise ConfigError(f"{source}: {said}", "is the file whole? open it in the program that wrote it") from e
+
+
+def _file(path: Path, source: str) -> Iterator[Sheet]:
+    with path.open("rb") as f:
+        start = f.read(64)
+    if not start:
+        raise ConfigError(f"{source}: the file is empty", "is this the right one?")
+    for mark, (what, hint) in _NOT_ANSWERS.items():
+        if start.startswith(mark):
+            raise ConfigError(f"{source}: this is {what}", hint)
+    if start.startswith(b"PAR1"):
+        yield Sheet(source, path.stem, "Parquet", tuple(_parquet(path)), path.parent.name)
+    elif start.startswith(b"PK\x03\x04"):
+        yield from _zip(path, source)
+    elif start.startswith(_OLD_EXCEL):
+        yield from _workbook(path, source)
+    elif start.startswith(b"\x1f\x8b"):
+        with gzip.open(path) as f:
+            yield _text(_bounded(f, source), path.with_suffix(""), source)
+    else:
+        with path.open("rb") as f:
+            yield _text(_bounded(f, source), path, source)
+
+
+def _bounded(file: Any, source: str) -> bytes:
+    data: bytes = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ConfigError(f"{source}: more than {MOST_BYTES >> 20:,} MB", "split it, or make it a Parquet file")
+    return data
+
+
+def _text(data: bytes, path: Path, source: str) -> Sheet:
+    text, encoding = decoded(data)
+    text = text.removeprefix("\ufeff")
+    name, folder, start = path.stem, path.parent.name, text.lstrip()[:1]
+    is_json = (
+        path.suffix.lower() in (".json", ".jsonl", ".ndjson") or start == "{" or text.lstrip()[:2] in ("[{", "[\n")
+    )
+    if is_json and start in ("{", "["):
+        rows, form = json_rows(text, source), "JSON" if path.suffix.lower() == ".json" else "JSON lines"
+        return Sheet(source, name, form, _counted(rows), folder, encoding)
+    if is_json:
+        raise ConfigError(f"{source}:1: this is no JSON", f"it begins with {text.lstrip()[:20]!r}")
+    found, delimiter, torn = table_rows(text)
+    if not found:
+        raise ConfigError(f"{source}: no table in it", "a first line with headings, then one line a row")
+    return Sheet(source, name, "text", _counted(found), folder, encoding, delimiter, torn=torn)
+
+
+def _counted(rows: list[Row]) -> tuple[Row, ...]:
+    if len(rows) > MOST_ROWS:
+        raise ConfigError(f"{len(rows):,} rows", f"at most {MOST_ROWS:,}: split the file")
+    return tuple(rows)
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        if file.metadata.num_rows > MOST_ROWS:
+            raise ConfigError(f"{file.metadata.num_rows:,} rows", f"at most {MOST_ROWS:,}: split the file")
+        if sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)) > 4 * MOST_BYTES:
+            raise ConfigError(f"more than {4 * MOST_BYTES >> 20:,} MB unpacked", "split the file")
+        read = 0
+        for batch in file.iter_batches(_BATCH):
+            read += batch.nbytes
+            if read > 4 * MOST_BYTES:
+                raise ConfigError(f"more than {4 * MOST_BYTES >> 20:,} MB unpacked", "split the file")
+            yield from batch.to_pylist()
+
+
+def _zip(path: Path, source: str) -> Iterator[Sheet]:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if sum(m.file_size for m in members) > MOST_BYTES:
+            raise ConfigError(f"{source}: more than {MOST_BYTES >> 20:,} MB unpacked", "split it")
+        names = {m.filename for m in members}
+        if "header.json" in names or "_journal/start.json" in names:
+            yield Sheet(source, path.stem, "Inspect log", tuple(_inspect(archive)), path.parent.name)
+            return
+    if any(n.startswith("word/") for n in names):
+        raise ConfigError(f"{source}: this is a text document", "copy its table into a spreadsheet and save that")
+    if not any(n in names for n in ("xl/workbook.xml", "xl/workbook.bin", "content.xml")):
+        raise ConfigError(f"{source}: this is a zip file", "unpack it, and name the folder or the files")
+    yield from _workbook(path, source)
+
+
+def _inspect(archive: zipfile.ZipFile) -> Iterator[Row]:
+    """A row a sample, as Inspect's JSON log has it; a run that was cut short has no header, but its journal."""
+    names = archive.namelist()
+    head = next(n for n in ("header.json", "_journal/start.json") if n in names)
+    header = json_rows(_member(archive, head).decode("utf-8", "replace"), head)[0]
+    for name in sorted(n for n in names if n.startswith("samples/") and n.endswith(".json")):
+        found = json_rows(_member(archive, name).decode("utf-8", "replace"), name)
+        yield {"eval": header.get("eval"), "samples": found, "status": header.get("status")}
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    info = archive.getinfo(name)
+    if info.compress_type != _ZSTD:
+        with archive.open(info) as f:
+            return _bounded(f, name)
+    import pyarrow as pa
+
+    file: BinaryIO = archive.fp  # type: ignore[assignment]
+    file.seek(info.header_offset)
+    lengths = struct.unpack("<HH", file.read(30)[26:30])  # of the name and of the extra field, which stand before it
+    file.seek(sum(lengths), 1)
+    packed = pa.BufferReader(file.read(info.compress_size))
+    return _bounded(pa.CompressedInputStream(packed, "zstd"), name)
+
+
+def _workbook(path: Path, source: str) -> Iterator[Sheet]:
+    from python_calamine import CalamineWorkbook
+
+    with contextlib.closing(CalamineWorkbook.from_path(str(path))) as book:
+        for name in book.sheet_names:
+            rows, torn = by_heading(book.get_sheet_by_name(name).to_python(skip_empty_area=True))
+            if rows:
+                only = len(book.sheet_names) == 1
+                yield Sheet(
+                    source, path.stem if only else name, "spreadsheet", _counted(rows), path.parent.name,
+                    is_sheet=not only, torn=torn,
+                )  # fmt: skip
+
+
+def _hub(source: str) -> Sheet:
+    from datasets import load_dataset
+
+    repo, _, split = source.removeprefix("hf:").partition(":")
+    rows = load_dataset(repo, split=split or "train", streaming=True)
+    return Sheet(source, repo.rpartition("/")[2], "data set", tuple(itertools.islice(map(dict, rows), MOST_ROWS)))
+
+
+def _saved(path: Path, source: str) -> Iterator[Sheet]:
+    from datasets import Dataset, load_from_disk
+
+    found = load_from_disk(str(path))
+    for name, part in {path.name: found}.items() if isinstance(found, Dataset) else found.items():
+        yield Sheet(source, name, "data set", _counted(part.to_list()), path.name)
