@@ -67,7 +67,7 @@ def walk(
 
 
 def trials_of(
-    collection: Collection, similarity: Similarity, k: int, most: int, share: float
+    collection: Collection, similarity: Similarity, k: int, most: int, share: float, *, clear_early: bool = False
 ) -> Iterator[tuple[str, list[Trial], object]]:
     """Trials by relation, with the lineages of their pairs."""
     tables, rng, sizes = shipped_tables(), np.random.default_rng(SEED), stage_sizes(most)
@@ -94,7 +94,8 @@ def trials_of(
                 x = min(1.0, x * ALPHA / share)
                 return verdict(path[i], x, similarity, sizes[i], told, two_makers=two_makers, tables=tables)
 
-            j, p, rule = walk(paths[t], sizes, share, least, said if similarity.sees == "weights" else None)
+            clearing = None if similarity.sees != "weights" else said if clear_early else lambda i, x: "INCONCLUSIVE"
+            j, p, rule = walk(paths[t], sizes, share, least, clearing)
             fixed = max_null_p(paths[t, -1], paths[t, -1, 0, 1])
             out.append(Trial(fixed, p, sizes[j], rule, (said(len(sizes) - 1, fixed), said(j, p))))
         yield relation, out, collection.known.lineage[drawn.pairs[seen]]
@@ -109,6 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--controls", type=int, nargs="+", default=[16])
     parser.add_argument("--most", type=int, default=128, help="prompts of the last stage")
     parser.add_argument("--verdicts", type=int, default=1, help="among which alpha is shared")
+    parser.add_argument("--clear-early", action="store_true", help="stop whom a stage clears, as campaigns do not")
     given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     collection = read(given.data, given.lineage)
@@ -119,7 +121,9 @@ def main(arguments: list[str] | None = None) -> int:
     print("\n".join(markdown_head(head)))
     share = ALPHA / given.verdicts
     for k in given.controls:
-        for relation, trials, lineages in trials_of(collection, similarity, k, given.most, share):
+        for relation, trials, lineages in trials_of(
+            collection, similarity, k, given.most, share, clear_early=given.clear_early
+        ):
             if not trials:
                 continue
             value, interval, count = rate([reaches(t.p, share) for t in trials], lineages)

@@ -296,7 +296,7 @@ def monitor(
     for batch, size in enumerate(watched.batches()):
         _collect(watched.until(size).plan, "run the same command again; it starts anew", quiet=quiet)
         changes = judge(watched, alpha, batch)
-        if all(c.state == "differs" for c in changes):
+        if all(c.state == "differs" or c.ground == "too few answered again" for c in changes):
             break
     show(changes_json(changes) if as_json else "\n".join(map(change_line, changes)))
     if not quiet:

@@ -227,8 +227,9 @@ def stop_at(f: Finding, progress: Progress) -> Stop:
     """Whether a judged finding stops here, and by which rule.
 
     Kinship stops when it is found and a likelihood ratio can be given, or when it is `hopeless` and no channel could
-    clear the pair of a shared base with more prompts. Identity stops when answers differ wherever they can be compared;
-    that they are the same is only said when every prompt is asked. Any other question goes on to the last stage.
+    clear the pair of a shared base when every prompt is asked. Identity stops when answers differ wherever they can be
+    compared; that they are the same is only said when every prompt is asked. Any other question goes on to the last
+    stage.
     """
     size = progress.sizes[progress.stage]
     rule: StopRule = "goes on"
@@ -247,9 +248,10 @@ def stop_at(f: Finding, progress: Progress) -> Stop:
 
 
 def _may_clear(f: Finding, progress: Progress) -> bool:
-    """Whether nothing is said yet, and a channel whose silence clears could come to count with more prompts."""
+    """Whether a channel counts whose silence may clear the pair: one that is cleared at an early stage may not stop
+    there, as each stage would be another chance to be cleared."""
     able = (e for e in f.evidence if e.sees == "weights" and e.part == "counted" and e.channel in progress.measured)
-    return not f.judgement.decided and any(able)
+    return any(able)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.inference.findings import Finding
+from harness.inference.findings import ChannelEvidence, Finding
 from harness.inference.stopping import Progress, crossed, earliest, hopeless, rank_p, spent, stop_at
 from harness.inference.verdicts import inconclusive, related
+from harness.records import Sees
 
 NAMES = tuple("sc0123456")
 
@@ -109,3 +110,15 @@ def test_kinship_stops_when_found_and_a_ratio_can_be_given_or_when_hopeless(
     f = Finding("kinship", "s", "c", ("k",), 0.05, told, p_value=p, p_adjusted=p, p_stage=p_stage)
     found = stop_at(f, Progress((16, 32, 64), stage, least=32))
     assert (found.rule, found.over, found.stage, found.most) == (rule, rule != "goes on", stage + 1, 64)
+
+
+@pytest.mark.parametrize(("sees", "channel", "rule"), [("weights", "ratings", "goes on"), ("text", "wording", "futile"),
+                                                       ("weights", "logprobs", "futile")])  # fmt: skip
+def test_nobody_is_given_up_whom_the_silence_of_a_channel_may_clear_at_the_end(
+    sees: Sees, channel: str, rule: str
+) -> None:
+    e = ChannelEvidence(channel, sees, "cosine", 24, 1.0)
+    f = Finding("kinship", "s", "c", ("k",), 0.05, p_value=0.9, p_adjusted=0.9, p_stage=0.9, evidence=(e,))
+    progress = Progress((16, 32), 0, measured=frozenset({"wording", "ratings"}))
+    assert stop_at(f, progress).rule == rule
+    assert stop_at(f, Progress((16, 32), 1, measured=progress.measured)).rule == "all asked"
