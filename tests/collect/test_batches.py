@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +19,7 @@ from harness.plan import prepare
 from harness.store.store import Store
 from tests.support import Write, payloads
 from tests.support.batch_server import BatchServer
+from tests.support.command_line import command, harness
 from tests.support.fault_server import Reply
 from tests.support.running import KEY, Run
 
@@ -227,3 +233,25 @@ def test_a_download_that_breaks_off_loses_nothing(run_on: Any) -> None:
         run.go()
         assert len(run.answers()) == 16
         assert len(server.made) == 2
+
+
+@pytest.mark.slow
+def test_kill_9_while_a_batch_is_under_way_pays_for_nothing_twice(tmp_path: Path, write_campaign: Write) -> None:
+    """The whole command, in a process of its own that is killed and run again."""
+    with BatchServer({"good": ["ok"], "fine": ["ok"]}, looks=10**9) as server:
+        endpoint = {**OPENAI, "api_key_env": "TEST_KEY"}
+        path = write_campaign(server.url, n=6, endpoint=endpoint, collect={"mode": "batch"})
+        environ = {**os.environ, "TEST_KEY": KEY, "HF_HUB_OFFLINE": "1"}
+        with subprocess.Popen(command("run", path), cwd=tmp_path, env=environ, stderr=subprocess.DEVNULL) as process:
+            last = time.monotonic() + 60
+            while len(server.asked_for) < 2 or min(server.asked_for.values()) < 1:
+                assert time.monotonic() < last
+                time.sleep(0.05)
+            process.send_signal(signal.SIGKILL)
+        server.looks = 0
+        done = harness("run", path, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert len(server.made) == 2
+        assert server.asked == {"good": 1, "fine": 1}
+        with Store(next(tmp_path.rglob("responses.sqlite")), readonly=True) as store:
+            assert len(store.keys()) == 24

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from harness.check import check_endpoints
 from harness.config.yaml import load_config
 from harness.endpoints import APIS, UNKNOWN, Answer, learn, request_body
+from harness.endpoints.batch_apis import ANTHROPIC, OPENAI
 from harness.endpoints.client import until_reset
 from harness.errors import CallError, ConfigError, EndpointError
+from harness.plan import prepare
 from harness.records import Prompt
 from harness.store.store import Store
 from harness.token_logprobs import decode_logprobs
@@ -305,3 +311,57 @@ def test_vertex_takes_its_key_as_a_bearer(run_on: Any) -> None:
         run_on(server, ("good", "fine"), n=1, samples=1, endpoint=endpoint).go()
     assert [r.key for r in seen] == [KEY]
     assert "x-goog-api-key" not in seen[0].headers
+
+
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+_WORDS = [
+    "text",
+    "parts",
+    "type",
+    "thinking",
+    "candidates",
+    "token",
+    "logProbability",
+    "id",
+    "body",
+    "message",
+    "error",
+]
+_ANY = st.recursive(
+    _LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_WORDS), inner, max_size=4),
+    max_leaves=10,
+)
+_LINE = {"custom_id": "x", "response": {"status_code": 400, "body": {}}, "result": {"type": "errored"}, "error": None}
+_STATE = {"id": "b", "status": "failed", "errors": {}, "output_file_id": "f", "processing_status": "ended"}
+PLACES: list[tuple[Any, dict[str, Any], tuple[str, ...]]] = [
+    (APIS["anthropic-messages"].read, payloads.anthropic(), (*payloads.anthropic(), "error", "stop_details")),
+    (APIS["gemini"].read, payloads.gemini(), (*payloads.gemini(), "promptFeedback", "error")),
+    (APIS["gemini"].read, payloads.gemini()["candidates"][0], ("content", "finishReason", "index", "logprobsResult")),
+    (OPENAI.line, _LINE, tuple(_LINE)),
+    (OPENAI.state, _STATE, tuple(_STATE)),
+    (ANTHROPIC.line, _LINE, tuple(_LINE)),
+    (ANTHROPIC.state, _STATE, tuple(_STATE)),
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(PLACES), st.data())
+def test_no_json_in_the_place_of_a_field_raises_anything_else(
+    where: tuple[Any, dict[str, Any], tuple[str, ...]], data: st.DataObject
+) -> None:
+    reading, reply, places = where
+    value = {**reply, data.draw(st.sampled_from(places)): data.draw(_ANY)}
+    if "finishReason" in value:
+        value = {"candidates": [value]}
+    with contextlib.suppress(CallError):
+        reading(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize(("kind", "logprobs"), [("gemini", "3"), ("anthropic-messages", "none")])
+def test_check_shows_what_an_api_can_do(write_campaign: Write, kind: str, logprobs: str) -> None:
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        plan = prepare(write_campaign(server.url, endpoint={"kind": kind}), {})
+        good, _ = check_endpoints(plan, {}, offline=False)
+    assert (good["state"][:2], good["model"]) == ("up", "served-model")
+    assert (good["logprobs"], good["usage"], good["system"], good["reasoning"]) == (logprobs, "yes", "yes", "parts")

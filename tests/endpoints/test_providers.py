@@ -17,6 +17,7 @@ from harness.check import check_endpoints, unpinned, warnings
 from harness.config.providers import providers
 from harness.config.schema import Remote
 from harness.config.yaml import load_config
+from harness.endpoints import APIS
 from harness.errors import CeilingError, ConfigError, EndpointError
 from harness.plan import prepare
 from harness.store.store import Store
@@ -63,6 +64,8 @@ def test_a_provider_fills_in_what_is_not_written(name: str, tmp_path: Path, writ
     assert found.api_key_env == known.api_key_env
     assert known.source.startswith("https://")
     assert known.base_url is None or known.base_url.startswith(("https://", "http://localhost:"))
+    assert all(url.startswith("https://") for url in known.base_urls.values())
+    assert {*known.base_urls, *known.batches} <= {*known.kinds} <= APIS.keys()
     documented = (ROOT / "docs" / "endpoints.md").read_text()
     limit = known.top_logprobs if known.top_logprobs < 100 else "-"
     assert (
