@@ -23,7 +23,7 @@ import msgspec
 from harness.collect.agreement import DRAWN, drawn
 from harness.collect.preflight import learned, remember
 from harness.config import UNKNOWN, guessed
-from harness.endpoints import ESCAPED, Quirks, count, jsonl_rows, read_cell
+from harness.endpoints import ESCAPED, Quirks, count, jsonl_rows, parquet_batches, read_cell
 from harness.errors import ConfigError
 from harness.files import replacing
 from harness.plan import Plan, planned, store_at
@@ -183,9 +183,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    from pyarrow import parquet
-
-    for batch in parquet.ParquetFile(path).iter_batches(_BATCH):
+    for batch in parquet_batches(path):
         yield from batch.to_pylist()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.endpoints.answer_files import ESCAPED, count, jsonl_rows
+from harness.endpoints.answer_files import ESCAPED, count, jsonl_rows, parquet_batches
 from harness.endpoints.apis import (
     APIS,
     UNKNOWN,
@@ -46,6 +46,7 @@ __all__ = [
     "model_name",
     "not_started",
     "out_of_time",
+    "parquet_batches",
     "path_of",
     "planned_keys",
     "provider_of",
