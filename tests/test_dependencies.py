@@ -16,7 +16,13 @@ from tests.support import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DISTRIBUTIONS = packages_distributions()
-OPTIONAL = {"xllamacpp": "xllamacpp", "distributed": "distributed", "dask": "dask"}  # where they are not installed
+# Where they are not installed.
+OPTIONAL = {n: n for n in ("xllamacpp", "distributed", "dask", "cryptography")}
+    "xllamacpp": "xllamacpp",
+    "distributed": "distributed",
+    "dask": "dask",
+    "cryptography": "cryptography",
+}  # where they are not installed
 
 
 def normal(name: str) -> str:
@@ -45,7 +51,7 @@ def distributions(module: str) -> set[str]:
 
 def test_every_import_is_declared() -> None:
     extras = PROJECT["optional-dependencies"]
-    known = declared([*PROJECT["dependencies"], *extras["local"], *extras["cluster"]])
+    known = declared([*PROJECT["dependencies"], *extras["local"], *extras["cluster"], *extras["sign"]])
     missing = {f"{path.relative_to(ROOT)}: {name}" for path, name in imported() if not distributions(name) & known}
     assert not missing
 
@@ -53,7 +59,11 @@ def test_every_import_is_declared() -> None:
 def test_what_only_an_extra_brings_is_imported_where_it_is_used() -> None:
     always = declared(PROJECT["dependencies"])
     rare = {(path.name, name) for path, name in imported() if not distributions(name) & always}
-    assert rare == {("local_server.py", "xllamacpp"), ("parallel.py", "distributed")}
+    assert rare == {
+        ("local_server.py", "xllamacpp"),
+        ("parallel.py", "distributed"),
+        ("evidence.py", "cryptography"),
+    }
 
 
 @pytest.mark.parametrize("requirement", PROJECT["dependencies"])
