@@ -16,12 +16,8 @@ from tests.support import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DISTRIBUTIONS = packages_distributions()
-OPTIONAL = {
-    "xllamacpp": "xllamacpp",
-    "distributed": "distributed",
-    "dask": "dask",
-    "lir": "lir",
-}  # where they are not installed
+# Where they are not installed.
+OPTIONAL = {n: n for n in ("xllamacpp", "distributed", "dask", "lir", "cryptography")}
 
 
 def normal(name: str) -> str:
@@ -50,7 +46,8 @@ def distributions(module: str) -> set[str]:
 
 def test_every_import_is_declared() -> None:
     extras = PROJECT["optional-dependencies"]
-    known = declared([*PROJECT["dependencies"], *extras["local"], *extras["calibrate"], *extras["cluster"]])
+    used = ("local", "calibrate", "cluster", "sign")
+    known = declared([*PROJECT["dependencies"], *(r for extra in used for r in extras[extra])])
     missing = {f"{path.relative_to(ROOT)}: {name}" for path, name in imported() if not distributions(name) & known}
     assert not missing
 
@@ -63,6 +60,7 @@ def test_what_only_an_extra_brings_is_imported_where_it_is_used() -> None:
         ("parallel.py", "distributed"),
         ("likelihood.py", "lir"),
         ("calibrate.py", "matplotlib"),
+        ("evidence.py", "cryptography"),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.endpoints.answer_files import ESCAPED, count
+from harness.endpoints.answer_files import ESCAPED, count, parquet_batches
 from harness.endpoints.apis import (
     APIS,
     UNKNOWN,
@@ -53,6 +53,7 @@ __all__ = [
     "not_started",
     "out_of_time",
     "parameters",
+    "parquet_batches",
     "path_of",
     "planned_keys",
     "provider_of",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,16 @@ from harness.errors import ConfigError
 
 BATCH = 1_000  # rows
 ESCAPED = "escaped"  # CSV column: cells of the row that an export gave a leading apostrophe, by column
-_FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+_FORMATS = (".jsonl", ".json", ".csv", ".parquet")
+# What is small in a file may be large when it is unfolded: a value that is written once and repeated, cells for keys
+# that other rows do not have. It is counted before.
+MOST_TIMES = 200  # a Parquet file may become so many times as large; recorded answers become 2 to 20 times
+FREE = 64_000_000  # bytes that it may become whatever its size; so much is also kept in memory instead of on disk
+MOST_ROWS = 20_000_000
+MOST_COLUMNS = 1_000
+MOST_LINE = 64_000_000  # bytes of one row of JSON
+MOST_IN_MEMORY = 4_000_000_000  # bytes of a file of text, which is read whole
+_CONVERT = "make a Parquet file of it: harness import FILE --out answers.parquet"
 
 
 Row = Mapping[str | None, Any]  # a column that a config leaves out is looked up as None, and is not there
@@ -27,11 +37,15 @@ Row = Mapping[str | None, Any]  # a column that a config leaves out is looked up
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that stay in their file until they are read (a CSV's are in memory); ``digest`` is SHA-256 of the file."""
+    """Rows that are read when they are needed; ``digest`` is SHA-256 of the file.
+
+    Those of a file of text are in memory, those of a large Parquet file in a folder that is removed with the table.
+    """
 
     digest: str
     columns: tuple[str, ...]
     rows: Any  # datasets.Dataset, memory-mapped
+    folder: tempfile.TemporaryDirectory[str] | None = None
 
     def read(self, names: Sequence[str], rows: NDArray[np.int64] | None = None) -> Iterator[Row]:
         """These columns of some rows (default: all) in their order."""
@@ -58,7 +72,7 @@ def open_table(name: str, where: str, base: Path, environ: Mapping[str, str]) ->
         return said.replace(file, where).replace(place, where) if "${" in where else said
 
     try:
-        digest, rows = _hub(place) if place.startswith("hf:") else _file(Path(file))
+        return _table(*_hub(place)) if place.startswith("hf:") else _table(*_file(Path(file)))
     except OSError as e:
         said = e.strerror or told(str(e))
         raise ConfigError(f"endpoint {name!r}: {where}: {said}", f"a relative path starts at {base}") from e
@@ -67,7 +81,10 @@ def open_table(name: str, where: str, base: Path, environ: Mapping[str, str]) ->
     except Exception as e:  # readers raise their own kinds; the reader of this needs one line
         said = next(iter((str(e) or type(e).__name__).splitlines()), "")[:200]
         raise ConfigError(f"endpoint {name!r}: {where}: {told(said)}", "is it readable?") from e
-    return Table(digest, tuple(rows.column_names), rows)
+
+
+def _table(digest: str, rows: Any, folder: tempfile.TemporaryDirectory[str] | None = None) -> Table:
+    return Table(digest, tuple(rows.column_names), rows, folder)
 
 
 def expand(written: str, environ: Mapping[str, str], name: str) -> str:
@@ -90,33 +107,118 @@ def _hub(where: str) -> tuple[str, Any]:
     return hashlib.sha256(f"{where}:{rows._fingerprint}".encode()).hexdigest(), rows
 
 
-def _file(path: Path) -> tuple[str, Any]:
-    from datasets import Dataset, load_dataset
+def _file(path: Path) -> tuple[Any, ...]:
+    from datasets import Dataset
 
     if path.suffix not in _FORMATS:
         raise ConfigError(f"{path} is not .jsonl, .csv or .parquet", "convert it")
     with path.open("rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest()
+    if path.suffix == ".parquet":
+        return digest, *_read_parquet(path)
+    if path.stat().st_size > MOST_IN_MEMORY:
+        raise ConfigError(f"{path}: more than {MOST_IN_MEMORY:,} bytes of text", _CONVERT)
     if path.suffix == ".csv":
         return digest, Dataset.from_pandas(_read_csv(path), preserve_index=False)
-    if path.suffix == ".jsonl":
-        return digest, Dataset(_read_jsonl(path))
-    return digest, load_dataset(_FORMATS[path.suffix], data_files=str(path), split="train")
+    return digest, Dataset(_in_columns(path, jsonl_rows(path) if path.suffix == ".jsonl" else _json_rows(path)))
 
 
-def _read_jsonl(path: Path) -> Any:
-    """JSON lines with every value as text, for the reader of the library makes dates and numbers of answers."""
+def _read_parquet(path: Path) -> tuple[Any, tempfile.TemporaryDirectory[str] | None]:
+    """A Parquet file as a data set, and the folder that it is unfolded into if it is large.
+
+    Not by `datasets.load_dataset`, which leaves a copy of the answers in its own cache.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+
+    batches, size, few = parquet_batches(path), 0, list[Any]()
+    for batch in batches:
+        few.append(batch)
+        size += batch.nbytes
+        if size > FREE:
+            break
+    else:
+        return Dataset(pa.Table.from_batches(few) if few else _empty(path)), None
+    folder = tempfile.TemporaryDirectory(prefix="recorded-answers-")
+    where = str(Path(folder.name) / "answers.arrow")
+    with pa.OSFile(where, "wb") as sink, pa.ipc.new_stream(sink, few[0].schema) as out:
+        for batch in itertools.chain(few, batches):
+            out.write_batch(batch)
+    return Dataset.from_file(where), folder
+
+
+def _empty(path: Path) -> Any:
+    from pyarrow import parquet
+
+    return parquet.read_schema(path).empty_table()
+
+
+def parquet_batches(path: Path) -> Iterator[Any]:
+    """Batches of rows of a Parquet file, each counted before repeated values in it are written out.
+
+    `ConfigError` for more than `MOST_ROWS`, or if the file becomes more than `MOST_TIMES` its size.
+    """
+    import pyarrow as pa
+    from pyarrow import compute, parquet
+
+    with parquet.ParquetFile(path) as file:
+        texts = [f.name for f in file.schema_arrow if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+        about = file.metadata
+        packed = sum(about.row_group(g).total_byte_size for g in range(about.num_row_groups))
+    long = {pa.string(), pa.large_string(), pa.binary(), pa.large_binary()}
+    most, size = max(FREE, MOST_TIMES * path.stat().st_size), 0
+    if about.num_rows > MOST_ROWS or about.num_columns > MOST_COLUMNS:
+        said = f"{about.num_rows:,} rows of {about.num_columns:,} columns"
+        raise ConfigError(f"{path}: {said}", f"at most {MOST_ROWS:,} and {MOST_COLUMNS:,}: split it")
+    if packed > most:
+        raise _bomb(path, packed)
+    with parquet.ParquetFile(path, read_dictionary=texts) as file:
+        for batch in file.iter_batches(BATCH):
+            columns = []
+            for column in batch.columns:
+                if pa.types.is_dictionary(column.type) and column.type.value_type in long:
+                    lengths = compute.binary_length(column.dictionary).take(column.indices)
+                    size += compute.sum(lengths).as_py() or 0
+                else:
+                    size += column.nbytes
+                if size > most:
+                    raise _bomb(path, size)
+                columns.append(column.dictionary_decode() if pa.types.is_dictionary(column.type) else column)
+            yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _bomb(path: Path, size: int) -> ConfigError:
+    return ConfigError(
+        f"{path}: {path.stat().st_size:,} bytes become {size:,} and more when they are unfolded",
+        f"a table of answers becomes {MOST_TIMES} times its size at most; who made it?",
+    )
+
+
+def _in_columns(path: Path, rows: Iterator[dict[str, Any]]) -> Any:
+    """Rows of JSON with every value as text, for the reader of the library makes dates and numbers of answers."""
     import pyarrow as pa
 
-    batches, rows = [], jsonl_rows(path)
+    batches, known = [], dict[str, None]()
     while batch := [{k: _as_text(v) for k, v in row.items()} for row in itertools.islice(rows, 10 * BATCH)]:
         names = dict.fromkeys(k for row in batch for k in row)
+        known |= names
+        if len(known) > MOST_COLUMNS:
+            raise ConfigError(f"{path}: more than {MOST_COLUMNS:,} different keys", "give all rows the same ones")
         batches.append(
             pa.Table.from_pydict({n: pa.array([row.get(n) for row in batch], pa.large_string()) for n in names})
         )
     if not batches:
         raise ConfigError(f"{path}: no rows", "is this the right file?")
     return pa.concat_tables(batches, promote_options="default")
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Objects of a file that is one list of them, or of lines of JSON."""
+    with path.open("rb") as f:
+        is_list = f.read(64).lstrip().startswith(b"[")
+    if not is_list:
+        return jsonl_rows(path)
+    return iter(msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]]))
 
 
 def _as_text(value: object) -> str | None:
@@ -128,12 +230,17 @@ def _as_text(value: object) -> str | None:
 def jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Objects of a file of JSON lines; `ConfigError` names the first line that is not one."""
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number in itertools.count(1):
+            line = lines.readline(MOST_LINE + 1)
+            if not line:
+                return
+            if len(line) > MOST_LINE:
+                raise ConfigError(f"{path}:{number}: a line of more than {MOST_LINE:,} bytes", "one answer a line")
             if not line.strip():
                 continue
             try:
                 yield msgspec.json.decode(line, type=dict[str, Any])
-            except (msgspec.DecodeError, UnicodeDecodeError) as e:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
                 raise ConfigError(f"{path}:{number}: {e}", "each line must be one JSON object") from e
 
 

@@ -96,13 +96,16 @@ async def unpacked(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator
 async def whole(chunks: AsyncIterator[bytes], encoding: str, most: int, budget: BodyBudget, number: int) -> bytes:
     """A body of at most ``most`` bytes, read in as much of the budget as it needs. `CallError` if it is larger."""
     pieces, size = [], 0
-    async with contextlib.aclosing(unpacked(chunks, encoding)) as stream:  # type: ignore[type-var]
-        async for piece in stream:
+    try:
+        async for piece in unpacked(chunks, encoding):
             size += len(piece)
             if size > most:
                 raise failures.too_large(most)
             await budget.take(number, len(piece))
             pieces.append(piece)
+    except BaseException:
+        pieces.clear()  # who keeps the error keeps this frame, and the room is given back
+        raise
     return b"".join(pieces)
 
 

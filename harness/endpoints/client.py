@@ -275,8 +275,9 @@ class Client:
         try:
             async with asyncio.timeout(seconds), self._budget.body() as number:
                 return await self._reply(await sent, number, read)
-        except CallError:
-            raise
+        except CallError as e:
+            e.__context__ = None  # their frames hold the body, and the error outlives its room in memory
+            raise e.with_traceback(None) from None
         except TimeoutError:
             raise failures.timed_out(seconds) from None
         except Exception as e:  # three libraries lie below, and a broken server gets exceptions of all three through

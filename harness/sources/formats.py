@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from harness.endpoints import parquet_batches
 from harness.errors import ConfigError
 from harness.sources.delimited import by_heading, decoded, table_rows
 from harness.sources.documents import json_rows
@@ -27,7 +28,6 @@ ENDINGS = (
     *(".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".eval", ".gz", ".tab"),
     *(".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"),
 )
-_BATCH = 1_000
 _ZSTD = 93  # how Inspect packs its logs; the zip of Python 3.11 to 3.13 does not read it
 _NOT_ANSWERS: Mapping[bytes, tuple[str, str]] = {  # first bytes -> what this is, what to do
     b"%PDF": ("a PDF", "export the table from where it came, as CSV or XLSX"),
@@ -148,14 +148,12 @@ def _parquet(path: Path) -> Iterator[Row]:
     with parquet.ParquetFile(path) as file:
         if file.metadata.num_rows > MOST_ROWS:
             raise ConfigError(f"{file.metadata.num_rows:,} rows", f"at most {MOST_ROWS:,}: split the file")
-        if sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)) > 4 * MOST_BYTES:
+    read = 0
+    for batch in parquet_batches(path):
+        read += batch.nbytes
+        if read > 4 * MOST_BYTES:
             raise ConfigError(f"more than {4 * MOST_BYTES >> 20:,} MB unpacked", "split the file")
-        read = 0
-        for batch in file.iter_batches(_BATCH):
-            read += batch.nbytes
-            if read > 4 * MOST_BYTES:
-                raise ConfigError(f"more than {4 * MOST_BYTES >> 20:,} MB unpacked", "split the file")
-            yield from batch.to_pylist()
+        yield from batch.to_pylist()
 
 
 def _zip(path: Path, source: str) -> Iterator[Sheet]:

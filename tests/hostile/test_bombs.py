@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import random
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
+from datasets.config import HF_DATASETS_CACHE
+from pyarrow import parquet
 
 from harness.endpoints import bodies, replies
+from harness.endpoints.answer_files import open_table
 from harness.endpoints.bodies import BodyBudget, unpacked, whole
 from harness.errors import CallError, ConfigError
 from harness.plan import prepare
+from harness.transfer import read_rows
 from tests.support import ROOT, Write, payloads
 from tests.support.fault_server import FaultServer, bomb
 
@@ -205,3 +213,89 @@ def test_a_billion_samples_are_refused_at_once(write_campaign: Write, write_prom
     with pytest.raises(ConfigError, match=r"6,000,000,000 calls.*samples"):
         prepare(path, {})
     assert time.monotonic() - began < 5
+
+
+def _recorded(tmp_path: Path, name: str, **prompts: Any) -> Path:
+    """A config whose suspect and candidate have their answers in one file."""
+    endpoints = [
+        {"name": m, "role": r, "lineage": m, "kind": "recorded", "path": name}
+        for m, r in (("a", "suspect"), ("b", "candidate"))
+    ]
+    config = {"campaign": "bomb", "prompts": [{"set": "recorded", **prompts}], "endpoints": endpoints}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config | {"analysis": {"questions": ["identity"]}}))
+    return path
+
+
+def _answers(count: int, text: str) -> dict[str, list[Any]]:
+    half = count // 2
+    return {
+        "model": ["a"] * half + ["b"] * half,
+        "prompt_id": [f"q{i}" for i in range(half)] * 2,
+        "prompt": ["?"] * count,
+        "output": [text] * count,
+    }
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_small_table_of_repeated_long_answers_is_refused_before_it_is_unfolded(tmp_path: Path, known: bool) -> None:
+    """9 kB that became 1.9 GB on disk: 10,000 rows of one answer of 190 kB, which the file holds once."""
+    table = pa.table(_answers(10_000, "x"))
+    once = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), pa.array(["x" * 190_000]))
+    table = table.set_column(table.column_names.index("output"), "output", once)
+    with parquet.ParquetWriter(tmp_path / "a.parquet", table.schema, compression="zstd", store_schema=known) as writer:
+        writer.write_table(table)
+    size = (tmp_path / "a.parquet").stat().st_size
+    assert size < 100_000
+    config = _recorded(tmp_path, "a.parquet")
+    for read_it in (lambda: prepare(config, {}), lambda: [*read_rows(f"{tmp_path}/a.parquet")]):
+        with pytest.raises(ConfigError, match=f"{size:,} bytes become .* when they are unfolded"):
+            read_it()
+
+
+def test_a_table_of_billions_of_rows_is_refused(tmp_path: Path) -> None:
+    names = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000_000, pa.int8()), pa.array(["a"]))
+    table = pa.table({"model": pa.chunked_array([names] * 21), "output": pa.chunked_array([names] * 21)})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert (tmp_path / "a.parquet").stat().st_size < 200_000
+    with pytest.raises(ConfigError, match="21,000,000 rows"):
+        prepare(_recorded(tmp_path, "a.parquet"), {})
+
+
+def test_rows_with_a_key_of_their_own_each_are_refused(tmp_path: Path) -> None:
+    """A table has a cell for every key in every row: 3,000 rows would become 9,000,000 cells."""
+    rows = [{"model": "ab"[i % 2], "prompt_id": f"q{i // 2}", "output": "x", f"key {i}": 1} for i in range(3_000)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ConfigError, match="more than 1,000 different keys"):
+        prepare(_recorded(tmp_path, "a.jsonl"), {})
+
+
+@pytest.mark.parametrize("repeat", [1, 40])
+def test_recorded_answers_are_left_in_nobodys_cache(
+    tmp_path: Path, repeat: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file is unfolded into a folder that goes with the table; the library that reads it keeps no copy."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    rng = random.Random(1)
+    answers = _answers(100 * repeat, "")
+    answers["output"] = [rng.randbytes(500 * repeat).hex() for _ in answers["output"]]
+    parquet.write_table(pa.table(answers), tmp_path / "a.parquet", compression="zstd")
+    cached = set(Path(HF_DATASETS_CACHE).rglob("*"))
+    table = open_table("a", "a.parquet", tmp_path, {})
+    assert [r["output"] for r in table.read(["output"])] == answers["output"]
+    unfolded = list(scratch.rglob("*.arrow"))
+    assert len(unfolded) == (repeat > 1)
+    assert set(Path(HF_DATASETS_CACHE).rglob("*")) == cached
+    del table
+    gc.collect()
+    assert not list(scratch.iterdir())
+
+
+def test_a_list_in_json_is_read_as_lines_are(tmp_path: Path) -> None:
+    rows = [{"model": m, "prompt_id": "q", "output": 7} for m in "ab"]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    lists, lines = (open_table("a", f"a.{kind}", tmp_path, {}) for kind in ("json", "jsonl"))
+    assert [*lists.read(["model", "output"])] == [*lines.read(["model", "output"])]
