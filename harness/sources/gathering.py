@@ -53,7 +53,7 @@ def gather(sources: Sequence[str], named: Mapping[Role, str] | None = None, mode
     ----------
     sources : paths, or ``hf:NAME[:SPLIT]``.
     named : columns, or dotted paths, by role, where the guess is wrong.
-    model : whose all answers are, where no row says so.
+    model : whose all answers are, whatever their rows say.
 
     `ConfigError` in one line for a file that cannot be read, and if there are no answers at all.
     """
@@ -80,9 +80,14 @@ def gather(sources: Sequence[str], named: Mapping[Role, str] | None = None, mode
                 raise ConfigError(f"{source}: more than {MOST_CHARACTERS >> 20:,} MB of text", "name fewer files")
             readings.append(told)
             found += [e for e in here if isinstance(e, Entry)]
-            asked |= {a.prompt_id: a for a in here if isinstance(a, Asked)}
+            for a in (a for a in here if isinstance(a, Asked)):
+                if trimmed(asked.setdefault(a.prompt_id, a).prompt) != trimmed(a.prompt):
+                    hint = "batches that number different prompts alike: import each with its input by itself"
+                    raise ConfigError(f"{sheet.source}: two prompts are called {a.prompt_id[:60]!r}", hint)
     if not found:
-        why = unread[0].why if unread else "no row of it holds an answer" if readings else "no file with answers in it"
+        left = [f"{count} x {kind}" for r in readings for kind, (count, _) in r.dropped.items()]
+        empty = f"no row of it holds an answer{f' ({left[0]})' if left else ''}"
+        why = empty if readings else unread[0].why if unread else "no file that can be read"
         raise ConfigError(f"{', '.join(sources)}: no answers there: {why}", "name the files that hold them")
     settled, copies = _settled(_with_prompts(found, asked))
     return Gathered(settled, _account(settled, copies, readings, unread))

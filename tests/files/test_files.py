@@ -337,6 +337,18 @@ def test_examples_in_docstrings(module: pkgutil.ModuleInfo) -> None:
     assert doctest.testmod(importlib.import_module(f"harness.sources.{module.name}")).failed == 0
 
 
+def test_two_batches_that_number_prompts_alike_are_not_mixed(tmp_path: Path) -> None:
+    for name, prompt in (("a", "What is 1?"), ("b", "What is 2?")):
+        line = {
+            "custom_id": "r-0",
+            "method": "POST",
+            "body": {"model": "m", "messages": [{"role": "user", "content": prompt}]},
+        }
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(ConfigError, match="two prompts are called 'r-0'"):
+        gather([str(tmp_path)])
+
+
 def test_numbers_of_prompts_match_whatever_a_table_made_of_them(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"model": ["a"], "prompt_id": [1], "output": ["x"]}), tmp_path / "a.parquet")
     parquet.write_table(pa.table({"model": ["b"], "prompt_id": [1.0], "output": ["y"]}), tmp_path / "b.parquet")
