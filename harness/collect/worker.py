@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 from harness.collect.context import RunContext, Tally, cost_of, price_of, tokens_in, tokens_used
 from harness.collect.throttle import CircuitBreaker, ConcurrencyLimit, RateLimiter, retry_policy
 from harness.config import Called, Remote
-from harness.endpoints import APIS, Answer, filtered_answer, is_busy, model_name, out_of_time, path_of, stopped
+from harness.endpoints import (
+    APIS,
+    Answer,
+    filtered_answer,
+    is_busy,
+    model_name,
+    out_of_time,
+    path_of,
+    stopped,
+    until_reset,
+)
 from harness.errors import CallError
 from harness.records import Job, Response
 from harness.store import Attempt
@@ -52,7 +62,7 @@ class Workers:
         self.jobs = jobs
         self._clock = run.clock.interrupted_by(run.stop, self._breaker.tripped)
         rpm, tpm = (self.endpoint.rpm, self.endpoint.tpm) if isinstance(self.endpoint, Remote) else (None, None)
-        self._rate = RateLimiter(rpm, tpm, self._clock)
+        self._rate = RateLimiter(rpm, tpm, self._clock, lambda: self._breaker.not_before)
         self._concurrency = ConcurrencyLimit(self.endpoint.concurrency, self._clock)
 
     async def run(self) -> None:
@@ -106,9 +116,8 @@ class Workers:
 
     async def within_limits(self, job: Job, tries: Tries) -> Response:
         """Send a job once when rate, breaker and concurrency allow it; they learn what came of it."""
-        await self._rate.wait(tokens_in(job.body), self._ended)
-        await self._breaker.wait(self._ended)
         async with self._concurrency:
+            ticket = await self._rate.wait(tokens_in(job.body), self._ended)  # who has a slot asks last, so none passes
             if self._ended():
                 raise stopped()
             if tries.sent and self._seconds_left(tries) < SHORTEST:
@@ -123,7 +132,9 @@ class Workers:
                 self._breaker.record_attempt(e)
                 self._tally.last_error = str(e)
                 tries.failed.append(Attempt(job.key, tries.sent, e.kind, e.status, e.wait, self._clock.stamp()))
-                if is_busy(e):
+                if e.kind == "rate_limit":
+                    self._rate.record(ticket, e)
+                elif is_busy(e):
                     self._concurrency.cut(began)
                 raise
             self._concurrency.grow()
@@ -137,7 +148,8 @@ class Workers:
         began = self._clock.monotonic()
         try:
             reply = await self._client.post(path_of(self.endpoint, job.surface), job.body, within)
-            self._breaker.hold(reply.reset_after)
+            self._rate.pace.tell(reply.quotas)
+            self._breaker.hold(until_reset(reply.quotas))
             seconds = self._clock.monotonic() - began
             answer = APIS[self.endpoint.kind].read(reply.content)
         except CallError as e:
@@ -159,7 +171,7 @@ class Workers:
         self._tally.outcomes[response.outcome] = self._tally.outcomes.get(response.outcome, 0) + 1
         self._breaker.record_call(None)
         prompt, completion = tokens_used(response, job.body)
-        self._rate.correct(tokens_in(job.body), prompt + completion)
+        self._rate.pace.correct(tokens_in(job.body), prompt + completion)
         self._run.budget.charge(self.endpoint, prompt, completion)
         self._tally.tokens += prompt + completion
         if price := price_of(self.endpoint):

@@ -18,6 +18,7 @@ from harness.endpoints.failures import is_busy, is_refusal, is_unusable, not_sta
 from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprint, unless
 from harness.endpoints.parts import read_cell
 from harness.endpoints.quirks import Quirks, describe, learn
+from harness.endpoints.quotas import Quota, until_reset
 from harness.endpoints.recorded import FAMILY, Recording
 from harness.endpoints.replies import Answer, filtered_answer, unknown_finish
 
@@ -28,6 +29,7 @@ __all__ = [
     "UNKNOWN",
     "Answer",
     "Quirks",
+    "Quota",
     "Recording",
     "addresses",
     "cache_folder",
@@ -53,4 +55,5 @@ __all__ = [
     "surface_for",
     "unknown_finish",
     "unless",
+    "until_reset",
 ]

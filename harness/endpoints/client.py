@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import ipaddress
 import os
 import re
@@ -30,58 +29,11 @@ from harness.config import Called, Collect, Redactor, key_of
 from harness.endpoints import failures
 from harness.endpoints.apis import provider_of
 from harness.endpoints.proxies import proxy_for
+from harness.endpoints.quotas import Quota, read_quotas, retry_after, server_time, until_reset
 from harness.endpoints.server_errors import read_error
 from harness.errors import CallError, EndpointError
 
 CERTIFICATES = "SSL_CERT_FILE"
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds a server asks to wait: ``retry-after-ms``, then ``retry-after`` in seconds or as an HTTP date."""
-    with contextlib.suppress(KeyError, ValueError):
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
-    return None
-
-
-def server_time(headers: Mapping[str, str], now: float) -> float:
-    """What a server's clock shows, in seconds since 1970: its dates are to be read against it; else our own ``now``."""
-    with contextlib.suppress(KeyError, ValueError, TypeError, OverflowError):
-        return email.utils.parsedate_to_datetime(headers["date"]).timestamp()
-    return now
-
-
-def until_reset(headers: Mapping[str, str], now: float) -> float:
-    """Seconds until a rate limit that is used up is full again, 0 if none is.
-
-    Reads ``x-ratelimit-remaining-*`` with ``x-ratelimit-reset-*`` for requests and tokens: "1m30s", seconds, or a
-    moment in seconds or milliseconds since 1970.
-    """
-    longest = 0.0
-    for suffix in ("", "-requests", "-tokens"):
-        with contextlib.suppress(KeyError, ValueError):
-            if 0 <= float(headers[f"x-ratelimit-remaining{suffix}"]) < 1:
-                longest = max(longest, seconds(headers[f"x-ratelimit-reset{suffix}"], now))
-    return longest
-
-
-def seconds(text: str, now: float) -> float:
-    """A duration ("1m30s", "20ms", "7") or a moment since 1970 as seconds from now; ``ValueError`` for neither."""
-    text = text.strip().lower()
-    if _DURATION.fullmatch(text):
-        return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text))
-    value = float(text)
-    if value > 1e11:
-        value /= 1000
-    return max(0.0, value - now if value > 1e9 else value)
 
 
 class WatchfulConnector(aiohttp.TCPConnector):
@@ -173,10 +125,10 @@ NO_KEY = "none"  # what servers without keys are sent; the client insists on one
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The body of a success, and the seconds until a rate limit that its headers call used up is full again."""
+    """The body of a success, and what its headers say of the server's rate limits."""
 
     content: bytes
-    reset_after: float
+    quotas: tuple[Quota, ...] = ()
 
 
 class Client:
@@ -275,10 +227,8 @@ class Client:
         if not whole:
             raise failures.too_large(self._max_bytes)
         # A server may echo the header back: the key is cut out before anything is kept.
-        return Reply(
-            self._redactor.body(content),
-            until_reset(response.headers, server_time(response.headers, self._clock.now().timestamp())),
-        )
+        now = server_time(response.headers, self._clock.now().timestamp())
+        return Reply(self._redactor.body(content), read_quotas(response.headers, now))
 
     async def _refuse(self, response: httpx2.Response) -> None:
         """Anything but a success, before the client reads an error page of any size into memory."""
@@ -294,9 +244,9 @@ class Client:
         text = self.redact(f"HTTP {status}: {said.message[:300]}{asked}")[:600]
         now = server_time(response.headers, self._clock.now().timestamp())
         wait = retry_after(response.headers, now)
-        raise failures.from_status(
-            status, said, text, wait if wait is not None else until_reset(response.headers, now) or None
-        )
+        if wait is None:
+            wait = until_reset(read_quotas(response.headers, now)) or None
+        raise failures.from_status(status, said, text, wait)
 
 
 def _headers(key_header: str, key: str | None) -> Mapping[str, Any]:
