@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from harness.clock import Clock
+from harness.collect.pace import Pace, Ticket
 from harness.endpoints import is_busy, is_refusal
 from harness.errors import CallError
 
@@ -41,11 +42,6 @@ class CircuitBreaker:
     def park(self) -> None:
         """Make no further calls."""
         self.tripped.set()
-
-    async def wait(self, ended: Callable[[], bool]) -> None:
-        """Return when calls may be made again, or there is no point in waiting."""
-        while (left := self.not_before - self.clock.monotonic()) > 0 and not ended():
-            await self.clock.sleep(left)
 
     def record_attempt(self, error: CallError) -> None:
         """One attempt was refused: nobody calls before the server wants to be called."""
@@ -79,29 +75,32 @@ class CircuitBreaker:
 
 
 class RateLimiter:
-    """Spaces calls evenly so that neither ``rpm`` requests nor ``tpm`` tokens a minute are passed; None: no limit."""
+    """Lets calls start one after the other, when the pace allows it and nobody was told to wait.
 
-    def __init__(self, rpm: float | None, tpm: float | None, clock: Clock) -> None:
-        self._per_call = 60.0 / rpm if rpm else 0.0
-        self._per_token = 60.0 / tpm if tpm else 0.0
+    Who waits stands in a queue, and only the first looks at the clock: whatever is learnt meanwhile holds for all.
+    """
+
+    def __init__(
+        self, rpm: float | None, tpm: float | None, clock: Clock, not_before: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self.pace = Pace(rpm, tpm, clock.monotonic())
         self._clock = clock
-        self._next_call = self._next_token = clock.monotonic()
+        self._not_before = not_before
+        self._queue = asyncio.Lock()
 
-    async def wait(self, tokens: float, ended: Callable[[], bool]) -> None:
-        """Return when one call of about ``tokens`` may be made, or when there is no point in waiting."""
-        if not (self._per_call or self._per_token):
-            return
-        now = self._clock.monotonic()
-        start = max(now, self._next_call, self._next_token)
-        self._next_call = start + self._per_call
-        self._next_token = start + tokens * self._per_token
-        while (left := start - self._clock.monotonic()) > 1e-9 and not ended():
-            await self._clock.sleep(left)
+    async def wait(self, tokens: float, ended: Callable[[], bool]) -> Ticket:
+        """Return when one call of about ``tokens`` may start, or when there is no point in waiting."""
+        async with self._queue:
+            while (left := self._due() - self._clock.monotonic()) > 1e-9 and not ended():
+                await self._clock.sleep(left)
+            return self.pace.take(tokens, self._clock.monotonic())
 
-    def correct(self, estimated: float, used: float) -> None:
-        """The call used other than estimated: the next one waits longer or less, a minute at most."""
-        if self._per_token:
-            self._next_token += min((used - estimated) * self._per_token, 60.0)
+    def _due(self) -> float:
+        return max(self.pace.due(), self._not_before())
+
+    def record(self, ticket: Ticket, error: CallError) -> None:
+        """A call was refused because of a rate."""
+        self.pace.refuse(ticket, self._clock.monotonic(), error.wait)
 
 
 class ConcurrencyLimit:

@@ -22,6 +22,7 @@ from harness.endpoints import (
     out_of_time,
     path_of,
     stopped,
+    until_reset,
     without_key,
 )
 from harness.errors import CallError
@@ -64,7 +65,7 @@ class Workers:
         self.jobs = jobs
         self._clock = run.clock.interrupted_by(run.stop, self._breaker.tripped)
         rpm, tpm = (self.endpoint.rpm, self.endpoint.tpm) if isinstance(self.endpoint, Remote) else (None, None)
-        self._rate = RateLimiter(rpm, tpm, self._clock)
+        self._rate = RateLimiter(rpm, tpm, self._clock, lambda: self._breaker.not_before)
         self._concurrency = ConcurrencyLimit(self.endpoint.concurrency, self._clock)
 
     async def run(self) -> None:
@@ -118,9 +119,8 @@ class Workers:
 
     async def within_limits(self, job: Job, tries: Tries) -> Response:
         """Send a job once when rate, breaker and concurrency allow it; they learn what came of it."""
-        await self._rate.wait(tokens_in(job.body), self._ended)
-        await self._breaker.wait(self._ended)
         async with self._concurrency:
+            ticket = await self._rate.wait(tokens_in(job.body), self._ended)  # who has a slot asks last, so none passes
             if self._ended():
                 raise stopped()
             if tries.sent and self._seconds_left(tries) < SHORTEST:
@@ -135,7 +135,9 @@ class Workers:
                 self._breaker.record_attempt(e)
                 self._tally.last_error = str(e)
                 tries.failed.append(Attempt(job.key, tries.sent, e.kind, e.status, e.wait, self._clock.stamp()))
-                if is_busy(e):
+                if e.kind == "rate_limit":
+                    self._rate.record(ticket, e)
+                elif is_busy(e):
                     self._concurrency.cut(began)
                 raise
             self._concurrency.grow()
@@ -150,7 +152,8 @@ class Workers:
         try:
             read = APIS[self.endpoint.kind].read
             reply = await self._client.post(path_of(self.endpoint, job.surface), job.body, within, read=read)
-            self._breaker.hold(reply.reset_after)
+            self._rate.pace.tell(reply.quotas)
+            self._breaker.hold(until_reset(reply.quotas))
             seconds, answer = self._clock.monotonic() - began, reply.answer
         except CallError as e:
             said = self._client.redact(e.message)[:MOST_SAID]  # in this order: half a key is not recognised
@@ -189,7 +192,7 @@ class Workers:
         self._tally.outcomes[response.outcome] = self._tally.outcomes.get(response.outcome, 0) + 1
         self._breaker.record_call(None)
         prompt, completion = tokens_used(response, job.body)
-        self._rate.correct(tokens_in(job.body), prompt + completion)
+        self._rate.pace.correct(tokens_in(job.body), prompt + completion)
         self._run.budget.charge(self.endpoint, prompt, completion)
         self._tally.tokens += prompt + completion
         if price := price_of(self.endpoint):

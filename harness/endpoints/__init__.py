@@ -20,6 +20,7 @@ from harness.endpoints.failures import is_busy, is_refusal, is_unusable, not_sta
 from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprint, unless
 from harness.endpoints.parts import read_cell
 from harness.endpoints.quirks import Quirks, describe, learn, parameters
+from harness.endpoints.quotas import Quota, until_reset
 from harness.endpoints.recorded import FAMILY, Recording
 from harness.endpoints.replies import Answer, filtered_answer, unknown_finish, without_key
 
@@ -34,6 +35,7 @@ __all__ = [
     "BatchApi",
     "BodyBudget",
     "Quirks",
+    "Quota",
     "Recording",
     "addresses",
     "batch_url",
@@ -63,5 +65,6 @@ __all__ = [
     "surface_for",
     "unknown_finish",
     "unless",
+    "until_reset",
     "without_key",
 ]

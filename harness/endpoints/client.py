@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import ipaddress
 import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -31,68 +29,12 @@ from harness.endpoints import failures
 from harness.endpoints.apis import headers_of
 from harness.endpoints.bodies import ACCEPTED, BodyBudget, beginning, whole
 from harness.endpoints.proxies import proxy_for
+from harness.endpoints.quotas import Quota, read_quotas, retry_after, server_time, until_reset
 from harness.endpoints.server_errors import read_error
 from harness.errors import CallError, EndpointError
 
 CERTIFICATES = "SSL_CERT_FILE"
 T = TypeVar("T")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dt\d\d:\d\d:\d\d(\.\d+)?(z|[+-]\d\d:\d\d)$")
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
-
-_LIMITS = (
-    *((f"x-ratelimit-remaining{s}", f"x-ratelimit-reset{s}") for s in ("", "-requests", "-tokens")),
-    *((f"anthropic-ratelimit-{s}-remaining", f"anthropic-ratelimit-{s}-reset")
-      for s in ("requests", "tokens", "input-tokens", "output-tokens")),
-)  # fmt: skip
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds a server asks to wait: ``retry-after-ms``, then ``retry-after`` in seconds or as an HTTP date."""
-    with contextlib.suppress(KeyError, ValueError):
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
-    return None
-
-
-def server_time(headers: Mapping[str, str], now: float) -> float:
-    """What a server's clock shows, in seconds since 1970: its dates are to be read against it; else our own ``now``."""
-    with contextlib.suppress(KeyError, ValueError, TypeError, OverflowError):
-        return email.utils.parsedate_to_datetime(headers["date"]).timestamp()
-    return now
-
-
-def until_reset(headers: Mapping[str, str], now: float) -> float:
-    """Seconds until a rate limit that is used up is full again, 0 if none is.
-
-    Reads ``x-ratelimit-remaining-*`` with ``x-ratelimit-reset-*`` for requests and tokens, and Anthropic's names of the
-    same: "1m30s", seconds, or a moment in seconds or milliseconds since 1970, or as RFC 3339 writes it.
-    """
-    longest = 0.0
-    for remaining, reset in _LIMITS:
-        with contextlib.suppress(KeyError, ValueError):
-            if 0 <= float(headers[remaining]) < 1:
-                longest = max(longest, seconds(headers[reset], now))
-    return longest
-
-
-def seconds(text: str, now: float) -> float:
-    """A duration ("1m30s", "20ms", "7") or a moment as seconds from now; ``ValueError`` for neither."""
-    text = text.strip().lower()
-    if _MOMENT.match(text):
-        return max(0.0, datetime.fromisoformat(text.upper()).timestamp() - now)
-    if _DURATION.fullmatch(text):
-        return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text))
-    value = float(text)
-    if value > 1e11:
-        value /= 1000
-    return max(0.0, value - now if value > 1e9 else value)
 
 
 def one_connection_a_request(client: httpx2.AsyncClient) -> None:
@@ -160,10 +102,10 @@ NO_KEY = "none"  # what servers without keys are sent; the client insists on one
 
 @dataclass(frozen=True, slots=True)
 class Reply(Generic[T]):
-    """What a success says, and the seconds until a rate limit that its headers call used up is full again."""
+    """What a success says, and what its headers say of the server's rate limits."""
 
     answer: T
-    reset_after: float
+    quotas: tuple[Quota, ...] = ()
 
 
 class Client:
@@ -308,7 +250,7 @@ class Client:
         plain = as_utf8(content, response.headers.get("content-type", ""))
         answer = await self._budget.read(lambda found: read(self._redactor.body(found)), plain)
         now = server_time(response.headers, self._clock.now().timestamp())
-        return Reply(answer, until_reset(response.headers, now))
+        return Reply(answer, read_quotas(response.headers, now))
 
     async def _refuse(self, response: httpx2.Response) -> None:
         """Anything but a success, before the client reads an error page of any size into memory."""
@@ -328,9 +270,9 @@ class Client:
         text = f"{self.redact(f'HTTP {status}: {said.message}')[:300]}{self.redact(asked)}"  # half a key is not found
         now = server_time(response.headers, self._clock.now().timestamp())
         wait = retry_after(response.headers, now)
-        raise failures.from_status(
-            status, said, text, wait if wait is not None else until_reset(response.headers, now) or None
-        )
+        if wait is None:
+            wait = until_reset(read_quotas(response.headers, now)) or None
+        raise failures.from_status(status, said, text, wait)
 
 
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)

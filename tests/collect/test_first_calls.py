@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.endpoints.client import retry_after, server_time
+from harness.endpoints.quotas import retry_after, server_time
 from harness.errors import EndpointError
 from tests.support.fault_server import FaultServer, says
 

@@ -13,7 +13,7 @@ import yaml
 from harness.collect.context import Budget
 from harness.collect.throttle import ConcurrencyLimit, RateLimiter
 from harness.config.schema import Collect
-from harness.endpoints.client import seconds, until_reset
+from harness.endpoints.quotas import read_quotas, seconds, until_reset
 from harness.errors import CeilingError
 from tests.support import payloads
 from tests.support.clock import FakeClock
@@ -52,7 +52,7 @@ def test_reset_in_all_its_forms(text: str, expected: float) -> None:
     ],
 )
 def test_only_a_limit_that_is_used_up_holds(headers: dict[str, str], expected: float) -> None:
-    assert until_reset(headers, NOW) == expected
+    assert until_reset(read_quotas(headers, NOW)) == expected
 
 
 def starts(rate: RateLimiter, clock: FakeClock, tokens: list[float]) -> list[float]:
@@ -79,7 +79,7 @@ def test_a_wrong_estimate_of_tokens_is_corrected() -> None:
     clock = FakeClock()
     rate = RateLimiter(None, 600, clock.clock)
     assert starts(rate, clock, [100]) == [0]
-    rate.correct(100, 50)
+    rate.pace.correct(100, 50)
     assert starts(rate, clock, [10]) == [5]
 
 

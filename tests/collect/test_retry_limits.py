@@ -10,9 +10,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from harness.collect.throttle import CircuitBreaker, retry_policy
-from harness.endpoints.client import retry_after
+from harness.collect.throttle import CircuitBreaker, RateLimiter, retry_policy
 from harness.endpoints.failures import from_status
+from harness.endpoints.quotas import retry_after
 from harness.endpoints.server_errors import read_error
 from harness.errors import CallError
 from tests.support.clock import FakeClock
@@ -125,6 +125,11 @@ def breaker(clock: FakeClock, park_after: int = 3) -> CircuitBreaker:
     return CircuitBreaker(park_after, 60.0, clock.clock)
 
 
+def wait_for(b: CircuitBreaker, clock: FakeClock, ended: bool = False) -> None:
+    limiter = RateLimiter(None, None, clock.clock, lambda: b.not_before)
+    asyncio.run(limiter.wait(1.0, lambda: ended))
+
+
 def limited(wait: float) -> CallError:
     return CallError("x", kind="rate_limit", retry=True, wait=wait)
 
@@ -134,12 +139,12 @@ def test_one_refusal_holds_everybody() -> None:
     b = breaker(clock)
     b.record_attempt(limited(10.0))
     b.record_attempt(limited(4.0))
-    asyncio.run(b.wait(lambda: False))
+    wait_for(b, clock)
     assert clock.now == pytest.approx(10.0)
     b.record_attempt(
         CallError("x", kind="http", retry=True, wait=30.0)
     )  # one server error is no reason for all to wait
-    asyncio.run(b.wait(lambda: False))
+    wait_for(b, clock)
     assert clock.now == pytest.approx(10.0)
 
 
@@ -147,7 +152,7 @@ def test_nobody_waits_for_a_run_that_is_over() -> None:
     clock = FakeClock()
     b = breaker(clock)
     b.record_attempt(limited(10.0))
-    asyncio.run(b.wait(lambda: True))
+    wait_for(b, clock, ended=True)
     assert clock.slept == []
 
 

@@ -16,6 +16,7 @@ from harness.collect.runner import collect
 from harness.config.prompts import draw, load_set
 from harness.config.schema import Campaign
 from harness.config.yaml import load_config
+from harness.endpoints import client as _  # noqa: F401  so that loading it does not count as a short call's time
 from harness.records import Prompt, Response
 from harness.store.store import Store
 
