@@ -37,7 +37,7 @@ LEAST_USED, MOST_REFUSED = 0.95, 0.05  # the aims
 
 
 class Limit(Protocol):
-    """What a server takes: ``take`` says whether a call at ``now`` is; ``left`` and ``full_in`` go into headers."""
+    """What a server takes: ``take`` says whether a call at ``now`` is taken; ``left`` is what headers tell."""
 
     def take(self, now: float) -> bool: ...
 
@@ -255,7 +255,7 @@ def _cell(
     return Cell(kind, rpm, says, latency, sum(later) / allowed, refused, first, failures)
 
 
-def real(rpm: float = 300.0, seconds: float = 40.0) -> dict[str, float]:
+def real(rpm: float = 300.0, seconds: float = 120.0) -> dict[str, float]:
     """The same over a real socket, in real time: a bucket that holds two seconds' calls and tells nothing."""
     from harness.endpoints.client import Client as RealClient
     from tests.support.fault_server import FaultServer, Request, ok, says

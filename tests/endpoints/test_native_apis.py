@@ -16,7 +16,7 @@ from harness.check import check_endpoints
 from harness.config.yaml import load_config
 from harness.endpoints import APIS, UNKNOWN, Answer, learn, request_body
 from harness.endpoints.batch_apis import ANTHROPIC, OPENAI
-from harness.endpoints.client import until_reset
+from harness.endpoints.quotas import read_quotas, until_reset
 from harness.errors import CallError, ConfigError, EndpointError
 from harness.plan import prepare
 from harness.records import Prompt
@@ -126,9 +126,9 @@ def test_anthropic_rate_headers() -> None:
     now = datetime(2026, 1, 15, 14, 23, tzinfo=UTC)
     reset = (now + timedelta(seconds=15)).strftime("%Y-%m-%dT%H:%M:%SZ")
     names = ("anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset")
-    assert until_reset(dict(zip(names, ("0", reset), strict=True)), now.timestamp()) == 15
-    assert until_reset(dict(zip(names, ("17", reset), strict=True)), now.timestamp()) == 0
-    assert until_reset(dict(zip(names, ("0", "2026-99-99T00:00:00Z"), strict=True)), now.timestamp()) == 0
+    assert until_reset(read_quotas(dict(zip(names, ("0", reset), strict=True)), now.timestamp())) == 15
+    assert until_reset(read_quotas(dict(zip(names, ("17", reset), strict=True)), now.timestamp())) == 0
+    assert until_reset(read_quotas(dict(zip(names, ("0", "2026-99-99T00:00:00Z"), strict=True)), now.timestamp())) == 0
 
 
 def test_gemini_over_a_socket(run_on: Any) -> None:
