@@ -297,7 +297,7 @@ def _jsonl(target: BinaryIO, batches: Iterable[list[ExportRow]], columns: list[s
 
 def _csv(target: BinaryIO, batches: Iterable[list[ExportRow]], columns: list[str]) -> None:
     text = io.TextIOWrapper(target, encoding="utf-8", newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a lone CR ends a row for some readers
     writer.writerow([*columns, ESCAPED])
     for batch in batches:
         for row in batch:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Executor, Json, Limit, Quiet, show, tell
+from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Executor, Json, Limit, Quiet, show_block, tell
 from harness.cli.trust import Trust, require_trust, tell_reach
 from harness.clock import Clock
 
@@ -40,11 +40,11 @@ def check(
     notes, ways, powers = warnings(plan, rows), advice(plan, rows), expected_power(plan)
     if as_json:
         known = [{k: None if v != v else v for k, v in asdict(p).items()} for p in powers]
-        show(
+        show_block(
             json.dumps({"endpoints": rows, "warnings": notes, "advice": ways, "power": known, "reach": reach}, indent=2)
         )
     else:
-        show(table(rows))
+        show_block(table(rows))
         for note in notes:
             tell(f"warning: {note}")
         for way in ways:
@@ -77,7 +77,7 @@ def run(
         from harness.check import dry_run_rows, dry_run_text, expected_power, power_text
 
         rows = dry_run_rows(plan)
-        show(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
+        show_block(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
         for line in power_text(expected_power(plan), plan):
             tell(f"power: {line}")
         return
@@ -123,12 +123,12 @@ def _finish(plan: Plan, as_json: bool, executor: str, *, quiet: bool = False) ->
     scores = score(plan, executor=executor)
     paths = write(plan, scores)
     if as_json:
-        show(terminal.findings_json(scores.findings))
+        show_block(terminal.findings_json(scores.findings))
     else:
         terminal.print_findings(scores.findings, sys.stdout)
         terminal.print_attributions(scores.attributions, sys.stdout)
     if not quiet:
-        tell(f"\n{terminal.where_text([Path(os.path.relpath(p)) for p in paths])}")
+        tell("", *terminal.where_text([Path(os.path.relpath(p)) for p in paths]).split("\n"))
 
 
 @app.command(epilog="Example: harness calibrate config.yaml pairs.csv --out calibration.json")
@@ -147,8 +147,8 @@ def calibrate(
 
     plan = _planned(config, stored=True)
     written, checks = calibrate_campaign(plan, pairs, channel, out, Clock().now(), executor)
-    show(summary_text(checks, plan.campaign.analysis.alpha))
-    tell("\n".join(f"wrote {os.path.relpath(p)}" for p in written))
+    show_block(summary_text(checks, plan.campaign.analysis.alpha))
+    tell(*(f"wrote {os.path.relpath(p)}" for p in written))
     tell(f"next: write `calibration: {os.path.relpath(written[0], plan.base)}` under `analysis:` in {config}")
 
 
@@ -193,7 +193,7 @@ def import_(
     }  # fmt: skip
     target = out if out.suffix == ".parquet" else out.with_name(out.name + ".parquet")
     counts = import_outputs(sources, target, {r: c for r, c in given.items() if c}, model, tell)
-    show(yaml_blocks(target, sorted(counts)))
+    show_block(yaml_blocks(target, sorted(counts)))
     tell(f"{sum(counts.values())} answers of {len(counts)} models -> {target}; paste what you need under `endpoints:`")
 
 
@@ -218,7 +218,7 @@ def verify(folder: Annotated[Path, typer.Argument(help="A campaign's results.")]
 
     found = verify_folder(folder)
     if as_json:
-        show(json.dumps({"checked": found.checked, "differs": found.differs, "notes": found.notes}, indent=2))
+        show_block(json.dumps({"checked": found.checked, "differs": found.differs, "notes": found.notes}, indent=2))
     for line in found.notes:
         tell(f"note: {line}")
     for line in found.differs:
@@ -269,7 +269,7 @@ def monitor(
     carry_over(watched)
     _collect(watched.plan, "run the same command again; it starts anew", quiet=quiet)
     changes = judge(watched, alpha)
-    show(changes_json(changes) if as_json else "\n".join(map(change_line, changes)))
+    show_block(changes_json(changes) if as_json else "\n".join(map(change_line, changes)))
     if not quiet:
         tell(f"answers are in {os.path.relpath(watched.plan.folder)}")
     states = {c.state for c in changes}

@@ -14,7 +14,7 @@ from harness.inference.conclusion import Conclusion, conclusions
 from harness.inference.drift import Change
 from harness.inference.findings import Attribution, ChannelEvidence, Finding
 from harness.report import words
-from harness.report.text import plain, short
+from harness.report.text import one_line, short
 
 NARROW = 80  # columns of a terminal
 
@@ -29,9 +29,9 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
         return
     width = console.width if stream.isatty() else None
     for c in conclusions(findings):
-        stream.write(f"{_wrapped(plain(words.joined(c)), width, '')}\n")
+        stream.write(f"{_wrapped(one_line(words.joined(c)), width, '')}\n")
         if settles := words.settles(c):
-            stream.write(f"{_wrapped(plain(settles), width, '  ')}\n")
+            stream.write(f"{_wrapped(one_line(settles), width, '  ')}\n")
     stream.write("\n")
     table = Table(title=None, box=None, header_style="bold", pad_edge=False)
     cells = {
@@ -53,11 +53,11 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
         table.add_row(*row)
     console.print(table)
     for f in findings:
-        stream.write(f"\n{_wrapped(f'{f.question}: {plain(words.sentence(f))}', width, '')}\n")
+        stream.write(f"\n{_wrapped(f'{f.question}: {one_line(words.sentence(f))}', width, '')}\n")
         for e in f.evidence:
             stream.write(f"{_wrapped(_evidence(e), width, '  ')}\n")
         for limit in words.limits(f):
-            stream.write(f"{_wrapped(f'limit: {plain(limit)}', width, '  ')}\n")
+            stream.write(f"{_wrapped(f'limit: {one_line(limit)}', width, '  ')}\n")
 
 
 def _wrapped(text: str, width: int | None, indent: str) -> str:
@@ -73,10 +73,11 @@ def print_attributions(attributions: Sequence[Attribution], stream: IO[str]) -> 
         likeliest = max(a.probabilities, key=lambda name: a.probabilities[name], default="")
         known = f"; of the known models {likeliest} is the likeliest" if likeliest and likeliest != a.best else ""
         note = words.attribution_note(a)
-        stream.write(
-            f"\nattribution: {plain(a.suspect)} -> {plain(a.best)}{plain(known)} (an unknown model would look as "
-            f"sure with p = {_number(a.p_unknown)}, {a.answers} answers){f'; {plain(note)}' if note else ''}\n"
+        told = (
+            f"attribution: {a.suspect} -> {a.best}{known} (an unknown model would look as "
+            f"sure with p = {_number(a.p_unknown)}, {a.answers} answers){f'; {note}' if note else ''}"
         )
+        stream.write(f"\n{one_line(told)}\n")
 
 
 def _evidence(e: ChannelEvidence) -> str:
@@ -87,7 +88,7 @@ def _evidence(e: ChannelEvidence) -> str:
     if not math.isnan(e.effect_low):
         text += f" [{_number(e.effect_low)}, {_number(e.effect_high)}]"
     note = words.channel_note(e)
-    return f"{text}, p = {_number(e.p)}, {e.prompts} prompts" + (f"; {plain(note)}" if note else "")
+    return f"{text}, p = {_number(e.p)}, {e.prompts} prompts" + (f"; {one_line(note)}" if note else "")
 
 
 def _number(value: float) -> str:
@@ -138,7 +139,7 @@ def change_line(c: Change) -> str:
     )
     notes = "".join(f"; {n}" for n in words.change_notes(c))
     found = words.change_sentence(c)
-    return plain(f"{c.endpoint}: {c.state}: {found} ({numbers}; {tests or 'nothing compared'}){notes}")
+    return one_line(f"{c.endpoint}: {c.state}: {found} ({numbers}; {tests or 'nothing compared'}){notes}")
 
 
 def changes_json(changes: Sequence[Change]) -> str:
