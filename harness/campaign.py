@@ -42,7 +42,7 @@ from harness.config import (
     told_of,
 )
 from harness.endpoints import FAMILY, Recording, endpoint_fingerprint
-from harness.errors import StoreError
+from harness.errors import ConfigError, StoreError
 from harness.files import write_whole
 from harness.inference.assessment import TWIN, Case, Grams, View
 from harness.inference.breakdown import Detail, detail
@@ -154,7 +154,7 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".", execu
     a = plan.campaign.analysis
     channels = load_channels(a.channels)
     similarities = compare(channels, table, executor)
-    tables = tables_of(None if a.calibration is None else read_text(plan.base / a.calibration))
+    tables = calibrations(plan)
     cases = _cases(plan.campaign, table, channels, similarities, tables, executor)
     findings = ask(cases, a.questions)
     details = [detail(c.assessment) for c in cases] if "kinship" in a.questions else []
@@ -168,6 +168,19 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".", execu
         observations=(*observations(table), *noticed(taken), *beside(cases if details else ())),
         calibrations=tables,
     )
+
+
+def calibrations(plan: Plan) -> Mapping[str, LikelihoodTable]:
+    """The calibration tables of a campaign; `ConfigError` that names the file if its own cannot be read."""
+    if (written := plan.campaign.analysis.calibration) is None:
+        return tables_of(None)
+    text = read_text(plan.base / written)
+    try:
+        return tables_of(text)
+    except (ConfigError, RecursionError, IndexError, OverflowError) as e:
+        said = e.message if isinstance(e, ConfigError) else f"not a calibration file: {type(e).__name__}"
+        hint = "`calibration:` names a file that `harness calibrate` wrote"
+        raise ConfigError(f"{plan.base / written}: {said}", hint) from e
 
 
 def write(config: Campaign | Plan | Path | str, scores: Scores, *, base: Path | str = ".") -> list[Path]:
@@ -225,7 +238,8 @@ async def collect_async(
     environ = environment(plan.campaign, plan.base, environ)
     if warning := open_to_others(plan.campaign, plan.base):
         say(f"warning: {warning}")
-    require_keys(called, environ)  # a missing key is found before anything is written
+    require_keys(called, environ)  # a missing key is found before anything is written, and so is a broken file
+    calibrations(plan)
     with Store(plan.store) as store:
         store.set_plan(plan.prompts, planned(plan, learned(store, called)), plan.prompt_hashes)
         store.set_note(SHORT_FORM, str(plan.limit or ""))
@@ -283,13 +297,14 @@ def _reused(plan: Plan) -> list[tuple[str, Path]]:
 def read_responses(plan: Plan) -> Responses:
     """The stored answers of a plan as a table."""
     with Store(plan.store, readonly=True) as store:
+        store.require_types()
         prompts = store.prompts()
         names = [e.name for e in plan.campaign.endpoints]
         model_at = {n: i for i, n in enumerate(names)}
         prompt_at = {p.id: i for i, p in enumerate(prompts)}
         asked = np.zeros((len(prompts), len(names)), dtype=bool)
         for endpoint, prompt in store.asked():
-            if endpoint in model_at:
+            if endpoint in model_at and prompt in prompt_at:
                 asked[prompt_at[prompt], model_at[endpoint]] = True
         for e in plan.campaign.endpoints:
             if isinstance(e, Recorded):  # which prompts it was asked is unknown: a gap counts as not answered

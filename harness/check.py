@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from harness.campaign import calibrations
 from harness.channels.reading import edit_of
 from harness.collect.context import cost_of, price_of, tokens_in
 from harness.collect.preflight import Capability, capabilities, recall, remember
@@ -55,6 +56,7 @@ def check_endpoints(
     that is not set. Nothing is contacted or written if ``offline``.
     """
     environ = environment(plan.campaign, plan.base, environ)
+    calibrations(plan)
     remote = [e for e in plan.campaign.endpoints if isinstance(e, Remote)]
     if offline:
         found: dict[str, Capability] = {}

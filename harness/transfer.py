@@ -241,7 +241,11 @@ def export_answers(plan: Plan, fmt: str, out: Path | None, stdout: BinaryIO, *, 
     counter = itertools.count()
     with Store(plan.store, readonly=True) as store:
         texts = {p.id: (p.family, p.text, p.surface) for p in store.prompts()}
-        rows = (_row(r, *texts[r.prompt], logprobs) for r, _ in zip(store.responses(), counter, strict=False))
+        store.require_types()
+        rows = (
+            _row(r, *texts.get(r.prompt, ("", "", "")), logprobs)
+            for r, _ in zip(store.responses(), counter, strict=False)
+        )
         columns = [*_row(_EMPTY, "", "", "", logprobs)]
         if out is None:
             _jsonl(stdout, _batches(rows), columns)
@@ -280,7 +284,7 @@ def _row(response: Response, family: str, prompt: str, surface: str, logprobs: b
 def _json(blob: bytes | None) -> str | None:
     try:
         return unpack(blob).decode("utf-8", "replace") if blob else None
-    except zlib.error:
+    except (zlib.error, TypeError):
         return None
 
 

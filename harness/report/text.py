@@ -49,7 +49,7 @@ class Piece:
 def harmless(text: str, most: int) -> str:
     """At most ``most`` characters, without control characters, marks that turn writing round, or lone surrogates."""
     cut = text if len(text) <= most else f"{text[:most]} […]"
-    return plain(cut.replace("\r\n", "\n")).encode("utf-8", "replace").decode()
+    return plain(cut.replace("\r\n", "\n"))
 
 
 def excerpt(text: str, most: int = 300) -> str:
