@@ -353,6 +353,15 @@ class Store:
         with _read(self.path, "prompts"):
             return [_prompt(text) for (text,) in rows]
 
+    @contextlib.contextmanager
+    def strict(self) -> Iterator[None]:
+        """Texts that are no UTF-8 are an ``sqlite3.Error`` meanwhile; elsewhere they are read with a mark in them."""
+        lenient, self._db.text_factory = self._db.text_factory, str
+        try:
+            yield
+        finally:
+            self._db.text_factory = lenient
+
     def require_types(self) -> None:
         """`StoreError` if an answer has a number where a name belongs, or the reverse: SQLite takes anything anywhere.
 
