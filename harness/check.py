@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from harness.campaign import calibrations
 from harness.channels.reading import edit_of
 from harness.collect.context import cost_of, price_of, tokens_in
 from harness.collect.preflight import Capability, capabilities, recall, remember
@@ -33,7 +34,7 @@ from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import Model, Pool, candidates_apart, pool_for, told
 from harness.plan import Plan, looks_of, stages_of
 from harness.records import Job, Key, Surface
-from harness.report.text import plain
+from harness.report.text import one_line
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def check_endpoints(
     that is not set. Nothing is contacted or written if ``offline``.
     """
     environ = environment(plan.campaign, plan.base, environ)
+    calibrations(plan)
     remote = [e for e in plan.campaign.endpoints if isinstance(e, Remote)]
     if offline:
         found: dict[str, Capability] = {}
@@ -116,7 +118,7 @@ def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as aligned columns; what a server says is cleaned for the terminal."""
-    cells = [list(COLUMNS), *([plain(str(r[c])) or "-" for c in COLUMNS] for r in rows)]
+    cells = [list(COLUMNS), *([one_line(str(r[c])) or "-" for c in COLUMNS] for r in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells)
 
@@ -189,7 +191,7 @@ def dry_run_text(rows: Sequence[Mapping[str, Any]]) -> str:
         )
     lines.append("prompt tokens are estimated: characters by four")
     for row in rows:
-        lines += [f"\n{row['endpoint']} POST {r['path']}\n  {plain(r['body'])}" for r in row["requests"]]
+        lines += [f"\n{row['endpoint']} POST {one_line(r['path'])}\n  {one_line(r['body'])}" for r in row["requests"]]
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ from harness.channels.reading import read
 from harness.channels.stylometry import habit_counts, opening_counts
 from harness.config import Campaign, Recorded, lineage_of, read_text, told_of
 from harness.endpoints import FAMILY, unknown_finish
-from harness.errors import StoreError
+from harness.errors import ConfigError, StoreError
 from harness.inference.assessment import TWIN, Case, Grams, View
 from harness.inference.control_match import manners_of, unfitted, unlike
 from harness.inference.findings import Attribution, Caveat, Finding, Settings
@@ -63,7 +63,7 @@ def judged(plan: Plan, executor: str = LOCAL, known: Known | None = None) -> Jud
     """
     known = {} if known is None else known
     a, whole = plan.campaign.analysis, read_responses(plan)
-    tables = tables_of(None if a.calibration is None else read_text(plan.base / a.calibration))
+    tables = calibrations(plan)
     stages = stages_of(plan.campaign, whole.prompts)
     if not stages:
         return _judged_at(plan, whole, tables, executor, None)
@@ -82,6 +82,19 @@ def judged(plan: Plan, executor: str = LOCAL, known: Known | None = None) -> Jud
             break
         history = known[at] = history.after(_ranked(found.cases, a.questions), found.findings)
     return found
+
+
+def calibrations(plan: Plan) -> Mapping[str, LikelihoodTable]:
+    """The calibration tables of a campaign; `ConfigError` that names the file if its own cannot be read."""
+    if (written := plan.campaign.analysis.calibration) is None:
+        return tables_of(None)
+    text = read_text(plan.base / written)
+    try:
+        return tables_of(text)
+    except (ConfigError, RecursionError, IndexError, OverflowError) as e:
+        said = e.message if isinstance(e, ConfigError) else f"not a calibration file: {type(e).__name__}"
+        hint = "`calibration:` names a file that `harness calibrate` wrote"
+        raise ConfigError(f"{plan.base / written}: {said}", hint) from e
 
 
 def _ranked(cases: Sequence[Case], questions: Sequence[str]) -> dict[tuple[str, str], Ranked]:
@@ -117,13 +130,14 @@ def all_over(findings: Sequence[Finding]) -> bool:
 def read_responses(plan: Plan) -> Responses:
     """The stored answers of a plan as a table."""
     with Store(plan.store, readonly=True) as store:
+        store.require_types()
         prompts = store.prompts()
         names = [e.name for e in plan.campaign.endpoints]
         model_at = {n: i for i, n in enumerate(names)}
         prompt_at = {p.id: i for i, p in enumerate(prompts)}
         asked = np.zeros((len(prompts), len(names)), dtype=bool)
         for endpoint, prompt in store.asked():
-            if endpoint in model_at:
+            if endpoint in model_at and prompt in prompt_at:
                 asked[prompt_at[prompt], model_at[endpoint]] = True
         for e in plan.campaign.endpoints:
             if isinstance(e, Recorded):  # which prompts it was asked is unknown: a gap counts as not answered

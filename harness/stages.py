@@ -17,6 +17,7 @@ from harness.collect.runner import collect
 from harness.config import environment, open_to_others, require_keys
 from harness.endpoints import Recording
 from harness.errors import CeilingError
+from harness.judging import calibrations
 from harness.plan import SHORT_FORM, STAGES_ASKED, Plan, planned, stages_of, store_at
 from harness.records import Key
 from harness.store import Store, batches, key_of, note_run, packages, reuse
@@ -100,7 +101,8 @@ async def _ask(run: Asking, part: Plan, stage: str) -> str:
     environ = environment(plan.campaign, plan.base, run.environ)
     if (warning := open_to_others(plan.campaign, plan.base)) and stage in ("", "1"):
         say(f"warning: {warning}")
-    require_keys(called, environ)  # a missing key is found before anything is written
+    require_keys(called, environ)  # a missing key is found before anything is written, and so is a broken file
+    calibrations(plan)
     with Store(plan.store) as store:
         identities = recognise(called, plan.base, store)  # before the plan there becomes this one
         store.set_plan(plan.prompts, planned(part, learned(store, called)), plan.prompt_hashes)

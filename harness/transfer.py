@@ -101,7 +101,11 @@ def export_answers(plan: Plan, fmt: str, out: Path | None, stdout: BinaryIO, *, 
     with Store(plan.store, readonly=True) as store:
         require_whole(store)
         texts = {p.id: (p.family, p.text, p.surface) for p in store.prompts()}
-        rows = (_row(r, *texts[r.prompt], logprobs) for r, _ in zip(store.responses(), counter, strict=False))
+        store.require_types()
+        rows = (
+            _row(r, *texts.get(r.prompt, ("", "", "")), logprobs)
+            for r, _ in zip(store.responses(), counter, strict=False)
+        )
         columns = [*_row(_EMPTY, "", "", "", logprobs)]
         if out is None:
             _jsonl(stdout, _batches(rows), columns)
@@ -140,7 +144,7 @@ def _row(response: Response, family: str, prompt: str, surface: str, logprobs: b
 def _json(blob: bytes | None) -> str | None:
     try:
         return unpack(blob).decode("utf-8", "replace") if blob else None
-    except zlib.error:
+    except (zlib.error, TypeError):
         return None
 
 
@@ -157,7 +161,7 @@ def _jsonl(target: BinaryIO, batches: Iterable[list[ExportRow]], columns: list[s
 
 def _csv(target: BinaryIO, batches: Iterable[list[ExportRow]], columns: list[str]) -> None:
     text = io.TextIOWrapper(target, encoding="utf-8", newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a lone CR ends a row for some readers
     writer.writerow([*columns, ESCAPED])
     for batch in batches:
         for row in batch:

@@ -5,12 +5,16 @@ Each module registers its commands where it is imported here.
 
 from __future__ import annotations
 
+import io
+import os
+import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from harness.cli import answers, commands, init, prompt_sets
-from harness.cli.options import EXIT_CODES, complain
+from harness.cli.options import EXIT_CODES, complain, show
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -27,7 +31,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"harness {version('behavioral-probing-harness')}")
+        show(f"harness {version('behavioral-probing-harness')}")
         raise typer.Exit
 
 
@@ -42,6 +46,9 @@ def options(
 
 def main() -> None:
     """Entry point: every expected error becomes one line and an exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no UTF-8 shows an escape, and no traceback
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(standalone_mode=True)
     except SystemExit as e:
@@ -51,3 +58,10 @@ def main() -> None:
     except HarnessError as e:
         complain(e)
         raise SystemExit(e.exit_code) from None
+    except Exception as e:
+        if os.environ.get("HARNESS_TRACEBACK"):
+            raise
+        where = traceback.extract_tb(e.__traceback__)[-1]
+        said = f"this is a fault of harness: {type(e).__name__} in {os.path.basename(where.filename)}:{where.lineno}"  # noqa: PTH119
+        complain(HarnessError(said, "please report it, with what HARNESS_TRACEBACK=1 shows"))
+        raise SystemExit(HarnessError.exit_code) from None

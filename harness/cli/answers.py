@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import Json, Quiet, show, tell
+from harness.cli.options import Json, Quiet, show_block, tell
 
 if TYPE_CHECKING:
     from harness.comparison import Casting
@@ -168,7 +168,7 @@ def _run(config: Path, *, as_json: bool, quiet: bool) -> None:
     scores = run_campaign(config, say=tell)
     paths = write(config, scores)
     if as_json:
-        show(terminal.findings_json(scores.findings))
+        show_block(terminal.findings_json(scores.findings, scores.attributions, scores.survey))
     else:
         terminal.print_findings(scores.findings, sys.stdout)
     if not quiet:
@@ -204,7 +204,7 @@ def import_(
         tell(line)
     write_answers(target, gathered.entries)
     text, lacks = campaign_text(target, gathered, suspect, candidate)
-    show(text.rstrip())
+    show_block(text.rstrip())
     tell(f"{len(gathered.entries)} answers of {len(gathered.models)} models -> {target}")
     tell(
         f"no campaign yet: {lacks}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Executor, Json, Limit, Quiet, show, tell
+from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Executor, Json, Limit, Quiet, show_block, tell
 from harness.cli.trust import Trust, require_trust, tell_reach
 from harness.clock import Clock
 
@@ -49,11 +49,11 @@ def check(
     notes, ways, powers = warnings(plan, rows), advice(plan, rows), expected_power(plan)
     if as_json:
         known = [{k: None if v != v else v for k, v in asdict(p).items()} for p in powers]
-        show(
+        show_block(
             json.dumps({"endpoints": rows, "warnings": notes, "advice": ways, "power": known, "reach": reach}, indent=2)
         )
     else:
-        show(table(rows))
+        show_block(table(rows))
         for note in notes:
             tell(f"warning: {note}")
         for way in ways:
@@ -85,12 +85,12 @@ def which(
         from harness.check import dry_run_rows, dry_run_text
 
         rows = dry_run_rows(plan)
-        show(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
+        show_block(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
         return
     failed = _collect(plan, f"resume: harness which {endpoint} {config}", quiet=quiet)
     plan.require_answers()
     found = look(plan)
-    show(look_json(found) if as_json else look_text(found))
+    show_block(look_json(found) if as_json else look_text(found))
     if failed:
         tell(f"{failed} calls failed; run the same command again to ask them again")
         raise typer.Exit(3)
@@ -117,7 +117,7 @@ def run(
         from harness.check import dry_run_rows, dry_run_text, expected_power, power_text, stages_line, unpinned
 
         rows = dry_run_rows(plan)
-        show(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
+        show_block(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
         for line in power_text(expected_power(plan), plan):
             tell(f"power: {line}")
         if staged := stages_line(plan):
@@ -167,14 +167,14 @@ def _finish(plan: Plan, as_json: bool, executor: str, *, quiet: bool = False) ->
     scores = score(plan, executor=executor)
     paths = write(plan, scores)
     if as_json:
-        show(terminal.findings_json(scores.findings, scores.attributions, scores.survey))
+        show_block(terminal.findings_json(scores.findings, scores.attributions, scores.survey))
     else:
         terminal.print_contradictions(scores.observations, sys.stdout)
         terminal.print_findings(scores.findings, sys.stdout)
         terminal.print_attributions(scores.attributions, sys.stdout)
         terminal.print_survey(scores.survey, sys.stdout)
     if not quiet:
-        tell(f"\n{terminal.where_text([Path(os.path.relpath(p)) for p in paths])}")
+        tell("", *terminal.where_text([Path(os.path.relpath(p)) for p in paths]).split("\n"))
 
 
 @app.command(epilog="Example: harness calibrate config.yaml pairs.csv --out calibration.json")
@@ -193,8 +193,8 @@ def calibrate(
 
     plan = _planned(config, stored=True)
     written, checks = calibrate_campaign(plan, pairs, channel, out, Clock().now(), executor)
-    show(summary_text(checks, plan.campaign.analysis.alpha))
-    tell("\n".join(f"wrote {os.path.relpath(p)}" for p in written))
+    show_block(summary_text(checks, plan.campaign.analysis.alpha))
+    tell(*(f"wrote {os.path.relpath(p)}" for p in written))
     tell(f"next: write `calibration: {os.path.relpath(written[0], plan.base)}` under `analysis:` in {config}")
 
 
@@ -240,7 +240,7 @@ def verify(
 
     found = verify(folder, expect, signer)
     if as_json:
-        show(json.dumps(asdict(found), indent=2))
+        show_block(json.dumps(asdict(found), indent=2))
     for line in found.notes:
         tell(f"note: {line}")
     for line in found.differs:
@@ -298,7 +298,7 @@ def monitor(
         changes = judge(watched, alpha, batch)
         if all(c.state == "differs" or c.ground == "too few answered again" for c in changes):
             break
-    show(changes_json(changes) if as_json else "\n".join(map(change_line, changes)))
+    show_block(changes_json(changes) if as_json else "\n".join(map(change_line, changes)))
     if not quiet:
         tell(f"answers are in {os.path.relpath(watched.plan.folder)}")
     states = {c.state for c in changes}

@@ -58,5 +58,5 @@ def _asked(folder: Path, seed: int) -> str:
     try:
         return asked_text(folder, os.environ, seed)
     except (typer.Abort, KeyboardInterrupt):
-        tell("\nstopped; nothing was written")
+        tell("", "stopped; nothing was written")
         raise typer.Exit(130) from None

@@ -47,12 +47,12 @@ def asked_text(folder: Path, environ: Mapping[str, str], seed: int) -> str:
     taken = [b.values["name"] for b in blocks if b.values["role"] in stay]
     lineages = [b.values["lineage"] for b in blocks if b.values["role"] != "suspect"]
     controls = [b.values["lineage"] for b in blocks if b.values["role"] == "control"]
-    tell(f"\nKnown providers: {', '.join(providers())}. Controls: {', '.join(controls)}.")
-    tell("\nThe suspect, the model in question:")
+    tell("", f"Known providers: {', '.join(providers())}. Controls: {', '.join(controls)}.")
+    tell("", "The suspect, the model in question:")
     suspect = _party(placeholder, taken, [], environ)
     if not reference:
         return template_text(name, suspect, seed=seed)
-    tell("\nThe candidate, the model to compare it with:")
+    tell("", "The candidate, the model to compare it with:")
     return template_text(name, suspect, _party(reference, [*taken, suspect["name"]], lineages, environ), seed)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import HarnessError
-from harness.report.text import plain
+from harness.report.text import Shown, one_line, plain
 
 Config = Annotated[Path, typer.Argument(help="The campaign's YAML file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
@@ -30,18 +30,30 @@ EXIT_CODES = (
 )
 
 
-def show(text: str) -> None:
-    """A line of data."""
-    typer.echo(text)
+def show(*lines: str) -> None:
+    """Lines of data. Each stays one line, whatever stands in it."""
+    for text in lines:
+        _print(one_line(text))
 
 
-def tell(text: str) -> None:
-    """Print a line for people, on stderr."""
-    typer.echo(text, err=True)
+def show_block(text: str) -> None:
+    """Data over several lines, whose line ends are our own: JSON, YAML, a table with cells that were made one line."""
+    _print(plain(text))
+
+
+def tell(*lines: str) -> None:
+    """Print lines for people, on stderr. Each stays one line, whatever stands in it."""
+    for text in lines:
+        _print(one_line(text), err=True)
+
+
+def _print(text: Shown, *, err: bool = False) -> None:
+    """The only place that prints, and it takes only what the cleaner made."""
+    typer.echo(text, err=err)
 
 
 def complain(error: HarnessError) -> None:
     """Print an expected error on stderr, and what to do next on a line of its own."""
-    tell(f"error: {plain(error.message)}")
+    tell(f"error: {error.message}")
     if error.hint:
-        tell(f"hint:  {plain(error.hint)}")
+        tell(f"hint:  {error.hint}")

@@ -7,18 +7,18 @@ import contextlib
 import itertools
 import math
 import signal
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.campaign import collect_async
+from harness.cli.options import tell
 from harness.clock import Clock
 from harness.collect.context import Tally
 from harness.errors import HarnessError, InterruptedRunError
 from harness.plan import Plan
-from harness.report.text import plain
+from harness.report.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -130,7 +130,7 @@ def line(f: Fact) -> str:
     if found := errors(f):
         parts.append(found)
     if f.last_error:
-        parts.append(f"last error: {plain(f.last_error)[:_ERROR]}")
+        parts.append(f"last error: {one_line(f.last_error)[:_ERROR]}")
     return "  ".join(parts)
 
 
@@ -153,7 +153,7 @@ def table(facts: Sequence[Fact], width: int, height: int) -> RenderableType:
         columns.append(text("spent", justify="right"))
     columns.append(text("errors"))
     shown = sorted(facts, key=lambda f: f.state == "done")
-    troubles = [f"{f.name}: {plain(f.last_error)[:_ERROR]}" for f in shown if f.last_error][: max(1, height // 6)]
+    troubles = [f"{f.name}: {one_line(f.last_error)[:_ERROR]}" for f in shown if f.last_error][: max(1, height // 6)]
     room = max(1, height - 3 - len(troubles))
     progress = Progress(*columns)
     for f in shown[:room]:
@@ -277,4 +277,4 @@ async def _watch(tallies: dict[str, Tally], clock: Clock, quiet: bool) -> None:
 
 def _say(text: str, quiet: bool) -> None:
     if not quiet:
-        print(plain(text), file=sys.stderr, flush=True)  # noqa: T201
+        tell(text)

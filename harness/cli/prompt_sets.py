@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import Json, show
+from harness.cli.options import Json, show, show_block
 
 if TYPE_CHECKING:
     from harness.config import PromptSet
@@ -22,7 +22,7 @@ def prompts_list(as_json: Json = False) -> None:
     """List the prompt sets with the number of prompts and what each tells apart."""
     sets = [found for _, found in _sets()]
     if as_json:
-        show(json.dumps([{"name": s.name, "sha256": s.sha256, **s.card} for s in sets], indent=2))
+        show_block(json.dumps([{"name": s.name, "sha256": s.sha256, **s.card} for s in sets], indent=2))
         return
     for s in sets:
         show(
@@ -36,7 +36,7 @@ def prompts_show(name: str, as_json: Json = False) -> None:
     """Show one prompt set: its card and every prompt."""
     ((_, found),) = _sets([name])
     if as_json:
-        show(
+        show_block(
             json.dumps(
                 {"card": found.card, "prompts": [{"id": p.id, "text": p.text} for p in found.prompts]},
                 indent=2,

@@ -44,8 +44,11 @@ SystemRole = Literal["", "yes", "refused"]
 
 def recall(store: Store, endpoint: Called) -> Quirks:
     """Quirks of an endpoint found in an earlier run or check; forgotten when its address or model changes."""
-    found = json.loads(store.note(f"learned/{endpoint.name}") or "{}")
-    return Quirks.read(found["limits"]) if found.get("of") == _learned_of(endpoint) else UNKNOWN
+    try:
+        found = json.loads(store.note(f"learned/{endpoint.name}") or "{}")
+        return Quirks.read(found["limits"]) if found.get("of") == _learned_of(endpoint) else UNKNOWN
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return UNKNOWN  # whatever it is, it is not what was learned here: it is learned again
 
 
 def learned(store: Store, endpoints: Iterable[Called]) -> dict[str, Quirks]:

@@ -50,9 +50,11 @@ def environment(campaign: Campaign, base: Path, environ: Mapping[str, str]) -> M
 def read_secrets(path: Path) -> dict[str, str]:
     """NAME=value lines, quotes and ``export`` allowed, # for comments. No error repeats a value."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
             raise ConfigError(f"{path}: larger than {_MAX_BYTES:,} bytes", "is this the secrets file?")
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror or e}", "`secrets:` names a file of NAME=value lines") from e
     except UnicodeDecodeError:

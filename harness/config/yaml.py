@@ -143,9 +143,11 @@ class Document:
 def read_text(path: Path) -> str:
     """A text file as UTF-8, a BOM and CRLF allowed; `ConfigError` if it cannot be read."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)  # a device has no size, and no end
+        if len(content) > _MAX_BYTES:
             raise ConfigError(f"{path}: larger than {_MAX_BYTES:,} bytes", "is this the right file?")
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror or e}", "check the path; `harness init` writes a config.yaml") from e
     except UnicodeDecodeError as e:
@@ -256,6 +258,7 @@ def load_config(path: str | Path) -> Campaign:
     if not isinstance(document.values, dict):
         raise ConfigError(f"{path}:1: the file holds no settings", "`harness init` writes a config.yaml to start from")
     _refuse_secrets(document)
+    _refuse_unusable(document)
     try:
         return Campaign.model_validate(document.values)
     except ValidationError as e:
@@ -292,6 +295,40 @@ def _walk(value: Any, at: Location = ()) -> Iterator[tuple[Location, Any]]:
     elif isinstance(value, list):
         for i, child in enumerate(value):
             yield from _walk(child, (*at, i))
+
+
+_PATHS = frozenset({"path", "gguf", "set", "calibration", "results", "reuse", "secrets"})
+_LONGEST_PATH, _LONGEST_NAME = 1_000, 255  # characters, and bytes of one part
+
+
+def _refuse_unusable(document: Document) -> None:
+    """Texts that no file and no request can hold, and paths that no system can look up."""
+    for at, value in _walk(document.values):
+        for text in (value, at[-1] if at else ""):
+            if isinstance(text, str) and ("\0" in text or not _has_utf8(text)):
+                where = f"{document.path}:{document.line(at)}: {'.'.join(map(str, at))}"
+                raise ConfigError(f"{where}: holds a zero or half a character", "write it without")
+        if isinstance(value, str) and _PATHS & {at[-1], at[0]} and not _can_be_looked_up(value):
+            raise ConfigError(f"{document.path}:{document.line(at)}: {at[0]}: no path that can be looked up",
+                              "too long, or `~` of a user that is not there")  # fmt: skip
+
+
+def _has_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _can_be_looked_up(path: str) -> bool:
+    if len(path) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in path.split("/")):
+        return False
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _refuse_secrets(document: Document) -> None:

@@ -312,16 +312,22 @@ async def open_client(
 ) -> AsyncIterator[Client]:
     """The client of one endpoint, with its key where its provider wants it; those of one run share a ``budget``."""
     key_header, headers = headers_of(endpoint)
-    client = Client(
-        address,
-        key_of(endpoint, environ),
-        timeout=settings.call_timeout,
-        max_bytes=int(settings.max_body_mb * 1e6),
-        connections=endpoint.concurrency,
-        key_header=key_header,
-        headers=headers,
-        budget=budget,
-    )
+    key = key_of(endpoint, environ)
+    try:
+        client = Client(
+            address,
+            key,
+            timeout=settings.call_timeout,
+            max_bytes=int(settings.max_body_mb * 1e6),
+            connections=endpoint.concurrency,
+            key_header=key_header,
+            headers=headers,
+            budget=budget,
+        )
+    except (ValueError, OSError, ImportError, httpx2.InvalidURL) as e:  # of a proxy's address, of files of authorities
+        said = without_keys(str(e) or type(e).__name__)
+        hint = "look at HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
+        raise EndpointError(f"endpoint {endpoint.name!r}: cannot be called from this environment: {said}", hint) from e
     try:
         yield client
     finally:

@@ -278,6 +278,8 @@ def addresses(
         else:
             out[e.name] = loop.create_future()
             out[e.name].set_result(e.base_url)
+    for e in (e for members in groups.values() for e in members if e.weights.gguf is not None):
+        fetch(e.weights.model_copy(update={"sha256": None}), base, cache, say)  # looked at before anybody is asked
     before: asyncio.Future[str] | None = None
 
     def get(weights: Weights) -> Path:

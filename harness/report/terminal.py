@@ -18,7 +18,7 @@ from harness.inference.survey import Survey
 from harness.records import Observation
 from harness.report import naming, survey_words, words
 from harness.report.caveats import stopped
-from harness.report.text import plain, short
+from harness.report.text import one_line, short
 
 NARROW = 80  # columns of a terminal
 MOST_PAIRS = 40  # of a survey
@@ -35,9 +35,9 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
         return
     width = console.width if stream.isatty() else None
     for c in conclusions(findings):
-        stream.write(f"{_wrapped(plain(words.joined(c)), width, '')}\n")
+        stream.write(f"{_wrapped(one_line(words.joined(c)), width, '')}\n")
         if settles := words.settles(c):
-            stream.write(f"{_wrapped(plain(settles), width, '  ')}\n")
+            stream.write(f"{_wrapped(one_line(settles), width, '  ')}\n")
         for f in (f for f in findings if (f.suspect, f.candidate) == (c.suspect, c.candidate) and f.stop is not None):
             stream.write(f"{_wrapped(f'{f.question}: {stopped(f)}.', width, '  ')}\n")
     stream.write("\n")
@@ -61,11 +61,11 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
         table.add_row(*row)
     console.print(table)
     for f in findings:
-        stream.write(f"\n{_wrapped(f'{f.question}: {plain(words.sentence(f))}', width, '')}\n")
+        stream.write(f"\n{_wrapped(f'{f.question}: {one_line(words.sentence(f))}', width, '')}\n")
         for e in f.evidence:
             stream.write(f"{_wrapped(_evidence(e), width, '  ')}\n")
         for limit in words.limits(f):
-            stream.write(f"{_wrapped(f'limit: {plain(limit)}', width, '  ')}\n")
+            stream.write(f"{_wrapped(f'limit: {one_line(limit)}', width, '  ')}\n")
 
 
 def _wrapped(text: str, width: int | None, indent: str) -> str:
@@ -79,7 +79,7 @@ def print_contradictions(observations: Sequence[Observation], stream: IO[str]) -
     """What answers say of themselves against what was asked: first of all, and never counted."""
     found = [o for o in observations if o.channel == "metadata"]
     for o in found:
-        stream.write(f"observed, {o.what}: {plain(o.model)}: {plain(o.value)}\n")
+        stream.write(f"observed, {o.what}: {one_line(o.model)}: {one_line(o.value)}\n")
     if found:
         stream.write("\n")
 
@@ -88,8 +88,8 @@ def print_attributions(attributions: Sequence[Attribution], stream: IO[str]) -> 
     """For each suspect what it is called, by what, and the known models that are closest."""
     for a in attributions:
         note = naming.attribution_note(a)
-        stream.write(f"\nattribution: {plain(naming.attributed(a))}\n")
-        stream.write(f"  {plain(naming.attribution_basis(a))}{f'; {plain(note)}' if note else ''}\n")
+        stream.write(f"\nattribution: {one_line(naming.attributed(a))}\n")
+        stream.write(f"  {one_line(naming.attribution_basis(a))}{f'; {one_line(note)}' if note else ''}\n")
         for m in a.ranked[:NEAREST]:
             if m.score == m.score:
                 stream.write(f"  {m.name:28} score {_number(m.score)} (z {_number(m.z)}), p = {_number(m.p)}\n")
@@ -99,16 +99,16 @@ def print_survey(s: Survey | None, stream: IO[str]) -> None:
     """What a survey found: its pairs that stand, the closest first, its groups and its limits."""
     if s is None:
         return
-    stream.write(f"\nsurvey: {plain(survey_words.headline(s))} {plain(survey_words.meaning(s))}\n")
+    stream.write(f"\nsurvey: {one_line(survey_words.headline(s))} {one_line(survey_words.meaning(s))}\n")
     for number in range(1, len(s.groups) + 1):
-        stream.write(f"  group {number}: {plain(survey_words.group_name(s, number))}\n")
+        stream.write(f"  group {number}: {one_line(survey_words.group_name(s, number))}\n")
     for p in s.standing[:MOST_PAIRS]:
         ranks = f"excess {_number(p.excess)}, p = {_number(p.p)}, q = {_number(p.q)}, group {p.group}"
-        stream.write(f"  {plain(p.a)} and {plain(p.b)}: {ranks}\n")
+        stream.write(f"  {one_line(p.a)} and {one_line(p.b)}: {ranks}\n")
     if len(s.standing) > MOST_PAIRS:
         stream.write(f"  and {len(s.standing) - MOST_PAIRS} more, in survey.csv\n")
     for limit in survey_words.limits(s):
-        stream.write(f"  limit: {plain(limit)}\n")
+        stream.write(f"  limit: {one_line(limit)}\n")
 
 
 def _evidence(e: ChannelEvidence) -> str:
@@ -119,7 +119,7 @@ def _evidence(e: ChannelEvidence) -> str:
     if not math.isnan(e.effect_low):
         text += f" [{_number(e.effect_low)}, {_number(e.effect_high)}]"
     note = words.channel_note(e)
-    return f"{text}, p = {_number(e.p)}, {e.prompts} prompts" + (f"; {plain(note)}" if note else "")
+    return f"{text}, p = {_number(e.p)}, {e.prompts} prompts" + (f"; {one_line(note)}" if note else "")
 
 
 def _number(value: float) -> str:
@@ -188,7 +188,7 @@ def change_line(c: Change) -> str:
     notes = "".join(f"; {n}" for n in words.change_notes(c))
     found = words.change_sentence(c)
     asked = f"; {c.calls} of {c.planned} calls" if c.planned else ""
-    return plain(f"{c.endpoint}: {c.state}: {found} ({numbers}; {tests or 'nothing compared'}{asked}){notes}")
+    return one_line(f"{c.endpoint}: {c.state}: {found} ({numbers}; {tests or 'nothing compared'}{asked}){notes}")
 
 
 def changes_json(changes: Sequence[Change]) -> str:

@@ -6,13 +6,27 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NewType
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+Shown = NewType("Shown", str)
+"""Text that a terminal or a page can take, whoever wrote it. Made by `plain` and `one_line`, and nowhere else."""
+
+# Controls of C0 and C1, what is not seen or turns the writing round, line ends that only some programs know, tags and
+# further selectors (in which whole messages have been hidden), and halves of characters.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 
 
-def plain(text: str) -> str:
-    """``text`` without control characters, escape sequences or marks that turn the writing direction."""
-    return _CONTROL.sub("�", text)
+def plain(text: str) -> Shown:
+    """``text`` without control characters, escape sequences or marks that turn the writing direction; lines stay."""
+    return Shown(_CONTROL.sub("�", text))
+
+
+def one_line(text: str) -> Shown:
+    """The same in one line: nobody else's text begins a line that looks like one of ours."""
+    return Shown(re.sub(r"[\t\n]+", " ", plain(text.replace("\r\n", "\n"))))
 
 
 def short(value: float) -> str:
@@ -35,7 +49,7 @@ class Piece:
 def harmless(text: str, most: int) -> str:
     """At most ``most`` characters, without control characters, marks that turn writing round, or lone surrogates."""
     cut = text if len(text) <= most else f"{text[:most]} […]"
-    return plain(cut.replace("\r\n", "\n")).encode("utf-8", "replace").decode()
+    return plain(cut.replace("\r\n", "\n"))
 
 
 def excerpt(text: str, most: int = 300) -> str:

@@ -210,13 +210,14 @@ def check(store: Store) -> None:
     """`StoreError` unless all tables are there and every row has the types and ranges that a run writes."""
     where = "its schema"
     try:
-        kinds = dict(store.each("SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view')"))
-        for table, columns in {**_NEEDED, **_OTHERS}.items():
-            where = f"table {table}"
-            if table in kinds or table in _NEEDED:
-                if not str(kinds.get(table, "")).upper().startswith("CREATE TABLE"):
-                    raise ValueError("not there, or no plain table")
-                _check_rows(store, table, columns)
+        with store.strict():
+            kinds = dict(store.each("SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view')"))
+            for table, columns in {**_NEEDED, **_OTHERS}.items():
+                where = f"table {table}"
+                if table in kinds or table in _NEEDED:
+                    if not str(kinds.get(table, "")).upper().startswith("CREATE TABLE"):
+                        raise ValueError("not there, or no plain table")
+                    _check_rows(store, table, columns)
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as e:  # msgspec's and json's are ValueErrors
         raise StoreError(
             f"{store.path}: not as a run writes it: {where}: {str(e)[:120]}", "it is damaged or forged; leave it out"

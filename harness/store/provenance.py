@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.errors import StoreError
 from harness.records import CHARACTERS_PER_TOKEN, Response
 from harness.store.store import NOTES, Store, for_reading
 
@@ -57,7 +58,10 @@ def note_run(store: Store, started_at: str, told: Mapping[str, Any]) -> None:
 def runs(store: Store) -> list[dict[str, Any]]:
     """Every run that wrote into a store, in order. An answer belongs to the last that began before it came."""
     rows = store.rows("runs", "SELECT started_at, json FROM runs ORDER BY 1, 2")
-    return [{"started_at": at, **json.loads(told)} for at, told in rows]
+    try:
+        return [{"started_at": at, **json.loads(told)} for at, told in rows]
+    except (ValueError, TypeError, RecursionError) as e:
+        raise StoreError(f"{store.path}: its runs cannot be read ({type(e).__name__})", "is the file damaged?") from e
 
 
 def note_reused(store: Store, responses: Iterable[Response], source: str) -> None:
@@ -105,7 +109,7 @@ def notes_digest(store: Store) -> str:
         names = ", ".join(columns)
         query = f"SELECT DISTINCT {names} FROM {table} ORDER BY {names}"  # noqa: S608
         for row in store.rows(table, query):
-            digest.update(json.dumps([table, *row]).encode() + b"\n")
+            digest.update(json.dumps([table, *row], default=repr).encode() + b"\n")
     return digest.hexdigest()
 
 

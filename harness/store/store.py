@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+import msgspec
 
 from harness.errors import CallError, StoreError
-from harness.records import Job, Key, Prompt, Response
+from harness.records import Job, Key, Outcome, Prompt, Response
 from harness.store import chain
 from harness.store.chain import COLUMNS
 from harness.store.reserve import Reserve
@@ -71,6 +73,27 @@ CREATE TABLE IF NOT EXISTS attempts (
 CREATE INDEX IF NOT EXISTS plan_order ON plan (prompt, endpoint, sample, request_hash);
 """
 
+_NAMES = ("endpoint", "prompt", "request_hash", "finish_reason", "model_asked", "model_answered", "provider",
+          "system_fingerprint", "response_id", "received_at")  # fmt: skip
+_COUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
+_DAMAGED = "this store is damaged, or was not written by harness; take it from where it came from again"
+
+
+@contextlib.contextmanager
+def _read(path: Path, what: str) -> Iterator[None]:
+    """What goes wrong in reading what somebody may have written into a store is a `StoreError`."""
+    try:
+        yield
+    except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError) as e:
+        raise StoreError(f"{path}: its {what} cannot be read ({type(e).__name__})", _DAMAGED) from e
+
+
+def _prompt(text: str) -> Prompt:
+    msgspec.json.decode(text, type=Prompt)  # of the right types; and read again, for 0 is not to become 0.0
+    told = json.loads(text)
+    return Prompt(**{**told, "channels": tuple(told["channels"])})
+
+
 _PATIENCE = 30.0  # seconds: a lock of somebody who only looks is no reason to end a run
 
 
@@ -102,6 +125,7 @@ def for_reading(path: Path, *, shared: bool = False) -> sqlite3.Connection:
 def _connected(path: Path, how: str, shared: bool) -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?{how}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE, check_same_thread=not shared)
+    db.text_factory = lambda content: content.decode("utf-8", "replace")  # one text that is none must not end it all
     try:
         db.execute("PRAGMA query_only = ON")
         db.execute("PRAGMA trusted_schema = OFF")
@@ -210,8 +234,10 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.close()
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(f"{self.path}: {error}", _DAMAGED) from error
 
     def close(self) -> None:
         """Let go of the file; who wrote folds the log into it, unless a reader is still there a second later."""
@@ -371,7 +397,8 @@ class Store:
     def prompt_hashes(self) -> dict[str, str]:
         """SHA-256 of the plan's prompt sets, by name; empty in a store of an earlier version."""
         found = self._db.execute("SELECT value FROM meta WHERE key = 'prompt_hashes'").fetchone()
-        return dict(json.loads(found[0])) if found else {}
+        with _read(self.path, "hashes of prompt sets"):
+            return {str(k): str(v) for k, v in json.loads(found[0]).items()} if found else {}
 
     def note(self, key: str) -> str | None:
         """What `set_note` wrote."""
@@ -413,12 +440,32 @@ class Store:
 
     def prompts(self) -> list[Prompt]:
         """The prompts of the campaign in their order."""
-        try:
+        with _read(self.path, "prompts"):
             rows = self._db.execute("SELECT json FROM prompts ORDER BY position")
-            return [Prompt(**{**d, "channels": tuple(d["channels"])}) for (text,) in rows for d in [json.loads(text)]]
-        except (sqlite3.Error, ValueError, TypeError, KeyError, RecursionError) as e:
-            said = f"not as a run writes it: table prompts: {str(e)[:80]}"
-            raise StoreError(f"{self.path}: {said}", "it is damaged or forged; leave it out") from None
+            return [_prompt(text) for (text,) in rows]
+
+    @contextlib.contextmanager
+    def strict(self) -> Iterator[None]:
+        """Texts that are no UTF-8 are an ``sqlite3.Error`` meanwhile; elsewhere they are read with a mark in them."""
+        lenient, self._db.text_factory = self._db.text_factory, str
+        try:
+            yield
+        finally:
+            self._db.text_factory = lenient
+
+    def require_types(self) -> None:
+        """`StoreError` if an answer has a number where a name belongs, or the reverse: SQLite takes anything anywhere.
+
+        Texts and logprobs are looked at when they are read; one that is none is a gap of its own.
+        """
+        named = ", ".join(f"'{o}'" for o in get_args(Outcome))
+        wrong = [f"typeof({c}) != 'text'" for c in _NAMES] + [
+            f"typeof({c}) != 'integer'" for c in ("sample", "attempts")
+        ]
+        wrong += [f"typeof({c}) NOT IN ('integer', 'null')" for c in _COUNTS] + [f"outcome NOT IN ({named})"]
+        found = self._db.execute(f"SELECT rowid FROM responses WHERE {' OR '.join(wrong)} LIMIT 1").fetchone()  # noqa: S608
+        if found is not None:
+            raise StoreError(f"{self.path}: answer {found[0]} is of the wrong types", _DAMAGED)
 
     def asked(self) -> set[tuple[str, str]]:
         """(endpoint, prompt) pairs of the plan."""

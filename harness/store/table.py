@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import StoreError
 from harness.records import Prompt, Responses
 from harness.store.store import Store, for_reading
 
@@ -59,13 +60,25 @@ class _Column:
         if self._db is None:
             self._db = for_reading(self._path, shared=True)
         query = f"SELECT rowid, {self._name} FROM responses WHERE rowid IN ({', '.join('?' * len(rows))})"  # noqa: S608
-        block = dict(self._db.execute(query, rows))
+        try:
+            block = {row: _typed(self._name, value) for row, value in self._db.execute(query, rows)}
+        except sqlite3.Error as e:
+            raise StoreError(f"{self._path}: {e}", "is the file damaged?") from e
         size = sum(map(sys.getsizeof, block.values()))
         self._most = max(1, KEPT * len(block) // (2 * max(size, 1)))  # large values are read a few at a time
         while self._kept and self._bytes + size > KEPT:  # what was read longest ago goes first
             self._bytes -= sys.getsizeof(self._kept.pop(next(iter(self._kept))))
         self._kept |= block
         self._bytes += size
+
+
+def _typed(column: str, value: Any) -> Any:
+    """A value of the type that its column has; what is of another one is a gap, in one cell."""
+    if column == "logprobs":
+        return value if isinstance(value, bytes) else None
+    if column == "reasoning_tokens":
+        return value if isinstance(value, int) else None
+    return value if isinstance(value, str) else ""
 
 
 class StoredColumn(Sequence[Any]):

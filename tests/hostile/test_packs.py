@@ -195,7 +195,7 @@ def test_every_flipped_bit_of_a_store_is_found_by_score_or_changes_nothing(score
 @pytest.mark.parametrize("column", ["text", "reasoning", "finish_reason", "model_answered", "received_at"])
 def test_a_changed_answer_is_found_by_score_itself(scored: Plan, column: str) -> None:
     with sqlite3.connect(scored.folder / STORE) as db:
-        db.execute(f"UPDATE responses SET {column} = {column} || '.' WHERE rowid = 5")  # noqa: S608
+        db.execute(f"UPDATE responses SET {column} = {column} || '.' WHERE rowid = 5")
     with pytest.raises(StoreError, match=r"answer 5 .* was changed"):
         score(scored)
 

@@ -73,7 +73,7 @@ def test_a_long_or_hostile_cell_fits_one_cell_of_one_row() -> None:
     (row,) = csv.DictReader(io.StringIO(summary_csv([wild]), newline=""))
     assert row["sentence"].startswith('Cannot tell: a "b"\nc, d\n\n=e and f')
     assert row["limits"].startswith("'\t=x answered as z;z; identity needs")
-    assert row["candidate"] == "a\ufffdb\ufffd[2J\ufffdc?"
+    assert row["candidate"] == "a\ufffdb\ufffd[2J\ufffdc\ufffd"
     assert len(row["controls"]) <= 32_767
     assert row["controls"].endswith("[…]")
     assert summary_csv([wild]).encode()[:8] == b"question"
@@ -289,6 +289,6 @@ def test_window_shows_the_longest_shared_run_whole() -> None:
 
 
 def test_text_of_a_model_is_made_harmless() -> None:
-    assert harmless("a\x00b\u202ec\ud800d", 99) == "a\ufffdb\ufffdc?d"
+    assert harmless("a\x00b\u202ec\ud800d", 99) == "a\ufffdb\ufffdc\ufffdd"
     assert harmless("x" * 1_000_000, 10) == "x" * 10 + " […]"
     assert excerpt("two\r\nlines  here") == "two lines here"
