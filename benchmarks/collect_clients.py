@@ -17,7 +17,8 @@ from harness.collect.context import RunContext, Tally
 from harness.collect.runner import tuned_memory
 from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
-from harness.config.schema import Collect, OpenAIChat
+from harness.config.endpoint import OpenAIChat
+from harness.config.schema import Collect
 from harness.endpoints.apis import jobs
 from harness.endpoints.client import Client
 from harness.records import Job, Prompt

@@ -22,7 +22,8 @@ from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
 from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
-from harness.config.schema import Collect, OpenAIChat
+from harness.config.endpoint import OpenAIChat
+from harness.config.schema import Collect
 from harness.endpoints.client import Client, Reply
 from harness.endpoints.failures import from_status
 from harness.endpoints.quotas import read_quotas, retry_after

@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 
 from harness.channels.kernels import spectrum
-from harness.config.schema import Local
+from harness.config.endpoint import Local
 from harness.config.yaml import load_config
 from harness.endpoints.local import cache_folder, fetch, serve
 from harness.inference.drift import Stages, drift, judge_changes

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.campaign import calibrations
 from harness.channels.reading import edit_of
 from harness.collect.context import cost_of, price_of, tokens_in
 from harness.collect.preflight import Capability, capabilities, recall, remember
@@ -24,21 +22,21 @@ from harness.config import (
     lineage_of,
     open_to_others,
     require_keys,
-    told_of,
-    well_known_as,
 )
 from harness.endpoints import UNKNOWN, Quirks, batches_of, jobs, model_name, path_of, planned_keys, provider_of
 from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, reaches, smallest_p
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
-from harness.inference.pool import Model, Pool, candidates_apart, pool_for, told
+from harness.inference.pool import told
+from harness.judging import calibrations
 from harness.plan import Plan, looks_of, stages_of
 from harness.records import Job, Key, Surface
 from harness.report.text import one_line
 from harness.store import Store
 
 if TYPE_CHECKING:
-    from harness.inference.likelihood import LikelihoodTable
+    pass
+from harness.power import least_adjusted, model_of, smallest_pool
 
 COLUMNS = (
     *("endpoint", "role", "kind", "state", "model"),
@@ -240,128 +238,6 @@ def unpinned(campaign: Campaign) -> list[str]:
     return [f"{what}. Not pinned: {', '.join(names)}" for what, names in notes.items()]
 
 
-@dataclass(frozen=True)
-class Power:
-    """What a campaign can find of one candidate's kin: by channel how many prompts, and the shares of pairs found.
-
-    ``close`` and ``base`` are those of close kin and of models of one pretrained base, by rank in this channel alone,
-    as measured on recorded answers; NaN where nobody measured that. ``alpha`` is shared by ``looks`` verdicts.
-    """
-
-    candidate: str
-    channel: str
-    controls: int
-    prompts: int
-    looks: int
-    alpha: float
-    close: float
-    base: float
-
-
-def expected_power(plan: Plan) -> list[Power]:
-    """How often kinship would be found before anybody is asked, one row a candidate and measured channel.
-
-    A channel of fewer prompts than were measured has none. Lengths of answers are not known yet: the usual one counts.
-    """
-    from harness.inference.likelihood import shipped_tables
-
-    tables = shipped_tables()
-    counts = {channel: sum(channel in p.channels for p in plan.prompts) for channel in tables}
-    out = []
-    for candidate in _kinship_candidates(plan.campaign):
-        k, looks = len(smallest_pool(plan.campaign, candidate).controls), looks_of(plan.campaign)
-        for channel, n in counts.items():
-            if n:
-                alpha = plan.campaign.analysis.alpha / looks
-                close, base = (tables[channel].rate(r, k, n, alpha=alpha) for r in ("close", "base"))
-                out.append(Power(candidate.name, channel, k, n, looks, plan.campaign.analysis.alpha, close, base))
-    return out
-
-
-def power_text(powers: Sequence[Power], plan: Plan) -> list[str]:
-    """Expected power in words, and the cheapest change that raises it, one line a candidate."""
-    from harness.inference.likelihood import shipped_tables
-
-    lines, tables = survey_text(plan.campaign), shipped_tables()
-    for candidate in dict.fromkeys(p.candidate for p in powers):
-        own = [p for p in powers if p.candidate == candidate]
-        first = own[0]
-        shared = f" ({first.looks} verdicts share {first.alpha:g})" if first.looks > 1 else ""
-        if not reaches(least_adjusted(plan.campaign, first.controls), first.alpha):
-            need = controls_needed(first.alpha / first.looks) - first.controls
-            few = f"no kinship can be found with {first.controls} control lineages{shared}"
-            lines.append(f"{candidate}: {few}; {need} more would do")
-            continue
-        told = "; ".join(f"{p.channel} of {p.prompts} prompts {_shares(p)}" for p in own)
-        change = _cheapest(own, plan, tables)
-        lines.append(f"{candidate}: with {first.controls} control lineages{shared} {told}{change}")
-    return lines
-
-
-def survey_text(campaign: Campaign) -> list[str]:
-    """What a survey can find before anybody is asked: its questions, what they are ranked among, and the fewest pairs
-    that can stand; a line, or none without a survey."""
-    if "survey" not in campaign.analysis.questions:
-        return []
-    from harness.inference.survey import design, fewest_discoveries  # SciPy's statistics are slow to load
-
-    models, a = [_model(e) for e in campaign.endpoints], campaign.analysis
-    plan = design(models, a.controls)
-    if plan.standard == "none":
-        return ["survey: no pair can be called: name unrelated models with `role: control`, of four lineages or more"]
-    asked, unrelated = plan.count("asked"), plan.count("unrelated")
-    fewest = fewest_discoveries(asked, unrelated, a.alpha)
-    what = "unrelated pairs" if plan.standard == "references" else "pairs of two known makers, as there are no controls"
-    told = f"survey: {asked} pairs are asked about, ranked among {unrelated} {what}"
-    if not asked:
-        return [f"{told}; every relation is known, so there is nothing to find"]
-    if fewest > asked:
-        need = ceil(1 / a.alpha) - 1
-        return [f"{told}; none can stand at {a.alpha:g}: that takes {need} unrelated pairs or more, so add controls"]
-    least = f"{fewest} pairs or more are closer" if fewest > 1 else "one pair or more is closer"
-    return [f"{told}; at a false discovery rate of {a.alpha:g} none stands unless {least} than all of these"]
-
-
-def _shares(p: Power) -> str:
-    if p.close != p.close:
-        return "was not measured on so few"
-    return f"finds {100 * p.close:.0f} in 100 close kin and {100 * p.base:.0f} in 100 pairs of one base"
-
-
-def _cheapest(own: Sequence[Power], plan: Plan, tables: Mapping[str, LikelihoodTable]) -> str:
-    """The change that finds most further pairs of one base for a thousand calls: controls, prompts, or ratings."""
-    size, best = len(plan.campaign.endpoints), max((p.base for p in own if p.base == p.base), default=0.0)
-    asked = {p.channel: p.prompts for p in own}
-    k, alpha = own[0].controls, own[0].alpha / own[0].looks
-    ways = []
-    for channel, table in tables.items():
-        n = asked.get(channel, 0)
-        more = max(n, table.prompts[0])
-        ways.append((table.rate("base", k, n + more, alpha=alpha), more * size, f"{more} more prompts for {channel}"))
-        if n:
-            ways.append((table.rate("base", k + 4, n, alpha=alpha), 4 * len(plan.prompts), "4 more control lineages"))
-    gains = [((rate - best) / calls, rate, calls, what) for rate, calls, what in ways if rate > best + 0.05]
-    if not gains:
-        return ""
-    _, rate, calls, what = max(gains)
-    return f". {what} (about {calls} calls) would find {100 * rate:.0f} in 100 of those"
-
-
-def least_adjusted(campaign: Campaign, controls: int) -> float:
-    """The smallest p of kinship after correction for all verdicts, by Holm or as the best of many candidates."""
-    roles = [e.role for e in campaign.endpoints]
-    suspects, candidates = roles.count("suspect"), roles.count("candidate")
-    by_rank = smallest_p(controls) * looks_of(campaign)
-    if candidates < 2 or not candidates_apart([_model(e) for e in campaign.endpoints if e.role == "candidate"]):
-        return by_rank
-    others = looks_of(campaign) - suspects * candidates
-    return min(by_rank, smallest_p(controls, candidates) * (suspects + others))
-
-
-def _kinship_candidates(campaign: Campaign) -> list[Endpoint]:
-    return [e for e in campaign.endpoints if e.role == "candidate"] if "kinship" in campaign.analysis.questions else []
-
-
 def unlike_temperatures(plan: Plan) -> list[str]:
     """Warnings where logprobs are asked for at another temperature than 1: servers report them before or after it."""
     notes = []
@@ -376,15 +252,6 @@ def unlike_temperatures(plan: Plan) -> list[str]:
             f"`params` ask {', '.join(heated)} for another temperature than the prompts do; its logprobs may not count"
         )
     return notes
-
-
-def smallest_pool(campaign: Campaign, candidate: Endpoint) -> Pool:
-    """The pool of a candidate with the suspect that leaves it the fewest controls, as verdicts count them."""
-    models = [_model(e) for e in campaign.endpoints]
-    own = next(m for m in models if m.name == candidate.name)
-    rule = campaign.analysis.controls
-    pools = [pool_for(m, own, models, [], 0.0, rule) for m in models if m.role == "suspect"]
-    return min(pools, key=lambda p: len(p.controls))
 
 
 def uncounted(campaign: Campaign, candidate: Endpoint) -> list[str]:
@@ -411,7 +278,7 @@ def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapp
     Those that take away a verdict come first and say so.
     """
     thinking = {str(r["endpoint"]) for r in rows if r.get("reasoning")}
-    models = [_model(e, e.name in thinking) for e in campaign.endpoints]
+    models = [model_of(e, e.name in thinking) for e in campaign.endpoints]
     own = next(m for m in models if m.name == candidate.name)
     suspects = [m for m in models if m.role == "suspect"]
     rule = campaign.analysis.controls
@@ -432,13 +299,6 @@ def unlike_controls(campaign: Campaign, candidate: Endpoint, rows: Sequence[Mapp
         what = f"more than {TIMES:g} times smaller or larger"
         notes.append(f"controls of {candidate.name} that are {what}: {', '.join(far)}; prefer some that resemble it")
     return notes
-
-
-def _model(e: Endpoint, thinking: bool = False) -> Model:
-    """An endpoint as inference sees it; that it thinks is taken from what was seen, written or well known."""
-    model = Model(e.name, e.role, lineage_of(e), *told_of(e))
-    thinks = well_known_as(e).thinks if e.reasoning is None else e.reasoning
-    return replace(model, thinks=True if thinking else thinks)
 
 
 def _consequence(c: Caveat) -> str:

@@ -21,8 +21,8 @@ import yaml
 from pydantic import TypeAdapter
 
 from harness.cli import app
+from harness.config.endpoint import Endpoint
 from harness.config.providers import Provider
-from harness.config.schema import Endpoint
 from harness.inference.conclusion import conclusions
 from harness.inference.findings import ChannelEvidence, Finding
 from harness.inference.verdicts import inconclusive, same_weights

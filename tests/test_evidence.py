@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from harness.campaign import score, write
-from harness.config.schema import OpenAIChat
+from harness.config.endpoint import OpenAIChat
 from harness.endpoints.local import endpoint_fingerprint as identity
 from harness.errors import CallError, StoreError
 from harness.evidence import pack_folder, verify_folder

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness import run_campaign
-from harness.config.schema import Recorded, Remote
+from harness.config.endpoint import Recorded, Remote
 from harness.config.yaml import load_config
 from tests.support import ROOT
 

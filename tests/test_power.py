@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from harness.check import Power, expected_power, least_adjusted, power_text
 from harness.config.schema import Campaign
 from harness.inference.excess import smallest_p
 from harness.inference.likelihood import LikelihoodTable
 from harness.plan import looks_of, plan_of
+from harness.power import Power, expected_power, least_adjusted, power_text
 from tests.support import ROOT
 
 

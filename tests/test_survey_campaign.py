@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from harness.campaign import run_campaign, score, write
-from harness.check import survey_text
 from harness.config.schema import Campaign
 from harness.config.yaml import load_config
 from harness.errors import ConfigError
 from harness.plan import looks_of, stored_plan_of
+from harness.power import survey_text
 from harness.report.tables import SURVEY
 from harness.report.terminal import findings_json, print_survey
 

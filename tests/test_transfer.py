@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.config.schema import Recorded
+from harness.config.endpoint import Recorded
 from harness.errors import ConfigError, StoreError
 from harness.plan import STORE, Plan, stored_plan
 from harness.records import Response

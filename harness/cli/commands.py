@@ -30,16 +30,8 @@ def check(
     trust: Trust = False,
 ) -> None:
     """Check config, prompts and keys, and find out with a call or two what each endpoint can do."""
-    from harness.check import (
-        advice,
-        check_endpoints,
-        expected_power,
-        power_text,
-        raise_unusable,
-        stages_line,
-        table,
-        warnings,
-    )
+    from harness.check import advice, check_endpoints, raise_unusable, stages_line, table, warnings
+    from harness.power import expected_power, power_text
 
     reach = tell_reach(config)
     if not offline:
@@ -114,7 +106,8 @@ def run(
         require_trust(config, os.environ, trust=trust)
     plan = _planned(config, limit, shard)
     if dry_run:
-        from harness.check import dry_run_rows, dry_run_text, expected_power, power_text, stages_line, unpinned
+        from harness.check import dry_run_rows, dry_run_text, stages_line, unpinned
+        from harness.power import expected_power, power_text
 
         rows = dry_run_rows(plan)
         show_block(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))

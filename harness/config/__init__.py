@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from harness.config.endpoint import (
+    Called,
+    Endpoint,
+    Local,
+    OpenAIChat,
+    Price,
+    Recorded,
+    Remote,
+    Weights,
+    host_of,
+    lineage_of,
+    told_of,
+    well_known_as,
+)
 from harness.config.prompts import (
     PromptSet,
     available,
@@ -15,22 +29,7 @@ from harness.config.prompts import (
 )
 from harness.config.providers import PLAIN, UNKNOWN, Provider, bare, guessed, maker_named, provider, providers, roots_of
 from harness.config.reach import Reach, reach_of
-from harness.config.schema import (
-    Called,
-    Campaign,
-    Collect,
-    Endpoint,
-    Local,
-    OpenAIChat,
-    Price,
-    Recorded,
-    Remote,
-    Weights,
-    host_of,
-    lineage_of,
-    told_of,
-    well_known_as,
-)
+from harness.config.schema import Campaign, Collect
 from harness.config.secrets import (
     Redactor,
     environment,

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from harness.config.endpoint import Local, Recorded, Remote
 from harness.config.prompts import expand, own_file
-from harness.config.schema import Campaign, Local, Recorded, Remote
+from harness.config.schema import Campaign
 from harness.config.secrets import is_this_machine
 
 HUB, INDEX = "huggingface.co", "the index that pip is set to"

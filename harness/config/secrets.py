@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from harness.config.endpoint import Called, Local
 from harness.config.providers import hostname, provider, providers
-from harness.config.schema import Called, Campaign, Local
+from harness.config.schema import Campaign
 from harness.errors import ConfigError, EndpointError
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")

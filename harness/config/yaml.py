@@ -13,7 +13,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from harness.config.schema import Campaign, Endpoint, Remote, kin_among_controls
+from harness.config.endpoint import Endpoint, Remote
+from harness.config.schema import Campaign, kin_among_controls
 from harness.config.secrets import hides_key, leak_of, looks_like_key, may_be_variable, names_key
 from harness.errors import ConfigError, meant
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.store.chain import content_digest
+from harness.store.database import FORMAT
 from harness.store.merging import check, copy_store, foreign, forged_requests, require_whole, reuse
 from harness.store.provenance import (
     endpoint_summary,
@@ -19,7 +20,7 @@ from harness.store.provenance import (
     spent,
     stated,
 )
-from harness.store.store import FORMAT, Attempt, Store, batches, key_of
+from harness.store.store import Attempt, Store, batches, key_of
 from harness.store.table import stored_table
 
 __all__ = [

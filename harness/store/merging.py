@@ -18,8 +18,9 @@ from msgspec import Meta
 from harness.errors import StoreError
 from harness.records import Key, Prompt, Response, request_hash
 from harness.store.chain import COLUMNS, content_digest
+from harness.store.database import NOTES, compact
 from harness.store.provenance import copy_notes, note_reused, noted_endpoints
-from harness.store.store import NOTES, Store, batches, compact, key_of
+from harness.store.store import Store, batches, key_of
 
 _NAMED = 5  # conflicts that a message names
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from harness.errors import StoreError
 from harness.records import CHARACTERS_PER_TOKEN, Response
-from harness.store.store import NOTES, Store, for_reading
+from harness.store.database import NOTES, for_reading
+from harness.store.store import Store
 
 Stating = Literal["model_answered", "system_fingerprint", "provider", "finish_reason"]
 _PACKAGES = (

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from harness.errors import StoreError
 from harness.records import Prompt, Responses
-from harness.store.store import Store, for_reading
+from harness.store.database import for_reading
+from harness.store.store import Store
 
 _HEADS = (  # texts are left where they are
     "SELECT responses.rowid, endpoint, prompt, sample, outcome, prompt_tokens FROM plan "

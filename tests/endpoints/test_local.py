@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.config.schema import Local, Weights
+from harness.config.endpoint import Local, Weights
 from harness.config.yaml import load_config
 from harness.endpoints.client import Client
 from harness.endpoints.local import cache_folder, fetch, serve
@@ -141,7 +141,7 @@ _PARENT = """
 import asyncio, sys
 from pathlib import Path
 from harness.endpoints.local import serve
-from harness.config.schema import Local, Weights
+from harness.config.endpoint import Local, Weights
 async def main():
     weights = Weights(gguf=Path(sys.argv[1]))
     endpoint = Local(name="x", role="suspect", kind="local", weights=weights, context=256, concurrency=1)

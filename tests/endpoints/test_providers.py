@@ -14,8 +14,8 @@ import yaml
 
 from harness.campaign import collect_async
 from harness.check import check_endpoints, unpinned, warnings
+from harness.config.endpoint import Remote
 from harness.config.providers import providers
-from harness.config.schema import Remote
 from harness.config.yaml import load_config
 from harness.endpoints import APIS
 from harness.errors import CeilingError, ConfigError, EndpointError

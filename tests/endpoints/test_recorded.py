@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.config.schema import Recorded
+from harness.config.endpoint import Recorded
 from harness.errors import ConfigError, HarnessError
 from harness.records import Prompt, Response
 from harness.store.store import Store

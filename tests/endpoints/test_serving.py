@@ -14,7 +14,7 @@ import yaml
 
 from harness.campaign import collect_async
 from harness.collect.context import Tally
-from harness.config.schema import Local, Weights
+from harness.config.endpoint import Local, Weights
 from harness.endpoints.local import in_thread, serve, unless
 from harness.errors import EndpointError
 from harness.plan import prepare

@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from harness import sources
 from harness.cli import app
-from harness.config.schema import Recorded
+from harness.config.endpoint import Recorded
 from harness.errors import ConfigError
 from harness.report.account import account_lines
 from harness.sources import gather

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.config.schema import Local, Weights
+from harness.config.endpoint import Local, Weights
 from harness.config.yaml import load_config
 from harness.endpoints.local import bare_environment, fetch, serve
 from harness.errors import ConfigError, EndpointError

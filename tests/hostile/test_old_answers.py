@@ -14,7 +14,7 @@ import yaml
 from harness.campaign import collect_async, score, write
 from harness.collect.agreement import recognise
 from harness.collect.preflight import remember
-from harness.config.schema import Local
+from harness.config.endpoint import Local
 from harness.endpoints.quirks import Quirks
 from harness.errors import HarnessError, StoreError
 from harness.evidence import verify_folder

@@ -14,8 +14,9 @@ import pytest
 from benchmarks.recorded import read
 from harness.channels.ratings import ratings
 from harness.check import advice, uncounted, unlike_controls, warnings
+from harness.config.endpoint import Remote
 from harness.config.providers import guessed, well_known
-from harness.config.schema import Campaign, Remote
+from harness.config.schema import Campaign
 from harness.inference.assessment import assess
 from harness.inference.control_match import CLEAR, FORMS, form_of, manners_of, unlike
 from harness.inference.excess import max_null_p

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.config.schema import OpenAIChat
+from harness.config.endpoint import OpenAIChat
 from harness.records import Prompt, Response, Responses
 from harness.report.metadata import Stated, contradictions, same_name
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from harness.campaign import collect_async
-from harness.config.schema import Local, OpenAIChat
+from harness.config.endpoint import Local, OpenAIChat
 from harness.endpoints.local import endpoint_fingerprint as identity
 from harness.endpoints.quirks import Quirks
 from harness.errors import ConfigError, StoreError

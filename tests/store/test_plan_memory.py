@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.collect.preflight import Calls
-from harness.config.schema import Campaign, OpenAIChat
+from harness.config.endpoint import OpenAIChat
+from harness.config.schema import Campaign
 from harness.endpoints.apis import planned_keys
 from harness.records import Prompt
 from harness.store.store import Store

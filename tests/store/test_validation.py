@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from harness.campaign import collect_async
-from harness.config.schema import Called
+from harness.config.endpoint import Called
 from harness.endpoints.local import endpoint_fingerprint as identity
 from harness.errors import StoreError
 from harness.plan import STORE, prepare, stored_plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.config.schema import Recorded
+from harness.config.endpoint import Recorded
 from harness.endpoints.recorded import read
 from harness.records import Prompt, Response
 from harness.store.store import key_of

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from harness.config.schema import Called
+from harness.config.endpoint import Called
 from harness.endpoints.apis import jobs, model_name, planned_keys
 from harness.plan import STORE, Plan, prepare
 from harness.records import Response

@@ -20,7 +20,7 @@ import yaml
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
 from numpy.typing import NDArray
 
-from harness.config.schema import Weights
+from harness.config.endpoint import Weights
 from harness.endpoints.local import cache_folder, fetch
 from harness.plan import prepare
 

@@ -1,0 +1,145 @@
+"""The SQLite file of a store: its tables, how it is opened for writing and for reading, and who may be in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+
+from harness.errors import StoreError
+from harness.store import chain
+from harness.store.chain import COLUMNS
+
+
+def lock_beside(path: Path) -> sqlite3.Connection:
+    """Held until closed or until the process is gone. A file of its own, so that readers are let in meanwhile."""
+    lock = sqlite3.connect(path.with_name(f".{path.name}.lock"), isolation_level=None, timeout=0.0)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as e:
+        lock.close()
+        if e.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        hint = "wait for it, or give this campaign another name"
+        raise StoreError(f"{path.parent}: another run is writing here", hint) from None
+    return lock
+
+
+FORMAT = 1
+PLAN_DIGEST = "plan_sha256"  # note: of prompts and plan as they were written
+NOTES = {  # tables of what happened, by name: what a copy of a store takes over
+    "endpoints": ("name", "fingerprint", "json"),
+    "reused": ("endpoint", "prompt", "sample", "request_hash", "source"),
+    "failures": ("endpoint", "prompt", "sample", "request_hash", "kind", "status", "message", "at"),
+    "attempts": ("endpoint", "prompt", "sample", "request_hash", "number", "kind", "status", "wait", "at"),
+    "runs": ("started_at", "json"),
+}
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS prompts (id TEXT PRIMARY KEY, position INTEGER NOT NULL, json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS requests (hash TEXT PRIMARY KEY, surface TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS plan (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS responses (
+  {", ".join(COLUMNS)},
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+);
+CREATE TABLE IF NOT EXISTS failures (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
+  kind TEXT, status INTEGER, message TEXT, at TEXT
+);
+CREATE TABLE IF NOT EXISTS endpoints (name TEXT, fingerprint TEXT, json TEXT, PRIMARY KEY (name, fingerprint));
+CREATE TABLE IF NOT EXISTS reused (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT, source TEXT,
+  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (started_at TEXT PRIMARY KEY, json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS attempts (
+  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
+  number INTEGER, kind TEXT, status INTEGER, wait REAL, at TEXT
+);
+CREATE INDEX IF NOT EXISTS plan_order ON plan (prompt, endpoint, sample, request_hash);
+"""
+
+_PATIENCE = 30.0  # seconds: a lock of somebody who only looks is no reason to end a run
+
+
+def for_writing(path: Path) -> sqlite3.Connection:
+    """A connection that writes, with all tables there. Raises `sqlite3.Error`."""
+    db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    refuse_code(path, db)
+    db.executescript(SCHEMA + chain.SCHEMA)
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(FORMAT),))
+    return db
+
+
+def for_reading(path: Path, *, shared: bool = False) -> sqlite3.Connection:
+    """A connection that cannot write, not even fold the log into the file: that is the writer's to do.
+
+    SQLite needs a file beside a store in WAL mode. Where it cannot make one, and no log is left that it would have to
+    read, the store is taken as it is. ``shared`` is for use in more than one thread. Raises `sqlite3.Error`.
+    """
+    try:
+        return _connected(path, "mode=ro", shared)
+    except sqlite3.OperationalError:
+        if os.access(path.parent, os.W_OK) or _has_log(path):
+            raise
+        return _connected(path, "mode=ro&immutable=1", shared)
+
+
+def _connected(path: Path, how: str, shared: bool) -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?{how}"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE, check_same_thread=not shared)
+    db.text_factory = lambda content: content.decode("utf-8", "replace")  # one text that is none must not end it all
+    try:
+        db.execute("PRAGMA query_only = ON")
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def compact(path: Path) -> None:
+    """Leave one file without a log beside it, its pages in order: readable where nothing can be written."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("VACUUM")
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(f"{path.name}-wal")
+    return log.exists() and log.stat().st_size > 0
+
+
+LARGEST = 100_000_000  # bytes of a value or row; a run writes no answer larger than its body, 32 MB
+
+
+def refuse_code(path: Path, db: sqlite3.Connection) -> None:
+    """`StoreError` for a store that does something when it is read or written: a run makes no views or triggers."""
+    found = db.execute("SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index')").fetchall()
+    found += db.execute("SELECT 'virtual table', name FROM sqlite_master WHERE sql LIKE 'create virtual%'").fetchall()
+    if found:
+        kind, name = found[0]
+        raise StoreError(
+            f"{path}: not as a run writes it: it has a {kind} {str(name)[:40]!r}",
+            "it is damaged or forged; leave it out",
+        )
+
+
+def check_format(path: Path, db: sqlite3.Connection) -> None:
+    """`StoreError` unless the store is of this format."""
+    try:
+        found = db.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+    except sqlite3.Error as e:
+        raise StoreError(f"{path}: {e}", "is this a store of `harness run`?") from e
+    if found and str(found[0]) != str(FORMAT):
+        said = str(found[0])[:20]
+        raise StoreError(f"{path}: written in format {said}, this is {FORMAT}", "use the version that wrote it")
