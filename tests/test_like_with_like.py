@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -39,7 +40,7 @@ def campaign(url: str, suspect: str, prompts: Sequence[Any], questions: Sequence
     ]
     common = {"kind": "openai-chat", "base_url": url, "surfaces": ["chat", "completion"], "params": {"seed": 1}}
     return {
-        "campaign": "like",
+        "campaign": f"like-{urlsplit(url).port}",  # each host is another address, and no answer of one is another's
         "prompts": list(prompts),
         "endpoints": [{**e, **common} for e in endpoints],
         "analysis": {"questions": list(questions), "permutations": 300, "bootstrap": 100},
