@@ -41,7 +41,7 @@ _INNOCENT: Mapping[str, tuple[str, ...]] = {
         "A shared ancestor: both were built, with leave, on the same open weights.",
         "The same vendor: a house style and a common post-training recipe.",
         "A common tokenizer or chat template, which shapes answers without shared weights.",
-        "One rewriter in front of both, which puts its own words into each: of strangers behind one, 8 of 40 were "
+        "One rewriter in front of both, which puts its own words into each: of strangers behind one, 6 of 40 were "
         "still called close on recorded answers.",
         "Controls that are too unlike the pair in time, size or training, so that any two similar models stand out.",
     ),
@@ -63,8 +63,8 @@ _INNOCENT: Mapping[str, tuple[str, ...]] = {
     ),
     "far": (
         "Heavy retraining, a new tokenizer or a strong system prompt can hide a true relation.",
-        "A rewriter in front of the suspect hid 7 of 23 kin on recorded answers, another model behind half of its "
-        "answers 12 of 23.",
+        "A rewriter in front of the suspect hid 6 of 25 kin on recorded answers, another model behind half of its "
+        "answers 10 of 25.",
         "Few prompts, or channels that do not see this kind of relation.",
     ),
     "open": (
