@@ -26,7 +26,7 @@ from harness.endpoints.answer_files import open_table
 from harness.endpoints.bodies import BodyBudget, unpacked, whole
 from harness.errors import CallError, ConfigError
 from harness.plan import prepare
-from harness.transfer import read_rows
+from harness.sources import gather
 from tests.support import ROOT, Write, payloads
 from tests.support.fault_server import FaultServer, bomb
 
@@ -248,7 +248,7 @@ def test_a_small_table_of_repeated_long_answers_is_refused_before_it_is_unfolded
     size = (tmp_path / "a.parquet").stat().st_size
     assert size < 100_000
     config = _recorded(tmp_path, "a.parquet")
-    for read_it in (lambda: prepare(config, {}), lambda: [*read_rows(f"{tmp_path}/a.parquet")]):
+    for read_it in (lambda: prepare(config, {}), lambda: gather([f"{tmp_path}/a.parquet"])):
         with pytest.raises(ConfigError, match=f"{size:,} bytes become .* when they are unfolded"):
             read_it()
 

@@ -17,10 +17,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from harness.campaign import read_responses, score
+from harness.campaign import score
 from harness.cli import app
 from harness.endpoints import planned_keys
 from harness.errors import ConfigError, EndpointError, HarnessError, StoreError
+from harness.judging import read_responses
 from harness.plan import prepare, stored_plan
 from harness.records import Response
 from harness.store import Store
@@ -168,10 +169,8 @@ def test_no_variable(name: str, value: str, there: Path, write_campaign: Write) 
     assert "test-password" not in done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a campaign whose answers are stored: copied for each test, and then spoilt."""
-    folder = tmp_path_factory.mktemp("kept")
+def campaign_in(folder: Path, odd: bytes | None = None) -> Path:
+    """A campaign with its answers stored; the logprobs of the first are ``odd``."""
     (folder / "prompts").mkdir()
     n = 4
     card = {**CARD, "queries": n, "channels": ["wording", "style"]}
@@ -186,9 +185,22 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         keys = list(planned_keys(plan.campaign, plan.prompts))
         store.set_plan(plan.prompts, keys, plan.prompt_hashes)
         store.add_many(
-            Response(*k, "ok", " ".join(rng.choices("abcdefgh", k=30)), model_asked="m", logprobs=blob) for k in keys
+            Response(
+                *k,
+                "ok",
+                " ".join(rng.choices("abcdefgh", k=30)),
+                model_asked="m",
+                logprobs=blob if i or odd is None else odd,
+            )
+            for i, k in enumerate(keys)
         )
     return folder
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a campaign whose answers are stored: copied for each test, and then spoilt."""
+    return campaign_in(tmp_path_factory.mktemp("kept"))
 
 
 def spoilt(kept: Path, folder: Path, *statements: tuple[str, tuple[Any, ...]]) -> Path:
@@ -207,7 +219,9 @@ CELLS = [("text", b"\xff\xfe"), ("text", 5), ("reasoning", b"\xff"), ("reasoning
 
 
 @pytest.mark.parametrize(("column", "value"), CELLS)
-def test_one_cell_that_cannot_be_read_is_one_gap(column: str, value: Any, kept: Path, tmp_path: Path) -> None:
+def test_one_cell_that_cannot_be_read_is_one_gap_and_a_changed_store_is_refused(
+    column: str, value: Any, kept: Path, tmp_path: Path
+) -> None:
     path = spoilt(kept, tmp_path, (f"UPDATE responses SET {column} = ? WHERE {ONE}", (value,)))
     table = read_responses(stored_plan(path))
     cells = [getattr(table, column)[i] for i in range(len(table.text))]
@@ -216,13 +230,21 @@ def test_one_cell_that_cannot_be_read_is_one_gap(column: str, value: Any, kept: 
     else:
         assert all(isinstance(c, str) for c in cells)
         assert np.sum([c == "" for c in cells]) == (1 if column == "text" else len(cells))
+    with pytest.raises(StoreError):
+        score(path)
+
+
+@pytest.mark.parametrize("blob", [b"", b"\xff", zlib.compress(b"\xff\xfe"), zlib.compress(b"[]")])
+def test_logprobs_that_a_run_stored_and_nobody_can_decode_abstain_in_their_cell(blob: bytes, tmp_path: Path) -> None:
+    path = campaign_in(tmp_path, blob) / "c.yaml"
+    assert sum(decode_logprobs(c) is None for c in read_responses(stored_plan(path)).logprobs) == 1
     assert score(path).findings
 
 
 def test_a_text_that_is_no_utf8_is_one_answer(kept: Path, tmp_path: Path) -> None:
     path = spoilt(kept, tmp_path, (f"UPDATE responses SET text = CAST(x'ff61fe' AS TEXT) WHERE {ONE}", ()))
     assert sum("\ufffda\ufffd" in t for t in read_responses(stored_plan(path)).text) == 1
-    assert ended("export", str(path)) == 0
+    assert ended("export", str(path)) == 2
 
 
 TABLES: dict[str, tuple[tuple[str, tuple[Any, ...]], ...]] = {
@@ -259,10 +281,11 @@ def test_no_note_of_a_run(told: Any, kept: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("learnt", ["{", "[]", "5", '{"of": 1}', "[" * 20_000])
-def test_what_others_say_was_learned_is_learned_again(learnt: str, kept: Path, tmp_path: Path) -> None:
+def test_what_others_say_was_learned_is_learned_again_and_not_scored(learnt: str, kept: Path, tmp_path: Path) -> None:
     path = spoilt(kept, tmp_path, ("INSERT INTO meta VALUES ('learned/a', ?)", (learnt,)))
     assert ended("run", str(path), "--dry-run") == 0
-    assert score(path).findings
+    with pytest.raises(StoreError, match="table meta"):
+        score(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"SQLite format 3\0", b"\xff" * 4096, b"{}"])

@@ -21,8 +21,9 @@ from harness.plan import prepare
 from harness.records import Response
 from harness.report.tables import cell
 from harness.report.text import excerpt, harmless, one_line, plain
+from harness.sources import gather
 from harness.store import Store
-from harness.transfer import export_answers, import_outputs
+from harness.transfer import export_answers, write_answers
 from tests.support import CARD, ROOT, Write
 from tests.support.command_line import harness
 from tests.support.fault_server import FaultServer, Reply, says
@@ -169,7 +170,8 @@ def test_a_csv_has_as_many_rows_as_there_are_answers(tmp_path: Path, write_campa
     assert len(pd.read_csv(out, dtype=str, keep_default_na=False)) == len(CELLS)
     read = list(open_table("x", str(out), tmp_path, {}).read(["output"]))
     assert [r["output"] for r in read] == CELLS
-    assert import_outputs([str(out)], tmp_path / "again.parquet", {}, None).total() == len(CELLS)
+    found = gather([str(out)])
+    write_answers(tmp_path / "again.parquet", found.entries)
     back = list(open_table("x", str(tmp_path / "again.parquet"), tmp_path, {}).read(["output"]))
     assert [r["output"] for r in back] == CELLS
 
