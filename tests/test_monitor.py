@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from harness.inference.drift import Change, Stages, drift, judge_changes
 from harness.report.words import change_notes
 from tests.support import Write
 from tests.support.command_line import harness, one_line
-from tests.support.fault_server import FaultServer, Reply, Request, Step
+from tests.support.fault_server import STEPS, FaultServer, Reply, Request, Step
 from tests.support.payloads import chat, encode
 
 WORDS = ("red", "green", "blue", "black", "white")
@@ -90,7 +91,8 @@ def test_too_little_to_tell(baseline: Write) -> None:
         few = harness("monitor", path, "--limit", "1", "--alpha", "0.001", "-q", cwd=path.parent)  # 252 relabellings
         assert few.returncode == 11
         assert "cannot tell: so few samples cannot give a p below" in few.stdout
-        server.script["good"] = ["ok", "400"]
+        asked = itertools.count()
+        server.script["good"] = [lambda r: STEPS["ok" if next(asked) < 2 else "400"](r)]
         gone = harness("monitor", path, "-q", cwd=path.parent)
         assert gone.returncode == 11
         assert "of the baseline's calls were answered again" in gone.stdout
