@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 
 from benchmarks.channels import LEAST, PARENT
 from benchmarks.measures import markdown_head, markdown_row
-from harness.campaign import Scores, score
+from harness.campaign import Scores, scores_of
 from harness.config import Called, Campaign, load_config
 from harness.inference.excess import excess
 from harness.inference.findings import Finding
-from harness.plan import STORE
+from harness.plan import STORE, stored_plan_of
 from harness.records import Prompt, Response, Similarity
 from harness.store import Store, key_of
 from harness.token_logprobs import unpack
@@ -271,7 +271,7 @@ def scored(zoo: Zoo, suspect: Sequence[Response], base: str = HONEST, questions:
         with Store(Path(folder) / campaign.results / campaign.campaign / STORE) as store:
             store.set_plan(zoo.prompts, map(key_of, stored), zoo.hashes)
             store.add_many(stored)
-        return score(campaign, base=folder)
+        return scores_of(stored_plan_of(campaign, Path(folder)))
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,11 @@ def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".", execu
     with Store(plan.store, readonly=True) as store:
         require_whole(store)
         require_agreement(plan.campaign, plan.base, store)
+    return scores_of(plan, executor)
+
+
+def scores_of(plan: Plan, executor: str = LOCAL) -> Scores:
+    """As `score`, of a store that is whole and holds answers to this very config."""
     questions, found = plan.campaign.analysis.questions, judged(plan, executor)
     table, taken = found.table, (*found.taken, *removals(found.table))
     details = [detail(c.assessment) for c in found.cases] if "kinship" in questions else []

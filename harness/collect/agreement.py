@@ -13,6 +13,7 @@ from harness.collect.preflight import recall
 from harness.config import Called, Campaign, Local, Recorded
 from harness.endpoints import UNKNOWN, Quirks, endpoint_fingerprint, jobs, model_name
 from harness.errors import StoreError
+from harness.plan import STAGES_ASKED, stages_of
 from harness.records import Job, Prompt
 from harness.store import Store, forget_endpoint, note_endpoint, noted_endpoints
 
@@ -101,7 +102,7 @@ def disagreements(campaign: Campaign, base: Path | None, store: Store) -> Iterat
     noted, now = store.note(DRAWN), drawn(campaign)
     if noted is not None and noted != now:
         yield from _changed_draw(json.loads(noted), json.loads(now))
-    prompts, known = store.prompts(), _known(store)
+    prompts, known = _asked(campaign, store), _known(store)
     for e in (e for e in campaign.endpoints if isinstance(e, Called)):
         told = _told(e, base)
         others = [k for k in known.get(e.name, []) if told is not None and _who(k) != _who(told)]
@@ -109,6 +110,13 @@ def disagreements(campaign: Campaign, base: Path | None, store: Store) -> Iterat
             yield f"endpoint {e.name!r} was {_shown(others[0])}, is {_shown(told)}"
         elif differing := _changed_requests(e, prompts, store):
             yield f"endpoint {e.name!r}: {differing}"
+
+
+def _asked(campaign: Campaign, store: Store) -> list[Prompt]:
+    """The stored prompts; of a campaign of stages those of the stages that were asked."""
+    prompts, asked = store.prompts(), int(store.note(STAGES_ASKED) or 0)
+    stages = stages_of(campaign, prompts)
+    return [prompts[k] for k in stages[min(asked, len(stages)) - 1].prompts] if stages and asked else prompts
 
 
 def _told(endpoint: Called, base: Path | None) -> dict[str, Any] | None:
@@ -143,9 +151,10 @@ def _changed_draw(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
 def _changed_requests(endpoint: Called, prompts: Sequence[Prompt], store: Store) -> str:
     """What differs between the requests of the stored plan and those of a config, or nothing."""
     learned, fields, missing = recall(store, endpoint), dict[str, str](), 0
+    planned = store.first_calls(endpoint.name)
     for prompt in prompts:
         job = _first(endpoint, prompt, learned)
-        if job is None or store.planned(job.key):
+        if job is None or (job.prompt, job.request_hash) in planned:
             continue
         body, plain = store.planned_request(*job.key[:3]), _first(endpoint, prompt, UNKNOWN)
         if body is None or plain is None:

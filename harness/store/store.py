@@ -233,6 +233,11 @@ class Store:
         """Whether a key is of the plan."""
         return self._db.execute(_PLANNED, key).fetchone() is not None
 
+    def first_calls(self, endpoint: str) -> set[tuple[str, str]]:
+        """(prompt, request hash) of the first sample of every planned call of an endpoint."""
+        rows = self._db.execute("SELECT prompt, request_hash FROM plan WHERE endpoint = ? AND sample = 0", (endpoint,))
+        return set(rows.fetchall())
+
     def planned_request(self, endpoint: str, prompt: str, sample: int) -> bytes | None:
         """The body of a planned call that was sent; None if there is none."""
         found = self._db.execute(

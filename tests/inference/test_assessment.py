@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import campaign
+from harness import judging
 from harness.inference import assessment
 from harness.inference.assessment import TWIN, Case, recognised
 from harness.inference.findings import Settings
@@ -34,7 +34,7 @@ def table(samples: int) -> Responses:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often channels were computed, with and without a twin, and pairs assessed."""
     calls: Counter[str] = Counter()
-    compare, assess = campaign.compare, assessment.assess
+    compare, assess = judging.compare, assessment.assess
 
     def compared(channels: Any, answers: Responses, executor: str = "local") -> tuple[Similarity, ...]:
         calls["twin: " + " ".join(channels) if TWIN in answers.models else "all"] += 1
@@ -44,12 +44,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         calls["assessed"] += 1
         return assess(*args)
 
-    monkeypatch.setattr(campaign, "compare", compared)
+    monkeypatch.setattr(judging, "compare", compared)
     monkeypatch.setattr(assessment, "assess", assessed)
     return calls
 
 
-def scored(monkeypatch: pytest.MonkeyPatch, answers: Responses) -> campaign.Scores:
+def scored(monkeypatch: pytest.MonkeyPatch, answers: Responses) -> judging.Judged:
     from harness.config.schema import Campaign
 
     roles = {"s1": "suspect", "s2": "suspect", "c": "candidate"}
@@ -66,9 +66,8 @@ def scored(monkeypatch: pytest.MonkeyPatch, answers: Responses) -> campaign.Scor
             },
         }
     )
-    monkeypatch.setattr(campaign, "read_responses", lambda _: answers)
-    monkeypatch.setattr(campaign, "_with_campaign_caveats", lambda findings, *_: findings)
-    return campaign.score(Plan(config, Path(), answers.prompts, (), {}))
+    monkeypatch.setattr(judging, "read_responses", lambda _: answers)
+    return judging.judged(Plan(config, Path(), answers.prompts, (), {}))
 
 
 def test_a_positive_control_needs_a_second_sample(monkeypatch: pytest.MonkeyPatch, counted: Counter[str]) -> None:

@@ -106,4 +106,4 @@ def test_an_obstacle_is_no_verdict(question: Question) -> None:
 def test_what_the_yaml_may_ask_is_what_is_registered() -> None:
     from typing import get_args
 
-    assert {*QUESTIONS, "attribution"} == set(get_args(Question))
+    assert {*QUESTIONS, "attribution", "survey"} == set(get_args(Question))
