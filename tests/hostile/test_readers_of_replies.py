@@ -17,6 +17,7 @@ from harness.config.secrets import Redactor
 from harness.endpoints import failures, responses_api
 from harness.endpoints.client import as_utf8
 from harness.endpoints.replies import Answer, parse, without_key
+from harness.endpoints.server_errors import read_error
 from harness.errors import CallError
 from harness.token_logprobs import LOGPROB_FLOOR, ZERO, decode_logprobs, spoken
 from tests.support import payloads
@@ -106,9 +107,8 @@ def read(content: bytes) -> None:
     assert all(e.kind and KEY not in REDACT.text(e.message) for e in failed)
     with contextlib.suppress(ValueError, RecursionError):
         value = json.loads(body)
-        status, code, message = failures.read_error(value)
-        failures.is_filtered(status, value)
-        assert isinstance(failures.from_status(status, code, message), CallError)
+        said = read_error(value)
+        assert isinstance(failures.from_status(said.status, said, said.message), CallError)
 
 
 def look_at(blob: bytes) -> None:
