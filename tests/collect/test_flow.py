@@ -116,8 +116,9 @@ def test_one_episode_cuts_once_and_growth_needs_full_slots() -> None:
     asyncio.run(go())
 
 
-@pytest.mark.parametrize(("status", "cut"), [(429, True), (503, True), (500, False)])
+@pytest.mark.parametrize(("status", "cut"), [(529, True), (503, True), (500, False)])
 def test_a_busy_server_is_asked_less_at_once_but_not_a_broken_one(run_on: Any, status: int, cut: bool) -> None:
+    """A 429 is of the rate and not of the calls in flight: see `tests.collect.test_pace`."""
     seen: list[int] = []
 
     def step(request: Request) -> Any:
