@@ -66,7 +66,11 @@ def steps(config: Path) -> dict[str, list[str]]:
 
 
 def measured(command: list[str]) -> tuple[float, int]:
-    """Seconds, and the most bytes that the process and its workers held at one moment (sum of RSS, every 0.1 s)."""
+    """Seconds, and the most bytes that the process and its workers held at one moment.
+
+    The sum of RSS every 0.1 s, and not less than the peak that the kernel keeps of the process itself: a short one has
+    its peak between two looks.
+    """
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "harness", *command], stdout=subprocess.DEVNULL)
     peak, done = 0, threading.Event()
@@ -74,7 +78,7 @@ def measured(command: list[str]) -> tuple[float, int]:
     def watch() -> None:
         nonlocal peak
         while not done.wait(0.1):
-            peak = max(peak, sum(map(_rss, _tree(process.pid))))
+            peak = max(peak, sum(map(_rss, _tree(process.pid))), _most(process.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -91,6 +95,15 @@ def _rss(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
         return 0
+
+
+def _most(pid: int) -> int:
+    """The most that a process ever held, in bytes."""
+    try:
+        told = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in told.splitlines() if line.startswith("VmHWM")), 0)
 
 
 def _tree(pid: int) -> Iterator[int]:
