@@ -71,7 +71,7 @@ class Scores:
 
 # --8<-- [start:api]
 def run_campaign(
-    config: Campaign | Path | str,
+    config: Campaign | Plan | Path | str,
     *,
     base: Path | str = ".",
     environ: Mapping[str, str] | None = None,
@@ -83,7 +83,7 @@ def run_campaign(
 
     Parameters
     ----------
-    config : a YAML file, or what `load_config` made of one.
+    config : a YAML file, what `load_config` made of one, or a plan of it: `base` and `limit` are then its own.
     base : folder to which a `Campaign`'s paths are relative; of a file it is the file's own.
     environ : where keys and `${NAME}` come from; default: the process's environment.
     limit : use at most so many prompts of each set.
@@ -93,7 +93,9 @@ def run_campaign(
     Raises `HarnessError`: `ConfigError`, `EndpointError` for one that cannot be used, `CeilingError` at a ceiling.
     """
     environ = os.environ if environ is None else environ
-    if isinstance(config, Campaign):
+    if isinstance(config, Plan):
+        plan = config
+    elif isinstance(config, Campaign):
         plan = plan_of(config, Path(base).resolve(), environ, limit)
     else:
         plan = prepare(Path(config), environ, limit)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import Json, Quiet, show_block, tell
+from harness.cli.options import Json, Quiet, show_block, show_scores, tell
 
 if TYPE_CHECKING:
     from harness.comparison import Casting
@@ -42,8 +42,21 @@ SampleColumn = Annotated[str | None, _column("sample")]
 ReasoningColumn = Annotated[str | None, _column("reasoning")]
 
 
-def _given(**columns: str | None) -> dict[Role, str]:
-    return {role: column for role, column in columns.items() if column}  # type: ignore[misc]
+def _columns(*named: str | None) -> dict[Role, str]:
+    """The columns that were named, by role: model, prompt ID, prompt, output, sample, reasoning."""
+    roles: tuple[Role, ...] = ("model", "prompt_id", "prompt", "output", "sample", "reasoning")
+    return {role: column for role, column in zip(roles, named, strict=True) if column}
+
+
+def _gathered(files: Sequence[str], model: str | None, columns: Mapping[Role, str], *, quiet: bool = False) -> Gathered:
+    """The answers in ``files``, with the columns that were named; what was read and guessed is told."""
+    from harness.report.account import account_lines
+    from harness.sources import gather
+
+    gathered = gather(files, columns, model)
+    if not quiet:
+        tell(*account_lines(gathered.account))
+    return gathered
 
 
 @app.command(epilog="Example: harness compare answers.xlsx --suspect nova --candidate qwen2.5-7b")
@@ -72,15 +85,9 @@ def compare(
     candidate. It leaves a campaign that `run`, `score`, `verify` and `pack` take.
     """
     from harness.comparison import campaign_name, lay_out
-    from harness.report.account import account_lines
-    from harness.sources import gather
 
-    named = _given(model=model_column, prompt_id=prompt_id_column, prompt=prompt_column, output=output_column,
-                   sample=sample_column, reasoning=reasoning_column)  # fmt: skip
-    gathered = gather(files, named, model)
-    if not quiet:
-        for line in account_lines(gathered.account):
-            tell(line)
+    gathered = _gathered(files, model, _columns(model_column, prompt_id_column, prompt_column, output_column,
+                                                sample_column, reasoning_column), quiet=quiet)  # fmt: skip
     asks = sys.stdin.isatty() and not yes
     casting = _cast(files, gathered, suspect, candidate, lineage, asks=asks)
     if not quiet:
@@ -160,19 +167,13 @@ def _run(config: Path, *, as_json: bool, quiet: bool) -> None:
     from harness.campaign import run_campaign, write
     from harness.check import check_endpoints, warnings
     from harness.plan import prepare
-    from harness.report import terminal
 
     plan = prepare(config, os.environ)
     for note in warnings(plan, check_endpoints(plan, os.environ, offline=True)):
         tell(f"warning: {note}")
-    scores = run_campaign(config, say=tell)
-    paths = write(config, scores)
-    if as_json:
-        show_block(terminal.findings_json(scores.findings, scores.attributions, scores.survey))
-    else:
-        terminal.print_findings(scores.findings, sys.stdout)
+    scores = run_campaign(plan, say=tell)
+    show_scores(scores, write(plan, scores), as_json=as_json, quiet=quiet)
     if not quiet:
-        tell(f"\n{terminal.where_text([Path(os.path.relpath(p)) for p in paths])}")
         tell(f"lineages and makers stand in {os.path.relpath(config)}; mend them, then: harness run {config}")
 
 
@@ -192,16 +193,11 @@ def import_(
 ) -> None:
     """Turn recorded outputs into a file that `recorded` endpoints read, and print the YAML of a campaign on it."""
     from harness.comparison import campaign_text
-    from harness.report.account import account_lines
-    from harness.sources import gather
     from harness.transfer import write_answers
 
-    named = _given(model=model_column, prompt_id=prompt_id_column, prompt=prompt_column, output=output_column,
-                   sample=sample_column, reasoning=reasoning_column)  # fmt: skip
     target = out if out.suffix == ".parquet" else out.with_name(out.name + ".parquet")
-    gathered = gather(files, named, model)
-    for line in account_lines(gathered.account):
-        tell(line)
+    gathered = _gathered(files, model, _columns(model_column, prompt_id_column, prompt_column, output_column,
+                                                sample_column, reasoning_column))  # fmt: skip
     write_answers(target, gathered.entries)
     text, lacks = campaign_text(target, gathered, suspect, candidate)
     show_block(text.rstrip())

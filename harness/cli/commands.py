@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import CANNOT_TELL, DEFAULT, DIFFERS, Config, Executor, Json, Limit, Quiet, show_block, tell
+from harness.cli.options import (
+    CANNOT_TELL,
+    DEFAULT,
+    DIFFERS,
+    Config,
+    Executor,
+    Json,
+    Limit,
+    Quiet,
+    show_block,
+    show_scores,
+    tell,
+)
 from harness.cli.trust import Trust, require_trust, tell_reach
 from harness.clock import Clock
 
@@ -155,19 +167,9 @@ def _collect(plan: Plan, again: str, *, quiet: bool) -> int:
 
 def _finish(plan: Plan, as_json: bool, executor: str, *, quiet: bool = False) -> None:
     from harness.campaign import score, write
-    from harness.report import terminal
 
     scores = score(plan, executor=executor)
-    paths = write(plan, scores)
-    if as_json:
-        show_block(terminal.findings_json(scores.findings, scores.attributions, scores.survey))
-    else:
-        terminal.print_contradictions(scores.observations, sys.stdout)
-        terminal.print_findings(scores.findings, sys.stdout)
-        terminal.print_attributions(scores.attributions, sys.stdout)
-        terminal.print_survey(scores.survey, sys.stdout)
-    if not quiet:
-        tell("", *terminal.where_text([Path(os.path.relpath(p)) for p in paths]).split("\n"))
+    show_scores(scores, write(plan, scores), as_json=as_json, quiet=quiet)
 
 
 @app.command(epilog="Example: harness calibrate config.yaml pairs.csv --out calibration.json")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.errors import HarnessError
 from harness.report.text import Shown, one_line, plain
+
+if TYPE_CHECKING:
+    from harness.campaign import Scores
 
 Config = Annotated[Path, typer.Argument(help="The campaign's YAML file.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
@@ -45,6 +51,21 @@ def tell(*lines: str) -> None:
     """Print lines for people, on stderr. Each stays one line, whatever stands in it."""
     for text in lines:
         _print(one_line(text), err=True)
+
+
+def show_scores(scores: Scores, paths: Sequence[Path], *, as_json: bool, quiet: bool) -> None:
+    """What a campaign found, on stdout, and on stderr where the files written for it lie."""
+    from harness.report import terminal
+
+    if as_json:
+        show_block(terminal.findings_json(scores.findings, scores.attributions, scores.survey))
+    else:
+        terminal.print_contradictions(scores.observations, sys.stdout)
+        terminal.print_findings(scores.findings, sys.stdout)
+        terminal.print_attributions(scores.attributions, sys.stdout)
+        terminal.print_survey(scores.survey, sys.stdout)
+    if not quiet:
+        tell("", *terminal.where_text([Path(os.path.relpath(p)) for p in paths]).split("\n"))
 
 
 def _print(text: Shown, *, err: bool = False) -> None:

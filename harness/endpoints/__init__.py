@@ -18,7 +18,7 @@ from harness.endpoints.batch_apis import MOST_BYTES, MOST_CALLS, BatchApi, batch
 from harness.endpoints.bodies import BodyBudget
 from harness.endpoints.failures import is_busy, is_refusal, is_unusable, not_started, out_of_time, stopped
 from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprint, unless
-from harness.endpoints.parts import read_cell
+from harness.endpoints.parts import parsed, read_cell
 from harness.endpoints.quirks import Quirks, describe, learn, parameters
 from harness.endpoints.quotas import Quota, until_reset
 from harness.endpoints.recorded import FAMILY, Recording
@@ -56,6 +56,7 @@ __all__ = [
     "out_of_time",
     "parameters",
     "parquet_batches",
+    "parsed",
     "path_of",
     "planned_keys",
     "provider_of",

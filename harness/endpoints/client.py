@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import os
 import re
@@ -68,19 +69,29 @@ def authorities(environ: Mapping[str, str]) -> ssl.SSLContext:
 
     `EndpointError` if that file cannot be read.
     """
+    if not (further := environ.get(CERTIFICATES)):
+        return _shared()
+    context = _usual()
+    try:
+        context.load_verify_locations(cafile=further)
+    except (OSError, ssl.SSLError) as e:
+        what = "is not there" if not Path(further).is_file() else "holds no certificates"
+        raise EndpointError(
+            f"{CERTIFICATES} names {further}, which {what}", f"mend the path, or unset {CERTIFICATES}"
+        ) from e
+    return context
+
+
+def _usual() -> ssl.SSLContext:
+    """The usual authorities. It takes 30 ms, and clients are made one an endpoint."""
     import certifi  # what the client's own transport trusts
 
     context = ssl.create_default_context(cafile=certifi.where())
     context.load_default_certs()
-    if further := environ.get(CERTIFICATES):
-        try:
-            context.load_verify_locations(cafile=further)
-        except (OSError, ssl.SSLError) as e:
-            what = "is not there" if not Path(further).is_file() else "holds no certificates"
-            raise EndpointError(
-                f"{CERTIFICATES} names {further}, which {what}", f"mend the path, or unset {CERTIFICATES}"
-            ) from e
     return context
+
+
+_shared = functools.cache(_usual)  # nothing is added to this one
 
 
 def is_loopback(url: str) -> bool:

@@ -76,7 +76,7 @@ def read_cell(value: Any) -> Parts:
     text = value.strip()
     if text[:1] not in ("[", "{") or text[-1:] not in ("]", "}"):
         return Parts(value)
-    written = _parsed(text)
+    written = parsed(text)
     return _of_structure(written) if _is_message(written) or _are_parts(written) else Parts(value)
 
 
@@ -110,7 +110,7 @@ def _is_part(value: Any) -> bool:
     return known and any(isinstance(value.get(k), str | list | dict) for k in (*_WHOLE, "refusal"))
 
 
-def _parsed(text: str) -> Any:
+def parsed(text: str) -> Any:
     """A value written as JSON or as Python writes it; None if it is neither."""
     for read in (json.loads, ast.literal_eval):
         try:

@@ -49,6 +49,7 @@ _NAME = re.compile(r"\s*\"[^\"]*\"")
 _FIELD = re.compile(r"(\w+)\s*=\s*(\d+(?:\.\d+)?)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhd])")
 
 
 def read_quotas(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
@@ -157,7 +158,7 @@ def seconds(text: str, now: float) -> float:
     text = text.strip()
     small = text.lower()
     if _DURATION.fullmatch(small):
-        return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", small))
+        return durations(small) or 0.0
     try:
         value = float(text)
     except ValueError:
@@ -165,6 +166,12 @@ def seconds(text: str, now: float) -> float:
     if value > 1e11:
         value /= 1000
     return max(0.0, value - now if value > 1e9 else value)
+
+
+def durations(text: str) -> float | None:
+    """Seconds of all durations in a text of small letters, added up: "1m30s", "7 seconds"; None if there is none."""
+    parts = _PART.findall(text)
+    return sum(float(n) * _UNITS[unit] for n, unit in parts) if parts else None
 
 
 def _moment(text: str) -> float:

@@ -171,6 +171,7 @@ def _message(choice: _Choice, content: bytes) -> dict[str, Any]:
 
 
 _EVENT = b"data:"
+_DONE = b"\ndata: [DONE]"
 _DELTAS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
@@ -181,8 +182,7 @@ def without_stream(content: bytes) -> bytes:
     """
     body = content.strip()
     if body.startswith(b"{"):
-        at = body.rfind(b"\ndata:")
-        return body[:at].rstrip() if at > 0 and body[at:].strip() == b"data: [DONE]" else content
+        return body.removesuffix(_DONE).rstrip() if body.endswith(_DONE) else content
     if not body.startswith((_EVENT, b"event:", b"id:", b":")):
         return content
     chunks = [c for line in body.splitlines() if line.startswith(_EVENT) and (c := _chunk(line)) is not None]

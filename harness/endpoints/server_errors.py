@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import yaml
 
+from harness.endpoints.quotas import durations
+
 Trouble = Literal["auth", "quota", "rate_limit", "not_found", "filtered", ""]
 
 _INNER = ("error", "errors", "detail", "details", "base_resp", "innererror", "inner_error", "Error", "metadata")
@@ -31,8 +33,6 @@ _WAIT = re.compile(
     r"((?:\d+(?:\.\d+)?\s*(?:ms|[smhd])\w*\s*)+)|(\d+(?:\.\d+)?)\s*(秒|分钟)后",
     re.IGNORECASE,
 )
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhd])")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
@@ -196,8 +196,7 @@ def _seconds(value: Any) -> float | None:
         return float(value) if 0 <= value < 1e9 else None
     if not isinstance(value, str):
         return None
-    parts = _PART.findall(value.lower())
-    if parts:
-        return sum(float(n) * _SECONDS[unit] for n, unit in parts)
+    if (wait := durations(value.lower())) is not None:
+        return wait
     text = value.strip()
     return float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text) else None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from harness.config import hub_name
 from harness.endpoints import parquet_batches
 from harness.errors import ConfigError
 from harness.sources.delimited import by_heading, decoded, table_rows
@@ -214,8 +215,8 @@ def _workbook(path: Path, source: str) -> Iterator[Sheet]:
 def _hub(source: str) -> Sheet:
     from datasets import load_dataset
 
-    repo, _, split = source.removeprefix("hf:").partition(":")
-    rows = load_dataset(repo, split=split or "train", streaming=True)
+    repo, split = hub_name(source)
+    rows = load_dataset(repo, split=split, streaming=True)
     return Sheet(source, repo.rpartition("/")[2], "data set", tuple(itertools.islice(map(dict, rows), MOST_ROWS)))
 
 

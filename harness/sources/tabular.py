@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from harness.endpoints import ESCAPED, count, read_cell
+from harness.endpoints import ESCAPED, count, parsed, read_cell
 from harness.records import Surface
 from harness.sources.calls import conversation, reply_in
 from harness.sources.cells import at, is_blank, not_text, opened, text_of, texts_in
@@ -138,11 +136,11 @@ def _prompt(source: str, row: Row, found: Mapping[Role, Any], layout: Layout) ->
 def _samples(source: str, column: str, value: Any, *, as_list: bool) -> list[tuple[str, str, tuple[str, ...]]]:
     """The answers of one cell: text, thoughts, and the scales that it rates on."""
     if as_list and isinstance(value, str):
-        value = _parsed(value)
+        value = parsed(value)
     if isinstance(value, list) and value and all(isinstance(v, str | None) for v in value):
         return [(v, "", ()) for v in value if v is not None]
     if isinstance(value, str):
-        inside = _parsed(value) if value.strip()[:1] in ("{", "[") else None
+        inside = parsed(value) if value.strip()[:1] in ("{", "[") else None
         if isinstance(inside, dict) and (reply := reply_in(inside)):
             return [(s.answer, s.thoughts, ()) for s in reply.samples]
         said = read_cell(value)
@@ -180,20 +178,10 @@ def _are_lists(rows: Sequence[Row], column: str) -> bool:
     cells = [v for v in column_values(rows[:_LOOKED_AT], column) if not is_blank(v)]
     if not cells or not all(isinstance(v, str) and v.strip()[:1] == "[" for v in cells):
         return False
-    lists = [_parsed(v) for v in cells]
+    lists = [parsed(v) for v in cells]
     return all(isinstance(v, list) and len(v) > 1 and all(isinstance(x, str) for x in v) for v in lists) and (
         len({len(v) for v in lists}) == 1
     )
-
-
-def _parsed(text: str) -> Any:
-    """A value written as JSON or as Python writes it; None if it is neither."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return None
 
 
 def _short(row: Row, layout: Layout) -> str:
