@@ -93,7 +93,7 @@ def _is_tag(part: str | int) -> bool:
 
 def _endpoint_models() -> dict[str, type[BaseModel]]:
     models = get_args(get_args(Endpoint)[0])
-    return {get_args(m.model_fields["kind"].annotation)[0]: m for m in models}
+    return {kind: m for m in models for kind in get_args(m.model_fields["kind"].annotation)}
 
 
 def _fields_near(loc: tuple[str | int, ...]) -> list[str]:

@@ -80,6 +80,18 @@ def test_wrong_kind_and_wrong_type_have_their_line(tmp_path: Path) -> None:
     assert "config.yaml:13: collect.attempts" in error.message
 
 
+@pytest.mark.parametrize("kind", ["openai-completions", "openai-responses", "anthropic-messages", "gemini"])
+def test_every_kind_of_endpoint_is_known_where_a_mistake_is_told(tmp_path: Path, kind: str) -> None:
+    assert kind in refused(tmp_path, GOOD.replace("    kind: openai-chat\n", "")).hint
+    error = refused(tmp_path, GOOD.replace("kind: openai-chat\n", f"kind: {kind}x\n"))
+    assert error.hint == f"did you mean {kind!r}?"
+    error = refused(
+        tmp_path, GOOD.replace("    kind: openai-chat\n    model: m\n", f"    kind: {kind}\n    modle: m\n")
+    )
+    assert error.message.endswith("config.yaml:8: unknown key 'modle' in endpoints.0")
+    assert "did you mean 'model'?" in error.hint
+
+
 def test_duplicate_key_is_not_overwritten(tmp_path: Path) -> None:
     error = refused(tmp_path, GOOD.replace("    model: m\n", "    model: m\n    model: n\n"))
     assert "config.yaml:9: 'model' is written twice" in error.message
