@@ -6,6 +6,9 @@ The package (Gao et al., ICLR 2025) needs torch; `--baseline PYTHON` names an in
 samples as Unicode code points, as its own tokenizer gives them.
 
 `--verdicts` prints how often each identity verdict is given instead, for shares routed to a control or to a stranger.
+
+`--stages` prints what a campaign that stops when the answer is known (`collect.stop: sequential`) saves: the same draws
+judged once after every prompt, and at each stage with the correction for many looks.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measures import markdown_head, markdown_row
 from benchmarks.recorded import Collection, Unusable, read
 from harness.channels.base import first_answers
 from harness.channels.kernels import spectrum
@@ -28,12 +32,16 @@ from harness.inference.findings import Finding, Settings
 from harness.inference.identity import identity, two_sample
 from harness.inference.pool import Model, Pool
 from harness.inference.questions import decide
+from harness.inference.stopping import earliest
+from harness.plan import stage_sizes
 
 PROMPTS, SAMPLES, MIXED = 25, 10, 8
 LENGTH = 200  # characters of an answer that either test sees; the package's time grows with it
 ALPHA = 0.05
 SHARES = (0.0, 0.3, 0.5)
 ROUTES = (0.0, 0.1, 0.3, 0.5, 0.7, 1.0)
+SWAPS = (0.0, 0.3, 0.5, 1.0)
+PERMUTATIONS = 2000  # as `analysis.permutations` has it; the first stage asks for p-values under .01
 CONTROLS = 4
 VIEW: View = ("text", "chat")
 SAID = ("SAME-LIKE", "DIFFERENT-LIKE")
@@ -72,13 +80,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=20, help="pairs of samples for each share")
     parser.add_argument("--permutations", type=int, default=100, help="in the comparison of power")
     parser.add_argument("--verdicts", action="store_true", help="how often each verdict is given")
-    parser.add_argument("--prompts", type=int, default=PROMPTS, help="of --verdicts")
+    parser.add_argument("--stages", action="store_true", help="what stopping early saves")
+    parser.add_argument("--prompts", type=int, default=PROMPTS, help="of --verdicts and --stages")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     pools = answer_pools(read(given.data, given.lineage))
     rng = np.random.default_rng(given.seed)
     if given.verdicts:
         return _verdicts(pools, given.prompts, given.trials, rng)
+    if given.stages:
+        return _stages(pools, given.prompts, given.trials, rng)
     print("| share swapped | test | rejected at 5 % | trials | median p | seconds a test | permutations |")
     print("|---|---|---|---|---|---|---|")
     for share in SHARES:
@@ -105,10 +116,10 @@ def answer_pools(collection: Collection) -> Texts:
     return pools
 
 
-def draw_pair(pools: Texts, share: float, rng: np.random.Generator) -> tuple[Texts, Texts]:
+def draw_pair(pools: Texts, share: float, rng: np.random.Generator, prompts: int = PROMPTS) -> tuple[Texts, Texts]:
     """Samples of two endpoints, (prompts, samples) each; a share of the second's calls go to eight other models."""
     a, b = [], []
-    for p in rng.choice(len(pools), PROMPTS, replace=False):
+    for p in rng.choice(len(pools), prompts, replace=False):
         order = rng.permutation(len(pools[p]))
         own, other = order[:MIXED], order[MIXED : 2 * MIXED]
         a.append([pools[p][i] for i in rng.choice(own, SAMPLES)])
@@ -158,6 +169,38 @@ def _verdicts(pools: Texts, prompts: int, trials: int, rng: np.random.Generator)
         bounds = np.array([f.share_excluded for f in found])
         shown = [*rates, float(np.median(bounds)), float((bounds < share - 1e-9).mean())]
         print(f"| {share:.1f} | {to} | {' | '.join(f'{r:.2f}' for r in shown)} |", flush=True)
+    return 0
+
+
+def staged(grams: Grams, permutations: int, seed: int) -> tuple[bool, bool, int]:
+    """Whether all prompts at once differ, whether the stages do, and after how many prompts these stop.
+
+    The rule of a campaign for one view: at each stage the test of `two_sample` on the prompts so far, joined with
+    earlier ones by `earliest`; only a difference stops before the last.
+    """
+    sizes = stage_sizes(len(grams))
+    found: list[float] = []
+    for size in sizes:
+        found.append(two_sample(grams[:size], permutations, np.random.default_rng(seed)).p_value)
+        if earliest(found, len(sizes)) <= ALPHA:
+            break
+    fixed = two_sample(grams, permutations, np.random.default_rng(seed)).p_value
+    return fixed <= ALPHA, earliest(found, len(sizes)) <= ALPHA, sizes[len(found) - 1]
+
+
+def _stages(pools: Texts, prompts: int, trials: int, rng: np.random.Generator) -> int:
+    """Prints one row a share of calls swapped: found at once, found in stages, and calls to either endpoint."""
+    heads = ("share swapped", "runs", "all at once: differs", "stages: differ", "calls, median", "calls, mean", "of")
+    print("\n".join(markdown_head(heads)))
+    for share in SWAPS:
+        found = []
+        for i in range(trials):
+            a, b = draw_pair(pools, share, rng, prompts)
+            found.append(staged([(spectrum(x + y), len(x)) for x, y in zip(a, b, strict=True)], PERMUTATIONS, i))
+        fixed, early, at = (np.array(x) for x in zip(*found, strict=True))
+        calls = (f"{SAMPLES * f(at):.0f}" for f in (np.median, np.mean))
+        cells = (f"{share:.1f}", str(trials), f"{fixed.mean():.3f}", f"{early.mean():.3f}", *calls)
+        print(markdown_row((*cells, str(SAMPLES * prompts))), flush=True)
     return 0
 
 

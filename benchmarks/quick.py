@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measures import markdown_head, markdown_row
-from harness.campaign import read_responses
 from harness.channels.integers import mean_overlap, written
 from harness.channels.parallel import compare, load_channels
 from harness.channels.reading import read
+from harness.judging import read_responses
 from harness.plan import stored_plan
 from harness.records import Responses, Similarity
 from harness.which import CHANNELS
