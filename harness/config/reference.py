@@ -1,4 +1,4 @@
-"""YAML reference, generated from the models: `python -m harness.config.reference > docs/reference.md`."""
+"""YAML reference and JSON Schema, generated from the models: `python -m harness.config.reference [--schema]`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.config.providers import providers
 from harness.config.schema import Campaign
 
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
 HEAD = """# YAML reference
 
 Every key a campaign's file may have; an unknown key is an error. Generated from the models in
@@ -22,6 +24,22 @@ def reference() -> str:
     parts = [HEAD, _section("Campaign", schema)]
     parts += [_section(name, model) for name, model in schema["$defs"].items() if "properties" in model]
     return "\n".join(parts)
+
+
+def json_schema() -> str:
+    """JSON Schema of a campaign's file, for editors that complete and check YAML; ends with a newline.
+
+    Everything that a field alone can tell. What one field says of another is checked by `harness check`, which names
+    file and line.
+    """
+    schema = Campaign.model_json_schema()
+    known = {"anyOf": [{"enum": sorted(providers())}, {"type": "null"}]}
+    for model in schema["$defs"].values():
+        if "provider" in model.get("properties", {}):
+            field = model["properties"]["provider"]
+            model["properties"]["provider"] = {k: v for k, v in field.items() if k not in ("anyOf", "type")} | known
+    about = "Campaign of a behavioral black-box probing harness"
+    return json.dumps({"$schema": DRAFT, **schema, "title": about}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _section(name: str, model: Schema) -> str:
@@ -80,4 +98,4 @@ def _join(types: Iterable[str]) -> str:
 if __name__ == "__main__":
     import sys
 
-    sys.stdout.write(reference())
+    sys.stdout.write(json_schema() if sys.argv[1:] == ["--schema"] else reference())
