@@ -109,8 +109,10 @@ async def _ask(run: Asking, part: Plan, stage: str) -> str:
         store.set_note(SHORT_FORM, str(plan.limit or ""))
         store.set_note(DRAWN, drawn(plan.campaign))
         store.set_note(STAGES_ASKED, stage)
-        began, versions = run.clock.stamp(), {"python": python_version(), **packages()}
-        note_run(store, began, {"versions": versions})
+        began, told = run.clock.stamp(), {"versions": {"python": python_version(), **packages()}}
+        if plan.recorded:
+            told["recorded_sha256"] = {r.endpoint.name: r.table.digest for r in plan.recorded}
+        note_run(store, began, told)
         for recording in plan.recorded:
             run.tallies[recording.endpoint.name] = _take_over(recording, part, store, holds)
         if not called:
@@ -124,7 +126,7 @@ async def _ask(run: Asking, part: Plan, stage: str) -> str:
 
         context = RunContext(store, plan.campaign.collect, run.stop, say, run.clock)
         lag = await collect(plan.campaign, part.prompts, context, run.tallies, environ, plan.base, holds, note_plan)
-        note_run(store, began, {"versions": versions, "longest_lag_seconds": round(lag.longest, 3)})
+        note_run(store, began, {**told, "longest_lag_seconds": round(lag.longest, 3)})
         return context.budget.reached
 
 

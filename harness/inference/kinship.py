@@ -279,7 +279,8 @@ def clearing(f: Finding) -> list[str]:
 WORDING = Wording(
     asks="Is {s} closer to {c} than unrelated models are to one another, as a rework of its weights would be?",
     headlines={
-        "KIN-LIKE": "{s} is closer to {c} than unrelated models are, and evidence that sees shared weights agrees.",
+        "KIN-LIKE": "{s} is closer to {c} than unrelated models are, by more than teaching or shared data would "
+        "explain.",
         "KIN-OR-TAUGHT": "{s} is closer to {c} than unrelated models are. Text alone cannot tell shared weights from "
         "shared teaching.",
         "UNRELATED-LIKE": "{s} is no closer to {c} than unrelated models are.",

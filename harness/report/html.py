@@ -27,15 +27,18 @@ from harness.inference.survey import Survey
 from harness.records import Observation, Responses, Similarity
 from harness.report import figures, naming, survey_words, words
 from harness.report.caveats import stopped
+from harness.report.citing import asked_of, cited, may_write, propositions
 from harness.report.text import Piece, harmless, shared_runs, short, window
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The conclusion on one pair, in words, with the cards of its verdicts."""
+    """The conclusion on one pair, in words, what it supports and what not, with the cards of its verdicts."""
 
     tone: str
     joined: str
+    supported: tuple[str, ...]
+    unsupported: tuple[str, ...]
     settles: str
     stopped: tuple[str, ...]
     cards: tuple[Card, ...]
@@ -47,7 +50,7 @@ def pairs_of(found: Sequence[Conclusion], shown: Sequence[Card]) -> list[Pair]:
     for card in shown:
         by.setdefault((card.finding.suspect, card.finding.candidate), []).append(card)
     return [
-        Pair(words.conclusion_tone(c), words.joined(c), words.settles(c), _stops(own), tuple(own))
+        Pair(words.conclusion_tone(c), words.joined(c), *may_write(c), words.settles(c), _stops(own), tuple(own))
         for c in found
         for own in [by[c.suspect, c.candidate]]
     ]
@@ -67,6 +70,7 @@ class Card:
     mark: str
     headline: str
     asked: str
+    propositions: tuple[str, str]
     sure: str
     error_rate: str
     close: str
@@ -102,6 +106,7 @@ def _card(i: int, f: Finding, found: tuple[int, Detail] | None, together: str) -
         mark=mark,
         headline=words.headline(f),
         asked=words.asked(f),
+        propositions=propositions(f),
         sure=words.sure(f),
         error_rate=words.error_rate(f),
         close=words.place(*kin[1].place(), len(kin[1].names)) if kin else "",
@@ -181,6 +186,7 @@ def report_html(m: Material) -> str:
     ]
     page = overview(m.similarities) if m.survey is None else None  # a survey has its own map
     verdicts = cards(m.findings, m.details)
+    asked = asked_of(m.facts, m.roles)
     return environment.get_template("report.html.j2").render(
         m=m,
         style=Markup(style),  # noqa: S704 (our own files)
@@ -192,6 +198,8 @@ def report_html(m: Material) -> str:
         attributed=[(a, naming.attributed(a)) for a in m.attributions],
         attribution_basis=[naming.attribution_basis(a) for a in m.attributions],
         attribution_notes=[naming.attribution_note(a) for a in m.attributions],
+        asked=asked,
+        cited=cited(m.campaign, m.facts, asked),
         strips=strips,
         page=page,
         heat=figures.heat(page) if page else None,

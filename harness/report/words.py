@@ -104,7 +104,7 @@ _CLAUSES: Mapping[Clause, str] = {
     "served apart": "not served identically",
     "raw text not told apart": "on raw text, which a system prompt does not reach, not told apart so far",
     "one model on raw text": "on raw text, which a system prompt does not reach, shown to answer as one model does",
-    "kin": "closer than unrelated models are, also where shared weights show",
+    "kin": "closer than unrelated models are, by more than teaching or shared data would explain",
     "kin or taught": "closer than unrelated models are, as kin or as taught: text alone cannot tell which",
     "no closer": "no closer than unrelated models are",
     "shared habits": "sharing habits of wording, as kin do and pupils do",
