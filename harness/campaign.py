@@ -27,6 +27,7 @@ from harness.inference.survey import Survey
 from harness.judging import Known, all_over, attributions, judged, self_statements, surveyed, with_campaign_caveats
 from harness.plan import Plan, plan_of, prepare, stored_plan, stored_plan_of
 from harness.records import Observation, Responses, Similarity
+from harness.report.browser import answers_html
 from harness.report.caveats import beside, noticed
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
@@ -45,6 +46,7 @@ from harness.store import Store, require_whole
 _LOG = logging.getLogger("harness")
 OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is one function and one line here
     "report.html": report_html,
+    "answers.html": answers_html,
     "pairs.csv": lambda m: pairs_csv(m.findings) if m.findings else "",
     "summary.csv": lambda m: summary_csv(m.findings),
     "evidence.csv": lambda m: evidence_csv(m.findings),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -39,13 +39,14 @@ class Telling:
 @dataclass(frozen=True)
 class ChannelDetail:
     """Every pair of the pool in one channel, (n, n), suspect first, candidate second: its excess in ``matrix``, and its
-    ``raw`` similarity, standardised over the pairs."""
+    ``raw`` similarity, standardised over the pairs. ``shares`` has each prompt's contribution, as in `Telling`."""
 
     channel: str
     sees: Sees
     matrix: Floats
     raw: Floats
     telling: tuple[Telling, ...] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,29 +88,39 @@ def detail(a: Assessment, most: int = 5) -> Detail | None:
         return None
     channels = tuple(
         ChannelDetail(
-            c.similarity.channel, c.similarity.sees, c.matrix, standardised(c.values), tuple(telling(c, most))
+            c.similarity.channel,
+            c.similarity.sees,
+            c.matrix,
+            standardised(c.values),
+            tuple(telling(c, most)),
+            {p: float(v) for p, v in zip(c.similarity.prompts, contributions(c), strict=True) if v == v},
         )
         for c in a.channels
     )
     return Detail(a.pool.suspect, a.pool.candidate, a.pool.names, a.combined, channels)
 
 
-def telling(c: Compared, most: int) -> list[Telling]:
-    """Prompts that contribute most to the accused pair's excess, strongest first, then those that speak against it.
+def contributions(c: Compared) -> Floats:
+    """Each prompt's part in the accused pair's effect in a channel, (p,); NaN where the two were not compared.
 
-    A prompt's contribution is its scaled residual over the spread of residuals and the number of prompts. Where the
-    pool agrees on every prompt there is no spread, and each prompt has its share of the effect as it stands.
+    It is the scaled residual over the spread of residuals and the number of prompts. Where the pool agrees on every
+    prompt there is no spread, and each prompt has its share of the effect as it stands.
     """
-    s, pair = c.similarity, c.residuals[:, 0, 1]
-    seen = np.flatnonzero(np.isfinite(pair))
-    if not len(seen):
-        return []
+    pair: Floats = c.residuals[:, 0, 1]
+    count = int(np.isfinite(pair).sum())
+    if not count:
+        return np.full(len(pair), np.nan)
     spread = prompt_noise(c.residuals)
     if spread > TINY:
-        share = pair / (spread * len(seen))
-    else:
-        total = float(pair[seen].sum())
-        share = pair * (float(excess_of(c.residuals)[0, 1]) / total if abs(total) > TINY else 0.0)
+        return pair / (spread * count)
+    total = float(np.nansum(pair))
+    return pair * (float(excess_of(c.residuals)[0, 1]) / total if abs(total) > TINY else 0.0)
+
+
+def telling(c: Compared, most: int) -> list[Telling]:
+    """Prompts that contribute most to the accused pair's excess, strongest first, then those that speak against it."""
+    s, share = c.similarity, contributions(c)
+    seen = np.flatnonzero(np.isfinite(share))
     order = seen[np.argsort(-share[seen], kind="stable")]
     top = [i for i in order[:most] if share[i] > 0]
     low = [i for i in order[::-1][:most] if share[i] < 0]

@@ -7,6 +7,7 @@ in case that ever fails. No attribute holds code or style, so the policy needs n
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -175,7 +176,7 @@ class Telling:
 
 def report_html(m: Material) -> str:
     """The report as one HTML text."""
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     environment = Environment(
         loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_shown,
@@ -191,8 +192,7 @@ def report_html(m: Material) -> str:
         m=m,
         style=Markup(style),  # noqa: S704 (our own files)
         script=Markup(script),  # noqa: S704
-        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
+        policy=policy(style, script),
         cards=verdicts,
         pairs=pairs_of(conclusions(m.findings), verdicts),
         attributed=[(a, naming.attributed(a)) for a in m.attributions],
@@ -226,8 +226,22 @@ def _shown(value: object) -> object:
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """One of our own files that go into a page whole."""
     return (files("harness.report") / "templates" / name).read_text("utf-8")
+
+
+def packed(text: str) -> str:
+    """Text as a block of data in a page (gzip, base64), that its own script unpacks; the same text, the same block."""
+    return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)).decode()
+
+
+def policy(style: str, script: str) -> str:
+    """Content-Security-Policy of a page that holds this one style and this one script."""
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _hash(text: str) -> str:

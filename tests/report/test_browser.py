@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from harness.inference.likelihood import LikelihoodTable
+from harness.report.browser import LENGTHS, MOST
 from harness.report.html import tippett_of
 from tests.support import ROOT
 from tests.support.browser import requests, resize
@@ -44,14 +45,26 @@ def test_large_report_opens_fast_and_hostile_text_is_only_text(report: Path, pag
     assert time.perf_counter() - start < 3.0
     assert page.execute_script("return window.pwned") is None
     assert page.execute_script("return document.scripts.length") == 1
-    assert (
-        page.execute_script("return document.querySelectorAll('img, iframe, a:not([href^=\"#\"]), object').length") == 0
-    )
+    assert page.execute_script("return document.querySelectorAll('img, iframe, object').length") == 0
+    links = "return [...document.links].map(a => a.getAttribute('href')).filter(h => !h.startsWith('#'))"
+    assert page.execute_script(links) == ["answers.html"]
     text = page.execute_script("return document.getElementById('prompts').textContent")
     assert "<script>window.pwned = 1</script>" in text or "onerror=" in text
     assert "1337" not in text
     assert not set("\u202e\x1b\x00") & set(page.execute_script("return document.documentElement.textContent"))
     assert requests(page) == []
+    assert page.get_log("browser") == []
+
+
+def test_all_answers_of_a_large_campaign_fit_into_three_megabytes(report: Path, page: Any) -> None:
+    answers = report.with_name("answers.html")
+    assert MOST * 0.4 < answers.stat().st_size < 3_000_000, "too large, or cut more than it need be"
+    start = time.perf_counter()
+    page.get(answers.as_uri())
+    while page.execute_script("return document.querySelectorAll('article').length") < 20:
+        assert time.perf_counter() - start < 8.0
+    text = page.execute_script("return document.querySelector('.lead').textContent")
+    assert any(f"cut at {length} characters" in text for length in LENGTHS)
     assert page.get_log("browser") == []
 
 

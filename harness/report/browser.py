@@ -1,0 +1,121 @@
+"""answers.html: every prompt and every answer of a campaign, to read side by side, in one file that needs no network.
+
+The answers are packed (gzip, base64) into a block of data that the page's own script unpacks and writes as text, never
+as markup. The same strict policy as that of report.html stands behind it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from math import exp
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.records import Responses
+from harness.report.html import Material, asset, packed, policy
+from harness.report.text import harmless
+from harness.token_logprobs import decode_logprobs
+
+MOST = 2_900_000  # characters of the packed answers, so that the file stays under 3 MB
+LENGTHS = (
+    20_000,
+    6_000,
+    4_000,
+    3_000,
+    2_000,
+    1_500,
+    1_100,
+    800,
+    550,
+    400,
+    240,
+    120,
+    60,
+)  # of one answer: the longest with which all fit
+SAMPLES = 5  # of one model to one prompt
+ALTERNATIVES = 8  # of an answer's first token
+
+
+def answers_html(m: Material) -> str:
+    """The browser of answers as one HTML text; empty for a campaign without answers."""
+    if not len(m.responses.outcome):
+        return ""
+    block, length = _block(m)
+    style, script = asset("report.css") + asset("answers.css"), asset("answers.js")
+    environment = Environment(loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("answers.html.j2").render(
+        campaign=harmless(m.campaign, 200),
+        style=Markup(style),  # noqa: S704 (our own files)
+        script=Markup(script),  # noqa: S704
+        policy=policy(style, script),
+        packed=block,
+        length=length,
+        answers=len(m.responses.outcome),
+        sha256=m.facts["responses_sha256"],
+    )
+
+
+def _block(m: Material) -> tuple[str, int]:
+    """All answers, packed, at the greatest length with which they fit, and that length."""
+    sizes = np.array([len(t) for column in (m.responses.text, m.responses.reasoning) for t in column])
+    total = {length: int(np.minimum(sizes, length).sum()) for length in LENGTHS}
+    most = total[LENGTHS[0]]
+    for length in LENGTHS:
+        if total[length] > most and length != LENGTHS[-1]:
+            continue  # what was tried says that this cannot fit
+        text = json.dumps(_content(m, length), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        block = packed(text)
+        if len(block) <= MOST:
+            break
+        most = int(total[length] * MOST / len(block))
+    return block, length
+
+
+def _content(m: Material, length: int) -> dict[str, Any]:
+    """What the page shows. Numbers of a list are indices into ``models`` and ``prompts``."""
+    table = m.responses
+    at = {p.id: i for i, p in enumerate(table.prompts)}
+    return {
+        "campaign": harmless(m.campaign, 200),
+        "sha256": m.facts["responses_sha256"],
+        "models": [[harmless(n, 200), *m.roles.get(n, ("", ""))] for n in table.models],
+        "prompts": [[p.id, p.family, harmless(p.text, length)] for p in table.prompts],
+        "pairs": [
+            {
+                "suspect": table.models.index(d.suspect),
+                "candidate": table.models.index(d.candidate),
+                "channels": {
+                    c.channel: [[at[p], round(v, 5)] for p, v in c.shares.items() if p in at] for c in d.channels
+                },
+            }
+            for d in m.details
+        ],
+        "answers": [
+            [list(_answers(table, p, k, length)) for k in range(len(table.models))] for p in range(len(table.prompts))
+        ],
+    }
+
+
+def _answers(table: Responses, prompt: int, model: int, length: int) -> Iterator[list[Any]]:
+    """[outcome, text, reasoning, first tokens] of each sample; what is empty at the end is left out."""
+    for row in table.rows(prompt, model)[:SAMPLES]:
+        cells: list[Any] = [table.outcome[row], harmless(table.text[row], length)]
+        cells += [harmless(table.reasoning[row], length), _first_tokens(table.logprobs[row])]
+        while cells and not cells[-1]:
+            cells.pop()
+        yield cells
+
+
+def _first_tokens(blob: bytes | None) -> list[list[Any]]:
+    """The likeliest first tokens of an answer with their probabilities in percent."""
+    found = decode_logprobs(blob, 1)
+    if found is None or not found.top:
+        return []
+    return [
+        [harmless(token.decode("utf-8", "replace"), 40), round(100.0 * exp(value), 2)]
+        for token, value in list(found.top[0].items())[:ALTERNATIVES]
+    ]
