@@ -60,7 +60,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(read_text(path))
         files = dict(manifest["files_sha256"])
         expected = (manifest["config"], manifest["config_sha256"], manifest["responses_sha256"])
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise StoreError(f"{path}: not a manifest ({type(e).__name__}: {str(e)[:80]})", "run `harness score`") from e
     for name in files:
         if name in ("", ".", "..") or Path(name).name != name or "\\" in name or ":" in name:

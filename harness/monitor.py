@@ -20,6 +20,7 @@ from harness.records import Key, Prompt, Response, Responses, Surface
 from harness.store import Store
 
 BEFORE, NOW = "baseline", "now"
+CHANGES = "changes.json"  # what a run found, beside its answers
 # Logprobs of one token differ a little from run to run with a server's load (benchmarks/README.md, Monitor), so
 # samples of two runs are not exchangeable in them, and a p-value below any alpha says nothing.
 REPORTED = frozenset({"logprobs"})

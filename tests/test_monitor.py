@@ -65,7 +65,8 @@ def test_the_same_model_is_the_same_and_its_answers_are_kept_apart(baseline: Wri
         assert done.stdout.count("\n") == 1
         assert server.asked["good"] == 2 * CALLS
         assert server.asked["fine"] == CALLS  # only the suspect is watched
-        assert len(list((path.parent / "results" / "test" / "monitor").glob("*/responses.sqlite"))) == 1
+        (answers,) = (path.parent / "results" / "test" / "monitor").glob("*/responses.sqlite")
+        assert [c["state"] for c in json.loads(answers.with_name("changes.json").read_text("utf-8"))] == ["same"]
         again = json.loads(harness("score", path, "--json", cwd=path.parent).stdout)
         assert again[0]["prompts"] == PROMPTS
 

@@ -20,6 +20,7 @@ from harness.cli.options import (
     Json,
     Limit,
     Quiet,
+    show,
     show_block,
     show_scores,
     tell,
@@ -281,7 +282,8 @@ def monitor(
 
     One line an endpoint. Exit code 0: cannot be told from the baseline; 10: differs; 11: cannot tell.
     """
-    from harness.monitor import carry_over, judge, watch
+    from harness.files import write_whole
+    from harness.monitor import CHANGES, carry_over, judge, watch
     from harness.report.terminal import change_line, changes_json
 
     require_trust(config, os.environ, trust=trust)
@@ -293,6 +295,7 @@ def monitor(
         changes = judge(watched, alpha, batch)
         if all(c.state == "differs" or c.ground == "too few answered again" for c in changes):
             break
+    write_whole(watched.plan.folder / CHANGES, changes_json(changes))
     show_block(changes_json(changes) if as_json else "\n".join(map(change_line, changes)))
     if not quiet:
         tell(f"answers are in {os.path.relpath(watched.plan.folder)}")
@@ -300,3 +303,21 @@ def monitor(
     code = DIFFERS if "differs" in states else CANNOT_TELL if "cannot tell" in states else 0
     if code:
         raise typer.Exit(code)
+
+
+@app.command(epilog="Example: harness view results")
+def view(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds your campaigns.")] = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="The page to write. [default: index.html in FOLDER]")] = None,
+) -> None:
+    """Write one page over all campaigns of a folder: verdicts, two campaigns compared, monitoring over time.
+
+    The page is a file: no port is opened, nothing is asked, and the campaigns stay as they are.
+    """
+    from harness.files import write_whole
+    from harness.report.shelf_page import shelf_html
+    from harness.view import shelf
+
+    path = out or folder / "index.html"
+    write_whole(path, shelf_html(shelf(folder, path.parent)))
+    show(f"{os.path.relpath(path)}: open it in a browser")

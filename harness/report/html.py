@@ -179,7 +179,7 @@ def report_html(m: Material) -> str:
     style, script = asset("report.css"), asset("report.js")
     environment = Environment(
         loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=_shown,
+        lstrip_blocks=True, finalize=shown,
     )  # fmt: skip
     whole = _dots(m.details) <= MOST_DOTS
     strips = [
@@ -218,7 +218,7 @@ def report_html(m: Material) -> str:
     )
 
 
-def _shown(value: object) -> object:
+def shown(value: object) -> object:
     """Whatever reaches the page is harmless text first; Markup is ours."""
     if isinstance(value, float):
         return "–" if value != value else short(value)

@@ -36,6 +36,7 @@ COMMANDS = [
     "merge",
     "verify",
     "pack",
+    "view",
     "prompts",
     "prompts list",
     "prompts show",
