@@ -44,17 +44,29 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_is_there_at_once(name: str, tmp_path: Path) -> None:
+def cpu_of(command: list[str], folder: Path) -> float:
+    """Seconds of CPU that a command takes, the better of two runs: other work on the machine hardly counts."""
     spent = []
     for _ in range(2):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = harness(*name.split(), "--help", cwd=tmp_path)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert done.returncode == 0
+        assert done.returncode == 0, done.stderr
         assert "Usage" in done.stdout
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 0.5  # seconds of CPU: other work on the machine does not count
+    return min(spent)
+
+
+@pytest.fixture(scope="module")
+def least(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """Seconds of CPU of the help of a program that has one command and does nothing, on this machine and now."""
+    program = "import typer\napp = typer.Typer()\n@app.command()\ndef one(x: int = 1): 'Help.'\napp()"
+    return cpu_of([sys.executable, "-c", program, "--help"], tmp_path_factory.mktemp("least"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_there_at_once(name: str, least: float, tmp_path: Path) -> None:
+    assert cpu_of(command(*name.split(), "--help"), tmp_path) < max(0.5, 3.0 * least)  # numpy alone would be more
 
 
 @pytest.mark.parametrize("arguments", [["check", "--offline"], ["run", "--dry-run"]], ids=" ".join)
