@@ -23,6 +23,7 @@ from harness.inference.excess import (
     mean_over_prompts,
     prompt_noise,
     reliabilities_of,
+    unit_of,
 )
 from harness.inference.findings import NAN, Caveat, ChannelEvidence, Part, Settings
 from harness.inference.likelihood import LikelihoodTable
@@ -397,6 +398,7 @@ def _evidence(
     raw = mean_over_prompts(c.values)
     others = raw[np.triu_indices(len(raw), 1)][1:]  # every pair but the accused one, which comes first
     low, high = _interval([c], np.ones(1), rounds, rng, scaled=False)
+    peers = c.matrix[np.triu_indices(len(raw), 1)][1:]
     return ChannelEvidence(
         channel=s.channel,
         sees=s.sees,
@@ -414,6 +416,10 @@ def _evidence(
         part=part,
         weight=float(weight),
         controls=controls,
+        peer_low=float(np.nanmin(peers)) if np.isfinite(peers).any() else NAN,
+        peer_high=float(np.nanmax(peers)) if np.isfinite(peers).any() else NAN,
+        spread=max(float(np.sqrt(known_mean(c.matrix**2))), TINY),
+        size=unit_of(c.values, c.residuals),
     )
 
 

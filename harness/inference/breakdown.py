@@ -8,9 +8,18 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from harness.inference.assessment import Assessment, Compared
-from harness.inference.excess import TINY, additive_residuals, excess_of, mean_over_prompts, prompt_noise
+from harness.inference.excess import (
+    TINY,
+    additive_residuals,
+    excess_of,
+    known_mean,
+    mean_over_prompts,
+    prompt_noise,
+    prompt_spreads,
+)
 from harness.records import Sees, Similarity
 
 Floats = NDArray[np.float64]
@@ -48,6 +57,11 @@ class ChannelDetail:
     telling: tuple[Telling, ...] = ()
     shares: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def spread(self) -> float:
+        """Spread of its excess over the pairs, (n, n) in units of which it is on the scale of the verdict."""
+        return max(float(np.sqrt(known_mean(self.matrix**2))), TINY)
+
 
 @dataclass(frozen=True)
 class Detail:
@@ -65,9 +79,10 @@ class Detail:
         return measure_of(len(self.names))
 
     def drawn(self) -> list[tuple[str, Floats]]:
-        """What is drawn of every pair, all channels together and then each: by excess or raw, see `measure`."""
+        """What is drawn of every pair, all channels together and then each, on one scale: that of the verdict by excess,
+        or raw similarity, standardised; see `measure`."""
         if self.measure == "excess":
-            return [("combined", self.combined), *((c.channel, c.matrix) for c in self.channels)]
+            return [("combined", self.combined), *((c.channel, c.matrix / c.spread) for c in self.channels)]
         return [("all channels", _mean([c.raw for c in self.channels])), *((c.channel, c.raw) for c in self.channels)]
 
     def place(self) -> tuple[int, int, tuple[tuple[str, str], ...]]:
@@ -173,6 +188,89 @@ def _scaled_excess(s: Similarity) -> Floats | None:
     matrix = excess_of(residuals)
     size = float(np.sqrt(np.nanmean(matrix**2))) if np.isfinite(matrix).any() else 0.0
     return matrix / size if size > TINY else None
+
+
+@dataclass(frozen=True)
+class AllPairs:
+    """One channel on all pairs of m models, (m, m) each and NaN on the diagonal: mean similarity ``raw``, and in the same
+    unit how much closer than ``expected`` it is, ``residual``, with its 95 % interval (``low``, ``high``); ``excess`` is
+    that in units of its spread over the pairs, and ``prompts`` counts those that both answered."""
+
+    raw: Floats
+    residual: Floats
+    low: Floats
+    high: Floats
+    excess: Floats
+    prompts: NDArray[np.int64]
+
+    @property
+    def expected(self) -> Floats:
+        """What the general closeness of the two models explains."""
+        return self.raw - self.residual
+
+
+CHUNK = 64  # prompts at a time, so that all pairs of a hundred models need no copies of the whole
+
+
+def all_pairs(s: Similarity) -> AllPairs:
+    """How alike all models of a campaign are in one channel, beside what their closeness to everybody explains.
+
+    Parameters
+    ----------
+    s : Similarity
+        Values (p, m, m) of one channel.
+
+    Returns
+    -------
+    AllPairs
+        Among all models, kin included. A verdict compares its pair among unrelated models alone, without copied
+        answers, and less what is alike on unlike prompts: its own numbers differ.
+
+    Notes
+    -----
+    The residual is that of `harness.inference.excess.excess`, put back into the channel's unit at the mean spread of a
+    prompt. Its interval is Student's t over prompts. With fewer than four models there is no residual.
+
+    Examples
+    --------
+    Two of six models are 0.1 closer than the others:
+
+    >>> import numpy as np
+    >>> noise = np.random.default_rng(0).normal(0.0, 0.02, (40, 6, 6))
+    >>> values = 0.3 + (noise + noise.transpose(0, 2, 1)) / 2
+    >>> values[:, [0, 1], [1, 0]] += 0.1
+    >>> values[:, range(6), range(6)] = np.nan
+    >>> names, ids = tuple("abcdef"), tuple(f"q{i}" for i in range(40))
+    >>> found = all_pairs(Similarity("wording", names, ids, values.astype(np.float32), np.ones(6), "cosine", "text"))
+    >>> [round(float(m[0, 1]), 2) for m in (found.raw, found.expected, found.residual)]
+    [0.4, 0.34, 0.06]
+    >>> bool(found.low[0, 1] < found.residual[0, 1] < found.high[0, 1]), int(found.prompts[0, 1])
+    (True, 40)
+    """
+    shape = s.values.shape[1:]
+    total, first, second, count = (np.zeros(shape) for _ in range(4))
+    spreads = []
+    for at in range(0, len(s.prompts), CHUNK):
+        values = s.values[at : at + CHUNK].astype(np.float64)
+        plain = additive_residuals(values, scale=False)
+        spread = prompt_spreads(plain)
+        spreads.append(spread)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scaled = np.where((spread > TINY)[:, None, None], plain / spread[:, None, None], plain * 0.0)
+        total += np.nansum(values, axis=0)
+        first += np.nansum(scaled, axis=0)
+        second += np.nansum(scaled**2, axis=0)
+        count += np.isfinite(scaled).sum(0)
+    prompts = s.counts()
+    size = known_mean(np.concatenate(spreads)) if spreads else np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = first / count
+        residual = size * additive_residuals(np.where(count > 0, mean, np.nan), scale=False)
+        error = np.sqrt(np.maximum(second / count - mean**2, 0.0) / (count - 1))  # of the mean
+        half = size * student.ppf(0.975, np.maximum(count - 1, 1)) * np.where(count > 1, error, np.nan)
+        raw = np.where(prompts > 0, total / prompts, np.nan)
+        excess = residual / max(float(np.sqrt(known_mean(residual**2))), TINY * TINY)
+    return AllPairs(raw, residual, residual - half, residual + half, excess, prompts)
 
 
 def standardised(values: NDArray[np.floating]) -> Floats:

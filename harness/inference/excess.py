@@ -145,6 +145,21 @@ def prompt_noise(residuals: Floats) -> float:
     return float(np.sqrt(max(seen if seen == seen else 0.0, (n + 1.0) / (n + 2.0) ** 2)))
 
 
+def prompt_spreads(plain: Floats) -> Floats:
+    """Spread of the pairs on each prompt, (p,), of residuals (p, m, m) in the channel's unit, as `additive_residuals`
+    divides by; NaN for prompts that fewer than four models answered."""
+    seen = np.isfinite(plain)
+    m = seen.any(-1).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        square = (np.where(seen, plain, 0.0) ** 2).sum((-1, -2)) / 2
+        return np.where(m > 3, np.sqrt(square / (m * (m - 3) / 2)), np.nan)
+
+
+def unit_of(values: NDArray[np.floating], residuals: Floats) -> float:
+    """How much similarity, in the unit of values (p, m, m), an excess of 1 is: at the mean spread of a prompt."""
+    return known_mean(prompt_spreads(additive_residuals(values, scale=False))) * prompt_noise(residuals)
+
+
 def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int = 1) -> float:
     """Exact p-value of the closest of M candidates: its rank among all pairs of the pool.
 

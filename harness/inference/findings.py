@@ -105,6 +105,8 @@ FAILED: frozenset[CaveatKind] = frozenset(
     {"negative control failed", "positive control failed", "told from itself", "no control told apart"}
 )
 """Self-checks that failed: no verdict but `different` stands beside one."""
+Bound = Literal["", "least", "most"]
+BOUNDS: tuple[Bound, ...] = ("least", "most")
 MISMATCHES: frozenset[CaveatKind] = frozenset(get_args(Mismatch))
 HIDING: frozenset[CaveatKind] = frozenset(get_args(Hiding))
 
@@ -159,6 +161,24 @@ class ChannelEvidence:
     controls: int = 0
     surface: Surface | None = None
     caveat: Caveat | None = None
+    peer_low: float = NAN
+    peer_high: float = NAN
+    spread: float = NAN
+    size: float = NAN
+
+    def scaled(self, effect: float) -> float:
+        """An effect of this channel on the scale of the verdict; as it is where the two have one scale."""
+        return effect / self.spread if self.spread == self.spread else effect
+
+    @property
+    def residual(self) -> float:
+        """How much closer than expected, in the channel's unit: the effect, so that its sign and order are the same."""
+        return self.effect * self.size
+
+    @property
+    def expected(self) -> float:
+        """The similarity that the two models' closeness to everybody, and to one another on unlike prompts, explain."""
+        return self.raw - self.residual
 
     @property
     def name(self) -> str:
@@ -256,6 +276,12 @@ class Finding:
     def at_floor(self) -> bool:
         """Whether p is as small as it could be: then it says what the test allows, and not how often it was seen."""
         return self.p_value <= self.p_floor * (1.0 + 1e-9)
+
+    @property
+    def bound(self) -> Bound:
+        """The bound of the calibration at which the likelihood ratio lies: it says no more than that far, or further."""
+        near = {"least": self.log10_lr - self.log10_lr_least, "most": self.log10_lr_most - self.log10_lr}
+        return next((end for end in BOUNDS if abs(near[end]) <= 1e-9), "")
 
     @property
     def verdict(self) -> Verdict:

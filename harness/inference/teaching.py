@@ -243,7 +243,7 @@ def teaching(
         return replace(blank, obstacle=Caveat("no text"))
     low, high = _interval([c[:, at] for c in counts], settings.seed)
     p = max_null_p(matrix, matrix[0, 1])
-    others = raw[np.triu_indices(len(raw), 1)][1:]
+    others, peers = (m[np.triu_indices(len(m), 1)][1:] for m in (raw, matrix))
     coverage = min((float(s.coverage[s.models.index(n)]) for s in text for n in pool.names[:2]), default=1.0)
     habits = ChannelEvidence(
         channel="habits",
@@ -258,6 +258,8 @@ def teaching(
         effect_low=low,
         effect_high=high,
         p=p,
+        peer_low=float(np.nanmin(peers)),
+        peer_high=float(np.nanmax(peers)),
     )
     return replace(
         blank,
