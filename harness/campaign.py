@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.channels.parallel import LOCAL, observations, require_executor
 from harness.channels.reading import removals
@@ -21,54 +22,67 @@ from harness.collect.context import Tally
 from harness.config import Campaign, lineage_of
 from harness.files import write_whole
 from harness.inference.breakdown import Detail, detail
-from harness.inference.findings import Attribution, Finding
+from harness.inference.findings import Attribution
 from harness.inference.likelihood import LikelihoodTable, tables_json
+from harness.inference.pool import Model
 from harness.inference.survey import Survey
-from harness.judging import Known, all_over, attributions, judged, self_statements, surveyed, with_campaign_caveats
+from harness.judging import (
+    Known,
+    all_over,
+    attributions,
+    judged,
+    models_of,
+    self_statements,
+    surveyed,
+    with_campaign_caveats,
+)
 from harness.plan import Plan, plan_of, prepare, stored_plan, stored_plan_of
 from harness.records import Observation, Responses, Similarity
 from harness.report.browser import answers_html
 from harness.report.caveats import beside, noticed
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
-from harness.report.tables import (
-    attribution_csv,
-    evidence_csv,
-    observations_csv,
-    pairs_csv,
-    prompts_csv,
-    summary_csv,
-    survey_csv,
-)
+from harness.report.notebook import Findings, frame, parquet, shown
+from harness.report.tables import csv_text, tables
 from harness.stages import Asking, ask_in_stages
 from harness.store import Store, require_whole
 
+if TYPE_CHECKING:
+    import pandas
+
 _LOG = logging.getLogger("harness")
-OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file of results is one function and one line here
+OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file beside the tables is one function and one line here
     "report.html": report_html,
     "answers.html": answers_html,
-    "pairs.csv": lambda m: pairs_csv(m.findings) if m.findings else "",
-    "summary.csv": lambda m: summary_csv(m.findings),
-    "evidence.csv": lambda m: evidence_csv(m.findings),
-    "prompts.csv": lambda m: prompts_csv(m.details, m.responses),
-    "observations.csv": lambda m: observations_csv(m.observations),
-    "attribution.csv": lambda m: attribution_csv(m.attributions) if m.attributions else "",
-    "survey.csv": lambda m: survey_csv(m.survey) if m.survey else "",
 }
 
 
 @dataclass(frozen=True)
 class Scores:
-    """All that was computed of a campaign's answers. ``calibrations`` are behind the likelihood ratios."""
+    """All that was computed of a campaign's answers. ``calibrations`` are behind the likelihood ratios.
 
-    findings: tuple[Finding, ...]
+    A notebook shows it, and its ``findings``, as conclusions, verdicts and limits.
+    """
+
+    findings: Findings
     similarities: tuple[Similarity, ...]
     responses: Responses
     attributions: tuple[Attribution, ...]
     details: tuple[Detail, ...]
     observations: tuple[Observation, ...]
     calibrations: Mapping[str, LikelihoodTable]
+    models: tuple[Model, ...]
     survey: Survey | None = None
+
+    def to_pandas(self) -> dict[str, pandas.DataFrame]:
+        """Every table that `write` puts into CSV files, by its name without ``.csv``, as typed data frames.
+
+        Columns are those of `docs/data-dictionary.md`: numbers are float64, counts Int64, what is true or not boolean.
+        """
+        return {t.name: frame(t) for t in tables(self)}
+
+    def _repr_html_(self) -> str:
+        return shown(self.findings, self.attributions, self.survey)
 
 
 # --8<-- [start:api]
@@ -128,7 +142,7 @@ def scores_of(plan: Plan, executor: str = LOCAL) -> Scores:
     table, taken = found.table, (*found.taken, *removals(found.table))
     details = [detail(c.assessment) for c in found.cases] if "kinship" in questions else []
     return Scores(
-        findings=tuple(with_campaign_caveats(found.findings, plan.store, taken)),
+        findings=Findings(with_campaign_caveats(found.findings, plan.store, taken)),
         similarities=found.similarities,
         responses=table,
         attributions=attributions(plan, table, found.similarities) if "attribution" in questions else (),
@@ -140,6 +154,7 @@ def scores_of(plan: Plan, executor: str = LOCAL) -> Scores:
             *beside(found.cases if details else ()),
         ),
         calibrations=found.tables,
+        models=models_of(plan.campaign),
         survey=surveyed(plan, table, found.similarities) if "survey" in questions else None,
     )
 
@@ -161,7 +176,11 @@ def write(config: Campaign | Plan | Path | str, scores: Scores, *, base: Path | 
         survey=scores.survey,
         facts=known,
     )
-    files = {name: text for name, make in OUTPUTS.items() if (text := make(material))}
+    files: dict[str, str | bytes] = {name: text for name, make in OUTPUTS.items() if (text := make(material))}
+    for table in tables(scores):
+        files[f"{table.name}.csv"] = csv_text(table, bom=plan.campaign.report.bom)
+        if plan.campaign.report.parquet:
+            files[f"{table.name}.parquet"] = parquet(table)
     files[CALIBRATION] = tables_json(scores.calibrations)
     files["manifest.json"] = manifest_json(known, files)
     return [write_whole(plan.folder / name, text) for name, text in files.items()]

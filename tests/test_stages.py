@@ -11,7 +11,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,23 @@ import yaml
 
 from harness import run_campaign, score
 from harness.errors import ConfigError
+from harness.inference.findings import Finding
 from harness.plan import prepare, stage_sizes, stages_of
-from harness.report.tables import summary_csv
+from harness.report.tables import csv_text
 from tests.support import Write
 from tests.support.command_line import harness
 from tests.support.fault_server import FaultServer, Reply, Request, Step
 from tests.support.payloads import chat, encode
+from tests.support.results import made, results
 
 CONTROLS = [f"k{i}" for i in range(8)]
 PROMPTS = 128
 COMMON = [f"word{i}" for i in range(300)]
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """The table of verdicts, byte for byte."""
+    return csv_text(made("summary", results(findings)))
 
 
 def voice(lineage: str, share: float = 0.7) -> Step:
@@ -104,7 +111,7 @@ def test_strangers_are_given_up_early(staged: Write) -> None:
         assert found.stop is not None
         assert found.stop.rule == "futile"
         assert server.asked["k0"] == found.stop.prompts <= 48
-        assert summary_csv(score(path).findings) == summary_csv([found])  # worked out again from the store alone
+        assert summary(score(path).findings) == summary([found])  # worked out again from the store alone
 
 
 def test_by_default_all_is_asked(staged: Write) -> None:
@@ -117,7 +124,7 @@ def test_by_default_all_is_asked(staged: Write) -> None:
 def test_a_run_that_is_killed_between_stages_ends_as_if_it_had_not_been(staged: Write, tmp_path: Path) -> None:
     with FaultServer(served("c")) as server:
         path = staged(server.url)
-        whole = summary_csv(run_campaign(path).findings)
+        whole = summary(run_campaign(path).findings)
         asked = server.asked["s"]
         path.write_text(path.read_text().replace("campaign: test", "campaign: killed"))
         command = [sys.executable, "-m", "harness", "run", path.name]
@@ -128,7 +135,7 @@ def test_a_run_that_is_killed_between_stages_ends_as_if_it_had_not_been(staged: 
                     running.send_signal(signal.SIGKILL)
                     break
         assert asked < server.asked["s"] < 2 * asked  # it was on its way
-        assert summary_csv(run_campaign(path).findings) == whole
+        assert summary(run_campaign(path).findings) == whole
         assert server.asked["s"] <= 2 * asked + 1  # what was stored is not asked again
 
 

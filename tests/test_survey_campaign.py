@@ -17,7 +17,7 @@ from harness.config.yaml import load_config
 from harness.errors import ConfigError
 from harness.plan import looks_of, stored_plan_of
 from harness.power import survey_text
-from harness.report.tables import SURVEY
+from harness.report.dictionary import FILES
 from harness.report.terminal import findings_json, print_survey
 
 KIN = {"s0": "a", "s1": "a", "s2": "b", "s3": "b"}  # of two origins, unknown to the config
@@ -68,7 +68,7 @@ def test_a_survey_is_told_on_every_page(folder: Path) -> None:
     assert {frozenset((p.a, p.b)) for p in found.standing} == {frozenset(("s0", "s1")), frozenset(("s2", "s3"))}
     files = {p.name: p for p in write(config(), scores, base=folder)}
     rows = list(csv.DictReader(io.StringIO(files["survey.csv"].read_text("utf-8"), newline="")))
-    assert tuple(rows[0]) == tuple(SURVEY)
+    assert tuple(rows[0]) == tuple(FILES["survey"].columns)
     assert len(rows) == 26 * 25 // 2
     assert {frozenset((r["a"], r["b"])) for r in rows[:2]} == {frozenset(("s0", "s1")), frozenset(("s2", "s3"))}
     assert [r["stands"] for r in rows].count("yes") == 2

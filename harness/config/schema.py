@@ -106,6 +106,17 @@ class Analysis(Strict):
         return {k: v for k, v in values.items() if k != "executor"}
 
 
+class Report(Strict):
+    """How results are written."""
+
+    bom: bool = Field(
+        False,
+        description="Begin every CSV file with a byte order mark, by which Excel reads letters of all languages right "
+        "when a file is opened by a double click. Other programs may take it for a part of the first column's name.",
+    )
+    parquet: bool = Field(False, description="Write every table as Parquet, too, with types (docs/data-dictionary.md).")
+
+
 class Campaign(Strict):
     """One campaign: what to ask whom, and how to decide."""
 
@@ -136,6 +147,7 @@ class Campaign(Strict):
     endpoints: tuple[Endpoint, ...] = Field(min_length=2)
     collect: Collect = Collect()
     analysis: Analysis = Analysis()
+    report: Report = Report()
     secrets: Path | None = Field(
         None, description="File of NAME=value lines for keys that are not in the environment, relative to this file."
     )

@@ -79,8 +79,8 @@ class Detail:
         return measure_of(len(self.names))
 
     def drawn(self) -> list[tuple[str, Floats]]:
-        """What is drawn of every pair, all channels together and then each, on one scale: that of the verdict by excess,
-        or raw similarity, standardised; see `measure`."""
+        """What is drawn of every pair, all channels together and then each, on one scale: that of the verdict, or raw
+        similarity, standardised; see `measure`."""
         if self.measure == "excess":
             return [("combined", self.combined), *((c.channel, c.matrix / c.spread) for c in self.channels)]
         return [("all channels", _mean([c.raw for c in self.channels])), *((c.channel, c.raw) for c in self.channels)]
@@ -192,9 +192,9 @@ def _scaled_excess(s: Similarity) -> Floats | None:
 
 @dataclass(frozen=True)
 class AllPairs:
-    """One channel on all pairs of m models, (m, m) each and NaN on the diagonal: mean similarity ``raw``, and in the same
-    unit how much closer than ``expected`` it is, ``residual``, with its 95 % interval (``low``, ``high``); ``excess`` is
-    that in units of its spread over the pairs, and ``prompts`` counts those that both answered."""
+    """One channel on all pairs of m models, (m, m) each and NaN on the diagonal: mean similarity ``raw``, and in the
+    same unit how much closer than ``expected`` it is, ``residual``, with its 95 % interval (``low``, ``high``);
+    ``excess`` is that in units of its spread over the pairs, and ``prompts`` counts those that both answered."""
 
     raw: Floats
     residual: Floats

@@ -279,7 +279,7 @@ class Finding:
 
     @property
     def bound(self) -> Bound:
-        """The bound of the calibration at which the likelihood ratio lies: it says no more than that far, or further."""
+        """The bound of the calibration at which the likelihood ratio lies, if so: it says that far, or further."""
         near = {"least": self.log10_lr - self.log10_lr_least, "most": self.log10_lr_most - self.log10_lr}
         return next((end for end in BOUNDS if abs(near[end]) <= 1e-9), "")
 

@@ -20,6 +20,8 @@ from harness.inference.breakdown import Detail, Measure, Overview
 from harness.inference.findings import Finding
 from harness.inference.likelihood import Ratios
 from harness.inference.survey import Survey
+from harness.report.numbers import interval
+from harness.report.text import short
 
 Floats = NDArray[np.float64]
 WIDTH, LEFT, RIGHT = 680.0, 130.0, 20.0
@@ -92,11 +94,11 @@ BESIDE = 11.0  # off the row's line, where a dot of a tied pair is seen whole be
 
 
 def strip(d: Detail, channels: bool = True) -> Strip:
-    """Every row in units of its own spread, so that one axis serves all; without ``channels`` only the first."""
+    """All rows on one axis, in the scale of the verdict; without ``channels`` only the first."""
     matrices = d.drawn() if channels else d.drawn()[:1]
     upper = np.triu_indices(len(d.names), 1)
     pairs = [f"{d.names[i]} with {d.names[j]}" for i, j in zip(*upper, strict=True)]
-    scaled = [(name, m[upper] / max(_root_mean_square(m[upper]), 1e-9)) for name, m in matrices]
+    scaled = [(name, m[upper]) for name, m in matrices]
     scale = axis([float(v) for _, row in scaled for v in row], LEFT, WIDTH - RIGHT)
     rows = []
     for r, (name, row) in enumerate(scaled):
@@ -116,11 +118,6 @@ def strip(d: Detail, channels: bool = True) -> Strip:
 
 def _jitter(i: int, tied: bool) -> float:
     return BESIDE * (1.0 if i % 2 else -1.0) if tied and i else ((i * 7) % 11 - 5) * 1.6
-
-
-def _root_mean_square(values: Floats) -> float:
-    finite = values[np.isfinite(values)]
-    return float(np.sqrt(np.mean(finite**2))) if len(finite) else 0.0
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,7 @@ def forest(f: Finding) -> Forest | None:
     point: the axis ends where those can still be read.
     """
     rows = [
-        (e.name, e.sees, e.effect, e.effect_low, e.effect_high, e.part == "counted")
+        (e.name, e.sees, e.scaled(e.effect), e.scaled(e.effect_low), e.scaled(e.effect_high), e.part == "counted")
         for e in f.evidence
         if math.isfinite(e.effect)
     ]
@@ -167,7 +164,7 @@ def forest(f: Finding) -> Forest | None:
     bars = []
     for i, (name, sees, effect, low, high, counted) in enumerate(rows):
         whole = math.isfinite(low) and math.isfinite(high)
-        text = f"{effect:.2f}" + (f" [{low:.2f}, {high:.2f}]" if whole else "")
+        text = f"{short(effect)} {interval(low, high)}"
         beyond = abs(effect) > edge
         left, right = (scale(max(-edge, low)), scale(min(edge, high))) if whole and not beyond else (None, None)
         at = scale(max(-edge, min(edge, effect)))

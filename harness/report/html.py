@@ -26,7 +26,7 @@ from harness.inference.findings import NAN, Attribution, Finding
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.survey import Survey
 from harness.records import Observation, Responses, Similarity
-from harness.report import figures, naming, survey_words, words
+from harness.report import figures, naming, numbers, survey_words, words
 from harness.report.caveats import stopped
 from harness.report.citing import asked_of, cited, may_write, propositions
 from harness.report.text import Piece, harmless, shared_runs, short, window
@@ -211,6 +211,7 @@ def report_html(m: Material) -> str:
         survey=survey_words,
         survey_heat=figures.survey_map(m.survey) if m.survey else None,
         window=window,
+        numbers=numbers,
         observed=_by_channel(m.observations),
         coverage=_coverage(m),
         glossary=words.GLOSSARY,
@@ -327,7 +328,14 @@ def _telling(m: Material) -> list[tuple[Detail, list[Telling]]]:
     at = {p.id: i for i, p in enumerate(m.responses.prompts)}
     # What one can see with one's own eyes comes first: wording shows in two answers, a distribution does not.
     return [
-        (d, [_one(m.responses, d, t, at[t.prompt], most) for c in sorted(d.channels, key=_readable) for t in c.telling])
+        (
+            d,
+            [
+                _one(m.responses, d, t, at[t.prompt], most, c.spread)
+                for c in sorted(d.channels, key=_readable)
+                for t in c.telling
+            ],
+        )
         for d in m.details
     ]
 
@@ -336,13 +344,13 @@ def _readable(c: ChannelDetail) -> tuple[int, str]:
     return {"wording": 0, "mistakes": 1, "ratings": 2}.get(c.channel, 3), c.channel
 
 
-def _one(table: Responses, d: Detail, t: Any, at: int, most: int) -> Telling:
+def _one(table: Responses, d: Detail, t: Any, at: int, most: int, spread: float) -> Telling:
     a, b = (harmless(first_answer(table, at, table.models.index(n)) or "", most) for n in (d.suspect, d.candidate))
     prompt = table.prompts[at]
     suspect, candidate = shared_runs(a, b)
     return Telling(
         t.channel, "for" if t.contribution > 0 else "against", prompt.id, prompt.family, harmless(prompt.text, 1500),
-        t.contribution, t.similarity, t.unit, suspect, candidate,
+        t.contribution / spread, t.similarity, t.unit, suspect, candidate,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.collect.context import cost_of
 from harness.config import Campaign, Remote, content_hash, without_keys
+from harness.report.dictionary import SCHEMA_VERSION
 from harness.store import FORMAT, Store, content_digest, endpoint_summary, notes_digest, packages, reused, runs, spent
 
 CALIBRATION = "calibration-used.json"
@@ -23,6 +24,7 @@ def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path, now
     return {
         "format": 1,
         "store_format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
         "written_at": now.isoformat(timespec="seconds"),
         "campaign": campaign.campaign,
         "config": config,
@@ -36,7 +38,7 @@ def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path, now
     }
 
 
-def manifest_json(known: Mapping[str, Any], files: Mapping[str, str]) -> str:
+def manifest_json(known: Mapping[str, Any], files: Mapping[str, str | bytes]) -> str:
     """The manifest as JSON text: ``known`` from `facts`, and the hashes of the files by name."""
     content = {**known, "files_sha256": {name: _sha(text) for name, text in sorted(files.items())}}
     return json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
@@ -93,5 +95,5 @@ def costs(campaign: Campaign, path: Path) -> dict[str, object]:
     }
 
 
-def _sha(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+def _sha(content: str | bytes) -> str:
+    return hashlib.sha256(content.encode("utf-8", "replace") if isinstance(content, str) else content).hexdigest()

@@ -16,9 +16,9 @@ from harness.inference.findings import Attribution, ChannelEvidence, Finding
 from harness.inference.quick_look import Look
 from harness.inference.survey import Survey
 from harness.records import Observation
-from harness.report import naming, survey_words, words
+from harness.report import naming, numbers, survey_words, words
 from harness.report.caveats import stopped
-from harness.report.text import one_line, short
+from harness.report.text import one_line
 
 NARROW = 80  # columns of a terminal
 MOST_PAIRS = 40  # of a survey
@@ -47,9 +47,9 @@ def print_findings(findings: Sequence[Finding], stream: IO[str]) -> None:
         "suspect": [f.suspect for f in findings],
         "candidate": [f.candidate for f in findings],
         "verdict": [f"[bold]{f.verdict}[/bold]" for f in findings],
-        "p": [_number(f.p_value) for f in findings],
-        "p adj.": [_number(f.p_adjusted) for f in findings],
-        "log10 LR": [_number(f.log10_lr) for f in findings],
+        "p": [numbers.number(f.p_value) for f in findings],
+        "p adj.": [numbers.number(f.p_adjusted) for f in findings],
+        "log10 LR": [numbers.ratio(f) for f in findings],
         "controls": [str(len(f.control_lineages)) for f in findings],
     }
     if console.width < NARROW:  # a verdict cut short is worse than a number left to the report
@@ -92,7 +92,8 @@ def print_attributions(attributions: Sequence[Attribution], stream: IO[str]) -> 
         stream.write(f"  {one_line(naming.attribution_basis(a))}{f'; {one_line(note)}' if note else ''}\n")
         for m in a.ranked[:NEAREST]:
             if m.score == m.score:
-                stream.write(f"  {m.name:28} score {_number(m.score)} (z {_number(m.z)}), p = {_number(m.p)}\n")
+                score, z, p = map(numbers.number, (m.score, m.z, m.p))
+                stream.write(f"  {m.name:28} score {score} (z {z}), p = {p}\n")
 
 
 def print_survey(s: Survey | None, stream: IO[str]) -> None:
@@ -103,7 +104,9 @@ def print_survey(s: Survey | None, stream: IO[str]) -> None:
     for number in range(1, len(s.groups) + 1):
         stream.write(f"  group {number}: {one_line(survey_words.group_name(s, number))}\n")
     for p in s.standing[:MOST_PAIRS]:
-        ranks = f"excess {_number(p.excess)}, p = {_number(p.p)}, q = {_number(p.q)}, group {p.group}"
+        ranks = (
+            f"excess {numbers.number(p.excess)}, p = {numbers.number(p.p)}, q = {numbers.number(p.q)}, group {p.group}"
+        )
         stream.write(f"  {one_line(p.a)} and {one_line(p.b)}: {ranks}\n")
     if len(s.standing) > MOST_PAIRS:
         stream.write(f"  and {len(s.standing) - MOST_PAIRS} more, in survey.csv\n")
@@ -112,18 +115,9 @@ def print_survey(s: Survey | None, stream: IO[str]) -> None:
 
 
 def _evidence(e: ChannelEvidence) -> str:
-    peers = f"controls {_number(e.control_low)} to {_number(e.control_high)}"
-    if math.isnan(e.control_low):
-        peers = "no controls to compare"
-    text = f"{e.name:22} {e.unit} {_number(e.raw)} ({peers}), effect {_number(e.effect)}"
-    if not math.isnan(e.effect_low):
-        text += f" [{_number(e.effect_low)}, {_number(e.effect_high)}]"
+    text = f"{e.name:22} {numbers.similarity(e)}, effect {numbers.channel_effect(e)}"
     note = words.channel_note(e)
-    return f"{text}, p = {_number(e.p)}, {e.prompts} prompts" + (f"; {one_line(note)}" if note else "")
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else short(value)
+    return f"{text}, p = {numbers.number(e.p)}, {e.prompts} prompts" + (f"; {one_line(note)}" if note else "")
 
 
 def where_text(paths: Sequence[Path]) -> str:
@@ -164,13 +158,21 @@ def _record(f: Finding) -> dict[str, Any]:
     record = {
         k: v for k, v in dataclasses.asdict(f).items() if k not in ("judgement", "obstacle", "caveats", "evidence")
     }
-    told = {"verdict": f.verdict, "stopped": stopped(f), "sentence": words.sentence(f), "lr_words": words.lr_words(f)}
+    told = {
+        "verdict": f.verdict,
+        "log10_lr_bound": f.bound,
+        "stopped": stopped(f),
+        "sentence": words.sentence(f),
+        "lr_words": words.lr_words(f),
+    }
     return record | told | {"limits": words.limits(f), "evidence": [_channel_record(e) for e in f.evidence]}
 
 
 def _channel_record(e: ChannelEvidence) -> dict[str, Any]:
-    record = _without(dataclasses.asdict(e), "caveat", "surface", "weight", "controls")
-    return record | {"channel": e.name, "note": words.channel_note(e)}
+    record = _without(dataclasses.asdict(e), "caveat", "surface", "controls", "spread", "size")
+    scaled = {name: e.scaled(record[name]) for name in ("effect", "effect_low", "effect_high", "peer_low", "peer_high")}
+    known = {"channel": e.name, "expected": e.expected, "residual": e.residual, "effect_in_noise": e.effect}
+    return record | scaled | known | {"note": words.channel_note(e)}
 
 
 def look_json(look: Look) -> str:

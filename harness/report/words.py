@@ -82,8 +82,11 @@ GLOSSARY: Mapping[str, str] = {
     "Channel": "One kind of evidence, such as wording, token probabilities or shared mistakes. “Reported” channels are "
     "shown and carry no weight.",
     "Effect (excess)": "How much closer a pair is than the two models' general closeness to everybody would suggest. "
-    "0 is what unrelated models have on average. A verdict's effect is in units of the spread over all pairs, that of "
-    "a channel in units of its own noise from prompt to prompt: the two cannot be compared.",
+    "0 is what unrelated models have on average. It is in units of the spread over all pairs, for a verdict and for "
+    "each of its channels alike.",
+    "Expected, residual": "How alike two models would be by their closeness to everybody, and to one another on unlike "
+    "prompts; and how much closer they are, in the channel's own unit. A hub is much like everybody, so that a high "
+    "similarity may be no more than expected, and a low one far more.",
     "p": "How often a pair of unrelated models would be at least this close, if the controls are a fair sample. "
     "It does not shrink when more prompts are asked. It cannot be smaller than the number of controls allows: where no "
     "pair is closer, it says how few they are, and not how often such closeness was seen.",
@@ -92,7 +95,7 @@ GLOSSARY: Mapping[str, str] = {
     "the weight on close kin, half on one pretrained base) than between unrelated ones of two makers. log10 LR 1 is "
     "ten times, 2 a hundred times.",
     "Bounds (ELUB)": "A likelihood ratio never goes beyond what the number of known pairs behind it can support.",
-    "Interval": "95 %, by drawing the prompts again and again.",
+    "Interval": "95 %, by drawing the prompts again and again. Identity has none: its p comes from the samples.",
     "Coverage": "Share of the prompts put to a model that it answered usably. Refusals are gaps, not zeros.",
     "Tippett plot": "For each likelihood ratio, the share of known kin and of known unrelated pairs that reach it.",
     "Cllr": "Cost of a set of likelihood ratios in bits: 0 is perfect, 1 is what saying nothing would cost.",
@@ -256,7 +259,8 @@ def lr_words(f: Finding) -> str:
 def _ratio(f: Finding) -> str:
     if f.log10_lr != f.log10_lr:
         return ""
-    text = f"; the likelihood ratio of the {f.ratio_channel}, 10^{f.log10_lr:.1f}, is {lr_words(f)}"
+    bound = f", which is as {'low' if f.bound == 'least' else 'high'} as its calibration goes" if f.bound else ""
+    text = f"; the likelihood ratio of the {f.ratio_channel}, 10^{f.log10_lr:.1f}{bound}, is {lr_words(f)}"
     if f.log10_lr_taught != f.log10_lr_taught or f.judgement.verdict not in ("KIN-LIKE", "KIN-OR-TAUGHT"):
         return text
     return f"{text}, that of kin against taught ones 10^{f.log10_lr_taught:.1f}"
@@ -346,10 +350,9 @@ def _times(f: Finding) -> str:
     shown = f"{float(f'{times:.2g}'):,.0f}" if times >= 10 else f"{times:.2g}"
     kin, other = "models that share weights", "unrelated ones of two makers"
     more, less = (kin, other) if f.log10_lr > 0 else (other, kin)
-    bound = min(abs(f.log10_lr - f.log10_lr_least), abs(f.log10_lr - f.log10_lr_most)) < 1e-9
     return (
         f"What {f.ratio_channel} shows is about {shown} times as likely between {more} as between {less}: {lr_words(f)}"
-        f"{'; the calibration supports no stronger ratio' if bound else ''}. It weighs shared weights against "
+        f"{'; the calibration supports no stronger ratio' if f.bound else ''}. It weighs shared weights against "
         "strangers only: a pupil, or one trained on the same data, can write as kin do."
     )
 
@@ -424,6 +427,16 @@ def joined(c: Conclusion) -> str:
     return (
         f"{text} These verdicts contradict each other ({against}): at least one of them is wrong." if against else text
     )
+
+
+def clause(kind: Clause) -> str:
+    """What one question says of a pair, in words."""
+    return _CLAUSES[kind]
+
+
+def conflict(kind: Conflict) -> str:
+    """Two verdicts that contradict each other, in words."""
+    return _CONFLICTS[kind]
 
 
 def settles(c: Conclusion) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from typing import Any
 
 from harness.inference.findings import UNKNOWN, Attribution, Match
+from harness.report.dictionary import FILES
 from harness.report.naming import attributed, attribution_basis
-from harness.report.tables import ATTRIBUTION, attribution_csv
 from harness.report.terminal import findings_json, print_attributions
+from tests.support.results import read, results
 
 KNOWN = (
     Match("far", "f", "Elsewhere", 0.1, 0.2, -1.0, 0.6, 0.9, 0.5),
@@ -46,14 +46,14 @@ def test_it_says_what_it_rests_on_and_when_that_was_recorded() -> None:
 
 
 def test_the_table_has_a_row_a_known_model_closest_first() -> None:
-    rows = list(csv.DictReader(io.StringIO(attribution_csv([found(named=("near", "kin"))]))))
-    assert list(rows[0]) == list(ATTRIBUTION)
+    rows = read("attribution", results(attributions=[found(named=("near", "kin"))]))
+    assert list(rows[0]) == list(FILES["attribution"].columns)
     assert [r["known_model"] for r in rows] == ["near", "kin", "far"]
     assert {r["tier"] for r in rows} == {"model"}
-    assert rows[0]["set"] == "near kin"
+    assert [r["in_set"] for r in rows] == ["yes", "yes", "no"]
     assert rows[0]["recorded_from"] == "2025-01-02T03:04:05"
     assert (rows[0]["score"], rows[0]["p_conformal"], rows[0]["maker"]) == ("5", "0.05", "House")
-    (empty,) = csv.DictReader(io.StringIO(attribution_csv([Attribution("s", UNKNOWN, {}, float("nan"), 1.0, 0)])))
+    (empty,) = read("attribution", results(attributions=[Attribution("s", UNKNOWN, {}, float("nan"), 1.0, 0)]))
     assert empty["known_model"] == empty["score"] == ""
 
 

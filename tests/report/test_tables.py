@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from dataclasses import replace
@@ -18,20 +17,12 @@ from harness.inference.findings import NAN, Caveat, ChannelEvidence, Finding
 from harness.inference.verdicts import different, inconclusive
 from harness.records import Similarity
 from harness.report import figures, words
-from harness.report.tables import (
-    EVIDENCE,
-    FILES,
-    PAIRS,
-    SUMMARY,
-    cell,
-    dictionary,
-    evidence_csv,
-    pairs_csv,
-    summary_csv,
-)
+from harness.report.dictionary import FILES, dictionary
+from harness.report.tables import cell, csv_text
 from harness.report.terminal import findings_json, print_findings
 from harness.report.text import Piece, excerpt, harmless, plain, shared_runs, window
 from tests.support import ROOT
+from tests.support.results import made, read, results
 
 
 def finding() -> Finding:
@@ -42,15 +33,16 @@ def finding() -> Finding:
 
 
 def test_csv_reads_back_and_holds_no_formula() -> None:
-    (row,) = csv.DictReader(io.StringIO(summary_csv([finding()]), newline=""))
-    assert tuple(row) == tuple(SUMMARY)
+    found = results([finding()])
+    (row,) = read("summary", found)
+    assert tuple(row) == tuple(FILES["summary"].columns)
     assert row["suspect"].startswith("'=")
     assert row["candidate"] == 'p,"q"'
     assert row["sentence"].startswith("Cannot tell: line one\nline two and b have")
     assert (row["p_value"], row["log10_lr"]) == ("0.25", "")
-    (line,) = csv.DictReader(io.StringIO(evidence_csv([finding()]), newline=""))
-    assert tuple(line) == tuple(EVIDENCE)
-    assert summary_csv([finding()]).count("\r\n") == 2
+    (line,) = read("evidence", found)
+    assert tuple(line) == tuple(FILES["evidence"].columns)
+    assert csv_text(made("summary", found)).count("\r\n") == 2
 
 
 @pytest.mark.parametrize(
@@ -70,13 +62,19 @@ def test_a_long_or_hostile_cell_fits_one_cell_of_one_row() -> None:
         obstacle=Caveat("too few shared prompts", names=('a "b"\r\nc, d\n\n=e', "f")),
         caveats=(Caveat("mixed models", names=("\t=x", "z;z")), Caveat("no samples")),
     )
-    (row,) = csv.DictReader(io.StringIO(summary_csv([wild]), newline=""))
+    found = results([wild])
+    (row,) = read("summary", found)
     assert row["sentence"].startswith('Cannot tell: a "b"\nc, d\n\n=e and f')
-    assert row["limits"].startswith("'\t=x answered as z;z; identity needs")
+    obstacle, first, second = read("limits", found)
+    assert (obstacle["part"], obstacle["kind"]) == ("obstacle", "too few shared prompts")
+    assert (first["kind"], first["limit"]) == ("mixed models", "'\t=x answered as z;z")
+    assert second["limit"].startswith("identity needs")
     assert row["candidate"] == "a\ufffdb\ufffd[2J\ufffdc\ufffd"
-    assert len(row["controls"]) <= 32_767
-    assert row["controls"].endswith("[…]")
-    assert summary_csv([wild]).encode()[:8] == b"question"
+    (control,) = read("controls", found)
+    assert len(control["lineage"]) <= 32_767
+    assert control["lineage"].startswith("'=")
+    assert control["lineage"].endswith("[…]")
+    assert csv_text(made("summary", found)).encode()[:8] == b"question"
 
 
 def test_numbers_stay_numbers() -> None:
@@ -106,21 +104,23 @@ def test_one_row_a_pair_and_its_conclusion_first_on_the_terminal() -> None:
     kinship = replace(few, p_value=1 / 3, p_floor=1 / 3, p_adjusted=1 / 3, control_lineages=("a", "b"))
     apart = different(["text (chat)"], ["text (completion)"], only_chat=True)
     identity = replace(kinship, question="identity", judgement=apart, p_value=0.002, p_adjusted=0.004)
-    (row,) = csv.DictReader(io.StringIO(pairs_csv([kinship, identity]), newline=""))
-    assert tuple(row) == tuple(PAIRS)
-    assert row["says"] == "served apart; raw text not told apart"
-    assert (row["open"], row["contradictions"], row["more_controls"]) == ("kinship", "", "3")
-    assert (row["kinship"], row["teaching"], row["identity"]) == ("INCONCLUSIVE", "", "DIFFERENT-LIKE")
-    assert row["would_settle"] == "three more control lineages (kinship)"
+    row, *statements = read("conclusions", results([kinship, identity]))
+    assert [(s["part"], s["term"], s["question"], s["count"]) for s in statements] == [
+        ("says", "served apart", "", ""),
+        ("says", "raw text not told apart", "", ""),
+        ("open", "", "kinship", ""),
+        ("would settle", "more controls", "kinship", "3"),
+    ]
+    assert statements[-1]["words"] == "three more control lineages (kinship)"
     out = io.StringIO()
     print_findings([kinship, identity], out)
     first, second, blank, header, *_ = out.getvalue().splitlines()
-    assert f"{first} {second.strip()}" == row["conclusion"]
+    assert (row["part"], row["words"]) == ("conclusion", f"{first} {second.strip()}")
     assert (blank, header.split()[0]) == ("", "question")
     records = json.loads(findings_json([kinship, identity]))
     assert [r["question"] for r in records] == ["kinship", "identity"]
     assert records[0]["conclusion"] == records[1]["conclusion"]
-    assert records[0]["conclusion"]["sentence"] == row["conclusion"]
+    assert records[0]["conclusion"]["sentence"] == row["words"]
     assert records[0]["conclusion"]["remedies"] == [
         {"kind": "more controls", "questions": ["kinship"], "count": 3, "looks": 1}
     ]
@@ -135,14 +135,15 @@ def test_an_effect_without_spread_is_shown_as_it_is() -> None:
     f = replace(finding(), effect=1.5, evidence=(agreed, other))
     out = io.StringIO()
     print_findings([f], out)
-    assert "cosine 1 (no controls to compare), effect 2292 [2292, 2292], p = 0.067, 12 prompts" in out.getvalue()
-    first, _ = csv.DictReader(io.StringIO(evidence_csv([f]), newline=""))
+    told = "cosine 1 (no controls to compare), effect 2292 alike on every prompt, p = 0.067, 12 prompts"
+    assert told in out.getvalue()
+    first, _ = read("evidence", results([f]))
     assert (first["effect"], first["effect_low"], first["effect_high"]) == ("2291.7", "2291.7", "2291.7")
     drawn = figures.forest(f)
     assert drawn is not None
     large, small = drawn.bars
     assert (large.beyond, small.beyond) == (True, False)
-    assert large.text == "2291.70 [2291.70, 2291.70]"
+    assert large.text == "2292 alike on every prompt"
     assert large.x > small.x
     assert small.high is not None
     assert small.low is not None
@@ -241,8 +242,8 @@ def test_a_pair_level_with_the_accused_is_drawn_beside_it() -> None:
 
 def test_data_dictionary_describes_every_column() -> None:
     page = ROOT / "docs" / "data-dictionary.md"
-    assert page.read_text() == dictionary(), "python -m harness.report.tables > docs/data-dictionary.md"
-    assert all(len(text) > 5 for _, columns in FILES.values() for text in columns.values())
+    assert page.read_text("utf-8") == dictionary(), "python -m harness.report.tables > docs/data-dictionary.md"
+    assert all(len(text) > 5 for d in FILES.values() for text in (c.about for c in d.columns.values()))
 
 
 def test_telling_prompts_sum_to_the_effect() -> None:
