@@ -262,6 +262,8 @@ def assess(
     if (obstacle := _untestable(combined, pool)) is not None:
         return Assessment(pool, channels, combined, NAN, NAN, (), obstacle, tuple(notes), copies)
     low, high = _interval(channels, weights, rounds, rng)
+    if len(evidence) == 1:  # one effect has one interval, and not two draws of it
+        low, high = (evidence[0].scaled(v) for v in (evidence[0].effect_low, evidence[0].effect_high))
     for s in (s for s in covered if not any(s is j for j in joined)):
         own = pool_for(suspect, candidate, models, [s], least, settings.controls)
         notes.append(Caveat("own pool", s.channel, values=(len(own.controls),)))
