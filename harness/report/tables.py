@@ -63,7 +63,8 @@ class Table:
 
 
 def tables(r: Results) -> list[Table]:
-    """Every table of a campaign that has rows, in the order of the data dictionary."""
+    """Every table of a campaign, in the order of the data dictionary; one without rows is there, unless its question
+    was not asked."""
     compared = [(s, all_pairs(s)) for s in r.similarities]
     makers: Mapping[str, Callable[[], Iterable[Row]]] = {
         "summary": lambda: map(_summary, r.findings),
@@ -80,7 +81,10 @@ def tables(r: Results) -> list[Table]:
     found = [table_of(name, make()) for name, make in makers.items()]
     at = next(i for i, t in enumerate(found) if t.name == "prompts")
     found[at:at] = matrices(compared)
-    return [t for t in found if t.rows]
+    return [t for t in found if t.rows or t.name not in _IF_ASKED]
+
+
+_IF_ASKED = ("attribution", "survey")
 
 
 def table_of(name: str, rows: Iterable[Row]) -> Table:
