@@ -37,7 +37,7 @@ from harness.judging import (
     with_campaign_caveats,
 )
 from harness.plan import Plan, plan_of, prepare, stored_plan, stored_plan_of
-from harness.records import Observation, Responses, Similarity
+from harness.records import Observation, Responses, Similarity, Watch, unwatched
 from harness.report.browser import answers_html
 from harness.report.caveats import beside, noticed
 from harness.report.html import Material, report_html
@@ -94,6 +94,7 @@ def run_campaign(
     limit: int | None = None,
     executor: str = LOCAL,
     say: Callable[[str], None] = _LOG.warning,
+    watch: Watch = unwatched,
 ) -> Scores:
     """Ask whatever is not stored yet, then compare and decide. Nothing but the store is written; see `write`.
 
@@ -105,6 +106,7 @@ def run_campaign(
     limit : use at most so many prompts of each set.
     executor : where channels are computed, see `harness.channels.parallel.compare`.
     say : takes each line for people; calls that got no answer are reported there and asked again next time.
+    watch : is told what is worked out once all is asked, as of `score`.
 
     Raises `HarnessError`: `ConfigError`, `EndpointError` for one that cannot be used, `CeilingError` at a ceiling.
     """
@@ -120,46 +122,63 @@ def run_campaign(
     for name, tally in tallies.items():
         if tally.stored < tally.planned:
             say(f"{name}: {tally.planned - tally.stored} of {tally.planned} calls got no answer: {tally.last_error}")
-    return score(plan, executor=executor)
+    return score(plan, executor=executor, watch=watch)
 
 
-def score(config: Campaign | Plan | Path | str, *, base: Path | str = ".", executor: str = LOCAL) -> Scores:
+def score(
+    config: Campaign | Plan | Path | str, *, base: Path | str = ".", executor: str = LOCAL, watch: Watch = unwatched
+) -> Scores:
     """Compare and decide again from the stored answers of a campaign; nobody is asked.
 
-    ``executor`` is where channels are computed; nothing in a config says it.
+    ``executor`` is where channels are computed; nothing in a config says it. ``watch`` is told what is worked out, and
+    how far that is, as `harness.records.Watch` says.
     """
     require_executor(executor)
     plan = _stored(config, base)
+    watch("reading", plan.campaign.campaign, 0, 0)
     with Store(plan.store, readonly=True) as store:
         require_whole(store)
         require_agreement(plan.campaign, plan.base, store)
-    return scores_of(plan, executor)
+    return scores_of(plan, executor, watch)
 
 
-def scores_of(plan: Plan, executor: str = LOCAL) -> Scores:
+def scores_of(plan: Plan, executor: str = LOCAL, watch: Watch = unwatched) -> Scores:
     """As `score`, of a store that is whole and holds answers to this very config."""
-    questions, found = plan.campaign.analysis.questions, judged(plan, executor)
+    questions, found = plan.campaign.analysis.questions, judged(plan, executor, watch=watch)
+    models = f"{len(found.table.models)} models"
+    watch("observing", models, 0, 0)
     table, taken = found.table, (*found.taken, *removals(found.table))
     details = [detail(c.assessment) for c in found.cases] if "kinship" in questions else []
+    observed = (
+        *self_statements(plan, table),
+        *observations(table),
+        *noticed(taken),
+        *beside(found.cases if details else ()),
+    )
+    named: tuple[Attribution, ...] = ()
+    if "attribution" in questions:
+        watch("attributing", models, 0, 0)
+        named = attributions(plan, table, found.similarities)
+    close = None
+    if "survey" in questions:
+        watch("surveying", models, 0, 0)
+        close = surveyed(plan, table, found.similarities)
     return Scores(
         findings=Findings(with_campaign_caveats(found.findings, plan.store, taken)),
         similarities=found.similarities,
         responses=table,
-        attributions=attributions(plan, table, found.similarities) if "attribution" in questions else (),
+        attributions=named,
         details=tuple(d for d in details if d is not None),
-        observations=(
-            *self_statements(plan, table),
-            *observations(table),
-            *noticed(taken),
-            *beside(found.cases if details else ()),
-        ),
+        observations=observed,
         calibrations=found.tables,
         models=models_of(plan.campaign),
-        survey=surveyed(plan, table, found.similarities) if "survey" in questions else None,
+        survey=close,
     )
 
 
-def write(config: Campaign | Plan | Path | str, scores: Scores, *, base: Path | str = ".") -> list[Path]:
+def write(
+    config: Campaign | Plan | Path | str, scores: Scores, *, base: Path | str = ".", watch: Watch = unwatched
+) -> list[Path]:
     """Write report.html, the tables and the manifest into the campaign's folder; returns their paths."""
     plan = _stored(config, base)
     known = facts(plan.campaign, plan.prompt_hashes, plan.store, Clock().now())
@@ -176,7 +195,12 @@ def write(config: Campaign | Plan | Path | str, scores: Scores, *, base: Path | 
         survey=scores.survey,
         facts=known,
     )
-    files: dict[str, str | bytes] = {name: text for name, make in OUTPUTS.items() if (text := make(material))}
+    files: dict[str, str | bytes] = {}
+    for name, make in OUTPUTS.items():
+        watch("writing", name, 0, 0)
+        if text := make(material):
+            files[name] = text
+    watch("writing", "tables", 0, 0)
     for table in tables(scores):
         files[f"{table.name}.csv"] = csv_text(table, bom=plan.campaign.report.bom)
         if plan.campaign.report.parquet:

@@ -33,7 +33,7 @@ from harness.inference.questions import ask
 from harness.inference.stopping import History, Ranked
 from harness.inference.survey import Survey, survey
 from harness.plan import SHORT_FORM, STAGES_ASKED, Plan, looks_of, stages_of
-from harness.records import Observation, Probe, Removal, Responses, Similarity, Surface
+from harness.records import Observation, Probe, Removal, Responses, Similarity, Surface, Watch, unwatched
 from harness.report.caveats import removal
 from harness.report.metadata import Stated, contradictions
 from harness.store import Store, mixtures, recorded_between, stated, stored_table
@@ -55,7 +55,7 @@ class Judged:
     tables: Mapping[str, LikelihoodTable]
 
 
-def judged(plan: Plan, executor: str = LOCAL, known: Known | None = None) -> Judged:
+def judged(plan: Plan, executor: str = LOCAL, known: Known | None = None, watch: Watch = unwatched) -> Judged:
     """Judge stage after stage, as they were asked, until every verdict stops; at once where there are no stages.
 
     Worked out of the stored answers alone: where a run stopped, and after how many interruptions, is not asked.
@@ -66,7 +66,7 @@ def judged(plan: Plan, executor: str = LOCAL, known: Known | None = None) -> Jud
     tables = calibrations(plan)
     stages = stages_of(plan.campaign, whole.prompts)
     if not stages:
-        return _judged_at(plan, whole, tables, executor, None)
+        return _judged_at(plan, whole, tables, executor, None, watch)
     sizes, least = tuple(s.size for s in stages), min((t.prompts[0] for t in tables.values()), default=0)
     history = History(sizes, min(least, sizes[-1]), frozenset(tables))
     asked = stages[: _stages_asked(plan) or len(stages)]
@@ -77,7 +77,7 @@ def judged(plan: Plan, executor: str = LOCAL, known: Known | None = None) -> Jud
         if i < len(asked) - 1 and at in known:
             history = known[at]
             continue
-        found = _judged_at(plan, part, tables, executor, history)
+        found = _judged_at(plan, part, tables, executor, history, watch)
         if all_over(found.findings):
             break
         history = known[at] = history.after(_ranked(found.cases, a.questions), found.findings)
@@ -111,15 +111,20 @@ def _stages_asked(plan: Plan) -> int:
 
 
 def _judged_at(
-    plan: Plan, answers: Responses, tables: Mapping[str, LikelihoodTable], executor: str, history: History | None
+    plan: Plan,
+    answers: Responses,
+    tables: Mapping[str, LikelihoodTable],
+    executor: str,
+    history: History | None,
+    watch: Watch,
 ) -> Judged:
     draws, copies = independent_draws(answers)
     table, doubted = honest_logprobs(read(draws))
     a = plan.campaign.analysis
     channels = load_channels(a.channels)
-    similarities = compare(channels, table, executor)
+    similarities = compare(channels, table, executor, watch)
     cases = _cases(plan.campaign, table, channels, similarities, tables, executor, history)
-    return Judged(table, similarities, cases, ask(cases, a.questions), (*copies, *doubted), tables)
+    return Judged(table, similarities, cases, ask(cases, a.questions, watch), (*copies, *doubted), tables)
 
 
 def all_over(findings: Sequence[Finding]) -> bool:

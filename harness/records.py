@@ -449,4 +449,15 @@ def request_hash(surface: Surface, body: bytes) -> str:
     return hashlib.sha256(surface.encode() + b"\n" + body).hexdigest()
 
 
+Step = Literal["reading", "comparing", "judging", "attributing", "surveying", "observing", "writing"]
+"""What is done between the last answer and the tables, in this order."""
+Watch = Callable[[Step, str, int, int], None]
+"""Is told what begins: the step, what of it (a channel, a pair and its question, a file), how many are done, of how
+many; 0 of 0 where nobody can tell."""
+
+
+def unwatched(step: Step, what: str, done: int, of: int) -> None:
+    """For whoever does not watch."""
+
+
 CHARACTERS_PER_TOKEN = 4  # a rule of thumb for English; where a server counts, its count is used

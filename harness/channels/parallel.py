@@ -20,7 +20,7 @@ from harness.channels.refusals import ladder
 from harness.channels.self_report import claims
 from harness.channels.tokenizer import families, wrapped_completions
 from harness.errors import ConfigError, meant
-from harness.records import Observation, Probe, Responses, RowCache, Similarity
+from harness.records import Observation, Probe, Responses, RowCache, Similarity, Watch, unwatched
 
 Channel = Callable[[Responses], Similarity | None]
 SMALL = 20_000  # answers up to which starting workers costs more than it saves
@@ -43,20 +43,26 @@ def load_channels(names: tuple[str, ...] | None = None) -> dict[str, Channel]:
     return {name: found[name].load() for name in wanted}
 
 
-def compare(channels: Mapping[str, Channel], table: Responses, executor: str = LOCAL) -> tuple[Similarity, ...]:
+def compare(
+    channels: Mapping[str, Channel], table: Responses, executor: str = LOCAL, watch: Watch = unwatched
+) -> tuple[Similarity, ...]:
     """Similarities of every channel that has something to compare, in the order of ``channels``.
 
     Parameters
     ----------
     executor : ``local``, or ``dask://host:port`` of a running scheduler whose workers have this project installed.
         What it sends back is unpickled, so it can run any code here: a person names it, never a file.
+    watch : is told of each channel, or of each part of the work of many workers.
     """
     require_executor(executor)
     if executor == LOCAL and len(table.text) <= SMALL:
-        found = _similarities(channels, table)
+        found: Found = {}
+        for done, (name, channel) in enumerate(channels.items()):
+            watch("comparing", name, done, len(channels))
+            found |= _similarities({name: channel}, table)
     else:
         with _workers(executor):
-            found = _spread(channels, table, loaded=executor != LOCAL)
+            found = _spread(channels, table, executor != LOCAL, watch)
     return tuple(found[name] for name in channels if name in found)
 
 
@@ -99,16 +105,16 @@ def _work(channels: Mapping[str, Channel], part: Responses) -> tuple[Found, RowC
     return _similarities(channels, part), part.known()
 
 
-def _spread(channels: Mapping[str, Channel], table: Responses, loaded: bool) -> Found:
+def _spread(channels: Mapping[str, Channel], table: Responses, loaded: bool, watch: Watch) -> Found:
     chunked = {name: c for name, c in channels.items() if _per_prompt(c)}
     chunks = _chunks(table) if chunked else []
-    pieces = _run([(chunked, part) for part in chunks], loaded)
+    pieces = _run([(chunked, part) for part in chunks], loaded, watch)
     found = {}
     for name in chunked:
         if mine := [(part, f[name]) for part, f in zip(chunks, pieces, strict=True) if name in f]:
             found[name] = _joined([s for _, s in mine], [_put(part, s) for part, s in mine])
     # After the chunks, so that what was read for them is not read again.
-    for rest in _run([({name: c}, table) for name, c in channels.items() if name not in chunked], loaded):
+    for rest in _run([({name: c}, table) for name, c in channels.items() if name not in chunked], loaded, watch):
         found |= rest
     return found
 
@@ -128,13 +134,17 @@ def _chunks(table: Responses) -> list[Responses]:
     return [table.only(range(at, min(at + CHUNK, len(table.prompts)))) for at in range(0, len(table.prompts), CHUNK)]
 
 
-def _run(tasks: Sequence[Task], loaded: bool) -> list[Found]:
+def _run(tasks: Sequence[Task], loaded: bool, watch: Watch) -> list[Found]:
     from joblib import Parallel, delayed
 
     # A generator, so that parts of a table that stays in the store are read when their turn comes.
     work = (delayed(_work)(channels, part.loaded() if loaded else part) for channels, part in tasks)
-    out = []
-    for (_, part), (found, known) in zip(tasks, Parallel(n_jobs=-1)(work), strict=True):
+    out: list[Found] = []
+    if tasks:
+        watch("comparing", ", ".join(tasks[0][0]), 0, len(tasks))
+    results = Parallel(n_jobs=-1, return_as="generator")(work)
+    for (channels, part), (found, known) in zip(tasks, results, strict=True):
+        watch("comparing", ", ".join(channels), len(out) + 1, len(tasks))
         part.learn(known)
         out.append(found)
     return out

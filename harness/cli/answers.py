@@ -166,13 +166,16 @@ def _run(config: Path, *, as_json: bool, quiet: bool) -> None:
     """Run the campaign of a config on recorded answers; nobody is called."""
     from harness.campaign import run_campaign, write
     from harness.check import check_endpoints, warnings
+    from harness.cli.progress import scoring
     from harness.plan import prepare
 
     plan = prepare(config, os.environ)
     for note in warnings(plan, check_endpoints(plan, os.environ, offline=True)):
         tell(f"warning: {note}")
-    scores = run_campaign(plan, say=tell)
-    show_scores(scores, write(plan, scores), as_json=as_json, quiet=quiet)
+    with scoring(quiet=quiet) as watch:
+        scores = run_campaign(plan, say=tell, watch=watch)
+        written = write(plan, scores, watch=watch)
+    show_scores(scores, written, as_json=as_json, quiet=quiet)
     if not quiet:
         tell(f"lineages and makers stand in {os.path.relpath(config)}; mend them, then: harness run {config}")
 

@@ -168,9 +168,12 @@ def _collect(plan: Plan, again: str, *, quiet: bool) -> int:
 
 def _finish(plan: Plan, as_json: bool, executor: str, *, quiet: bool = False) -> None:
     from harness.campaign import score, write
+    from harness.cli.progress import scoring
 
-    scores = score(plan, executor=executor)
-    show_scores(scores, write(plan, scores), as_json=as_json, quiet=quiet)
+    with scoring(quiet=quiet) as watch:
+        scores = score(plan, executor=executor, watch=watch)
+        written = write(plan, scores, watch=watch)
+    show_scores(scores, written, as_json=as_json, quiet=quiet)
 
 
 @app.command(epilog="Example: harness calibrate config.yaml pairs.csv --out calibration.json")

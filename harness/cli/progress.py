@@ -18,6 +18,7 @@ from harness.clock import Clock
 from harness.collect.context import Tally
 from harness.errors import HarnessError, InterruptedRunError
 from harness.plan import Plan
+from harness.records import Step, Watch
 from harness.report.text import one_line
 
 if TYPE_CHECKING:
@@ -273,6 +274,47 @@ async def _watch(tallies: dict[str, Tally], clock: Clock, quiet: bool) -> None:
         while True:
             live.update(table(history.look(tallies, clock.monotonic()), console.width, console.height), refresh=True)
             await asyncio.sleep(REDRAW)
+
+
+_STEPS: Mapping[Step, str] = {
+    "reading": "reading the answers of {what}",
+    "comparing": "comparing answers by {what}",
+    "judging": "judging {what}",
+    "observing": "looking at the answers of {what}",
+    "attributing": "attributing among {what}",
+    "surveying": "surveying all pairs of {what}",
+    "writing": "writing {what}",
+}
+
+
+def step_line(step: Step, what: str, done: int, of: int) -> str:
+    """What is worked out after the last answer, and how far it is."""
+    far = f" ({done} of {of} done)" if of else ""
+    return f"scoring: {_STEPS[step].format(what=what)}{far}"
+
+
+@contextlib.contextmanager
+def scoring(*, quiet: bool, clock: Clock = Clock()) -> Iterator[Watch]:
+    """A watcher of what is scored: one line that is drawn again on a terminal, a line every ten seconds elsewhere."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    told = [-math.inf]
+
+    def elsewhere(step: Step, what: str, done: int, of: int) -> None:
+        if clock.monotonic() - told[0] >= LINES:
+            told[0] = clock.monotonic()
+            _say(step_line(step, what, done, of), quiet)
+
+    if quiet or not console.is_terminal or console.is_dumb_terminal:
+        yield elsewhere
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield lambda *told: live.update(
+            Text(one_line(step_line(*told)), no_wrap=True, overflow="ellipsis"), refresh=True
+        )
 
 
 def _say(text: str, quiet: bool) -> None:

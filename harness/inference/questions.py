@@ -10,6 +10,7 @@ from harness.inference.assessment import Case
 from harness.inference.findings import NAN, Finding, Wording, holm
 from harness.inference.stopping import stop_at
 from harness.inference.verdicts import Judgement, inconclusive
+from harness.records import Watch, unwatched
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,18 @@ QUESTIONS: Mapping[str, Question] = {
 }
 
 
-def ask(cases: Sequence[Case], wanted: Collection[str]) -> list[Finding]:
-    """Put the wanted questions to every case, then judge all findings together."""
+def ask(cases: Sequence[Case], wanted: Collection[str], watch: Watch = unwatched) -> list[Finding]:
+    """Put the wanted questions to every case, then judge all findings together; ``watch`` is told of each."""
+    put = [(case, name) for case in cases for name in QUESTIONS if name in wanted]
+    found: list[Finding] = []
+    for case, name in put:
+        watch("judging", f"{name} of {case.suspect.name} and {case.candidate.name}", len(found), len(put))
+        found.append(QUESTIONS[name].find(case))
     best: dict[tuple[str, str], float] = {}
     if "kinship" in wanted and all(c.progress is None for c in cases):  # at a stage each pair spends its own share
         for suspect in dict.fromkeys(c.suspect.name for c in cases):
             own = [c for c in cases if c.suspect.name == suspect]
             best |= {(suspect, c.candidate.name): p for c, p in zip(own, kinship.best_of_many(own), strict=True)}
-    found = [q.find(case) for case in cases for name, q in QUESTIONS.items() if name in wanted]
     judged = decide(
         [replace(f, p_best=best.get((f.suspect, f.candidate), NAN)) if f.question == "kinship" else f for f in found]
     )

@@ -11,7 +11,21 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.cli.progress import WINDOW, History, duration, errors, fact, line, speed, spent, table
+from harness import run_campaign, write
+from harness.cli.progress import (
+    WINDOW,
+    History,
+    duration,
+    errors,
+    fact,
+    line,
+    scoring,
+    speed,
+    spent,
+    step_line,
+    table,
+)
+from harness.clock import Clock
 from harness.collect.context import Tally
 from tests.support import Write
 from tests.support.command_line import command, harness
@@ -139,6 +153,46 @@ def test_in_a_pipe_there_are_plain_lines_and_quiet_says_nothing(tmp_path: Path, 
         quiet = harness("run", path, "--quiet", "--json", cwd=tmp_path)
         assert (quiet.returncode, quiet.stderr) == (0, "")
         assert quiet.stdout.startswith("[")
+
+
+def test_between_the_last_answer_and_the_table_it_says_what_is_scored(tmp_path: Path, write_campaign: Write) -> None:
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=8)
+        done = harness("run", path, cwd=tmp_path)
+        said = [x for x in done.stderr.splitlines() if x.startswith("scoring: ")]
+        assert said == ["scoring: reading the answers of test"]  # and every ten seconds, which this does not take
+        again = harness("score", path, "--quiet", cwd=tmp_path)
+        assert again.stderr == ""
+        with Terminal(command("score", path), tmp_path) as t:
+            assert t.ended() == 0, t.shown
+    shown = _shown(t.shown)
+    for step in ("reading the answers of test", "comparing answers by wording (", "writing report.html"):
+        assert f"scoring: {step}" in shown
+    assert re.search(r"judging identity of \w+ and \w+ \(0 of 1 done\)", shown)
+
+
+def test_every_step_is_told_once_to_who_watches(write_campaign: Write) -> None:
+    seen: list[tuple[str, str, int, int]] = []
+    with FaultServer({"good": ["ok"], "fine": ["ok"]}) as server:
+        path = write_campaign(server.url, n=8)
+        scores = run_campaign(path, watch=lambda *told: seen.append(told))
+    write(path, scores, watch=lambda *told: seen.append(told))
+    steps = [step for step, *_ in seen]
+    assert list(dict.fromkeys(steps)) == ["reading", "comparing", "judging", "observing", "writing"]
+    assert all(0 <= done <= of for _, _, done, of in seen)
+    assert {step_line(*told) for told in seen}
+    assert all("\n" not in step_line(*told) for told in seen)  # type: ignore[arg-type]
+
+
+def test_lines_for_programs_come_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    with scoring(quiet=False, clock=Clock(monotonic=lambda: now[0])) as watch:
+        for second in range(25):
+            now[0] = float(second)
+            watch("judging", f"kinship of s and c{second}\x1b[2J", second, 25)
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.search(r"\((\d+) of 25 done\)", x)[1] for x in lines] == ["0", "10", "20"]  # type: ignore[index]
+    assert "\x1b" not in "".join(lines)
 
 
 def test_no_color_is_kept_to(tmp_path: Path, write_campaign: Write) -> None:
