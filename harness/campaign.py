@@ -108,7 +108,14 @@ def run_campaign(
     say : takes each line for people; calls that got no answer are reported there and asked again next time.
     watch : is told what is worked out once all is asked, as of `score`.
 
-    Raises `HarnessError`: `ConfigError`, `EndpointError` for one that cannot be used, `CeilingError` at a ceiling.
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    HarnessError
+        `ConfigError`, `EndpointError` for one that cannot be used, `CeilingError` at a ceiling.
     """
     environ = os.environ if environ is None else environ
     if isinstance(config, Plan):
