@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.inference.excess import (
+    FEWEST,
     TINY,
     additive_residuals,
     combine_excess,
@@ -401,6 +402,7 @@ def _evidence(
     others = raw[np.triu_indices(len(raw), 1)][1:]  # every pair but the accused one, which comes first
     low, high = _interval([c], np.ones(1), rounds, rng, scaled=False)
     peers = c.matrix[np.triu_indices(len(raw), 1)][1:]
+    told = len(raw) >= FEWEST  # of fewer, what is expected of a pair hangs on that pair
     return ChannelEvidence(
         channel=s.channel,
         sees=s.sees,
@@ -418,10 +420,10 @@ def _evidence(
         part=part,
         weight=float(weight),
         controls=controls,
-        peer_low=float(np.nanmin(peers)) if np.isfinite(peers).any() else NAN,
-        peer_high=float(np.nanmax(peers)) if np.isfinite(peers).any() else NAN,
+        peer_low=float(np.nanmin(peers)) if told and np.isfinite(peers).any() else NAN,
+        peer_high=float(np.nanmax(peers)) if told and np.isfinite(peers).any() else NAN,
         spread=max(float(np.sqrt(known_mean(c.matrix**2))), TINY),
-        size=unit_of(c.values, c.residuals),
+        size=unit_of(c.values, c.residuals) if told else NAN,
     )
 
 

@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 from harness.inference.assessment import Assessment, Compared
 from harness.inference.excess import (
+    FEWEST,
     TINY,
     additive_residuals,
     excess_of,
@@ -24,9 +25,6 @@ from harness.records import Sees, Similarity
 
 Floats = NDArray[np.float64]
 Measure = Literal["excess", "raw"]
-FEWEST = 6
-"""Models from which excess is drawn. Of four, opposite pairs have one and the same excess by construction; of five, ten
-pairs share five degrees of freedom, so that what one pair has the pairs beside it lack. Fewer are drawn raw."""
 
 
 def measure_of(models: int) -> Measure:

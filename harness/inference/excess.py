@@ -17,6 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 TINY = 1e-6  # float32 similarities that differ by less are equal
+FEWEST = 6
+"""Models from which excess is shown. Of four, opposite pairs have one and the same excess by construction; of five, ten
+pairs share five degrees of freedom, so that what one pair has the pairs beside it lack. Fewer are shown raw."""
 
 
 def additive_residuals(values: NDArray[np.floating], scale: bool = True) -> Floats:

@@ -136,7 +136,8 @@ _EVIDENCE = {
     "part": Column("counted, own pool, reported, or abstains"),
     "weight": _number("Its weight in the combined score; the weights of a verdict sum to 1"),
     "expected": _number(
-        "Similarity that the closeness of the two to everybody, and to one another on unlike prompts, explains"
+        "Similarity that the closeness of the two to everybody, and to one another on unlike prompts, explains; empty "
+        "in a pool of fewer than six models, where it hangs on the pair itself"
     ),
     "residual": _number("similarity less expected: the effect in the channel's unit, by which pairs are ranked"),
     "residual_low": _number("Lower end of its 95 % interval"),
@@ -144,7 +145,7 @@ _EVIDENCE = {
     "others_low": _number("Smallest effect among the other pairs of the pool"),
     "others_high": _number("Largest effect among the other pairs of the pool"),
     "effect_in_noise": _number(
-        "The effect in units of the channel's noise from prompt to prompt: a calibration reads it"
+        "The effect in units of the channel's noise from prompt to prompt; a calibration reads it"
     ),
 }
 _MODELS = {
@@ -164,7 +165,9 @@ _PAIRS = {
     **{name: _MODELS[name] for name in ("lineage_a", "lineage_b", "maker_a", "maker_b")},
     "raw": _number("Mean similarity in the channel's unit"),
     "expected": _number("Similarity that the closeness of the two to everybody explains; raw = expected + residual"),
-    "residual": _number("How much closer than expected, in the channel's unit; needs four models"),
+    "residual": _number(
+        "How much closer than expected, in the channel's unit; needs four models, and of four opposite pairs have one"
+    ),
     "residual_low": _number("Lower end of its 95 % interval (Student's t over prompts)"),
     "residual_high": _number("Upper end of its 95 % interval"),
     "excess": _number("The residual in units of its spread over all these pairs, in which channels can be compared"),
