@@ -89,7 +89,8 @@ def _content(m: Material, length: int) -> dict[str, Any]:
                 "suspect": table.models.index(d.suspect),
                 "candidate": table.models.index(d.candidate),
                 "channels": {
-                    c.channel: [[at[p], round(v, 5)] for p, v in c.shares.items() if p in at] for c in d.channels
+                    c.channel: [[at[p], round(v / c.spread, 5)] for p, v in c.shares.items() if p in at]
+                    for c in d.channels
                 },
             }
             for d in m.details
