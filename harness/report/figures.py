@@ -20,8 +20,7 @@ from harness.inference.breakdown import Detail, Measure, Overview
 from harness.inference.findings import Finding
 from harness.inference.likelihood import Ratios
 from harness.inference.survey import Survey
-from harness.report.numbers import interval
-from harness.report.text import short
+from harness.report.numbers import interval, number
 
 Floats = NDArray[np.float64]
 WIDTH, LEFT, RIGHT = 680.0, 130.0, 20.0
@@ -164,7 +163,7 @@ def forest(f: Finding) -> Forest | None:
     bars = []
     for i, (name, sees, effect, low, high, counted) in enumerate(rows):
         whole = math.isfinite(low) and math.isfinite(high)
-        text = f"{short(effect)} {interval(low, high)}"
+        text = f"{number(effect)} {interval(low, high)}"
         beyond = abs(effect) > edge
         left, right = (scale(max(-edge, low)), scale(min(edge, high))) if whole and not beyond else (None, None)
         at = scale(max(-edge, min(edge, effect)))

@@ -23,10 +23,8 @@ from harness.inference.findings import FAILED, Attribution, Caveat, ChannelEvide
 from harness.inference.pool import Model
 from harness.inference.survey import Survey
 from harness.records import Observation, Responses, Similarity
-from harness.report import survey_words, words
-from harness.report.caveats import caveat
+from harness.report import caveats, naming, survey_words, words
 from harness.report.dictionary import FILES, MATRIX, Kind, dictionary
-from harness.report.naming import attribution_note
 from harness.report.text import excerpt, harmless
 
 Row = Sequence[object]  # text, numbers, bool; None and NaN where there is nothing
@@ -141,12 +139,12 @@ def _limits(r: Results) -> Iterator[Row]:
         first = [] if f.obstacle is None else [f.obstacle]
         for number, c in enumerate((*first, *f.caveats), 1):
             part = "obstacle" if c is f.obstacle else "failed self-check" if c.kind in FAILED else "limit"
-            yield *_of(f), number, part, c.kind, c.channel, caveat(c)
+            yield *_of(f), number, part, c.kind, c.channel, caveats.caveat(c)
     for a in r.attributions:
         if a.caveat is not None:
-            yield "attribution", a.suspect, "", 1, "obstacle", a.caveat.kind, a.caveat.channel, caveat(a.caveat)
+            yield "attribution", a.suspect, "", 1, "obstacle", a.caveat.kind, a.caveat.channel, caveats.caveat(a.caveat)
     if r.survey is not None:
-        known: dict[str, Caveat] = {caveat(c): c for c in r.survey.caveats}
+        known: dict[str, Caveat] = {caveats.caveat(c): c for c in r.survey.caveats}
         for number, said in enumerate(survey_words.limits(r.survey), 1):
             of = known.get(said)
             yield "survey", "", "", number, "limit", of.kind if of else "", of.channel if of else "", said
@@ -224,7 +222,7 @@ def _observations(r: Results) -> Iterator[Row]:
 def _match(a: Attribution, m: Match) -> Row:
     """A suspect and a known model; the probabilities of a suspect sum to 1."""
     return [
-        a.suspect, a.best, a.p_unknown, a.p_floor, m.name, m.probability, a.answers, attribution_note(a), a.tier,
+        a.suspect, a.best, a.p_unknown, a.p_floor, m.name, m.probability, a.answers, naming.attribution_note(a), a.tier,
         m.name in a.named, a.rule, a.lineages, a.prompts or None, m.z, m.score, m.p, m.p_conformal, m.p_carried,
         m.lineage, m.maker, *m.recorded,
     ]  # fmt: skip
