@@ -155,7 +155,9 @@ def test_commands_are_looked_for_where_they_stand() -> None:
 
 
 SOURCES = [
-    p.relative_to(ROOT) for f in ("harness", "tests", "benchmarks", "examples") for p in (ROOT / f).rglob("*.py")
+    p.relative_to(ROOT)
+    for f in ("harness", "tests", "benchmarks", "examples", "docs")
+    for p in (ROOT / f).rglob("*.py")
 ]
 
 
