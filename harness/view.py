@@ -11,64 +11,17 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError, HarnessError
 from harness.evidence import MANIFEST, read_manifest
 from harness.monitor import CHANGES
+from harness.report.shelf_page import Shelf, Shelved, Told, Watched
 
 SUMMARY, PAGES = "summary.csv", ("report.html", "answers.html")
 LARGEST = 20_000_000  # bytes of a table or manifest
 MOST = 2_000  # campaigns and monitor runs on a page
-
-
-@dataclass(frozen=True)
-class Told:
-    """One verdict as its table has it."""
-
-    question: str
-    suspect: str
-    candidate: str
-    verdict: str
-    p: str
-    log10_lr: str
-
-
-@dataclass(frozen=True)
-class Shelved:
-    """One campaign: ``folder`` is relative to the page, ``pages`` are those of its pages that are there."""
-
-    name: str
-    folder: str
-    written_at: str
-    models: int
-    answers: int
-    responses_sha256: str
-    pages: tuple[str, ...]
-    verdicts: tuple[Told, ...]
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What one run of `harness monitor` found of one endpoint."""
-
-    campaign: str
-    stamp: str
-    endpoint: str
-    state: str
-    sentence: str
-    calls: int
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """All that a page shows, campaigns by when they were written, the last first."""
-
-    campaigns: tuple[Shelved, ...]
-    watches: tuple[Watched, ...]
-    unread: tuple[str, ...]
 
 
 def shelf(root: Path, beside: Path | None = None) -> Shelf:

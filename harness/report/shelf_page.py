@@ -13,10 +13,56 @@ from markupsafe import Markup
 
 from harness.report.html import asset, packed, policy, shown
 from harness.report.words import TONES
-from harness.view import Shelf, Shelved, Told, Watched
 
 MARKS = {"same": ("far", "○"), "differs": ("close", "●"), "cannot tell": ("open", "–")}
 _OTHER = ("open", "–")
+
+
+@dataclass(frozen=True)
+class Told:
+    """One verdict as its table has it."""
+
+    question: str
+    suspect: str
+    candidate: str
+    verdict: str
+    p: str
+    log10_lr: str
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """One campaign: ``folder`` is relative to the page, ``pages`` are those of its pages that are there."""
+
+    name: str
+    folder: str
+    written_at: str
+    models: int
+    answers: int
+    responses_sha256: str
+    pages: tuple[str, ...]
+    verdicts: tuple[Told, ...]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What one run of `harness monitor` found of one endpoint."""
+
+    campaign: str
+    stamp: str
+    endpoint: str
+    state: str
+    sentence: str
+    calls: int
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """All that a page shows, campaigns by when they were written, the last first."""
+
+    campaigns: tuple[Shelved, ...]
+    watches: tuple[Watched, ...]
+    unread: tuple[str, ...]
 
 
 @dataclass(frozen=True)
