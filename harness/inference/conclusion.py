@@ -20,6 +20,10 @@ Clause = Literal[
     "served apart",
     "raw text not told apart",
     "one model on raw text",
+    "near on raw text",
+    "apart on raw text",
+    "only chat compared",
+    "not told apart",
     # among unrelated models
     "kin",
     "kin or taught",
@@ -44,8 +48,10 @@ RemedyKind = Literal[
     "more samples",
     "more prompts",
     "evidence of weights",
+    "raw completions",
     "fewer looks",
     "steady candidate",
+    "ask it",
 ]
 
 CLAUSES: Mapping[str, Mapping[Verdict, Clause]] = {  # a verdict without a line leaves its question open
@@ -59,7 +65,10 @@ CLAUSES: Mapping[str, Mapping[Verdict, Clause]] = {  # a verdict without a line 
 }
 _FURTHER: Mapping[Ground, Clause] = {  # what a ground says besides the verdict
     "only chat differs": "raw text not told apart",
+    "raw hardly differs": "near on raw text",
     "raw alike, chat differs": "served apart",
+    "not shown to be the same": "not told apart",
+    "too few prompts for sameness": "not told apart",
     "no sign": "no sign of teaching",
 }
 _ONE: frozenset[Clause] = frozenset({"served alike", "one model on raw text"})
@@ -113,7 +122,11 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """All findings of one pair in one: its ``clauses``, the questions left ``open``, and what would settle them."""
+    """All findings of one pair in one: its ``clauses``, the questions left ``open``, and what would settle them.
+
+    ``follows`` are open questions that another one's verdict answers: who serves the same weights is kin. ``unasked``
+    is kinship, where two are told apart and nobody asked whether one is made from the other.
+    """
 
     suspect: str
     candidate: str
@@ -121,6 +134,8 @@ class Conclusion:
     conflicts: tuple[Conflict, ...] = ()
     open: tuple[Question, ...] = ()
     remedies: tuple[Remedy, ...] = ()
+    follows: tuple[Question, ...] = ()
+    unasked: tuple[Question, ...] = ()
 
 
 def conclusions(findings: Sequence[Finding]) -> list[Conclusion]:
@@ -139,7 +154,7 @@ def conclusions(findings: Sequence[Finding]) -> list[Conclusion]:
     >>> found.remedies
     (Remedy(kind='more controls', questions=('kinship',), count=3, looks=1),)
     """
-    looks = max(1, sum(map(_looks, findings)))
+    looks = sum(map(_looks, findings))
     pairs: dict[tuple[str, str], list[Finding]] = {}
     for f in findings:
         pairs.setdefault((f.suspect, f.candidate), []).append(f)
@@ -159,13 +174,20 @@ def conclude(findings: Sequence[Finding], looks: int = 1) -> Conclusion:
     for f in ordered:
         said = _clause(f), _further(f)
         clauses.update((clause, None) for clause in said if clause is not None)
+    still: tuple[Question, ...] = tuple(f.question for f in ordered if _is_open(f))
+    one = bool(_ONE & clauses.keys())
+    unasked: tuple[Question, ...] = ("kinship",)
+    if one or "served apart" not in clauses or any(f.question == "kinship" for f in findings):
+        unasked = ()
     return Conclusion(
         first.suspect,
         first.candidate,
         tuple(clauses),
         tuple(name for name, one, other in _CONFLICTS if one & clauses.keys() and other & clauses.keys()),
-        tuple(f.question for f in ordered if _is_open(f)),
-        _remedies(ordered, looks),
+        still,
+        (*_remedies(ordered, max(1, looks)), *(_asking(q, first, looks + 1) for q in unasked)),
+        follows=("kinship",) if one and "kinship" in still else (),
+        unasked=unasked,
     )
 
 
@@ -180,11 +202,20 @@ def _clause(f: Finding) -> Clause | None:
 
 
 def _is_open(f: Finding) -> bool:
-    return _clause(f) is None and _further(f) is None
+    return _clause(f) is None and _further(f) in (None, "not told apart")
 
 
 def _further(f: Finding) -> Clause | None:
+    if f.judgement.ground == "answers differ":
+        told = any(e.surface == "completion" and e.name in f.judgement.decisive for e in f.evidence)
+        return "apart on raw text" if told else "only chat compared" if _chats_only(f) else None
     return None if _only_corrected(f) else _FURTHER.get(f.judgement.ground)
+
+
+def _chats_only(f: Finding) -> bool:
+    """Whether nothing was compared but chat, where a system prompt of one alone makes a difference."""
+    surfaces = {e.surface for e in f.evidence if e.part == "counted"}
+    return f.question == "identity" and surfaces == {"chat"}
 
 
 def _only_corrected(f: Finding) -> bool:
@@ -201,9 +232,18 @@ def _remedies(findings: Iterable[Finding], looks: int) -> tuple[Remedy, ...]:
         if kind is not None:
             questions.setdefault(kind, []).append(f.question)
             counts[kind] = max(count, counts.get(kind, 0))
+        if _chats_only(f) and f.verdict in ("DIFFERENT-LIKE", "INCONCLUSIVE"):
+            questions.setdefault("raw completions", []).append(f.question)
+            counts.setdefault("raw completions", 0)
     return tuple(
         Remedy(kind, tuple(asked), counts[kind], looks if counts[kind] > 1 else 1) for kind, asked in questions.items()
     )
+
+
+def _asking(question: Question, f: Finding, looks: int) -> Remedy:
+    """A question that nobody asked, with the control lineages that it lacks in a campaign of so many looks."""
+    lacks = max(0, controls_needed(f.alpha / looks) - len(f.control_lineages))
+    return Remedy("ask it", (question,), lacks, looks if lacks > 1 else 1)
 
 
 def _remedy(f: Finding, looks: int) -> tuple[RemedyKind | None, int]:

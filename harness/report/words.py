@@ -106,7 +106,13 @@ _CLAUSES: Mapping[Clause, str] = {
     "served alike": "served alike, nearer than a mixture of different models would be",
     "served apart": "not served identically",
     "raw text not told apart": "on raw text, which a system prompt does not reach, not told apart so far",
-    "one model on raw text": "on raw text, which a system prompt does not reach, shown to answer as one model does",
+    "one model on raw text": "the same weights, or hardly changed ones: on raw text, which a system prompt does not "
+    "reach, shown to answer as one model does",
+    "near on raw text": "near on raw text, as the same weights in another precision or lightly tuned would be",
+    "apart on raw text": "told apart on raw text, too, which a system prompt does not reach: other weights, or changed "
+    "ones",
+    "only chat compared": "only chat was compared, where another system prompt alone makes such a difference",
+    "not told apart": "not told apart, and not shown to be one model",
     "kin": "closer than unrelated models are, by more than teaching or shared data would explain",
     "kin or taught": "closer than unrelated models are, as kin or as taught: text alone cannot tell which",
     "no closer": "no closer than unrelated models are",
@@ -123,6 +129,7 @@ _CONFLICTS: Mapping[Conflict, str] = {
 }
 _REMEDIES: Mapping[RemedyKind, str] = {
     "more controls": "{n} more control {lineages}",
+    "ask it": "asking it",
     "unrelated controls": "controls that are known to be unrelated to {c}",
     "controls alike": "controls under the condition that these two share",
     "one condition": "both asked under one condition",
@@ -130,13 +137,18 @@ _REMEDIES: Mapping[RemedyKind, str] = {
     "more samples": "more samples of each prompt",
     "more prompts": "more prompts",
     "evidence of weights": "a channel that sees weights, such as logprobs or ratings",
+    "raw completions": "raw completions with logprobs, which no system prompt reaches, if both give them",
     "fewer looks": "new samples in a campaign of this one look",
     "steady candidate": "a candidate that answers itself alike",
+}
+_OPEN: Mapping[str, str] = {
+    "identity": "whether they are one model",
+    "kinship": "whether one is made from the other",
+    "teaching": "whether one learnt from the other",
 }
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _CLOSE: frozenset[Clause] = frozenset({"kin", "served alike", "one model on raw text"})
 _NEAR: frozenset[Clause] = frozenset({"kin or taught", "taught", "shared habits", "raw text not told apart"})
-_FAR: frozenset[Clause] = frozenset({"served apart", "no closer"})
 _RELATIONS: Mapping[str, str] = {  # relation of a pair -> how pairs of it are called; another one by its own name
     "same maker": "of one maker",
     "same vendor": "of one vendor",
@@ -418,10 +430,11 @@ def concluded(c: Conclusion) -> str:
 def joined(c: Conclusion) -> str:
     """What the questions of a pair say together; contradictions among them are named."""
     said = [_CLAUSES[clause] for clause in c.clauses]
-    if c.open:
-        *rest, last = c.open
-        names = f"{', '.join(rest)} and {last}" if rest else last
-        said.append(f"{names} {'open' if said else 'cannot be told from these answers'}")
+    told = {*c.follows, *(("identity",) if "not told apart" in c.clauses else ())}
+    if still := [_OPEN.get(q, q) for q in c.open if q not in told]:
+        said.append(f"{' and '.join(still)} {'is open' if said else 'cannot be told from these answers'}")
+    said += [f"so they are kin, though the own test of {q} is open" for q in c.follows]
+    said += [f"{_OPEN.get(q, q)} was not asked" for q in c.unasked]
     against = "; ".join(_CONFLICTS[conflict] for conflict in c.conflicts)
     text = f"{c.suspect} and {c.candidate}: {'; '.join(said)}."
     return (
@@ -453,6 +466,9 @@ def _remedy(r: Remedy, candidate: str) -> str:
     n = _NUMBERS[r.count] if r.count < len(_NUMBERS) else str(r.count)
     text = _REMEDIES[r.kind].format(n=n, lineages="lineage" if r.count == 1 else "lineages", c=candidate)
     corrected = f", corrected for {r.looks} verdicts" if r.looks > 1 else ""
+    if r.kind == "ask it" and r.count:
+        lineages = "lineage" if r.count == 1 else "lineages"
+        text = f"{text}, with {_REMEDIES['more controls'].format(n=n, lineages=lineages)}"
     return f"{text} ({', '.join(r.questions)}{corrected})"
 
 
@@ -461,7 +477,8 @@ def conclusion_tone(c: Conclusion) -> str:
     if c.conflicts:
         return "open"
     said = set(c.clauses)
-    return "close" if said & _CLOSE else "near" if said & _NEAR else "far" if said & _FAR else "open"
+    far = "no closer" in said or ("served apart" in said and "only chat compared" not in said)
+    return "close" if said & _CLOSE else "near" if said & _NEAR else "far" if far else "open"
 
 
 def change_sentence(c: Change) -> str:

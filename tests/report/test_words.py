@@ -20,7 +20,17 @@ from harness.inference.conclusion import (
 from harness.inference.excess import smallest_p
 from harness.inference.findings import FAILED, Caveat, CaveatKind, ChannelEvidence, Finding
 from harness.inference.questions import QUESTIONS
-from harness.inference.verdicts import Ground, Judgement, Verdict, different, inconclusive, same, unrelated
+from harness.inference.verdicts import (
+    Ground,
+    Judgement,
+    Verdict,
+    different,
+    hardly_different,
+    inconclusive,
+    same,
+    same_weights,
+    unrelated,
+)
 from harness.records import Question, Removal, Removed
 from harness.report.caveats import caveat, noticed, removal
 from harness.report.words import (
@@ -193,9 +203,64 @@ def test_one_conclusion_joins_the_questions_of_a_pair() -> None:
     )  # fmt: skip
     assert concluded(c) == (
         "nova and mother: not served identically; on raw text, which a system prompt does not reach, not told apart so "
-        "far; kinship open. What would settle it: three more control lineages (kinship)."
+        "far; whether one is made from the other is open. What would settle it: three more control lineages (kinship)."
     )
     assert conclusion_tone(c) == "near"
+
+
+def seen(*views: str) -> tuple[ChannelEvidence, ...]:
+    """Evidence of channels as they are named, such as "text (chat)"."""
+    found = [v.removesuffix(")").split(" (") for v in views]
+    return tuple(
+        ChannelEvidence(channel, "samples", "MMD squared", 20, 1.0, surface="chat" if of == "chat" else "completion")
+        for channel, of in found
+    )
+
+
+def test_of_the_same_weights_nobody_reads_that_kinship_cannot_be_told() -> None:
+    same = replace(NOVA[1], judgement=same_weights(["text (chat)"], ["logprobs (completion)"]))
+    (c,) = conclusions([NOVA[0], same])
+    assert (c.open, c.follows, c.unasked) == (("kinship",), ("kinship",), ())
+    assert "the same weights, or hardly changed ones" in joined(c)
+    assert "so they are kin" in joined(c)
+    assert "cannot" not in joined(c)
+    assert conclusion_tone(c) == "close"
+
+
+def test_a_difference_in_chat_alone_is_not_held_against_two_of_one_model() -> None:
+    apart = different(["text (chat)"], [], only_chat=False)
+    chat = replace(NOVA[1], judgement=apart, evidence=seen("text (chat)"))
+    (c,) = conclusions([NOVA[0], chat])
+    assert c.clauses == ("served apart", "only chat compared")
+    assert "another system prompt alone makes such a difference" in joined(c)
+    assert "whether one is made from the other is open" in joined(c)
+    assert [r.kind for r in c.remedies] == ["raw completions", "more controls"]
+    assert conclusion_tone(c) == "open"
+
+
+def test_two_that_differ_on_raw_text_are_told_so_and_what_was_not_asked() -> None:
+    apart = different(["text (chat)", "logprobs (completion)"], [], only_chat=False)
+    raw = replace(NOVA[1], judgement=apart, evidence=seen("text (chat)", "logprobs (completion)"))
+    (alone,) = conclusions([raw])
+    assert alone.clauses == ("served apart", "apart on raw text")
+    assert alone.unasked == ("kinship",)
+    assert alone.remedies == (Remedy("ask it", ("kinship",), 3),)
+    assert joined(alone).endswith("whether one is made from the other was not asked.")
+    assert settles(alone) == "What would settle it: asking it, with three more control lineages (kinship)."
+    assert conclusion_tone(alone) == "far"
+    (both,) = conclusions([NOVA[0], raw])
+    assert (both.unasked, both.open) == ((), ("kinship",))
+    near = replace(raw, judgement=hardly_different(apart))
+    assert "in another precision or lightly tuned" in joined(conclude([near]))
+
+
+def test_two_that_are_not_told_apart_are_not_called_one() -> None:
+    weak = replace(NOVA[1], judgement=inconclusive("not shown to be the same"), evidence=seen("text (chat)"))
+    (c,) = conclusions([weak])
+    assert (c.clauses, c.open, c.unasked) == (("not told apart",), ("identity",), ())
+    assert joined(c) == "nova and mother: not told apart, and not shown to be one model."
+    assert [r.kind for r in c.remedies] == ["more samples", "raw completions"]
+    assert conclusion_tone(c) == "open"
 
 
 def test_further_controls_are_counted_for_all_verdicts_that_do_not_stand() -> None:
