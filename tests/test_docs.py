@@ -25,7 +25,8 @@ from harness.config.endpoint import Endpoint
 from harness.config.providers import Provider
 from harness.inference.conclusion import conclusions
 from harness.inference.findings import ChannelEvidence, Finding
-from harness.inference.verdicts import inconclusive, same_weights
+from harness.inference.verdicts import different, inconclusive, same_weights
+from harness.records import Surface
 from harness.report.words import concluded, sentence
 from tests.support import ROOT, Write
 from tests.support.fault_server import FaultServer
@@ -199,9 +200,7 @@ def _nova(log10_lr: float) -> str:
     )
 
 
-@pytest.mark.parametrize(
-    ("page", "log10_lr"), [("README.md", 1.67), ("docs/first-campaign.md", 1.67), ("docs/verdicts.md", 1.67)]
-)
+@pytest.mark.parametrize(("page", "log10_lr"), [("docs/verdicts.md", 1.67)])
 def test_a_quoted_verdict_on_kinship_is_what_the_program_says(page: str, log10_lr: float) -> None:
     text = " ".join((ROOT / page).read_text("utf-8").replace("\n> ", " ").split())
     assert _nova(log10_lr) in text
@@ -210,8 +209,8 @@ def test_a_quoted_verdict_on_kinship_is_what_the_program_says(page: str, log10_l
 @pytest.mark.parametrize(
     ("page", "tells", "silent", "p"),
     [
-        ("README.md", ["logprobs"], ["text", "logprobs"], 0.002),
-        ("docs/first-campaign.md", ["logprobs"], ["text", "logprobs"], 0.002),
+        ("README.md", ["logprobs"], ["logprobs"], 0.0015),
+        ("docs/first-campaign.md", ["logprobs"], ["logprobs"], 0.0015),
     ],
 )
 def test_a_quoted_verdict_on_identity_is_what_the_program_says(
@@ -225,14 +224,35 @@ def test_a_quoted_verdict_on_identity_is_what_the_program_says(
     assert said in " ".join((ROOT / page).read_text("utf-8").split())
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/first-campaign.md", "docs/verdicts.md"])
-def test_a_quoted_conclusion_is_what_the_program_says(page: str) -> None:
-    few, apart = inconclusive("too few controls"), same_weights(["logprobs (chat)"], ["logprobs (completion)"])
-    kinship = Finding("kinship", "nova", "smollm2", ("a", "b"), 0.05, few, p_value=1 / 3, p_adjusted=1 / 3)
-    identity = replace(kinship, question="identity", judgement=apart, p_value=0.002, p_adjusted=0.004)
-    (found,) = conclusions([kinship, identity])
-    text = (ROOT / page).read_text("utf-8")
-    assert concluded(found) in " ".join(text.replace("\n> ", " ").split())
+SERVED = same_weights(["logprobs (chat)"], ["logprobs (completion)"])
+HIT = Finding("identity", "nova", "smollm2", ("a", "b"), 0.05, SERVED, p_value=0.0015, p_adjusted=0.0045)
+
+
+def _views(*views: tuple[str, Surface]) -> tuple[ChannelEvidence, ...]:
+    return tuple(ChannelEvidence(c, "samples", "MMD squared", 20, 1.0, surface=s) for c, s in views)
+
+
+def _quoted(page: str) -> str:
+    return " ".join((ROOT / page).read_text("utf-8").replace("\n> ", " ").split())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/first-campaign.md"])
+def test_quoted_conclusions_are_what_the_program_says(page: str) -> None:
+    told = ["text (chat)", "logprobs (chat)", "logprobs (completion)"]
+    apart = different(told, [], only_chat=False)
+    raw = _views(("text", "chat"), ("logprobs", "chat"), ("logprobs", "completion"))
+    stranger = replace(HIT, suspect="orion", judgement=apart, evidence=raw)
+    weak = inconclusive("not shown to be the same", ["text (chat)"])
+    open_ = replace(HIT, suspect="lyra", judgement=weak, evidence=_views(("text", "chat")), p_adjusted=0.44)
+    for c in conclusions([HIT, stranger, open_]):
+        assert concluded(c) in _quoted(page)
+
+
+def test_a_quoted_conclusion_with_kinship_is_what_the_program_says() -> None:
+    few = inconclusive("too few controls")
+    kinship = replace(HIT, question="kinship", judgement=few, p_value=1 / 3, p_adjusted=1 / 3)
+    (found,) = conclusions([kinship, HIT])
+    assert concluded(found) in _quoted("docs/verdicts.md")
 
 
 def test_blocks_of_yaml_say_what_is_known() -> None:
