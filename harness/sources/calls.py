@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,11 @@ _SYSTEM = ("system", "developer")
 _IDS = ("custom_id", "recordId", "key")  # what the lines of a batch are called by
 _TALKS = ("conversation_id", "session_id", "thread_id", "chat_id", "dialog_id", "trace_id", "id")
 _MODELS = ("model", "generator", "model_name", "model_id")
+_SPANS = (  # stems of what was asked and of what was answered, and what stands behind their numbers
+    (("gen_ai.prompt", "gen_ai.completion"), ""),
+    (("llm.input_messages", "llm.output_messages"), ".message"),
+)
+_SPAN_MODELS = ("gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
 _ENDED = ("finish_reason", "stop_reason", "finishReason", "stopReason", "completion_reason")
 
 
@@ -77,10 +83,12 @@ def conversation(value: Any) -> tuple[Request, str, str] | None:
 
 
 def _turns(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        value = value[0]  # a batch of one, as LangChain writes it
     if not isinstance(value, list) or not value or not all(isinstance(m, Mapping) for m in value):
         return []
     out = []
-    for message in value:
+    for message in map(_langchain, value):
         role = message.get("role") or message.get("from")
         content = next((message[k] for k in ("content", "value", "parts", "text") if k in message), None)
         if not isinstance(role, str) or content is None:
@@ -88,6 +96,25 @@ def _turns(value: Any) -> list[tuple[str, Any]]:
         out.append((role.lower(), message if role.lower() in _ASSISTANT and "content" in message else content))
     known = {*_ASSISTANT, *_USER, *_SYSTEM, "tool", "function"}
     return out if all(role in known for role, _ in out) else []
+
+
+def _langchain(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message of LangChain, whose role and text stand in an object of their own, as others write it."""
+    inside = next((m for k in ("kwargs", "data") if isinstance(m := message.get(k), Mapping)), None)
+    if inside is None or "content" not in inside:
+        return message
+    return {"role": inside.get("type") or message.get("type"), "content": inside["content"]}
+
+
+def _traced(node: Mapping[str, Any], which: int) -> list[dict[str, Any]]:
+    """Messages in the flat attributes of a span, such as ``gen_ai.prompt.0.content``."""
+    for stems, inside in _SPANS:
+        names = itertools.takewhile(
+            lambda n: f"{n}.content" in node, (f"{stems[which]}.{i}{inside}" for i in range(999))
+        )
+        if found := [{"role": node.get(f"{n}.role") or "user", "content": node[f"{n}.content"]} for n in names]:
+            return found
+    return []
 
 
 def _plain(content: Any) -> str:
@@ -101,8 +128,8 @@ def reply_in(value: Any) -> Reply | None:
 
 def request_in(value: Any) -> Request | None:
     """The first request of a known API in a row; None if there is none."""
-    found = (r for node in _nodes(value) if _reply(node) is None and (r := _request(node)) is not None)
-    return next(found, None)
+    nodes = sorted(_nodes(value), key=lambda node: _reply(node) is not None)  # what is beside a reply comes last
+    return next((r for node in nodes if (r := _request(node)) is not None), None)
 
 
 def _nodes(value: Any) -> Iterator[Mapping[str, Any]]:
@@ -128,7 +155,8 @@ def _reply(node: Mapping[str, Any]) -> Reply | None:
         ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens"),
         ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens"),
     )]  # fmt: skip
-    model = next((m for k in ("model", "modelVersion") if isinstance(m := node.get(k), str)), "")
+    named = (at(node, k) for k in ("model", "modelVersion", "llm_output.model_name", *_SPAN_MODELS))
+    model = next((m for m in named if isinstance(m, str)), "")
     raw = any("text" in c and "message" not in c for c in _objects(node.get("choices")))
     return Reply(samples, model, tokens[0], tokens[1], "completion" if raw else "chat")
 
@@ -148,6 +176,12 @@ def _samples(node: Mapping[str, Any]) -> Iterator[Said]:
         yield _said(at(node, "output.message"), node)
     elif results := [r for r in _objects(node.get("results")) if isinstance(r.get("outputText"), str)]:
         yield from (_said(r["outputText"], r) for r in results)
+    elif generations := _objects([g for some in node.get("generations") or () for g in _listed(some)]):
+        yield from (
+            _said(g["text"], g.get("generation_info") or {}) for g in generations if isinstance(g.get("text"), str)
+        )
+    elif answered := _traced(node, 1):
+        yield from (_said(message["content"], {}) for message in answered)
     elif "done" in node or "generation_token_count" in node or "finish_reason" in node or "stop_reason" in node:
         plain = (node[k] for k in ("message", "response", "generation", "completion", "text") if k in node)
         said = next((v for v in plain if isinstance(v, str) or (isinstance(v, Mapping) and "content" in v)), None)
@@ -173,9 +207,15 @@ def _objects(value: Any) -> list[Mapping[str, Any]]:
     return [v for v in value if isinstance(v, Mapping)] if isinstance(value, list) else []
 
 
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _request(node: Mapping[str, Any]) -> Request | None:
     model = next((m for k in ("model", "modelId") if isinstance(m := node.get(k), str)), "")
-    for key in ("messages", "contents", "input"):
+    if found := conversation(_traced(node, 0)):
+        return replace(found[0], model=model)
+    for key in ("messages", "contents", "input", "input_messages"):
         if found := conversation(node.get(key)):
             beside = next((node[k] for k in ("system", "instructions", "systemInstruction") if node.get(k)), "")
             return replace(found[0], system=found[0].system or _plain(beside), model=model)
@@ -191,6 +231,13 @@ def is_call(row: Row) -> bool:
         return False
     named = any(isinstance(row.get(k), str) for k in _IDS)
     return reply_in(row) is not None or (named and (_failed(row) or request_in(row) is not None))
+
+
+def listed_calls(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """The calls that one document lists under ``data``, as APIs list what they keep; other rows as they are."""
+    found = rows[0].get("data") if len(rows) == 1 else None
+    calls = _objects(found)
+    return tuple(dict(c) for c in calls) if len(calls) > 1 and all(reply_in(c) for c in calls) else rows
 
 
 def _failed(row: Row) -> bool:

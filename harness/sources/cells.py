@@ -19,16 +19,21 @@ def at(row: Any, path: str) -> Any:
     --------
     >>> at({"response": {"choices": [{"text": "Paris"}]}}, "response.choices.0.text")
     'Paris'
+    >>> at({"attributes": {"gen_ai.completion.0.content": "Paris"}}, "attributes.gen_ai.completion.0.content")
+    'Paris'
     """
     if isinstance(row, Mapping) and path in row:
         return row[path]
-    value = row
-    for key in path.split("."):
+    keys, value = path.split("."), row
+    while keys:
         value = opened(value)
-        if isinstance(value, Mapping):
-            value = value.get(key)
-        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
-            value = value[int(key)]
+        if isinstance(value, Mapping):  # a key may hold points itself: the longest that is there
+            ends = (n for n in range(len(keys), 0, -1) if ".".join(keys[:n]) in value)
+            if (end := next(ends, 0)) == 0:
+                return None
+            value, keys = value[".".join(keys[:end])], keys[end:]
+        elif isinstance(value, list) and keys[0].isdecimal() and int(keys[0]) < len(value):
+            value, keys = value[int(keys[0])], keys[1:]
         else:
             return None
     return value

@@ -27,6 +27,7 @@ _ANSWER_WORDS = re.compile(
     r"antwort|reponse|réponse|respuesta|risposta|ответ)\b[\s_\-:()\[\]]*|(?<=.)(回答|答案|输出|応答|답변)|(回答|答案|输出|応答|답변)(?=.)"
 )
 _SAMPLE = re.compile(r"(?i)[\s_\-]*(?:\(\d{1,3}\)|#\s?\d{1,3}|\b(?:sample|run|try|trial|rep|repeat)[\s_#]*\d{1,3})$")
+_LETTERS = str.maketrans("ıłøđ", "ilod")  # letters whose stroke or missing dot is no accent of Unicode's
 _NUMBERED = re.compile(r"(.*?)[\s_\-.#(]*(\d{1,3})\)?")
 
 
@@ -61,9 +62,17 @@ def plain_heading(heading: str) -> str:
     --------
     >>> plain_heading(" Réponse (GPT-4o) ")
     'reponse_gpt_4o'
+    >>> plain_heading("actualOutput"), plain_heading("Yan\u0131t")
+    ('actual_output', 'yanit')
     """
-    bare = unicodedata.normalize("NFKD", str(heading).casefold())
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(heading))
+    bare = unicodedata.normalize("NFKD", apart.casefold().translate(_LETTERS))
     return re.sub(r"[\W_]+", "_", "".join(c for c in bare if not unicodedata.combining(c))).strip("_")
+
+
+def is_heading(text: str) -> bool:
+    """Whether a text is a heading that somebody is known to write over a column."""
+    return any(plain_heading(text) in names for names in _headings().values())
 
 
 def layout_of(source: str, rows: Sequence[Row], named: Mapping[Role, str]) -> Layout:
@@ -83,6 +92,12 @@ def layout_of(source: str, rows: Sequence[Row], named: Mapping[Role, str]) -> La
         if role not in roles and (found := _by_heading(role, free)) is not None:
             roles[role] = found
             free.remove(found)
+    if "sample" in roles and "sample" not in named and _holds_object(first, roles["sample"]):
+        free.append(roles.pop("sample"))  # the question and what belongs to it, and no number
+    for role in ("model", "prompt"):
+        if role not in roles and (found := _inside(role, first, free)) is not None:
+            roles[role] = found
+            free.remove(found.partition(".")[0])
     outputs, shape = _answers(first, roles, free, named)
     if not outputs or not ({"prompt", "prompt_id"} & roles.keys()):
         roles, outputs = _by_content(first, roles, outputs, free)
@@ -106,6 +121,28 @@ def is_answer(row: Row) -> bool:
 def _by_heading(role: str, free: Sequence[str]) -> str | None:
     plain = {plain_heading(h): h for h in reversed(free)}
     return next((plain[name] for name in _headings()[role] if name in plain), None)
+
+
+def _holds_object(rows: Sequence[Row], column: str) -> bool:
+    return any(isinstance(opened(row.get(column)), dict) for row in rows)
+
+
+def _inside(role: Role, rows: Sequence[Row], free: Sequence[str]) -> str | None:
+    """The path of a heading within an object: ``metadata.model``, ``config.model.name``, ``sample.question``."""
+    for column in free:
+        value = next((o for row in rows if isinstance(o := opened(row.get(column)), dict)), None)
+        if value is None or "." in column:
+            continue
+        plain = {plain_heading(k): k for k in reversed(list(value)) if isinstance(k, str) and "." not in k}
+        for name in (n for n in _headings()[role] if n in plain):
+            inside = value[plain[name]]
+            if isinstance(inside, str):
+                return f"{column}.{plain[name]}"
+            if role == "model" and isinstance(inside, dict):
+                key = next((k for k in ("name", "id") if isinstance(inside.get(k), str)), None)
+                if key is not None:
+                    return f"{column}.{plain[name]}.{key}"
+    return None
 
 
 def _answers(
@@ -186,8 +223,9 @@ def _by_content(
     by_length = sorted(left, key=lambda h: -_mean_length(rows, h))
     if not outputs and by_length:
         outputs = [(None, by_length.pop(0))]
-    if not {"prompt", "prompt_id"} & roles.keys() and by_length:
-        roles = {**roles, "prompt": by_length[0]}
+    asked = [h for h in by_length if not _holds_object(rows, h)]
+    if not {"prompt", "prompt_id"} & roles.keys() and asked:
+        roles = {**roles, "prompt": asked[0]}
     return roles, outputs
 
 
@@ -209,8 +247,8 @@ def spread(rows: Sequence[Row]) -> tuple[Row, ...]:
     Only where no column names the model, and a key or the heading says that these are answers of models.
     """
     first = rows[:_LOOKED_AT]
-    if _by_heading("model", list(dict.fromkeys(k for row in first for k in row))) is not None:
-        return tuple(rows)
+    if (model := _by_heading("model", list(dict.fromkeys(k for row in first for k in row)))) is not None:
+        return _turned(rows, model)
     for column in dict.fromkeys(k for row in first for k in row):
         values = [v for row in first if (v := opened(row.get(column))) is not None]
         if not values or not all(isinstance(v, dict) and len(v) > 1 for v in values):
@@ -225,6 +263,17 @@ def spread(rows: Sequence[Row]) -> tuple[Row, ...]:
                 r | dict.fromkeys(keys) | (opened(row.get(column)) or {}) for r, row in zip(rest, rows, strict=True)
             )
     return tuple(rows)
+
+
+def _turned(rows: Sequence[Row], model: str) -> tuple[Row, ...]:
+    """A table with a row a model and a column a prompt, one row an answer; any other table as it is."""
+    headings = [h for h in dict.fromkeys(k for row in rows for k in row) if h != model]
+    known = any(is_heading(h) for h in headings)
+    questions = [h for h in headings if len(str(h).split()) > 2 and _holds_text(rows, h)]
+    models = [text_of(row.get(model)) for row in rows]
+    if known or len(questions) < max(3, len(headings) / 2) or len(set(models)) < len(models):
+        return tuple(rows)
+    return tuple({"model": row.get(model), "prompt": h, "output": row.get(h)} for row in rows for h in questions)
 
 
 def column_values(rows: Sequence[Row], path: str) -> Iterator[Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.errors import ConfigError
 from harness.sources.cells import text_of
+from harness.sources.columns import is_heading
 from harness.sources.entries import Row
 
 _BOMS = (
@@ -21,8 +24,12 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 # What spreadsheets of the world write without saying so; the first is taken where nothing else fits.
-_CODE_PAGES = ["cp1252", "cp1250", "cp1251", "cp932", "gb18030", "big5", "cp949", "mac_roman"]
-_DELIMITERS = ",;\t|"
+_CODE_PAGES = [
+    *("cp1252", "cp1250", "cp1251", "cp932", "gb18030", "big5", "cp949", "mac_roman"),
+    *("cp1254", "cp1253", "cp1257"),
+]
+_DELIMITERS = ",;\t|~^\x1f\xa6"
+_MARKED = re.compile(r"\s*\|?(?:\s*:?-{2,}:?\s*\|)+(?:\s*:?-{2,}:?)?\s*")  # under the headings of a table in Markdown
 _LOOKED_AT = 200_000  # characters, of which a dialect is guessed
 _ROWS_LOOKED_AT = 300
 _LONGEST_HEADING = 150  # characters: some write the whole question above its column
@@ -77,7 +84,16 @@ def _by_letters(data: bytes) -> str:
     found = list(from_bytes(telling, cp_isolation=_CODE_PAGES))
     least = min((m.chaos for m in found), default=0.0)
     likely = {name for m in found if m.chaos <= least + _TIE for name in m.could_be_from_charset}
-    return next((name for name in _CODE_PAGES if name in likely), _CODE_PAGES[0])
+    names = [name for name in _CODE_PAGES if name in likely] or _CODE_PAGES[:1]
+    head = data.lstrip().partition(b"\n")[0][:_LOOKED_AT]
+    return max(
+        names, key=lambda name: _headings_in(head.decode(name, "replace"))
+    )  # the first of those that know as many
+
+
+def _headings_in(line: str) -> int:
+    """How many cells of a line are headings that somebody is known to write."""
+    return sum(is_heading(cell) for cell in re.split(f"[{re.escape(_DELIMITERS)}]", line))
 
 
 def delimiter_of(text: str) -> str:
@@ -114,6 +130,9 @@ def _cells(text: str, delimiter: str, most: int = sys.maxsize) -> Iterator[list[
 
 def table_rows(text: str) -> tuple[list[Row], str, int]:
     """Rows by heading, the delimiter, and how many rows are torn: they have more cells than there are headings."""
+    if marked := _markdown(text):
+        found, broken = by_heading(marked)
+        return found, "|", broken
     delimiter = delimiter_of(text)
     if text[:4].lower() == "sep=":
         text = text.partition("\n")[2]
@@ -123,6 +142,17 @@ def table_rows(text: str) -> tuple[list[Row], str, int]:
     except csv.Error as e:
         raise ConfigError(f"no table: {e}", "save it again as CSV, each text in quotes") from e
     return rows, delimiter, torn
+
+
+def _markdown(text: str) -> list[list[str]]:
+    """Cells of a table in Markdown, whatever stands round it; none if there is none."""
+    lines = text.splitlines()
+    under = next((i for i, line in enumerate(lines) if i and "|" in line and _MARKED.fullmatch(line)), 0)
+    if not under:
+        return []
+    rows = [lines[under - 1], *itertools.takewhile(lambda line: "|" in line, lines[under + 1 :])]
+    bare = (row.strip().removeprefix("|").removesuffix("|") for row in rows)
+    return [[c.strip().replace("\\|", "|") for c in re.split(r"(?<!\\)\|", row)] for row in bare]
 
 
 def _has_headings(rows: Sequence[Sequence[str]]) -> bool:
@@ -147,7 +177,8 @@ def by_heading(rows: Iterable[Sequence[object]]) -> tuple[list[Row], int]:
     for row in rows:
         filled = [i for i, v in enumerate(row) if text_of(v).strip()]
         if not headings:
-            if len(filled) > 1:
+            # One word over several columns is what they have in common; their own headings stand below.
+            if len(filled) > 1 and len({text_of(row[i]).strip() for i in filled}) > 1:
                 headings = _named([text_of(v).strip() for v in row[: filled[-1] + 1]])
             continue
         if not filled:

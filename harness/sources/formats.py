@@ -27,7 +27,7 @@ MOST_ROWS = 2_000_000
 MOST_FILES = 2_000  # of one folder
 ENDINGS = (
     *(".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".eval", ".gz", ".tab"),
-    *(".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"),
+    *(".feather", ".arrow", ".md", ".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"),
 )
 _ZSTD = 93  # how Inspect packs its logs; the zip of Python 3.11 to 3.13 does not read it
 _NOT_ANSWERS: Mapping[bytes, tuple[str, str]] = {  # first bytes -> what this is, what to do
@@ -37,10 +37,25 @@ _NOT_ANSWERS: Mapping[bytes, tuple[str, str]] = {  # first bytes -> what this is
     b"\x80\x05": ("a pickle", "pickles can run code and are never opened: save as Parquet or JSONL"),
     b"\x93NUMPY": ("an array of NumPy", "save texts as CSV or JSONL"),
     b"version https://git-lfs": ("a pointer of Git LFS, not the file", "git lfs pull"),
-    b"<!DOCTYPE": ("a web page", "download the file itself, not the page that shows it"),
-    b"<!doctype": ("a web page", "download the file itself, not the page that shows it"),
-    b"<html": ("a web page", "download the file itself, not the page that shows it"),
+    b"<!DOCTYPE": (
+        "a web page",
+        "download the file itself, not the page; a table of it opens in a spreadsheet, to be saved as XLSX",
+    ),
+    b"<!doctype": (
+        "a web page",
+        "download the file itself, not the page; a table of it opens in a spreadsheet, to be saved as XLSX",
+    ),
+    b"<html": (
+        "a web page",
+        "download the file itself, not the page; a table of it opens in a spreadsheet, to be saved as XLSX",
+    ),
     b"\x28\xb5\x2f\xfd": ("packed with Zstandard", "unpack it first: zstd -d FILE"),
+    b"BZh": ("packed with bzip2", "unpack it first: bunzip2 FILE"),
+    b"\xfd7zXZ": ("packed with xz", "unpack it first: unxz FILE"),
+    b"7z\xbc\xaf": ("packed with 7-Zip", "unpack it first"),
+    b"Obj\x01": ("an Avro file", "save it as Parquet or JSONL"),
+    b"ORC": ("an ORC file", "save it as Parquet or JSONL"),
+    b"\x89HDF": ("an HDF5 file", "save the texts as Parquet or JSONL"),
     b"\x89PNG": ("a picture", "name the file with the texts"),
 }
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0"
@@ -98,7 +113,11 @@ def _file(path: Path, source: str) -> Iterator[Sheet]:
     for mark, (what, hint) in _NOT_ANSWERS.items():
         if start.startswith(mark):
             raise ConfigError(f"{source}: this is {what}", hint)
-    if start.startswith(b"PAR1"):
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise ConfigError(f"{source}: this is YAML", "save it as JSON, an object an answer: model, prompt, output")
+    if start.startswith(b"ARROW1"):
+        yield Sheet(source, path.stem, "Arrow", tuple(_arrow(path)), path.parent.name)
+    elif start.startswith(b"PAR1"):
         yield Sheet(source, path.stem, "Parquet", tuple(_parquet(path)), path.parent.name)
     elif start.startswith(b"PK\x03\x04"):
         yield from _zip(path, source)
@@ -121,6 +140,8 @@ def _bounded(file: Any, source: str) -> bytes:
 
 def _text(data: bytes, path: Path, source: str) -> Sheet:
     text, encoding = decoded(data)
+    if "\0" in text[:4096]:
+        raise ConfigError(f"{source}: this is no text: it holds zero bytes", "save the answers as CSV, JSON or Parquet")
     text = text.removeprefix("\ufeff")
     name, folder, start = path.stem, path.parent.name, text.lstrip()[:1]
     is_json = (
@@ -155,6 +176,20 @@ def _parquet(path: Path) -> Iterator[Row]:
         if read > 4 * MOST_BYTES:
             raise ConfigError(f"more than {4 * MOST_BYTES >> 20:,} MB unpacked", "split the file")
         yield from batch.to_pylist()
+
+
+def _arrow(path: Path) -> Iterator[Row]:
+    """Rows of an Arrow file, which Feather's second version is, too."""
+    import pyarrow as pa
+
+    read = rows = 0
+    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as found:
+        for number in range(found.num_record_batches):
+            batch = found.get_batch(number)
+            read, rows = read + batch.nbytes, rows + batch.num_rows
+            if read > 4 * MOST_BYTES or rows > MOST_ROWS:
+                raise ConfigError(f"more than {MOST_ROWS:,} rows or {4 * MOST_BYTES >> 20:,} MB", "split the file")
+            yield from batch.to_pylist()
 
 
 def _zip(path: Path, source: str) -> Iterator[Sheet]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.records import Surface
+from harness.sources.calls import listed_calls
 from harness.sources.columns import is_answer, layout_of, spread
 from harness.sources.documents import expanded
 from harness.sources.entries import (
@@ -39,6 +40,9 @@ MOST_CHARACTERS = 1 << 30  # of all answers and prompts together
 FEWEST_CHOICES = 5  # samples of one prompt from which short answers are choices; below, a share of them says too little
 SHORT = 40  # characters: a pick, and no sentence
 HARDLY = 1.25  # models a prompt from which prompts count as recurring
+_NO_NAME = re.compile(
+    r"(?i)(?:samples?|answers?|outputs?|responses?|results?|completions?|predictions?|generations?|data|log|test|eval)"
+)
 _EXAMPLES = 3
 _FILE_WORDS = re.compile(
     r"(?i)(?:^|[\s_\-.]+)(?:model_)?(?:answers?|outputs?|responses?|results?|completions?|predictions?|batch)(?=[\s_\-.]|$)"
@@ -69,7 +73,8 @@ def gather(sources: Sequence[str], named: Mapping[Role, str] | None = None, mode
                 unread.append(sheet)
                 continue
             try:
-                told, here = in_one_line(sheet.source, partial(_read, sheet, named or {}, model))
+                inside = is_folder and Path(sheet.source).parent != Path(source).expanduser()
+                told, here = in_one_line(sheet.source, partial(_read, sheet, named or {}, model, inside))
             except ConfigError as e:
                 if not is_folder and not sheet.is_sheet:
                     raise
@@ -93,9 +98,12 @@ def gather(sources: Sequence[str], named: Mapping[Role, str] | None = None, mode
     return Gathered(settled, _account(settled, copies, readings, unread))
 
 
-def _read(sheet: Sheet, named: Mapping[Role, str], model: str | None) -> tuple[Reading, list[Found]]:
-    """What was guessed of one sheet, and all that stands in it."""
-    rows, tool = sheet.rows, None if named else tool_of(sheet.rows)
+def _read(
+    sheet: Sheet, named: Mapping[Role, str], model: str | None, inside: bool = False
+) -> tuple[Reading, list[Found]]:
+    """What was guessed of one sheet, and all that stands in it; ``inside`` a folder of its own among others."""
+    rows = listed_calls(sheet.rows)
+    tool = None if named else tool_of(rows)
     if tool is None and len(rows) == 1 and not is_answer(rows[0]) and (table := expanded(rows[0])):
         rows, tool = tuple(table), None if named else tool_of(table)
     reading = Reading(
@@ -103,6 +111,8 @@ def _read(sheet: Sheet, named: Mapping[Role, str], model: str | None) -> tuple[R
         encoding=sheet.encoding, delimiter=sheet.delimiter,
     )  # fmt: skip
     own = model or model_of_file(sheet.name)
+    if inside and not model and _NO_NAME.fullmatch(own):
+        own = sheet.folder  # a folder a model, with files that are all called alike
     if tool is not None:
         found = list(tool.read(rows, "", sheet.folder))  # without a name of its own, to see who tells it
         told = any(e.model for e in found if isinstance(e, Entry))

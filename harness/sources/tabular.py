@@ -139,6 +139,8 @@ def _samples(source: str, column: str, value: Any, *, as_list: bool) -> list[tup
         value = parsed(value)
     if isinstance(value, list) and value and all(isinstance(v, str | None) for v in value):
         return [(v, "", ()) for v in value if v is not None]
+    if texts := _draws(value):
+        return [(text, "", ()) for text in texts]
     if isinstance(value, str):
         inside = parsed(value) if value.strip()[:1] in ("{", "[") else None
         if isinstance(inside, dict) and (reply := reply_in(inside)):
@@ -150,6 +152,18 @@ def _samples(source: str, column: str, value: Any, *, as_list: bool) -> list[tup
     if isinstance(value, bytes):
         raise not_text(source, column, value)
     return [(text_of(value), "", ())]
+
+
+def _draws(value: Any) -> list[str]:
+    """Texts of samples that stand with something beside each, ``[{"text": ..., "logprob": ...}, ...]``; parts of one
+    message have a type, or nothing beside."""
+    if not isinstance(value, list) or len(value) < 2:
+        return []
+    if not all(isinstance(v, dict) and len(v) > 1 and "type" not in v and "role" not in v for v in value):
+        return []
+    key = next((k for k in ("text", "output", "response", "completion", "generation", "answer") if k in value[0]), "")
+    texts = [v.get(key) for v in value]
+    return [t for t in texts if isinstance(t, str)] if all(isinstance(t, str) for t in texts) else []
 
 
 def _of_structure(source: str, column: str, value: Any) -> list[tuple[str, str, tuple[str, ...]]]:

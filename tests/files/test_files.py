@@ -26,10 +26,13 @@ from harness.errors import ConfigError
 from harness.report.account import account_lines
 from harness.sources import gather
 from harness.transfer import write_answers
-from tests.files.writers import FILES, MODELS, PROMPTS, cells, chat, frame_of_replies, openai_output, plain_zip, said
+from tests.files.odd import ODD
+from tests.files.writers import FILES as TRIED
+from tests.files.writers import MODELS, PROMPTS, cells, chat, frame_of_replies, openai_output, plain_zip, said
 from tests.support.recordings import everything
 from tests.support.terminals import Terminal
 
+FILES = {**TRIED, **ODD}
 TRUTH = {(m, p): o for m, p, o in cells()}
 STRANGERS = ("claude-2", "cohere")
 CONTROLS = ("gpt-3.5-turbo-0301", "Yi-34B-Chat", "vicuna-7b", "Qwen1.5-14B-Chat", "phi-2", "falcon-7b-instruct",
@@ -171,6 +174,11 @@ def test_a_frame_of_replies_gives_the_answers(tmp_path: Path) -> None:
         ("a.csv", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         ("a.csv", b"<!DOCTYPE html><html>", "this is a web page"),
         ("a.csv", b"", "the file is empty"),
+        ("a.yaml", b"- {model: m, prompt: q, output: a}\n", "this is YAML"),
+        ("a.csv.bz2", b"BZh91AY&SY", "packed with bzip2"),
+        ("a.avro", b"Obj\x01\x04\x14avro.codec", "an Avro file"),
+        ("a.bin", b"\x01\x02\x00\xff\xfe\x00\x80\x00\x81\x05", "this is no text"),
+        ("a.jsonl", 2 * b'{"config": {"x": "y"}, "prediction": {"text": "a"}}\n', "hold their prompts"),
         ("a.csv", b"just a sentence\n", "no table in it"),
         ("a.csv", b"colour,size\nred,3\nblue,4\n", "no column can be told to hold"),
         ("a.jsonl", b'{"model": "m", "prompt": "q", "output": "a"}\n{"model": "m", "pro', "a.jsonl:2"),
@@ -335,6 +343,24 @@ def test_two_columns_of_one_model_are_samples(headings: tuple[str, str], tmp_pat
 @pytest.mark.parametrize("module", list(pkgutil.iter_modules(sources.__path__)), ids=lambda m: m.name)
 def test_examples_in_docstrings(module: pkgutil.ModuleInfo) -> None:
     assert doctest.testmod(importlib.import_module(f"harness.sources.{module.name}")).failed == 0
+
+
+def test_samples_with_something_beside_each_are_not_one_answer(tmp_path: Path) -> None:
+    draws = [{"text": "yes", "logprob": -1.0}, {"text": "no", "logprob": -2.0}]
+    parts = [{"type": "text", "text": "ye"}, {"type": "text", "text": "s"}]
+    for name, answers, expected in (("a", draws, ["yes", "no"]), ("b", parts, ["yes"])):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"model": m, "question": "Q?", "responses": answers}) + "\n" for m in "xy"))
+        assert [e.output for e in gather([str(path)]).entries if e.model == "x"] == expected
+
+
+def test_a_path_through_keys_with_points_is_read(tmp_path: Path) -> None:
+    """The hint of the error used to name a path that was then refused."""
+    path = tmp_path / "a.jsonl"
+    rows = [{"who": m, "span": {"x.said": {"y.text": o}, "x.asked": p}} for (m, p), o in TRUTH.items()]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    named: dict[Any, str] = {"model": "who", "prompt": "span.x.asked", "output": "span.x.said.y.text"}
+    assert {(e.model, e.prompt): e.output for e in gather([str(path)], named).entries} == TRUTH
 
 
 def test_two_batches_that_number_prompts_alike_are_not_mixed(tmp_path: Path) -> None:
