@@ -43,6 +43,11 @@ class Casting:
     shared: int
     left: Mapping[str, tuple[int, str]]
 
+    @property
+    def lacks(self) -> int:
+        """Control lineages that are missing before p can reach 0.05: others' answers, or live endpoints."""
+        return max(0, FEWEST_CONTROLS - self.controls)
+
     def of(self, role: str) -> list[str]:
         """Models of one role."""
         return [e.get("model", e["name"]) for e in self.endpoints if e["role"] == role]
@@ -101,8 +106,9 @@ def cast(path: Path, gathered: Gathered, suspect: str, candidate: str, lineage: 
         raise ConfigError(
             f"{roots} control lineage{'' if roots == 1 else 's'} beside {suspect!r} and {candidate!r}: without "
             "strangers nobody can say how alike strangers are",
-            f"name files with answers of at least {FEWEST_CONTROLS} unrelated models to the same prompts; with "
-            "several answers to each prompt two models alone can be told apart, too",
+            f"name files with answers of at least {FEWEST_CONTROLS} unrelated models to the same prompts, or ask live "
+            "models these prompts (docs/files.md, Too few controls); with several answers to each prompt two models "
+            "alone can be told apart, too",
         )
     return Casting(tuple(endpoints), tuple(questions), roots, shared, left)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, nan
+from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.config import (
@@ -20,6 +21,9 @@ from harness.plan import Plan, looks_of
 
 if TYPE_CHECKING:
     from harness.inference.likelihood import LikelihoodTable
+
+WORDS = 0.7  # a token, of English text
+LONG = 60.0  # words of an answer, from which more were not measured to find more
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Power:
 def expected_power(plan: Plan) -> list[Power]:
     """How often kinship would be found before anybody is asked, one row a candidate and measured channel.
 
-    A channel of fewer prompts than were measured has none. Lengths of answers are not known yet: the usual one counts.
+    A channel of fewer prompts than were measured has none. Lengths of answers are not known yet: what ``max_tokens``
+    leaves room for counts, and the usual one where that is more.
     """
     from harness.inference.likelihood import shipped_tables
 
@@ -55,9 +60,16 @@ def expected_power(plan: Plan) -> list[Power]:
         for channel, n in counts.items():
             if n:
                 alpha = plan.campaign.analysis.alpha / looks
-                close, base = (tables[channel].rate(r, k, n, alpha=alpha) for r in ("close", "base"))
+                room = room_for(plan, channel)
+                close, base = (tables[channel].rate(r, k, n, room, alpha) for r in ("close", "base"))
                 out.append(Power(candidate.name, channel, k, n, looks, plan.campaign.analysis.alpha, close, base))
     return out
+
+
+def room_for(plan: Plan, channel: str) -> float:
+    """Words that most prompts of a channel leave room for; NaN where an answer may be as long as it likes."""
+    most = [p.max_tokens for p in plan.prompts if channel in p.channels and p.max_tokens is not None]
+    return WORDS * median(most) if most else nan
 
 
 def power_text(powers: Sequence[Power], plan: Plan) -> list[str]:
@@ -74,10 +86,16 @@ def power_text(powers: Sequence[Power], plan: Plan) -> list[str]:
             few = f"no kinship can be found with {first.controls} control lineages{shared}"
             lines.append(f"{candidate}: {few}; {need} more would do")
             continue
-        told = "; ".join(f"{p.channel} of {p.prompts} prompts {_shares(p)}" for p in own)
+        told = "; ".join(f"{p.channel} of {p.prompts} prompts{_cut(plan, p)} {_shares(p)}" for p in own)
         change = _cheapest(own, plan, tables)
         lines.append(f"{candidate}: with {first.controls} control lineages{shared} {told}{change}")
     return lines
+
+
+def _cut(plan: Plan, p: Power) -> str:
+    """That answers are cut short, where they are; ratings are short by themselves."""
+    room = room_for(plan, p.channel)
+    return f" in answers of {room:.0f} words" if p.channel == "wording" and room < LONG else ""
 
 
 def survey_text(campaign: Campaign) -> list[str]:
@@ -119,9 +137,10 @@ def _cheapest(own: Sequence[Power], plan: Plan, tables: Mapping[str, LikelihoodT
     for channel, table in tables.items():
         n = asked.get(channel, 0)
         more = max(n, table.prompts[0])
-        ways.append((table.rate("base", k, n + more, alpha=alpha), more * size, f"{more} more prompts for {channel}"))
+        room = room_for(plan, channel)
+        ways.append((table.rate("base", k, n + more, room, alpha), more * size, f"{more} more prompts for {channel}"))
         if n:
-            ways.append((table.rate("base", k + 4, n, alpha=alpha), 4 * len(plan.prompts), "4 more control lineages"))
+            ways.append((table.rate("base", k + 4, n, room, alpha), 4 * len(plan.prompts), "4 more control lineages"))
     gains = [((rate - best) / calls, rate, calls, what) for rate, calls, what in ways if rate > best + 0.05]
     if not gains:
         return ""

@@ -100,7 +100,7 @@ def compare(
     except typer.Abort:
         raise typer.Exit(130) from None
     config = lay_out(results / (name or campaign_name(casting)), gathered, casting, force=force)
-    _run(config, as_json=as_json, quiet=quiet)
+    _run(config, casting.lacks, as_json=as_json, quiet=quiet)
 
 
 def _cast(
@@ -162,7 +162,7 @@ def _casting_lines(casting: Casting) -> list[str]:
 ROLES = ("suspect", "candidate", "control", "relative")
 
 
-def _run(config: Path, *, as_json: bool, quiet: bool) -> None:
+def _run(config: Path, lacks: int, *, as_json: bool, quiet: bool) -> None:
     """Run the campaign of a config on recorded answers; nobody is called."""
     from harness.campaign import run_campaign, write
     from harness.check import check_endpoints, warnings
@@ -178,6 +178,19 @@ def _run(config: Path, *, as_json: bool, quiet: bool) -> None:
     show_scores(scores, written, as_json=as_json, quiet=quiet)
     if not quiet:
         tell(f"lineages and makers stand in {os.path.relpath(config)}; mend them, then: harness run {config}")
+        for line in _lacking_lines(lacks, config):
+            tell(line)
+
+
+def _lacking_lines(lacks: int, config: Path) -> list[str]:
+    """Where controls come from that no file has: what they cost is shown before a call."""
+    if not lacks:
+        return []
+    return [
+        f"{lacks} more control lineages would let p reach 0.05. Live models can be asked the same prompts: add each "
+        f"under `endpoints:` in {os.path.relpath(config)} (role: control, with address and key), see the price with "
+        f"harness run {config} --dry-run, then run it without (docs/files.md, Too few controls)"
+    ]
 
 
 @app.command("import", epilog="Example: harness import outputs.csv --model-column generator --out data/outputs")

@@ -26,8 +26,9 @@ def init(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Ask nothing: demo (small models on this machine, no key), kinship (whose model is this), swap (is my "
-            "provider swapping), which (which model is this), recorded (answers that exist).",
+            help="Ask nothing: demo (small models on this machine, no key), kinship (whose model is this), brief (the "
+            "same by wording alone, for cents), swap (is my provider swapping), which (which model is this), recorded "
+            "(answers that exist).",
             autocompletion=_names,
         ),
     ] = None,

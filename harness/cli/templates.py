@@ -140,6 +140,7 @@ class Template:
     suspect: str = ""
     candidate: str = ""
     collect: str = ""
+    prompts: str = ""
 
 
 @functools.cache
@@ -183,6 +184,8 @@ def template_text(name: str, suspect: Values | None = None, candidate: Values | 
     text = re.sub(r"(?m)^campaign:.*$", f"campaign: {_campaign(chosen, suspect, candidate)}", text)
     text = re.sub(r"(?m)^seed: *\d+", f"seed: {seed}", text)
     text = without_comments(text, chosen.strike).replace("controls: every lineage, ", "")  # the example's own case
+    if chosen.prompts:
+        text = re.sub(r"(?m)^prompts:.*\n(?:[ \t].*\n|\n)+", lambda _: f"{chosen.prompts}\n", text, count=1)
     text = re.sub(r"(?m)^endpoints:", lambda _: f"{chosen.collect}endpoints:", text, count=1)
     if chosen.head:
         text = chosen.head + re.sub(r"\A(?:\s*#.*\n|\s*\n)+", "", text)

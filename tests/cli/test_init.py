@@ -12,6 +12,9 @@ from harness.cli.templates import lineage_of, shipped, template_text, templates
 from harness.comparison import cast, config_text, endpoints_for
 from harness.config.yaml import load_config
 from harness.inference.excess import smallest_p
+from harness.inference.likelihood import shipped_tables
+from harness.plan import prepare
+from harness.power import expected_power, power_text
 from harness.sources import gather
 from harness.transfer import blocks_of
 from tests.support import ROOT
@@ -200,6 +203,29 @@ def test_a_folder_that_cannot_be_written_is_found_before_anything_is_asked(tmp_p
             assert "cannot be written to" in one_line(harness("init", "new", cwd=tmp_path), 2)
         finally:
             tmp_path.chmod(0o700)
+
+
+def test_short_answers_are_proposed_where_wording_alone_is_asked_with_what_that_length_finds(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(template_text("brief", seed=7))
+    keys = {"SUSPECT_API_KEY": "k" * 20, "OPENROUTER_API_KEY": "k" * 21}
+    plan = prepare(path, keys)
+    assert {c for p in plan.prompts for c in p.channels} == {"wording", "verbatim", "style"}
+    assert {p.max_tokens for p in plan.prompts} == {40}
+    assert len(plan.prompts) == 64
+    (power,) = expected_power(plan)
+    assert power.channel == "wording"
+    table = shipped_tables()["wording"]
+    assert power.close == table.rate("close", power.controls, 64, 0.7 * 40, power.alpha / power.looks)
+    (line,) = power_text([power], plan)
+    assert "wording of 64 prompts in answers of 28 words finds" in line
+    path.write_text(path.read_text().replace("max_tokens: 40", "max_tokens: 20"))
+    shorter = prepare(path, keys)
+    (less,) = expected_power(shorter)
+    assert less.base < power.base
+    path.write_text(path.read_text().replace("max_tokens: 20", "max_tokens: 8"))
+    (none,) = expected_power(prepare(path, keys))
+    assert none.close != none.close  # no table was fitted on answers so short
 
 
 def test_presets_are_made_from_what_is_shipped() -> None:

@@ -6,6 +6,7 @@ import csv
 import doctest
 import importlib
 import json
+import os
 import pkgutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from harness.transfer import write_answers
 from tests.files.odd import ODD
 from tests.files.writers import FILES as TRIED
 from tests.files.writers import MODELS, PROMPTS, cells, chat, frame_of_replies, openai_output, plain_zip, said
+from tests.support.fault_server import FaultServer, Reply, Request, Step
 from tests.support.recordings import everything
 from tests.support.terminals import Terminal
 
@@ -405,6 +407,48 @@ def test_every_channel_comes_along(tmp_path: Path) -> None:
     assert [r.text for r in answers if r.prompt == by_text["Pick a colour."].id][:3] == ["blue", "red", "blue"]
     assert any(r.logprobs for r in answers)
     assert gathered.account.channels == {"ratings": 1, "choices": 1, "continuations": 1, "logprobs": 1}
+
+
+def test_where_controls_are_too_few_live_models_are_asked_the_same_prompts_price_first(tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text(
+        "model,prompt,output\n" + "".join(f'{m},"{p}","{o}"\n' for (m, p), o in TRUTH.items() if m in MODELS[:4])
+    )
+    done = compare("few.csv", "--suspect", MODELS[0], "--candidate", MODELS[1], "--yes", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 more control lineages would let p reach 0.05" in done.stderr
+    assert "--dry-run" in done.stderr
+    config = next((tmp_path / "results").glob("*/config.yaml"))
+    command = [sys.executable, "-m", "harness", "run", str(config)]
+    env = {**os.environ, "TEST_KEY": "k" * 24}
+
+    def answering(model: str) -> Step:
+        def step(request: Request) -> Reply:
+            prompt = json.loads(request.body)["messages"][-1]["content"]
+            return Reply(body=json.dumps(chat(request.model, said(model, prompt))).encode())
+
+        return step
+
+    with FaultServer({f"live-{i}": [answering(MODELS[4 + i])] for i in range(3)}) as server:
+        text = config.read_text()
+        for i in range(3):
+            live = {"name": f"live-{i}", "role": "control", "lineage": f"l{i}", "maker": f"M{i}", "kind": "openai-chat",
+                    "base_url": server.url, "model": f"live-{i}", "api_key_env": "TEST_KEY",
+                    "price": {"input": 1.0, "output": 2.0}}  # fmt: skip
+            text += f"- {json.dumps(live)}\n"
+        config.write_text(text)
+        dry = subprocess.run([*command, "--dry-run", "--json"], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert dry.returncode == 0, dry.stderr
+        planned = {r["endpoint"]: r for r in json.loads(dry.stdout) if r["endpoint"].startswith("live-")}
+        assert {r["to_ask"] for r in planned.values()} == {len(PROMPTS)}
+        assert all(r["max_cost"] > 0 for r in planned.values())
+        assert not server.seen
+        ran = subprocess.run([*command, "--json"], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        asked = {json.loads(body)["messages"][-1]["content"] for _, body in server.seen}
+    assert asked == set(PROMPTS)
+    (finding,) = json.loads(ran.stdout)
+    assert len(finding["control_lineages"]) == 5
+    assert finding["verdict"] == "KIN-OR-TAUGHT"
 
 
 def test_import_prints_a_campaign_that_runs(tmp_path: Path) -> None:
