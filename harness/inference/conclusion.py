@@ -207,8 +207,10 @@ def _is_open(f: Finding) -> bool:
 
 def _further(f: Finding) -> Clause | None:
     if f.judgement.ground == "answers differ":
-        told = any(e.surface == "completion" and e.name in f.judgement.decisive for e in f.evidence)
-        return "apart on raw text" if told else "only chat compared" if _chats_only(f) else None
+        raw = [e for e in f.evidence if e.part == "counted" and e.surface == "completion"]
+        if any(e.name in f.judgement.decisive for e in raw):
+            return "apart on raw text"
+        return "raw text not told apart" if raw else "only chat compared" if _chats_only(f) else None
     return None if _only_corrected(f) else _FURTHER.get(f.judgement.ground)
 
 

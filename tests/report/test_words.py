@@ -250,6 +250,8 @@ def test_two_that_differ_on_raw_text_are_told_so_and_what_was_not_asked() -> Non
     assert conclusion_tone(alone) == "far"
     (both,) = conclusions([NOVA[0], raw])
     assert (both.unasked, both.open) == ((), ("kinship",))
+    chat = replace(raw, judgement=different(["text (chat)"], [], only_chat=False))
+    assert conclude([chat]).clauses == ("served apart", "raw text not told apart")
     near = replace(raw, judgement=hardly_different(apart))
     assert "in another precision or lightly tuned" in joined(conclude([near]))
 
