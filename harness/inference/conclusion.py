@@ -234,7 +234,7 @@ def _remedies(findings: Iterable[Finding], looks: int) -> tuple[Remedy, ...]:
         if kind is not None:
             questions.setdefault(kind, []).append(f.question)
             counts[kind] = max(count, counts.get(kind, 0))
-        if _chats_only(f) and f.verdict in ("DIFFERENT-LIKE", "INCONCLUSIVE"):
+        if _chats_only(f) and _clause(f) in (None, "served apart"):
             questions.setdefault("raw completions", []).append(f.question)
             counts.setdefault("raw completions", 0)
     return tuple(

@@ -27,6 +27,22 @@ _MAY: Mapping[Clause, tuple[str, str]] = {  # by what was found: what it support
         "On raw text, which a system prompt does not reach, no difference between {s} and {c} was found.",
         "“They are one model”: no difference found is not yet sameness shown.",
     ),
+    "near on raw text": (
+        "On raw text, which a system prompt does not reach, {s} differs little from {c}, within the margin told below.",
+        "“They are one and the same model”: a difference was found on raw text, and light tuning would make it.",
+    ),
+    "apart on raw text": (
+        "On raw text, which a system prompt does not reach, {s} can be told from {c}.",
+        "“{s} has nothing of {c}”: a model that was trained further differs on raw text, too.",
+    ),
+    "only chat compared": (
+        "In chat, which was all that could be compared, {s} can be told from {c}.",
+        "“They are other models”: one model behind two system prompts differs in chat, too.",
+    ),
+    "not told apart": (
+        "No difference between {s} and {c} was found, and sameness was not shown either.",
+        "“They are the same”: a test that finds nothing may be too weak.",
+    ),
     "one model on raw text": (
         "On raw text, which a system prompt does not reach, {s} answers as {c} does, within the margin told below.",
         "“{s} was taken without leave”: a persona in front of open weights is often allowed.",

@@ -476,9 +476,9 @@ def conclusion_tone(c: Conclusion) -> str:
     """The colour of a conclusion: that of the closest thing it says, open where its verdicts contradict each other."""
     if c.conflicts:
         return "open"
-    said = set(c.clauses)
-    far = "no closer" in said or ("served apart" in said and "only chat compared" not in said)
-    return "close" if said & _CLOSE else "near" if said & _NEAR else "far" if far else "open"
+    clauses = set(c.clauses)
+    far = "no closer" in clauses or ("served apart" in clauses and "only chat compared" not in clauses)
+    return "close" if clauses & _CLOSE else "near" if clauses & _NEAR else "far" if far else "open"
 
 
 def change_sentence(c: Change) -> str:
