@@ -158,13 +158,17 @@ def cell(trials: Sequence[Trial]) -> NDArray[np.float64]:
 def kin_score(trials: Sequence[Trial]) -> float:
     """The score that parts kin from other models of a maker: the lowest that does so nearly as well as the best.
 
-    How well is the share of kin (half of the weight on the same weights) above it less that of others.
+    How well is the share of kin (half of the weight on the same weights) above it less that of others. Where a fold
+    leaves no kin, nothing is called kin: the highest score of the grid.
     """
     first = {kind: np.array([t.scores.max() for t in trials if t.kind == kind and _judged(t)])
              for kind in ("same", "close", "its maker")}  # fmt: skip
     grid = np.arange(1.0, 9.0, 0.1)
     above = {kind: np.array([np.mean(x >= g) for g in grid]) for kind, x in first.items() if len(x)}
-    kin = np.mean([above[k] for k in ("same", "close") if k in above], axis=0)
+    shares = [above[k] for k in ("same", "close") if k in above]
+    if not shares:
+        return float(grid[-1])
+    kin = np.mean(shares, axis=0)
     gain = kin - above.get("its maker", np.zeros(len(grid)))
     return float(grid[int(np.flatnonzero(gain >= gain.max() - NEARLY)[0])])
 
@@ -218,6 +222,7 @@ def rows(bench: Bench, trials: Sequence[Trial], found: Sequence[Pairing | None])
             bench, f"{name}: named, as itself or close kin", some,
             lambda t, p: p.tier == "model" and bool(t.right[list(p.named)].any()),
         )  # fmt: skip
+        yield _of_lineages(bench, f"{name}: named, each lineage counted once", some)
         yield _row(bench, f"{name}: by the rank alone (conformal)", some, lambda t, p: _alone(t, p, right=True))
         sizes = [len(p.named) for _, p in some if p.named]
         yield (f"{name}: models named, mean", f"{np.mean(sizes):.2f}" if sizes else "-", "", str(len(sizes)))
@@ -235,6 +240,16 @@ def rows(bench: Bench, trials: Sequence[Trial], found: Sequence[Pairing | None])
         )  # fmt: skip
     base = [(t, p) for t, p in both if t.kind == "base"]
     yield _row(bench, "one pretrained base: named", base, lambda _, p: bool(p.named))
+
+
+def _of_lineages(bench: Bench, name: str, some: Sequence[tuple[Trial, Pairing]]) -> tuple[str, ...]:
+    """Mean over lineages of the share named: a lineage of ten models has more trials than all others together."""
+    lineage = bench.collection.known.lineage
+    hits: dict[str, list[bool]] = {}
+    for t, p in some:
+        hits.setdefault(str(lineage[t.suspect]), []).append(bool(t.right[list(p.named)].any()))
+    each = ", ".join(f"{x} {np.mean(h):.2f}" for x, h in sorted(hits.items()))
+    return (name, f"{np.mean([np.mean(h) for h in hits.values()]):.3f}" if hits else "-", each, str(len(hits)))
 
 
 def _to_another(t: Trial, p: Pairing) -> bool:

@@ -1,7 +1,9 @@
 """Attribution: which of the known models is the suspect most like, or none of them (open-set authorship).
 
 A ridge classifier on hashed n-grams centred by prompt, trained and asked on different prompts: it learns how a model
-writes, not what it said. "Unknown" has its own null: models whose whole lineage was left out of the training.
+writes, not what it said. Where known models answered the very prompt too, how like theirs the answer is counts beside
+it: another system prompt changes a model's style more than its choice of words. "Unknown" has its own null: models
+whose whole lineage was left out of the training. Figures: `python -m benchmarks.closed`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, normalize
 
-from harness.inference.excess import reaches
+from harness.inference.excess import TINY, reaches
 from harness.inference.findings import NAN, UNKNOWN, Attribution, Caveat, Tier
 
 Floats = NDArray[np.float64]
@@ -83,6 +85,7 @@ def _blocks(scores: Floats, y: Ints, n: int, rng: np.random.Generator) -> tuple[
 MAX_CHARS = 3000  # of an answer, so that length is matched and time bounded
 MOST_ROWS = 4000  # answers used in all, spread over prompts; time grows with the cube
 RIDGE = 1.0
+BESIDE = 1.5  # weight of likeness on the same prompt beside the classifier's score; see `benchmarks.closed`
 LEAST_PROMPTS = 8
 LEAST_LIKENESS = 0.05  # a model whose own answers hardly resemble one another is no yardstick
 
@@ -171,8 +174,10 @@ def attribute(
     Notes
     -----
     A ridge classifier on hashed word and character n-grams, trained on half of the prompts and asked on the other
-    half. The p-value against "none of these" is the rank of the suspect's likeness among those of known lineages that
-    were left out of the training, so it is not under 1 / (lineages + 1).
+    half. To its score of a suspect's answer comes `BESIDE` times the cosine with the known model's answer to the same
+    prompt, both centred by prompt; this moves the probabilities only. The p-value against "none of these" is the rank
+    of the suspect's likeness among those of known lineages that were left out of the training, so it is not under
+    1 / (lineages + 1).
 
     Examples
     --------
@@ -233,7 +238,9 @@ def _one(
     likeness, mean, n = _likeness(scores, rows, known, i)
     if not n:
         return Attribution(names[i], UNKNOWN, {}, NAN, NAN, 0, Caveat("no usable answers"))
-    shares = dict(zip((names[k] for k in known), softmax(mean[None], n)[0].tolist(), strict=True))
+    beside = rows.beside(known, i)
+    both = softmax((mean + BESIDE * beside[np.isfinite(beside).all(1)].mean(0))[None], n)[0]
+    shares = dict(zip((names[k] for k in known), both.tolist(), strict=True))
     reference = null[np.isfinite(null)]
     p = float((1 + (reference >= likeness).sum()) / (1 + len(reference)))
     best = names[known[int(mean.argmax())]] if reaches(p, alpha) else UNKNOWN
@@ -272,19 +279,40 @@ class _Rows:
         what was trained on.
         """
         out = np.full((len(self.prompt), len(known)), np.nan)
-        mine = np.isin(self.model, known)
-        used = np.flatnonzero(mine | np.isin(self.model, asked))
+        used, mine, gram = self._centred(known, asked)
         if not len(used):
             return out
-        gram = prompt_centred(self.gram[np.ix_(used, used)], self.prompt[used], mine[used])
         target = (self.model[used, None] == np.asarray(known)) - 1.0 / len(known)
         for fold in (0, 1):
-            train = mine[used] & (self.fold[used] != fold)
+            train = mine & (self.fold[used] != fold)
             test = np.isin(self.model[used], asked) & (self.fold[used] == fold)
             if len(np.unique(self.model[used][train])) == len(known) and test.any():
                 ridge = KernelRidge(alpha=RIDGE, kernel="precomputed").fit(gram[np.ix_(train, train)], target[train])
                 out[used[test]] = ridge.predict(gram[np.ix_(test, train)])
         return out
+
+    def beside(self, known: Sequence[int], asked: int) -> Floats:
+        """Cosine of each answer of one model with the known models' answers to the same prompt, all centred by prompt,
+        (n, known); 0 where a known model did not answer it, NaN for the answers of others."""
+        out = np.full((len(self.prompt), len(known)), np.nan)
+        used, _, gram = self._centred(known, [asked])
+        length = np.sqrt(np.maximum(np.diag(gram), TINY))
+        own = self.model[used] == asked
+        out[used[own]] = 0.0
+        at = {(p, m): i for i, (p, m) in enumerate(zip(self.prompt[used], self.model[used], strict=True))}
+        for i in np.flatnonzero(own):
+            there = [(c, j) for c, k in enumerate(known) if (j := at.get((self.prompt[used[i]], k))) is not None]
+            for c, j in there:
+                out[used[i], c] = gram[i, j] / (length[i] * length[j])
+        return out
+
+    def _centred(self, known: Sequence[int], asked: Sequence[int]) -> tuple[Ints, NDArray[np.bool_], Floats]:
+        """Answers of all of these, (u,), which of them are of known models, and their centred inner products."""
+        mine = np.isin(self.model, known)
+        used = np.flatnonzero(mine | np.isin(self.model, asked))
+        if not len(used):
+            return used, mine[used], np.zeros((0, 0))
+        return used, mine[used], prompt_centred(self.gram[np.ix_(used, used)], self.prompt[used], mine[used])
 
     def of_known(self, scores: Floats, known: Sequence[int]) -> tuple[Floats, Ints]:
         """Scores and classes of the known models' own answers."""
@@ -332,3 +360,44 @@ def held_out_scores(
     rows = _Rows.of(texts, np.random.default_rng(seed), most_rows)
     known = list(range(len(texts[0])))
     return rows.of_known(rows.scores(known, known), known)
+
+
+def suspect_scores(
+    texts: Sequence[Sequence[str | None]], n_known: int, seed: int, most_rows: int = MOST_ROWS
+) -> tuple[Floats, Floats, Ints]:
+    """Both parts of the score of every answer, of known models and suspects, to measure and to weigh them with.
+
+    Parameters
+    ----------
+    texts : (p, m) answers by prompt and model
+        The first ``n_known`` models are known, the others suspects. None where there is none.
+    n_known : int
+    seed : int
+    most_rows : int
+        Answers used in all; time grows with the cube.
+
+    Returns
+    -------
+    scores : (n, n_known) of the classifier, which saw neither the answer nor its prompt
+    beside : (n, n_known) cosine with the known models' answers to the same prompt, centred by prompt
+        0 for answers of known models, which would be compared with themselves.
+    labels : (n,) int, the model that gave the answer
+
+    Examples
+    --------
+    The last writes like the second, and at the same prompts:
+
+    >>> colours = "red green blue white black brown grey pink gold cyan".split()
+    >>> texts = [[f"{c}, that is the answer.", f"Well... {c}!", f"# {c}", f"Well... {c}; so be it!"] for c in colours]
+    >>> scores, beside, labels = suspect_scores(texts, n_known=3, seed=0)
+    >>> scores.shape, float(((scores + BESIDE * beside)[labels == 3].argmax(1) == 1).mean())
+    ((40, 3), 1.0)
+    """
+    rows = _Rows.of(texts, np.random.default_rng(seed), most_rows)
+    known, every = list(range(n_known)), list(range(len(texts[0])))
+    scores = rows.scores(known, every)
+    beside = np.zeros_like(scores)
+    for i in every[n_known:]:
+        beside[rows.model == i] = rows.beside(known, i)[rows.model == i]
+    seen = np.isfinite(scores).all(1)
+    return scores[seen], beside[seen], rows.model[seen]

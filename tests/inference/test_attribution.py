@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.inference.attribution import UNKNOWN, Softmax, attribute, held_out_scores, prompt_centred
+from harness.inference import attribution
+from harness.inference.attribution import (
+    UNKNOWN,
+    Softmax,
+    attribute,
+    held_out_scores,
+    prompt_centred,
+    suspect_scores,
+)
 from harness.report.naming import attribution_note
 
 Texts = list[list[str | None]]
@@ -75,3 +83,48 @@ def test_probabilities_are_calibrated() -> None:
     np.testing.assert_array_equal(sure, softmax(np.array([[9.0, 0.0, 0.0]]), 32))
     assert sure[0].sum() == pytest.approx(1.0)
     assert sure[0, 1] == pytest.approx(1 / 3 / 37, rel=1e-3)
+
+
+def disguised(style: int = 12, seed: int = 0) -> Texts:
+    """Four known models, and the second behind a system prompt: its rare words of the prompt in the third's style."""
+    rng = np.random.default_rng(seed)
+    manner = [" ".join(f"s{k}{w}" for w in range(style)) for k in range(4)]
+    rare = rng.integers(0, 5000, (24, 4, 8))
+    said = [[manner[k] + " " + " ".join(f"r{w}" for w in row[k]) for k in range(4)] for row in rare]
+    return [
+        [*cells, manner[2] + " " + " ".join(f"r{w}" for w in row[1])] for cells, row in zip(said, rare, strict=True)
+    ]
+
+
+def test_what_known_models_said_to_the_same_prompt_counts() -> None:
+    scores, beside, labels = suspect_scores(disguised(), 4, 0)
+    assert (scores[labels == 4].argmax(1) == 2).mean() > 0.9  # by style alone it is the third
+    others = beside[labels == 4][:, [0, 1, 3]]
+    assert (others.argmax(1) == 1).mean() > 0.9
+    assert (beside[labels < 4] == 0).all()  # nobody is compared with its own answer
+    unlike: Texts = [[*row[:4], disguised()[at - 5][4]] for at, row in enumerate(disguised())]
+    elsewhere = suspect_scores(unlike, 4, 0)[1][labels == 4][:, [0, 1, 3]]
+    assert abs((elsewhere.argmax(1) == 1).mean() - 1 / 3) < 0.35
+
+
+def test_a_known_model_without_an_answer_to_the_prompt_neither_gains_nor_loses() -> None:
+    texts = disguised()
+    texts[0][1] = None
+    for row in texts[1:3]:
+        row[0] = row[1] = row[2] = row[3] = None
+    scores, beside, labels = suspect_scores(texts, 4, 0)
+    assert np.isfinite(scores).all()
+    assert np.isfinite(beside).all()
+    own = beside[labels == 4]
+    assert own[0, 1] == 0.0 != own[0, 0]
+    assert (own[1:3] == 0.0).all()
+
+
+def test_likeness_on_the_same_prompt_moves_probabilities_and_no_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, names = disguised(style=1), ["a", "b", "c", "d", "s"]
+    (found,) = attribute(texts, names, [*"abcd", None], ["s"], 0.25, 1)
+    monkeypatch.setattr(attribution, "BESIDE", 0.0)
+    (alone,) = attribute(texts, names, [*"abcd", None], ["s"], 0.25, 1)
+    assert found.probabilities["b"] > alone.probabilities["b"] + 0.1
+    assert sum(found.probabilities.values()) == pytest.approx(1.0)
+    assert (found.best, found.p_unknown, found.tier) == (alone.best, alone.p_unknown, alone.tier)

@@ -37,6 +37,7 @@ STATISTICS = (
     "row_p",
     "ScoreLine",
     "smallest_p",
+    "suspect_scores",
     "tippett",
     "two_sample",
 )
