@@ -36,6 +36,10 @@ class StoreError(HarnessError):
     exit_code = 2
 
 
+class NoLocksError(StoreError):
+    """A drive does not lock files, so nothing keeps two runs apart; nobody is there to wait for."""
+
+
 class EndpointError(HarnessError):
     """An endpoint, its weights or its key is not usable at all."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import StoreError
+from harness.errors import NoLocksError, StoreError
 from harness.store import chain
 from harness.store.chain import COLUMNS
 
@@ -19,11 +21,44 @@ def lock_beside(path: Path) -> sqlite3.Connection:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as e:
         lock.close()
+        require_locks(path.parent)
         if e.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise
         hint = "wait for it, or give this campaign another name"
         raise StoreError(f"{path.parent}: another run is writing here", hint) from None
     return lock
+
+
+def require_locks(folder: Path) -> None:
+    """`NoLocksError` where a drive refuses file locks (ENOLCK, EOPNOTSUPP): NFS or SMB without a lock service.
+
+    SQLite calls that "database is locked" as if somebody else held it, so a file of our own is tried, which nobody can
+    hold. Where none can be made, or the system locks in another way, nothing is said.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows
+        return
+    with contextlib.suppress(PermissionError, FileNotFoundError), _scratch(folder) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise NoLocksError(
+                f"{folder}: this drive cannot lock files ({e.strerror}), and no other run is in the way",
+                "put `results:` on a local disk, or mount the share with its lock service; answers stored here stay, "
+                "and a copy on a local disk can be read",
+            ) from None
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[int]:
+    """A new file that nobody else knows, gone afterwards. `OSError` where none can be made."""
+    file, name = tempfile.mkstemp(prefix=".locks-", dir=folder)
+    try:
+        yield file
+    finally:
+        os.close(file)
+        Path(name).unlink(missing_ok=True)
 
 
 FORMAT = 1
@@ -94,17 +129,29 @@ def for_reading(path: Path, *, shared: bool = False) -> sqlite3.Connection:
 
 def _connected(path: Path, how: str, shared: bool) -> sqlite3.Connection:
     uri = f"{path.resolve().as_uri()}?{how}"
-    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE, check_same_thread=not shared)
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0.0, check_same_thread=not shared)
     db.text_factory = lambda content: content.decode("utf-8", "replace")  # one text that is none must not end it all
     try:
         db.execute("PRAGMA query_only = ON")
         db.execute("PRAGMA trusted_schema = OFF")
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
-        db.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.Error:
+        _look(path, db)
+    except (sqlite3.Error, StoreError):
         db.close()
         raise
     return db
+
+
+def _look(path: Path, db: sqlite3.Connection) -> None:
+    """The first look into a store: who is refused at once may wait, unless it is the drive that refuses."""
+    look = "SELECT 1 FROM sqlite_master"
+    try:
+        db.execute(look).fetchone()
+    except sqlite3.OperationalError:
+        require_locks(path.parent)
+        db.execute(f"PRAGMA busy_timeout = {_PATIENCE * 1000:.0f}")
+        db.execute(look).fetchone()
+    db.execute(f"PRAGMA busy_timeout = {_PATIENCE * 1000:.0f}")
 
 
 def compact(path: Path) -> None:

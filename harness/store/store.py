@@ -13,11 +13,19 @@ from typing import Any, get_args
 
 import msgspec
 
-from harness.errors import CallError, StoreError
+from harness.errors import CallError, NoLocksError, StoreError
 from harness.records import Job, Key, Outcome, Prompt, Response
 from harness.store import chain
 from harness.store.chain import COLUMNS
-from harness.store.database import PLAN_DIGEST, check_format, for_reading, for_writing, lock_beside, refuse_code
+from harness.store.database import (
+    PLAN_DIGEST,
+    check_format,
+    for_reading,
+    for_writing,
+    lock_beside,
+    refuse_code,
+    require_locks,
+)
 from harness.store.reserve import Reserve
 
 _NAMES = ("endpoint", "prompt", "request_hash", "finish_reason", "model_asked", "model_answered", "provider",
@@ -143,6 +151,7 @@ class Store:
         except sqlite3.Error as e:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
+            require_locks(self.path.parent)
             raise StoreError(f"{self.path}: {e}", "is the disk full? nothing stored so far is lost") from e
 
     def add(self, response: Response, job: Job | None = None, tried: Iterable[Attempt] = ()) -> None:
@@ -153,8 +162,8 @@ class Store:
         """Write what is paid for; if the disk is full, in the room that was reserved for it."""
         try:
             write()
-        except StoreError:
-            if not self.reserve.give():
+        except StoreError as e:
+            if isinstance(e, NoLocksError) or not self.reserve.give():
                 raise
             with contextlib.suppress(sqlite3.Error):  # the log's place is room, too
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
