@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
-from typing import Literal
+from typing import Any, Literal
 
 
 class HarnessError(Exception):
@@ -74,6 +74,7 @@ class CallError(HarnessError):
     wait : seconds that the server asked to be left alone.
     parameters : what of the request the server names as refused, in a field of its own.
     most : the largest value that it says it takes.
+    quotas : what its headers say of its rate limits (`harness.endpoints.Quota`).
     """
 
     exit_code = 3
@@ -90,6 +91,7 @@ class CallError(HarnessError):
         wait: float | None = None,
         parameters: tuple[str, ...] = (),
         most: float | None = None,
+        quotas: tuple[Any, ...] = (),
     ) -> None:
         super().__init__(message, hint)
         self.kind: CallErrorKind = kind
@@ -99,6 +101,7 @@ class CallError(HarnessError):
         self.wait = wait
         self.parameters = parameters
         self.most = most
+        self.quotas = quotas
 
     def saying(self, message: str) -> CallError:
         """The same error in other words."""
@@ -112,6 +115,7 @@ class CallError(HarnessError):
             wait=self.wait,
             parameters=self.parameters,
             most=self.most,
+            quotas=self.quotas,
         )
 
 

@@ -135,6 +135,7 @@ class Workers:
                 self._breaker.record_attempt(e)
                 self._tally.last_error = str(e)
                 tries.failed.append(Attempt(job.key, tries.sent, e.kind, e.status, e.wait, self._clock.stamp()))
+                self._rate.pace.tell(e.quotas)
                 if e.kind == "rate_limit":
                     self._rate.record(ticket, e)
                 elif is_busy(e):

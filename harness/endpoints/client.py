@@ -280,10 +280,10 @@ class Client:
         asked = f" (asked: {response.url.copy_with(query=None)})" if status < 400 or status in (404, 405) else ""
         text = f"{self.redact(f'HTTP {status}: {said.message}')[:300]}{self.redact(asked)}"  # half a key is not found
         now = server_time(response.headers, self._clock.now().timestamp())
-        wait = retry_after(response.headers, now)
+        wait, quotas = retry_after(response.headers, now), read_quotas(response.headers, now)
         if wait is None:
-            wait = until_reset(read_quotas(response.headers, now)) or None
-        raise failures.from_status(status, said, text, wait)
+            wait = until_reset(quotas) or None
+        raise failures.from_status(status, said, text, wait, quotas)
 
 
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)

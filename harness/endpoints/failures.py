@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.endpoints.quotas import Quota
 from harness.endpoints.server_errors import ServerError
 from harness.errors import CallError, EndpointError
 
@@ -9,10 +10,13 @@ _MOST_SHOWN = 2_000  # bytes; whoever keeps the error cuts keys out before it is
 _TRANSIENT = frozenset({408, 409, 425, 429})
 
 
-def from_status(status: int | None, said: ServerError, text: str, wait: float | None = None) -> CallError:
+def from_status(
+    status: int | None, said: ServerError, text: str, wait: float | None = None, quotas: tuple[Quota, ...] = ()
+) -> CallError:
     """`CallError` for an HTTP status (None: not known), what the server says of it, and how that is told.
 
-    ``wait`` are the seconds that its headers ask for; they count before those in its words.
+    ``wait`` are the seconds that its headers ask for; they count before those in its words. ``quotas`` are the limits
+    that they tell of.
     """
     kind = said.kind(status)
     wait = said.wait if wait is None else wait
@@ -28,7 +32,8 @@ def from_status(status: int | None, said: ServerError, text: str, wait: float | 
     if status is not None and 300 <= status < 400:
         return CallError(text, "write the final address into base_url", kind="redirect", status=status, fatal=True)
     if status == 429 or kind == "rate_limit":
-        return CallError(text, kind="rate_limit", status=status, retry=True, wait=wait)
+        hint = "it limits calls: wait, or write its limit as `rpm:` on the endpoint"
+        return CallError(text, hint, kind="rate_limit", status=status, retry=True, wait=wait, quotas=quotas)
     again = status is None or status in _TRANSIENT or status >= 500
     return CallError(
         text, kind="http", status=status, retry=again, wait=wait, parameters=said.parameters, most=said.most

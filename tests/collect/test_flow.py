@@ -17,7 +17,7 @@ from harness.endpoints.quotas import read_quotas, seconds, until_reset
 from harness.errors import CeilingError
 from tests.support import payloads
 from tests.support.clock import FakeClock
-from tests.support.fault_server import FaultServer, Request, ok, says
+from tests.support.fault_server import FaultServer, Reply, Request, ok, says
 
 NOW = 1_700_000_000.0
 
@@ -237,3 +237,19 @@ def test_ceilings_say_what_was_reached_first() -> None:
     budget.reach("deadline")
     budget.reach("later")
     assert (budget.reached, budget.stop.is_set()) == ("deadline", True)
+
+
+def test_a_refusal_that_tells_the_limit_sets_the_pace(run_on: Any) -> None:
+    """After one 429 whose headers say 120 a minute, calls leave half a second apart, though no success says so."""
+    arrived: list[float] = []
+
+    def step(request: Request) -> Reply:
+        arrived.append(time.monotonic())
+        headers = {"x-ratelimit-limit-requests": "120", "x-ratelimit-reset-requests": "100ms"}
+        return Reply(429, b'{"error": {"message": "slow down"}}', headers) if request.number == 1 else ok(request)
+
+    with FaultServer({"good": ["ok"], "shaky": [step]}) as server:
+        run = run_on(server, n=8, samples=1, endpoint={"concurrency": 1})  # so that none has left before the refusal
+        run.go()
+        assert len(run.answers("shaky")) == 8
+    assert arrived[-1] - arrived[2] > 0.8 * 0.5 * (len(arrived) - 3)
