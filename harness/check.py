@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from harness.channels.reading import edit_of
 from harness.collect.context import cost_of, price_of, tokens_in
@@ -22,8 +24,19 @@ from harness.config import (
     lineage_of,
     open_to_others,
     require_keys,
+    told_of,
 )
-from harness.endpoints import UNKNOWN, Quirks, batches_of, jobs, model_name, path_of, planned_keys, provider_of
+from harness.endpoints import (
+    UNKNOWN,
+    Quirks,
+    batches_of,
+    jobs,
+    longest_answer,
+    model_name,
+    path_of,
+    planned_keys,
+    provider_of,
+)
 from harness.errors import EndpointError, StoreError
 from harness.inference.excess import controls_needed, reaches, smallest_p
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
@@ -126,8 +139,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def dry_run_rows(plan: Plan) -> list[dict[str, Any]]:
     """Per called endpoint: calls, how many are stored, tokens and cost, and one request of each surface in full.
 
-    Tokens of prompts are estimated (characters by four), those of answers are the most that is allowed; so is the
-    cost, None where the config has no price.
+    ``prompt_tokens`` are estimated (characters by four); ``most_prompt_tokens``, ``max_tokens`` of answers and
+    ``max_cost`` are upper bounds, from the requests as they are sent: no token has less than a byte. Both of the
+    latter are None where ``uncapped`` calls set no limit to their answer, the cost also where the config has no price.
     """
     path = plan.store
     called = [e for e in plan.campaign.endpoints if isinstance(e, Called)]
@@ -138,8 +152,7 @@ def dry_run_rows(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _dry_run_row(plan: Plan, endpoint: Called, quirks: Quirks, answered: Callable[[Key], bool]) -> dict[str, Any]:
-    most = {p.id: p.max_tokens or 0 for p in plan.prompts}
-    planned = stored = prompt_tokens = max_tokens = 0
+    planned = stored = prompt_tokens = most_prompt_tokens = max_tokens = uncapped = 0
     first: dict[Surface, Job] = {}
     for job in jobs(endpoint, plan.prompts, model_name(endpoint), quirks):
         planned += 1
@@ -147,17 +160,27 @@ def _dry_run_row(plan: Plan, endpoint: Called, quirks: Quirks, answered: Callabl
         if answered(job.key):
             stored += 1
         else:
+            longest = longest_answer(msgspec.json.decode(job.body))
             prompt_tokens += tokens_in(job.body)
-            max_tokens += most[job.prompt]
+            most_prompt_tokens += len(job.body)
+            max_tokens += longest or 0
+            uncapped += longest is None
     price = price_of(endpoint)
+    free = isinstance(endpoint, Local)
     return {
         "endpoint": endpoint.name,
         "calls": planned,
         "stored": stored,
         "to_ask": planned - stored,
         "prompt_tokens": prompt_tokens,
-        "max_tokens": max_tokens,
-        "max_cost": round(cost_of(price, prompt_tokens, max_tokens), 6) if price else None,
+        "most_prompt_tokens": most_prompt_tokens,
+        "max_tokens": None if uncapped else max_tokens,
+        "uncapped": uncapped,
+        "max_cost": round(cost_of(price, most_prompt_tokens, max_tokens), 6)
+        if free or (price and not uncapped)
+        else None,
+        "priced": free or bool(price),
+        "thinks": told_of(endpoint)[5] or bool(endpoint.reasoning),
         "requests": [{"path": path_of(endpoint, s), "body": j.body.decode()} for s, j in sorted(first.items())],
     }
 
@@ -177,22 +200,51 @@ def stages_line(plan: Plan) -> str:
     )
 
 
-def dry_run_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What a run would ask: calls and tokens per endpoint, and the first request to each, word for word."""
+_COUNTED = ("calls", "stored", "to_ask", "prompt_tokens")
+
+
+def dry_run_text(rows: Sequence[Mapping[str, Any]], attempts: int = 1) -> str:
+    """What a run would ask: calls and tokens per endpoint, and the first request to each, word for word.
+
+    ``attempts`` is how often one call may be sent.
+    """
     lines = [
         f"{'endpoint':24} {'calls':>7} {'stored':>7} {'to ask':>7} {'prompt tokens':>14} {'most answer tokens':>19} "
         f"{'most cost':>10}"
     ]
-    for r in rows:
-        cost = "no price" if r["max_cost"] is None else f"{r['max_cost']:.4f}"
-        lines.append(
-            f"{r['endpoint']:24} {r['calls']:7} {r['stored']:7} {r['to_ask']:7} {r['prompt_tokens']:14} "
-            f"{r['max_tokens']:19} {cost:>10}"
-        )
-    lines.append("prompt tokens are estimated: characters by four")
+    total = {"endpoint": "total", "max_tokens": _sum(rows, "max_tokens"), "max_cost": _sum(rows, "max_cost")}
+    total |= {name: sum(r[name] for r in rows) for name in (*_COUNTED, "uncapped")}
+    total["priced"] = all(r["priced"] for r in rows)
+    for r in (*rows, total):
+        longest = "no limit" if r["max_tokens"] is None else str(r["max_tokens"])
+        cost = f"{r['max_cost']:.4f}" if r["max_cost"] is not None else "no bound" if r["priced"] else "no price"
+        counts = " ".join(f"{r[name]:{w}}" for name, w in zip(_COUNTED, (7, 7, 7, 14), strict=True))
+        lines.append(f"{r['endpoint']:24} {counts} {longest:>19} {cost:>10}")
+    lines += _bound_lines(rows, attempts)
     for row in rows:
         lines += [f"\n{row['endpoint']} POST {one_line(r['path'])}\n  {one_line(r['body'])}" for r in row["requests"]]
     return "\n".join(lines)
+
+
+def _sum(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
+    """The sum of a column, None where one of its rows has none."""
+    return None if any(r[name] is None for r in rows) else sum(r[name] for r in rows)
+
+
+def _bound_lines(rows: Sequence[Mapping[str, Any]], attempts: int) -> Iterator[str]:
+    """What the cost is a bound of, what is not in it, and which endpoints have none."""
+    yield "prompt tokens are estimated: characters by four"
+    if any(r["max_cost"] is not None for r in rows):
+        yield "most cost is a bound for one answer a call, all samples in it: a token for every byte sent, and"
+        yield "  the longest answer allowed. Not in it: what a host puts before a prompt, and answers that are paid"
+        yield f"  and do not arrive, of which a call has {attempts - 1} at most"
+    if uncapped := [f"{r['endpoint']} ({r['uncapped']} calls)" for r in rows if r["uncapped"]]:
+        yield f"no limit to the answer, none to the cost: {', '.join(uncapped)}; `max_tokens:` of a prompt set is one"
+        if any(r["priced"] for r in rows):
+            yield "  `collect: {max_cost: N}` ends the run there, whatever the answers take"
+    if thinkers := [str(r["endpoint"]) for r in rows if r["thinks"] and r["max_tokens"]]:
+        yield f"{', '.join(thinkers)}: may think first, and a host that does not count thoughts among its max_tokens"
+        yield "  charges for them beside what stands here"
 
 
 def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
@@ -371,7 +423,7 @@ def advice(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in (r for r in rows if r["role"] == "suspect" and r.get("surfaces")):
         usable = [w for w in WAYS if w.open(row)]
         closed = list(dict.fromkeys(w.closed for w in WAYS if not w.open(row)))
-        closed += [] if isinstance(row["logprobs"], int) else ["no logprobs"]
+        closed += [] if str(row["logprobs"]).isdecimal() else ["no logprobs"]
         missing = [w.family for w in usable if w.family not in asked]
         said = ", ".join(f"{w.family} ({w.reads})" for w in usable)
         add = f"; not asked yet: {', '.join(missing)}" if missing else ""

@@ -90,7 +90,7 @@ def which(
         from harness.check import dry_run_rows, dry_run_text
 
         rows = dry_run_rows(plan)
-        show_block(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
+        show_block(json.dumps(rows, indent=2) if as_json else dry_run_text(rows, plan.campaign.collect.attempts))
         return
     failed = _collect(plan, f"resume: harness which {endpoint} {config}", quiet=quiet)
     plan.require_answers()
@@ -123,7 +123,7 @@ def run(
         from harness.power import expected_power, power_text
 
         rows = dry_run_rows(plan)
-        show_block(json.dumps(rows, indent=2) if as_json else dry_run_text(rows))
+        show_block(json.dumps(rows, indent=2) if as_json else dry_run_text(rows, plan.campaign.collect.attempts))
         for line in power_text(expected_power(plan), plan):
             tell(f"power: {line}")
         if staged := stages_line(plan):

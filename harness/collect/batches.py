@@ -10,18 +10,21 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
+import msgspec
+
 from harness.collect.context import RunContext, Tally, tokens_in
 from harness.collect.preflight import Calls
 from harness.collect.throttle import retry_policy
 from harness.collect.worker import Workers
 from harness.config import Called, Remote, public_address
-from harness.endpoints import MOST_BYTES, MOST_CALLS, BatchApi, batch_url, id_of
+from harness.endpoints import MOST_BYTES, MOST_CALLS, BatchApi, batch_url, id_of, longest_answer
 from harness.errors import CallError
 from harness.records import Job, Key
 from harness.store import Store
 
 FIRST_LOOK, LONGEST_LOOK = 5.0, 60.0  # seconds between two looks at a batch, growing from one to the other
 T = TypeVar("T")
+UNLIMITED = 1_000_000  # tokens set aside for an answer without a limit: no ceiling holds it
 
 
 def name_of(key: Key) -> str:
@@ -36,7 +39,6 @@ class Batches:
         self._api, self._workers, self._run, self._tally = api, workers, run, tally
         self._endpoint, self._client = calls.endpoint, workers.connection.client
         self._clock = run.clock.interrupted_by(run.stop)
-        self._longest = {p.id: p.max_tokens or 0 for p in calls.prompts}
         self._open = {name_of(j.key): j for j in calls.todo()}
         self._sent: set[str] = set()  # in this run
         self._held: dict[str, Job] = {}  # for which money is set aside
@@ -155,7 +157,8 @@ class Batches:
         return found
 
     def _worst(self, job: Job) -> tuple[int, int]:
-        return tokens_in(job.body), self._longest[job.prompt]
+        longest = longest_answer(msgspec.json.decode(job.body))
+        return tokens_in(job.body), UNLIMITED if longest is None else longest
 
     def _release(self, name: str) -> None:
         if (job := self._held.pop(name, None)) is not None:

@@ -19,7 +19,7 @@ from harness.endpoints.bodies import BodyBudget
 from harness.endpoints.failures import is_busy, is_refusal, is_unusable, not_started, out_of_time, stopped
 from harness.endpoints.local import addresses, cache_folder, endpoint_fingerprint, unless
 from harness.endpoints.parts import parsed, read_cell
-from harness.endpoints.quirks import Quirks, describe, learn, parameters
+from harness.endpoints.quirks import Quirks, describe, learn, longest_answer, parameters
 from harness.endpoints.quotas import Quota, until_reset
 from harness.endpoints.recorded import FAMILY, Recording
 from harness.endpoints.replies import Answer, filtered_answer, unknown_finish, without_key
@@ -51,6 +51,7 @@ __all__ = [
     "is_unusable",
     "jobs",
     "learn",
+    "longest_answer",
     "model_name",
     "not_started",
     "out_of_time",

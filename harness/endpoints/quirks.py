@@ -45,6 +45,22 @@ _RANGE = re.compile(
 )
 
 
+def longest_answer(body: Mapping[str, Any]) -> int | None:
+    """Most tokens that a request lets its answer have, under any of the names for it; None: it sets no limit.
+
+    Examples
+    --------
+    >>> longest_answer({"max_completion_tokens": 8}), longest_answer({"generationConfig": {"maxOutputTokens": 9}})
+    (8, 9)
+    >>> longest_answer({"model": "m", "max_tokens": None}) is None
+    True
+    """
+    nested = body.get(_NESTED)
+    found = {**(nested if isinstance(nested, Mapping) else {}), **body}
+    told = [v for k in _LENGTHS if isinstance(v := found.get(k), int) and not isinstance(v, bool) and v > 0]
+    return max(told, default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Quirks:
     """What an endpoint takes: the name of `max_tokens`, the most alternatives a token, and what is left out.

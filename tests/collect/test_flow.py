@@ -218,7 +218,8 @@ def test_prices_make_a_cost_in_the_dry_run(write_campaign: Any) -> None:
     row = dry_run_rows(prepare(write_campaign("http://localhost:1/v1", n=3, endpoint=endpoint), {}))[0]
     body = row["requests"][0]["body"]
     assert row["prompt_tokens"] == 6 * (len(body) // 4)
-    assert row["max_cost"] == pytest.approx((2.0 * row["prompt_tokens"] + 10.0 * 6 * 8) / 1e6)
+    assert row["most_prompt_tokens"] == 6 * len(body)
+    assert row["max_cost"] == pytest.approx((2.0 * 6 * len(body) + 10.0 * 6 * 8) / 1e6)
     assert f"{row['max_cost']:.4f}" in dry_run_text([row])
     assert json.loads(body)["max_tokens"] == 8
 
