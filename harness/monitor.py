@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from harness.channels.kernels import logprob_kernels, text_kernels
 from harness.collect.preflight import learned, recall, remember
 from harness.config import Called, Campaign, load_config
 from harness.errors import ConfigError
-from harness.inference.drift import Change, Drift, Grams, News, Stages, drift, judge_changes
+from harness.inference.drift import Baseline, Change, Drift, Grams, News, Stages, drift, judge_changes
 from harness.plan import Plan, in_random_order, planned, store_at
 from harness.records import Key, Prompt, Response, Responses, Surface
 from harness.store import Store
@@ -118,19 +119,31 @@ def carry_over(watched: Watch) -> None:
             remember(new, endpoint, recall(old, endpoint))
 
 
+def foreseen(watched: Watch, alpha: float) -> list[Change]:
+    """What a run could find at best, from the baseline alone: it is compared with a copy of itself.
+
+    An endpoint of which nobody could tell anything "cannot tell" here already, before a call is paid: one sample a
+    prompt, samples too few for ``alpha``, a baseline that is two models, logprobs and nothing else.
+    """
+    return _compared(watched, [r for answers in watched.before.values() for r in answers], alpha, None)
+
+
 def judge(watched: Watch, alpha: float, batch: int | None = None) -> list[Change]:
     """Compare the new answers with the baseline, and say what is found of every endpoint.
 
     ``batch`` is the index of the last part of `Watch.batches` that was asked, in a run that is judged after each; by
     default all are judged at once. The error rate is ``alpha`` for all parts together.
     """
+    with Store(watched.plan.store, readonly=True) as store:
+        return _compared(watched, list(store.responses()), alpha, batch)
+
+
+def _compared(watched: Watch, now: Sequence[Response], alpha: float, batch: int | None) -> list[Change]:
     sizes, staged = watched.batches(), batch is not None
     due = sizes[-1:] if batch is None else sizes[: batch + 1]
     tests = len(watched.before) * max(1, len({p.surface for p in watched.plan.prompts}))
     watched = watched.until(due[-1])
     plan, a = watched.plan, watched.plan.campaign.analysis
-    with Store(plan.store, readonly=True) as store:
-        now = list(store.responses())
     rng = np.random.default_rng(plan.campaign.seed)
     draws = max(a.permutations, int(DRAWS / alpha))
     found: dict[str, list[Drift]] = {}
@@ -151,9 +164,21 @@ def judge(watched: Watch, alpha: float, batch: int | None = None) -> list[Change
     for c in changes:
         calls = sum(r.endpoint == c.endpoint for r in now)
         every = watched.before[c.endpoint]
-        told_of = replace(c, news=told[c.endpoint], calls=calls, planned=len(every))
+        told_of = replace(c, news=told[c.endpoint], calls=calls, planned=len(every), against=_baseline(every, watched))
         out.append(_with_coverage(told_of, calls / max(sum(r.prompt in asked for r in every), 1), a.min_coverage))
     return out
+
+
+def _baseline(answers: Sequence[Response], watched: Watch) -> Baseline:
+    times = sorted(r.received_at for r in answers if r.received_at)
+    return Baseline(
+        store=os.path.relpath(watched.source, watched.plan.base),
+        first=times[0] if times else "",
+        last=times[-1] if times else "",
+        answers=len(answers),
+        prompts=len({r.prompt for r in answers}),
+        models=tuple(sorted({r.model_answered for r in answers} - {""})),
+    )
 
 
 def _with_coverage(change: Change, share: float, least: float) -> Change:

@@ -62,6 +62,10 @@ def test_the_same_model_is_the_same_and_its_answers_are_kept_apart(baseline: Wri
         done = harness("monitor", path, cwd=path.parent)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.startswith("good: same: ")
+        assert f"against {CALLS} answers" in done.stdout
+        assert "results/test/responses.sqlite" in done.stdout
+        assert f"good: tests text (chat) on {PROMPTS} prompts" in done.stderr
+        assert "nothing is known of logprobs" in done.stderr
         assert done.stdout.count("\n") == 1
         assert server.asked["good"] == 2 * CALLS
         assert server.asked["fine"] == CALLS  # only the suspect is watched
@@ -97,6 +101,23 @@ def test_too_little_to_tell(baseline: Write) -> None:
         gone = harness("monitor", path, "-q", cwd=path.parent)
         assert gone.returncode == 11
         assert "of the baseline's calls were answered again" in gone.stdout
+
+
+@pytest.mark.parametrize(
+    ("samples", "alpha", "why"),
+    [(1, "0.01", "no prompt has two answers on both sides"), (2, "0.0005", "so few samples cannot give a p below")],
+)
+def test_what_cannot_be_tested_is_not_paid_for(write_campaign: Write, samples: int, alpha: str, why: str) -> None:
+    """A baseline of one sample a prompt, or of too few: that is known before anybody is asked."""
+    with FaultServer(served(sampling(ODD, 2))) as server:
+        path = write_campaign(server.url, n=3, samples=samples, endpoint={"concurrency": 1})
+        run_campaign(path)
+        asked = server.asked["good"]
+        done = harness("monitor", path, "--alpha", alpha, cwd=path.parent)
+        assert done.returncode == 11, done.stderr
+        assert why in done.stderr
+        assert "nobody was asked" in done.stderr
+        assert server.asked["good"] == asked
 
 
 def test_other_questions_are_no_comparison_and_nobody_is_asked(baseline: Write) -> None:

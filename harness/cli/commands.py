@@ -283,15 +283,23 @@ def monitor(
 ) -> None:
     """Ask an endpoint again and test whether it still answers as its baseline did; stop asking once it differs.
 
-    One line an endpoint. Exit code 0: cannot be told from the baseline; 10: differs; 11: cannot tell.
+    What cannot be tested is said first. One line an endpoint. Exit code 0: cannot be told from the baseline; 10:
+    differs; 11: cannot tell.
     """
     from harness.files import write_whole
-    from harness.monitor import CHANGES, carry_over, judge, watch
-    from harness.report.terminal import change_line, changes_json
+    from harness.monitor import CHANGES, carry_over, foreseen, judge, watch
+    from harness.report.terminal import change_line, changes_json, foreseen_line
 
     require_trust(config, os.environ, trust=trust)
     stamp = Clock().now().strftime("%Y%m%dT%H%M%S")
     watched = watch(config, against, endpoint or [], stamp, limit)
+    ahead = foreseen(watched, alpha)
+    if not quiet:
+        tell(*map(foreseen_line, ahead))
+    if all(c.state == "cannot tell" for c in ahead):
+        show_block(changes_json(ahead) if as_json else "\n".join(map(change_line, ahead)))
+        tell("nobody was asked; a baseline with more samples or prompts can be tested, or a larger --alpha")
+        raise typer.Exit(CANNOT_TELL)
     carry_over(watched)
     for batch, size in enumerate(watched.batches()):
         _collect(watched.until(size).plan, "run the same command again; it starts anew", quiet=quiet)

@@ -68,13 +68,26 @@ class News:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """What an endpoint was compared with: ``store`` is where it is kept, relative to the config; ``first`` and ``last``
+    when its answers came (ISO 8601, empty if not known); how many answers and prompts; and the models that said so."""
+
+    store: str
+    first: str
+    last: str
+    answers: int
+    prompts: int
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Change:
     """State of one endpoint: same, differs or cannot tell.
 
     ``ground`` is what that rests on, ``decisive`` the channels that told the answers apart, ``bound`` the smallest p
     possible or the share that was answered again, where that is the ground. ``p_value`` is corrected for all channels
     and endpoints of the run, and for all stages so far. ``calls`` of ``planned`` ones were answered when it was judged.
-    ``news`` is what the server says of itself for the first time, no part of the test.
+    ``news`` is what the server says of itself for the first time, no part of the test. ``against`` is the baseline.
     """
 
     endpoint: str
@@ -88,6 +101,7 @@ class Change:
     news: tuple[News, ...] = ()
     calls: int = 0
     planned: int = 0
+    against: Baseline | None = None
 
 
 def drift(

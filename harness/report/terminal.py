@@ -190,7 +190,17 @@ def change_line(c: Change) -> str:
     notes = "".join(f"; {n}" for n in words.change_notes(c))
     found = words.change_sentence(c)
     asked = f"; {c.calls} of {c.planned} calls" if c.planned else ""
+    asked += f"; {words.baseline_words(c.against)}" if c.against else ""
     return one_line(f"{c.endpoint}: {c.state}: {found} ({numbers}; {tests or 'nothing compared'}{asked}){notes}")
+
+
+def foreseen_line(c: Change) -> str:
+    """What `monitor` will compare of one endpoint, and what it cannot test: said before anybody is asked."""
+    tested = ", ".join(f"{d.channel} on {d.prompts} prompts" for d in c.channels if d.part == "counted")
+    against = f", {words.baseline_words(c.against)}" if c.against else ""
+    cannot = f"cannot be tested: {words.change_sentence(c)}" if c.state == "cannot tell" else f"tests {tested}"
+    notes = "".join(f"; {d.channel} {note}" for d in c.channels if (note := words.drift_note(d)))
+    return one_line(f"{c.endpoint}: {cannot}{against}{notes}{words.unseen_words(c)}")
 
 
 def changes_json(changes: Sequence[Change]) -> str:

@@ -10,7 +10,7 @@ from math import log10
 
 from harness.inference.breakdown import Measure
 from harness.inference.conclusion import Clause, Conclusion, Conflict, Remedy, RemedyKind
-from harness.inference.drift import Change, ChangeGround, Drift, News
+from harness.inference.drift import Baseline, Change, ChangeGround, Drift, News
 from harness.inference.excess import controls_needed, reaches
 from harness.inference.findings import ChannelEvidence, Finding
 from harness.inference.questions import QUESTIONS
@@ -497,6 +497,19 @@ def drift_note(d: Drift) -> str:
     if d.part == "reported":
         return "is reported only: logprobs move with a server's load"
     return f"abstains: the baseline's own halves differ (p = {d.noise_p:.2g})" if d.part == "abstains" else ""
+
+
+def baseline_words(b: Baseline) -> str:
+    """What an endpoint was compared with, and of when that is."""
+    days = " to ".join(dict.fromkeys(t[:10] for t in (b.first, b.last) if t)) or "no known day"
+    said = f" of {', '.join(b.models)[:120]}" if b.models else ""
+    return f"against {b.answers} answers{said} to {b.prompts} prompts from {days} in {b.store}"
+
+
+def unseen_words(c: Change) -> str:
+    """Kinds of evidence that a baseline has nothing of."""
+    there = {d.channel.partition(" ")[0] for d in c.channels}
+    return "".join(f"; nothing is known of {name}" for name in ("text", "logprobs") if name not in there)
 
 
 def _news(n: News) -> str:
