@@ -18,11 +18,17 @@ _REFUSED = re.compile(
     r"unsupported|not support|isn't support|unknown|unrecognized|unexpected|extra inputs|not permitted|not allowed|"
     r"incompatible|not available|invalid|cannot|must be|should be|less than|greater than|maximum|minimum|at most|"
     r"exceed|only the default|not enabled|may only be|"
-    r"deprecated|out of range|not valid|不支持|不能|无效|超过|超出|范围|必须|应该|非法|不合法",
+    r"deprecated|out of range|not valid|不支持|不能|无效|超过|超出|范围|必须|应该|非法|不合法|"
+    r"nicht unterstützt|nicht erlaubt|unbekannt|pas (?:pris en charge|support|autoris)|no (?:es |está )?(?:compatible|"
+    r"soportad|permitid|admite)|não (?:é )?(?:suportad|permitid)|не поддерж|недопустим|サポートされて|"
+    r"未対応|지원(?:하지|되지)",
     re.IGNORECASE,
 )
 _SYSTEM = re.compile(
-    r"system (role|message|prompt|instruction)|\brole\b.{0,60}\bsystem\b|\bsystem\b.{0,60}\brole\b|"
+    r"system ?(role|message|prompt|instruction|nachricht|消息|角色|提示|指令|ロール|メッセージ)|"
+    r"システム(メッセージ|プロンプト)|시스템 ?(메시지|프롬프트|역할)|"
+    r"(message|mensaje|mensagem|r[oôó]le?|papel)s? (de |du )?syst[eéè]m|"
+    r"\brole\b.{0,60}\bsystem\b|\bsystem\b.{0,60}\brole\b|"
     r"developer instruction|roles? must alternate|must alternate between|alternating|first message.{0,40}\buser\b|"
     r"(not|only).{0,30}support.{0,40}\brole|角色|系统(消息|提示|指令)",
     re.IGNORECASE,
@@ -165,7 +171,7 @@ def learn(quirks: Quirks, body: Mapping[str, Any], error: CallError) -> Quirks |
     if error.status not in (400, 422) or error.kind != "http":
         return None
     fields = {re.split(r"[.\[]", p)[0] for p in error.parameters}
-    if not fields and not _REFUSED.search(text) and not _SYSTEM.search(text):
+    if not fields and not any(p.search(text) for p in (_REFUSED, _SYSTEM, _BOUND)):
         return None
     about_role = "system" in fields or "instructions" in fields or _SYSTEM.search(" ".join((text, *error.parameters)))
     if about_role and _has_system(body) and "system" not in quirks.refuses:

@@ -20,7 +20,20 @@ from harness.endpoints.quotas import durations
 
 Trouble = Literal["auth", "quota", "rate_limit", "not_found", "filtered", ""]
 
-_INNER = ("error", "errors", "detail", "details", "base_resp", "innererror", "inner_error", "Error", "metadata")
+_INNER = (
+    "error",
+    "errors",
+    "detail",
+    "details",
+    "base_resp",
+    "innererror",
+    "inner_error",
+    "Error",
+    "metadata",
+    "parameters",
+    "data",
+    "fault",
+)
 _TEXTS = ("message", "msg", "error_msg", "error_message", "status_msg", "errorMessage", "detail", "description", "raw")
 _CODES = ("code", "type", "status", "reason", "error_code", "status_code", "errorCode", "error_type", "kind")
 _WAITS = ("retrydelay", "retry_delay", "retry_after", "retryafter", "retry_after_seconds", "retry-after")
@@ -29,8 +42,8 @@ _MOST = 200  # objects of one error that are looked at
 _WRAPS = frozenset({"body", "query", "loc", "request", "extra_body"})
 
 _WAIT = re.compile(
-    r"(?:try again|retry|available again|wait(?:ing)?)\s+(?:in|after|for)?\s*"
-    r"((?:\d+(?:\.\d+)?\s*(?:ms|[smhd])\w*\s*)+)|(\d+(?:\.\d+)?)\s*(秒|分钟)后",
+    r"(?:try again|retry|available(?: again)?|wait(?:ing)?|resets?)\s+(?:in|after|for)?\s*"
+    r"((?:\d+(?:\.\d+)?\s*(?:ms|[smhd])\w*\s*(?:,|and\b)?\s*)+)|(\d+(?:\.\d+)?)\s*(秒|分钟)后",
     re.IGNORECASE,
 )
 
