@@ -17,7 +17,7 @@ from tests.support import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DISTRIBUTIONS = packages_distributions()
 # Where they are not installed.
-OPTIONAL = {n: n for n in ("xllamacpp", "distributed", "dask", "lir", "cryptography")}
+OPTIONAL = {n: n for n in ("xllamacpp", "distributed", "dask", "lir", "cryptography", "torch", "transformers", "vllm")}
 
 
 def normal(name: str) -> str:
@@ -46,7 +46,7 @@ def distributions(module: str) -> set[str]:
 
 def test_every_import_is_declared() -> None:
     extras = PROJECT["optional-dependencies"]
-    used = ("local", "calibrate", "cluster", "sign")
+    used = ("local", "transformers", "vllm", "calibrate", "cluster", "sign")
     known = declared([*PROJECT["dependencies"], *(r for extra in used for r in extras[extra])])
     missing = {f"{path.relative_to(ROOT)}: {name}" for path, name in imported() if not distributions(name) & known}
     assert not missing
@@ -57,6 +57,7 @@ def test_what_only_an_extra_brings_is_imported_where_it_is_used() -> None:
     rare = {(path.name, name) for path, name in imported() if not distributions(name) & always}
     assert rare == {
         ("local_server.py", "xllamacpp"),
+        *(("engine_server.py", name) for name in ("torch", "transformers", "vllm")),
         ("parallel.py", "distributed"),
         ("likelihood.py", "lir"),
         ("calibrate.py", "matplotlib"),

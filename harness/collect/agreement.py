@@ -121,7 +121,8 @@ def _asked(campaign: Campaign, store: Store) -> list[Prompt]:
 
 def _told(endpoint: Called, base: Path | None) -> dict[str, Any] | None:
     """Who an endpoint is; None where that takes weights that are not there."""
-    if base is None and isinstance(endpoint, Local) and endpoint.weights.gguf and not endpoint.weights.sha256:
+    weights = endpoint.weights if isinstance(endpoint, Local) else None
+    if base is None and weights and (weights.folder or (weights.gguf and not weights.sha256)):
         return None
     told: dict[str, Any] = json.loads(endpoint_fingerprint(endpoint, base or Path())[1])
     return None if "gguf" in told.get("weights", {}) else told

