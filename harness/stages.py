@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from platform import python_version
@@ -15,10 +16,10 @@ from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import learned
 from harness.collect.runner import collect
 from harness.config import environment, open_to_others, require_keys
-from harness.endpoints import Recording
+from harness.endpoints import Recording, Servers, cache_folder
 from harness.errors import CeilingError
 from harness.judging import calibrations
-from harness.plan import SHORT_FORM, STAGES_ASKED, Plan, planned, stages_of, store_at
+from harness.plan import SHORT_FORM, STAGES_ASKED, Plan, Stage, planned, stages_of, store_at
 from harness.records import Key
 from harness.store import Store, batches, key_of, note_run, packages, reuse
 
@@ -45,14 +46,21 @@ async def ask_in_stages(run: Asking, decided: Callable[[Plan], bool]) -> bool:
     """
     plan = run.plan
     stages = stages_of(plan.campaign, plan.prompts)
-    if not stages:
-        await _ask(run, plan, "")
-        return True
+    async with contextlib.AsyncExitStack() as stack:  # local servers stay up between stages
+        servers = Servers(stack, plan.base, cache_folder(run.environ), run.say)
+        if not stages:
+            await _ask(run, plan, "", servers)
+            return True
+        return await _ask_stages(run, stages, decided, servers)
+
+
+async def _ask_stages(run: Asking, stages: Sequence[Stage], decided: Callable[[Plan], bool], servers: Servers) -> bool:
+    plan = run.plan
     began = run.clock.monotonic()
     for i in range(_asked_before(plan, len(stages)), len(stages)):
         prompts = tuple(plan.prompts[k] for k in stages[i].prompts)
         timed = _with_time_left(run, began)
-        reached = await _ask(timed, replace(timed.plan, prompts=prompts), str(i + 1))
+        reached = await _ask(timed, replace(timed.plan, prompts=prompts), str(i + 1), servers)
         if i == len(stages) - 1 or _one_is_down(run):
             return True
         if run.stop.is_set() and not reached:
@@ -92,7 +100,7 @@ def _one_is_down(run: Asking) -> bool:
     return any(run.tallies[n].state == "parked" for n in asked if n in run.tallies)
 
 
-async def _ask(run: Asking, part: Plan, stage: str) -> str:
+async def _ask(run: Asking, part: Plan, stage: str, servers: Servers) -> str:
     """Ask what is not stored yet of one ``part`` of the plan; returns the ceiling that was reached, if any.
 
     The store gets all prompts of the plan, and the keys of the part; ``stage`` is its number, empty without stages.
@@ -125,7 +133,9 @@ async def _ask(run: Asking, part: Plan, stage: str) -> str:
             store.set_plan(plan.prompts, itertools.chain(found, part.recorded_keys()), plan.prompt_hashes)
 
         context = RunContext(store, plan.campaign.collect, run.stop, say, run.clock)
-        lag = await collect(plan.campaign, part.prompts, context, run.tallies, environ, plan.base, holds, note_plan)
+        lag = await collect(
+            plan.campaign, part.prompts, context, run.tallies, environ, plan.base, holds, note_plan, servers
+        )
         note_run(store, began, {**told, "longest_lag_seconds": round(lag.longest, 3)})
         return context.budget.reached
 

@@ -3,6 +3,7 @@ between two stages changes nothing."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -11,14 +12,17 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from harness import run_campaign, score
+from harness.config import Local
+from harness.endpoints import local as serving
 from harness.errors import ConfigError
 from harness.inference.findings import Finding
 from harness.plan import prepare, stage_sizes, stages_of
@@ -112,6 +116,34 @@ def test_strangers_are_given_up_early(staged: Write) -> None:
         assert found.stop.rule == "futile"
         assert server.asked["k0"] == found.stop.prompts <= 48
         assert summary(score(path).findings) == summary([found])  # worked out again from the store alone
+
+
+def test_a_local_server_stays_up_between_stages(staged: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading weights takes longer than many a stage; here the fault server stands for what loads them."""
+    started: list[str] = []
+    stopped: list[str] = []
+
+    with FaultServer(served("c")) as server:
+
+        @contextlib.asynccontextmanager
+        async def start(endpoint: Local, gguf: Path) -> AsyncIterator[tuple[Any, str]]:
+            started.append(endpoint.name)
+            yield SimpleNamespace(returncode=None), server.url
+            stopped.append(endpoint.name)
+
+        monkeypatch.setattr(serving, "_started", start)
+        path = staged(server.url)
+        config = yaml.safe_load(path.read_text())
+        weights = tmp_path / "s.gguf"
+        weights.write_bytes(b"GGUF")
+        told = {"kind": "local", "weights": {"gguf": str(weights)}, "surfaces": ["chat"]}
+        config["endpoints"][0] = {k: config["endpoints"][0][k] for k in ("name", "role", "lineage", "maker")} | told
+        path.write_text(yaml.safe_dump(config))
+        said: list[str] = []
+        found = run_campaign(path, say=said.append).findings[0]
+        assert found.stop is not None
+        assert sum(line.startswith("stage ") for line in said) > 1
+        assert started == stopped == ["s"]
 
 
 def test_by_default_all_is_asked(staged: Write) -> None:

@@ -16,7 +16,7 @@ from harness.collect.preflight import Calls, preflight, recall
 from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
 from harness.config import Called, Campaign, Collect, key_of
-from harness.endpoints import BodyBudget, addresses, batches_of, cache_folder, not_started, unless
+from harness.endpoints import BodyBudget, Servers, batches_of, cache_folder, not_started, unless
 from harness.errors import CallError, CeilingError, EndpointError, StoreError
 from harness.records import Key, Prompt
 from harness.store import Store, spent
@@ -47,6 +47,7 @@ async def collect(
     base: Path,
     wanted: Callable[[Key], bool] = lambda _: True,
     note_plan: Callable[[Iterable[Key]], None] | None = None,
+    servers: Servers | None = None,
 ) -> Lag:
     """Ask every called endpoint whatever the store does not hold yet, and write down what the plan is.
 
@@ -63,6 +64,7 @@ async def collect(
     wanted : only these keys are asked.
     note_plan : gets the keys of the plan when a refusal has changed them, and writes them down; with one of its own, a
         caller has written the plan already.
+    servers : of local models, if they are to stay up afterwards; default: they are stopped.
 
     Returns how late the event loop was.
     """
@@ -88,7 +90,8 @@ async def collect(
             )
         stack.enter_context(_deadline(run))
         lag = await stack.enter_async_context(watch_lag(run.clock, run.say))
-        where = addresses([c.endpoint for c in waiting], stack, base, cache_folder(environ), run.say)
+        servers = servers or Servers(stack, base, cache_folder(environ), run.say)
+        where = servers.addresses([c.endpoint for c in waiting])
 
         bodies = BodyBudget()  # of memory for the bodies that are read at one moment, whoever sends them
 

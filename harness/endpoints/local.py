@@ -34,6 +34,12 @@ _EXTRAS = {"llama.cpp": "local", "transformers": "transformers", "vllm": "vllm"}
 @contextlib.asynccontextmanager
 async def serve(endpoint: Local, gguf: Path) -> AsyncIterator[str]:
     """Run a server for one GGUF file, or a folder; yields its base URL. `EndpointError` if it does not come up."""
+    async with _started(endpoint, gguf) as (_, address):
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def _started(endpoint: Local, gguf: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     script = local_server if endpoint.engine == "llama.cpp" else engine_server
     command = [sys.executable, "-P", str(script.__file__), str(gguf.absolute())]
     command += [str(endpoint.concurrency), str(endpoint.context), str(endpoint.threads), model_name(endpoint)]
@@ -48,7 +54,7 @@ async def serve(endpoint: Local, gguf: Path) -> AsyncIterator[str]:
             start_new_session=True,  # Ctrl-C is for the run, which lets calls in flight finish
         )
         try:
-            yield await _address(process, endpoint, gguf, log)
+            yield process, await _address(process, endpoint, gguf, log)
         finally:
             await _stop(process)
 
@@ -309,46 +315,59 @@ def _is_weights(name: str) -> bool:
 _T = TypeVar("_T")
 
 
-def addresses(
-    endpoints: Sequence[Called], stack: contextlib.AsyncExitStack, base: Path, cache: Path, say: Say
-) -> dict[str, asyncio.Future[str]]:
-    """Base URL by endpoint name, as soon as there is one; one server for all endpoints with the same weights.
+class Servers:
+    """Model servers of one run, one for all endpoints with the same weights; they stay up until ``stack`` ends.
 
-    Nobody waits for the weights of others. `EndpointError` comes with the future whose server cannot be had.
+    A run that asks in stages keeps its servers between them: loading weights takes longer than many a stage.
     """
-    loop = asyncio.get_running_loop()
-    out: dict[str, asyncio.Future[str]] = {}
-    groups: dict[tuple[object, ...], list[Local]] = {}
-    for e in endpoints:
-        if isinstance(e, Local):
-            groups.setdefault((e.weights, e.engine, e.context, e.threads, e.concurrency), []).append(e)
-        else:
-            out[e.name] = loop.create_future()
-            out[e.name].set_result(e.base_url)
-    for e in (e for members in groups.values() for e in members if e.weights.gguf or e.weights.folder):
-        fetch(e.weights.model_copy(update={"sha256": None}), base, cache, say)  # looked at before anybody is asked
-    before: asyncio.Future[str] | None = None
 
-    def get(weights: Weights) -> Path:
-        return fetch(weights, base, cache, say)
+    def __init__(self, stack: contextlib.AsyncExitStack, base: Path, cache: Path, say: Say) -> None:
+        self._stack, self._say = stack, say
+        self._base, self._cache = base, cache
+        self._running: dict[tuple[object, ...], asyncio.Future[str]] = {}
+        self._processes: dict[tuple[object, ...], asyncio.subprocess.Process] = {}
 
-    for members in groups.values():
-        before = asyncio.ensure_future(_served(members[0], stack, get, before))
-        out |= {e.name: before for e in members}
-    return out
+    def addresses(self, endpoints: Sequence[Called]) -> dict[str, asyncio.Future[str]]:
+        """Base URL by endpoint name, as soon as there is one. Nobody waits for the weights of others.
 
+        `EndpointError` comes with the future whose server cannot be had. What was stopped or failed is started again.
+        """
+        loop = asyncio.get_running_loop()
+        out: dict[str, asyncio.Future[str]] = {}
+        groups: dict[tuple[object, ...], list[Local]] = {}
+        for e in endpoints:
+            if isinstance(e, Local):
+                groups.setdefault((e.weights, e.engine, e.context, e.threads, e.concurrency), []).append(e)
+            else:
+                out[e.name] = loop.create_future()
+                out[e.name].set_result(e.base_url)
+        for e in (e for members in groups.values() for e in members if e.weights.gguf or e.weights.folder):
+            self._fetched(e.weights.model_copy(update={"sha256": None}))  # looked at before anybody is asked
+        before: asyncio.Future[str] | None = None
+        for group, members in groups.items():
+            if not self._is_up(group):
+                self._running[group] = before = asyncio.ensure_future(self._served(group, members[0], before))
+            out |= {e.name: self._running[group] for e in members}
+        return out
 
-async def _served(
-    endpoint: Local,
-    stack: contextlib.AsyncExitStack,
-    get: Callable[[Weights], Path],
-    before: asyncio.Future[str] | None,
-) -> str:
-    """One after the other: two downloads at once are no faster, and two servers that load at once are slower."""
-    if before is not None:
-        await asyncio.wait([before])
-    gguf: Path = await in_thread(lambda: get(endpoint.weights))
-    return await stack.enter_async_context(serve(endpoint, gguf))
+    def _fetched(self, weights: Weights) -> Path:
+        return fetch(weights, self._base, self._cache, self._say)
+
+    def _is_up(self, group: tuple[object, ...]) -> bool:
+        """Whether a server is there or on its way."""
+        found, process = self._running.get(group), self._processes.get(group)
+        if found is None or (found.done() and (found.cancelled() or found.exception() is not None)):
+            return False
+        return process is None or process.returncode is None
+
+    async def _served(self, group: tuple[object, ...], endpoint: Local, before: asyncio.Future[str] | None) -> str:
+        """One after the other: two downloads at once are no faster, and two servers that load at once are slower."""
+        self._processes.pop(group, None)
+        if before is not None:
+            await asyncio.wait([before])
+        gguf: Path = await in_thread(lambda: self._fetched(endpoint.weights))
+        self._processes[group], address = await self._stack.enter_async_context(_started(endpoint, gguf))
+        return address
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ from harness.config.endpoint import Local, Weights
 from harness.config.yaml import load_config
 from harness.endpoints.apis import model_name, request_body
 from harness.endpoints.client import Client
-from harness.endpoints.local import cache_folder, endpoint_fingerprint, fetch, serve
+from harness.endpoints.local import Servers, cache_folder, endpoint_fingerprint, fetch, serve
 from harness.errors import EndpointError
 from harness.records import Prompt
 from harness.token_logprobs import decode_logprobs
@@ -139,6 +140,26 @@ def test_the_same_seed_gives_the_same_answer(smol: Local, gguf: Path) -> None:
 
     first, second, other = served(smol, gguf, thrice)  # type: ignore[misc]
     assert first == second != other
+
+
+def test_a_server_is_kept_until_its_run_ends_and_started_again_if_it_dies(smol: Local, own_copy: Path) -> None:
+    own = smol.model_copy(update={"weights": Weights(gguf=own_copy)})
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            servers = Servers(stack, ROOT, cache_folder(os.environ), print)
+            first = await servers.addresses([own])[own.name]
+            before = servers_of(own_copy)
+            assert await servers.addresses([own])[own.name] == first
+            assert servers_of(own_copy) == before
+            os.kill(before[0], signal.SIGKILL)
+            async with asyncio.timeout(20):  # until the event loop has heard of its end
+                while await servers.addresses([own])[own.name] == first:
+                    await asyncio.sleep(0.1)
+            assert len(servers_of(own_copy)) == 1
+
+    asyncio.run(main())
+    assert gone(servers_of(own_copy))
 
 
 _PARENT = """
