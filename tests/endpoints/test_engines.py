@@ -122,7 +122,7 @@ def test_an_engine_chats_draws_samples_and_gives_logprobs(engine: str, folder: P
         assert (cold[0].prompt_tokens or 0) > 10  # the chat template is in it
         told = [{"role": "system", "content": "You are a pirate. Say arr."}, *QUESTION]
         with_system = await post(client, "/chat/completions", messages=told, temperature=0, max_tokens=1)
-        assert (with_system.prompt_tokens or 0) > (cold[0].prompt_tokens or 0)
+        assert with_system.prompt_tokens != cold[0].prompt_tokens  # the template has one of its own where none is given
 
         first = {"messages": [{"role": "user", "content": "Name a colour."}], "max_tokens": 1, "logprobs": True}
         hot = [
