@@ -27,6 +27,7 @@ KNOWN = frozenset(
     | {"seed", "logprobs", "top_logprobs", "n", "stream", "stop"}
 )
 MOST_ALTERNATIVES = 20
+MEMORY = 0.4  # share that one vLLM server takes: it wants nearly all, and a campaign has several servers
 LONGEST_ANSWER = 256  # tokens, where a request sets no limit
 
 
@@ -82,7 +83,6 @@ class Engine:
         used = {"prompt_tokens": ids.shape[1], "completion_tokens": len(new), "total_tokens": ids.shape[1] + len(new)}
         return {
             "object": "chat.completion" if chat else "text_completion",
-            "created": int(time.time()),
             "model": self._alias,
             "choices": [choice],
             "usage": used,
@@ -231,6 +231,7 @@ def serve_vllm(folder: str, slots: int, context: int, alias: str) -> tuple[str, 
     ]
     command += ["--max-model-len", str(context), "--max-num-seqs", str(slots)]
     command += ["--max-logprobs", str(MOST_ALTERNATIVES), "--generation-config", "vllm"]  # OpenAI's defaults
+    command += ["--gpu-memory-utilization", str(MEMORY)]  # of a graphics card, and of the machine where there is none
     process = subprocess.Popen(command, stdout=sys.stderr, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
     threading.Thread(target=_stop_with_parent, args=(process,), daemon=True).start()
     while process.poll() is None:
