@@ -19,7 +19,7 @@ from harness.channels.reading import removals
 from harness.clock import Clock
 from harness.collect.agreement import require_agreement
 from harness.collect.context import Tally
-from harness.config import Campaign, lineage_of
+from harness.config import Campaign, lineage_of, load_config, require_yes
 from harness.files import write_whole
 from harness.inference.breakdown import Detail, detail
 from harness.inference.findings import Attribution
@@ -95,6 +95,7 @@ def run_campaign(
     executor: str = LOCAL,
     say: Callable[[str], None] = _LOG.warning,
     watch: Watch = unwatched,
+    trust: bool = False,
 ) -> Scores:
     """Ask whatever is not stored yet, then compare and decide. Nothing but the store is written; see `write`.
 
@@ -107,6 +108,8 @@ def run_campaign(
     executor : where channels are computed, see `harness.channels.parallel.compare`.
     say : takes each line for people; calls that got no answer are reported there and asked again next time.
     watch : is told what is worked out once all is asked, as of `score`.
+    trust : send the keys and files that `harness check` lists, also to hosts that this user never said yes to. It holds
+        for this call and is not remembered; `harness check --trust` is.
 
     Returns
     -------
@@ -118,6 +121,9 @@ def run_campaign(
         `ConfigError`, `EndpointError` for one that cannot be used, `CeilingError` at a ceiling.
     """
     environ = os.environ if environ is None else environ
+    if not trust:
+        campaign, folder = _named(config, base)
+        require_yes(campaign, folder, environ, "if you trust whoever wrote this config with that: trust=True")
     if isinstance(config, Plan):
         plan = config
     elif isinstance(config, Campaign):
@@ -218,6 +224,15 @@ def write(
 
 
 # --8<-- [end:api]
+def _named(config: Campaign | Plan | Path | str, base: Path | str) -> tuple[Campaign, Path]:
+    """A config and the folder that its paths are relative to, before any of them is opened."""
+    if isinstance(config, Plan):
+        return config.campaign, config.base
+    if isinstance(config, Campaign):
+        return config, Path(base).resolve()
+    return load_config(config), Path(config).resolve().parent
+
+
 def _stored(config: Campaign | Plan | Path | str, base: Path | str) -> Plan:
     if isinstance(config, Plan):
         return config

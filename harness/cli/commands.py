@@ -29,6 +29,7 @@ from harness.cli.trust import Trust, require_trust, tell_reach
 from harness.clock import Clock
 
 if TYPE_CHECKING:
+    from harness.config import Campaign
     from harness.plan import Plan
 
 
@@ -46,9 +47,10 @@ def check(
     from harness.check import advice, check_endpoints, raise_unusable, stages_line, table, warnings
     from harness.power import expected_power, power_text
 
-    reach = tell_reach(config)
+    campaign, base = _loaded(config)
+    reach = tell_reach(campaign, base)
     if not offline:
-        require_trust(config, os.environ, trust=trust)
+        require_trust(campaign, base, os.environ, trust=trust)
     plan = _planned(config)
     rows = check_endpoints(plan, os.environ, offline=offline, say=tell)
     notes, ways, powers = warnings(plan, rows), advice(plan, rows), expected_power(plan)
@@ -79,6 +81,7 @@ def which(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked, exactly, and stop.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    trust: Trust = False,
 ) -> None:
     """Ask one endpoint the cheap things first: which known model is it, and what further is worth its money?"""
     from harness.report.naming import look_text
@@ -89,9 +92,11 @@ def which(
     if dry_run:
         from harness.check import dry_run_rows, dry_run_text
 
+        tell_reach(plan.campaign, plan.base)
         rows = dry_run_rows(plan)
         show_block(json.dumps(rows, indent=2) if as_json else dry_run_text(rows, plan.campaign.collect.attempts))
         return
+    require_trust(plan.campaign, plan.base, os.environ, trust=trust)
     failed = _collect(plan, f"resume: harness which {endpoint} {config}", quiet=quiet)
     plan.require_answers()
     found = look(plan)
@@ -113,10 +118,11 @@ def run(
     trust: Trust = False,
 ) -> None:
     """Ask whatever is not stored yet, then compare, decide and write the results. Run it again to resume."""
+    campaign, base = _loaded(config)
     if dry_run:
-        tell_reach(config)
+        tell_reach(campaign, base)
     else:
-        require_trust(config, os.environ, trust=trust)
+        require_trust(campaign, base, os.environ, trust=trust)
     plan = _planned(config, limit, shard)
     if dry_run:
         from harness.check import dry_run_rows, dry_run_text, stages_line, unpinned
@@ -150,6 +156,13 @@ def run(
 def score(config: Config = DEFAULT, as_json: Json = False, quiet: Quiet = False, executor: Executor = "local") -> None:
     """Compare and decide again from the stored answers; nobody is asked, and only config and store are needed."""
     _finish(_planned(config, stored=True), as_json, executor, quiet=quiet)
+
+
+def _loaded(config: Path) -> tuple[Campaign, Path]:
+    """A config, and the folder that its paths are relative to."""
+    from harness.config import load_config
+
+    return load_config(config), config.resolve().parent
 
 
 def _planned(config: Path, limit: int | None = None, shard: str | None = None, *, stored: bool = False) -> Plan:
@@ -290,7 +303,7 @@ def monitor(
     from harness.monitor import CHANGES, carry_over, foreseen, judge, watch
     from harness.report.terminal import change_line, changes_json, foreseen_line
 
-    require_trust(config, os.environ, trust=trust)
+    require_trust(*_loaded(config), os.environ, trust=trust)
     stamp = Clock().now().strftime("%Y%m%dT%H%M%S")
     watched = watch(config, against, endpoint or [], stamp, limit)
     ahead = foreseen(watched, alpha)

@@ -28,7 +28,7 @@ from harness.config.prompts import (
     shipped_folder,
 )
 from harness.config.providers import PLAIN, UNKNOWN, Provider, bare, guessed, maker_named, provider, providers, roots_of
-from harness.config.reach import Reach, reach_of
+from harness.config.reach import Reach, reach_line, reach_of, remember, require_yes, unsaid
 from harness.config.schema import Campaign, Collect
 from harness.config.secrets import (
     Redactor,
@@ -82,15 +82,19 @@ __all__ = [
     "provider",
     "providers",
     "public_address",
+    "reach_line",
     "reach_of",
     "read_text",
     "refuse_kin",
     "refuse_leaks",
+    "remember",
     "require_channels",
     "require_keys",
+    "require_yes",
     "roots_of",
     "shipped_folder",
     "told_of",
+    "unsaid",
     "well_known_as",
     "without_keys",
 ]

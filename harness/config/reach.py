@@ -1,11 +1,15 @@
 """What a config reaches: which host gets which variable, what is downloaded, which files of this machine are sent.
 
-Facts for a person to look at before anything happens. What a key may never do is in `harness.config.secrets.leak_of`.
+Facts for a person to look at before anything happens, and what this user said yes to before: kept in ``trusted.json``
+in the user's config folder, names and no values. A config that only reaches this machine needs no yes. What a key may
+never do is in `harness.config.secrets.leak_of`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +19,8 @@ from harness.config.endpoint import Local, Recorded, Remote, Weights
 from harness.config.prompts import expand, own_file
 from harness.config.schema import Campaign
 from harness.config.secrets import is_this_machine
+from harness.errors import ConfigError
+from harness.files import write_whole
 
 HUB, INDEX = "huggingface.co", "the index that pip is set to"
 ReachKind = Literal["key", "sent file", "calls", "download", "read file", "secrets", "seed", "writes"]
@@ -42,7 +48,7 @@ def reach_of(campaign: Campaign, base: Path) -> list[Reach]:
 
     Raises `ConfigError` for a preset that is not there.
     """
-    found = [*_called(campaign), *_downloads(campaign), *_files(campaign, base)]
+    found = [*_called(campaign), *_downloads(campaign, base), *_files(campaign, base)]
     if campaign.private_seed_env is not None:
         found.append(Reach("seed", campaign.private_seed_env))
     if campaign.secrets is not None:
@@ -54,11 +60,14 @@ def reach_of(campaign: Campaign, base: Path) -> list[Reach]:
 
 
 def hosts_of(campaign: Campaign) -> dict[str, list[Remote]]:
-    """Called endpoints by host, with the port where one is written."""
+    """Called endpoints by host, with the port where one is written, and `http://` before it unless it is this machine:
+    who said yes to a host has not said yes to all on the way there."""
     out: dict[str, list[Remote]] = {}
     for e in campaign.endpoints:
         if isinstance(e, Remote):
-            out.setdefault(urlsplit(e.base_url).netloc.rpartition("@")[2].lower(), []).append(e)
+            scheme, host, *_ = urlsplit(e.base_url)
+            plain = "http://" if scheme != "https" and not is_this_machine(e.base_url) else ""
+            out.setdefault(plain + host.rpartition("@")[2].lower(), []).append(e)
     return out
 
 
@@ -70,14 +79,15 @@ def _called(campaign: Campaign) -> Iterator[Reach]:
                 yield Reach("key", e.api_key_env, host, asks=not is_this_machine(e.base_url))
 
 
-def _downloads(campaign: Campaign) -> Iterator[Reach]:
+def _downloads(campaign: Campaign, base: Path) -> Iterator[Reach]:
     for e in campaign.endpoints:
         if isinstance(e, Local):
             if e.weights.gguf is None:
                 yield Reach("download", _named(e.weights), HUB if e.weights.hf else INDEX)
         elif isinstance(e, Recorded) and e.path.startswith("hf:"):
             yield Reach("download", e.path, HUB)
-    yield from (Reach("download", u.set, HUB) for u in campaign.prompts if u.set.startswith("hf:"))
+    uses = expand(campaign.prompts, base / "prompts")
+    yield from (Reach("download", u.set, HUB) for u in uses if u.set.startswith("hf:"))
 
 
 def _named(weights: Weights) -> str:
@@ -88,20 +98,88 @@ def _named(weights: Weights) -> str:
 
 
 def _files(campaign: Campaign, base: Path) -> Iterator[Reach]:
-    """Files that are read, and to whom what stands in them goes. What comes with the project is nobody's secret."""
+    """Files that are read, and to whom what stands in them goes. What comes with the project is nobody's secret.
+
+    A data set of the Hub may be one that only this user's token can read, so it is sent like a file.
+    """
     uses = expand(campaign.prompts, base / "prompts")
     sent = [str(path.resolve()) for u in uses if (path := own_file(u.set, base / "prompts")) is not None]
+    of_hub = [u.set for u in uses if u.set.startswith("hf:")]
     recorded = [e.path for e in campaign.endpoints if isinstance(e, Recorded) and not e.path.startswith("hf:")]
     # A variable in a path stays a variable: what it holds is written down nowhere.
     recorded = [p if "${" in p else str((base / Path(p).expanduser()).resolve()) for p in recorded]
     others = {host: es for host, es in hosts_of(campaign).items() if not is_this_machine(es[0].base_url)}
     is_asked = any(u.set == "recorded" for u in uses)
-    for path in [*sent, *(recorded if is_asked else ())]:
+    if is_asked:
+        of_hub += [e.path for e in campaign.endpoints if isinstance(e, Recorded) and e.path.startswith("hf:")]
+    for path in [*sent, *(recorded if is_asked else ()), *of_hub]:
         yield from (Reach("sent file", path, host, asks=True) for host in others)
-        if not others:
+        if not others and path not in of_hub:
             yield Reach("read file", path)
     read = [*recorded, *(str((base / p.expanduser()).resolve()) for p in campaign.reuse)]
     for e in campaign.endpoints:
         if isinstance(e, Local) and (path := e.weights.gguf or e.weights.folder) is not None:
             read.append(str((base / path.expanduser()).resolve()))
     yield from (Reach("read file", path) for path in read if path not in sent and not (is_asked and path in recorded))
+
+
+Pair = tuple[str, str, str]  # kind, what, host
+
+
+def trust_file(environ: Mapping[str, str]) -> Path:
+    """Where it is kept what this user said yes to: under $XDG_CONFIG_HOME, or ~/.config."""
+    folder = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME") or "~", ".config")  # noqa: PTH118
+    return Path(os.path.expanduser(folder)) / "behavioral-probing-harness" / "trusted.json"  # noqa: PTH111 - never raises
+
+
+def trusted(path: Path) -> set[Pair]:
+    """What was said yes to; nothing where the file is not there or is not one of ours: then it is asked again."""
+    try:
+        rows = json.loads(path.read_text("utf-8"))
+        return {(str(k), str(w), str(h)) for k, w, h in rows}
+    except (OSError, ValueError, TypeError, RecursionError):
+        return set()
+
+
+def unsaid(found: Iterable[Reach], environ: Mapping[str, str]) -> list[Reach]:
+    """What of a campaign's reach leaves this machine and was never said yes to."""
+    known = trusted(trust_file(environ))
+    return [r for r in found if r.asks and (r.kind, r.what, r.host) not in known]
+
+
+def remember(new: Iterable[Reach], environ: Mapping[str, str]) -> None:
+    """Keep what was said yes to. ``OSError`` or `StoreError` if it cannot be written."""
+    path = trust_file(environ)
+    rows = sorted({*trusted(path), *((r.kind, r.what, r.host) for r in new)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(rows, indent=1) + "\n")
+
+
+def require_yes(campaign: Campaign, base: Path, environ: Mapping[str, str], hint: str) -> None:
+    """Go on only if this user said yes before to all that leaves this machine; nobody is asked.
+
+    `ConfigError` names what was not, and says with ``hint`` how to say yes.
+    """
+    if new := unsaid(reach_of(campaign, base), environ):
+        raise ConfigError(f"sent for the first time: {'; '.join(map(reach_line, new))}", hint)
+
+
+def reach_line(r: Reach) -> str:
+    """What a config reaches, in a line."""
+    match r.kind:
+        case "key":
+            return f"{r.host} gets the value of {r.what}"
+        case "sent file":
+            return f"{r.host} gets prompts from {r.what}"
+        case "calls":
+            return f"{r.host} is asked, for {r.what}"
+        case "download":
+            return f"{r.what} is downloaded from {r.host}"
+        case "read file":
+            return f"{r.what} is read"
+        case "secrets":
+            return f"{r.what} is read for variables"
+        case "seed":
+            return f"{r.what} seeds prompts; it is sent to nobody"
+        case "writes":
+            return f"results are written outside of the config's folder, into {r.what}"

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.cli.trust import trust_file, trusted
+from harness.campaign import run_campaign
 from harness.config.providers import providers
-from harness.config.reach import reach_of
+from harness.config.reach import reach_of, remember, trust_file, trusted, unsaid
 from harness.config.secrets import key_of, leak_of
 from harness.config.yaml import load_config
 from harness.endpoints.local import endpoint_fingerprint
@@ -109,11 +109,11 @@ def test_nothing_is_sent_for_the_first_time_unseen(tmp_path: Path, write_campaig
     path = write_campaign("https://nobody.invalid/v1", endpoint={"api_key_env": "AWS_SECRET_ACCESS_KEY"},
                           collect={"call_timeout": 2, "attempts": 1})  # fmt: skip
     home = {"XDG_CONFIG_HOME": str(tmp_path / "home"), **AWS}
-    for said in (["check"], ["run"], ["monitor"]):
+    for said in (["check"], ["run"], ["monitor"], ["which", "good"]):
         done = harness(*said, path, cwd=tmp_path, **home)
         line = one_line(done, 2)
         assert "nobody.invalid gets the value of AWS_SECRET_ACCESS_KEY" in line
-        assert "nobody.invalid gets prompts from" in line
+        assert ("nobody.invalid gets prompts from" in line) is (said[0] != "which")  # it asks the project's own prompts
         assert "--trust" in line
         assert AWS["AWS_SECRET_ACCESS_KEY"] not in done.stdout + done.stderr
     kept = trust_file({"XDG_CONFIG_HOME": str(tmp_path / "home")})
@@ -149,6 +149,57 @@ def test_a_person_is_asked(answer: bytes, code: int, tmp_path: Path, write_campa
     assert process.wait(60) == code, said
     assert trust_file(env).exists() is (code == 3)
     assert AWS["AWS_SECRET_ACCESS_KEY"].encode() not in said
+
+
+def test_the_python_api_asks_for_trust_too(tmp_path: Path, write_campaign: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file, of a config in memory and of a plan; `trust=True` goes on, and what was kept counts."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    path = write_campaign("https://nobody.invalid/v1", endpoint={"api_key_env": "AWS_SECRET_ACCESS_KEY"},
+                          collect={"call_timeout": 2, "attempts": 1})  # fmt: skip
+    environ = {**os.environ, **AWS}
+    for config in (path, str(path), load_config(path), prepare(path, environ)):
+        with pytest.raises(ConfigError, match=r"nobody\.invalid gets the value of AWS_SECRET_ACCESS_KEY") as caught:
+            run_campaign(config, base=tmp_path, environ=environ)
+        assert "trust=True" in str(caught.value)
+        assert AWS["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)
+    assert not (tmp_path / "results").exists()
+    with pytest.raises(EndpointError):  # the host is not there
+        run_campaign(path, environ=environ, trust=True)
+    with pytest.raises(ConfigError, match="for the first time"):  # it holds for that call
+        run_campaign(path, environ=environ)
+    remember([r for r in reach_of(load_config(path), tmp_path) if r.asks], environ)
+    with pytest.raises(EndpointError):
+        run_campaign(path, environ=environ)
+
+
+def test_yes_to_a_host_is_no_yes_to_all_on_the_way(tmp_path: Path, write_campaign: Write) -> None:
+    """`allow_http: true` in the next config of a stranger sends no key in the open that was trusted to https."""
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "home")}
+    safe = write_campaign("https://lab.example.net/v1", endpoint={"api_key_env": "MY_KEY"})
+    remember(unsaid(reach_of(load_config(safe), tmp_path), environ), environ)
+    assert not unsaid(reach_of(load_config(safe), tmp_path), environ)
+    plain = write_campaign("http://lab.example.net/v1", endpoint={"api_key_env": "MY_KEY", "allow_http": True})
+    asked = unsaid(reach_of(load_config(plain), tmp_path), environ)
+    assert {(r.kind, r.host) for r in asked} == {("key", "http://lab.example.net"), ("sent file", "http://lab.example.net")}
+
+
+@pytest.mark.parametrize("how", ["set", "preset", "recorded"])
+def test_a_data_set_that_only_this_users_token_reads_is_not_sent_unseen(how: str, tmp_path: Path, write_campaign: Write) -> None:
+    path = write_campaign("https://api.example.net/v1")
+    config = yaml.safe_load(path.read_text())
+    if how == "set":
+        config["prompts"] = [{"set": "hf:me/private"}]
+    elif how == "preset":
+        (tmp_path / "prompts" / "presets").mkdir()
+        (tmp_path / "prompts" / "presets" / "mine.yaml").write_text("prompts: [{set: 'hf:me/private'}]")
+        config["prompts"] = [{"set": "preset:mine"}]
+    else:
+        config["prompts"] = [{"set": "recorded"}]
+        config["endpoints"].append({"name": "r", "role": "control", "lineage": "r", "kind": "recorded", "path": "hf:me/private"})
+    path.write_text(yaml.safe_dump(config))
+    found = reach_of(load_config(path), tmp_path)
+    assert ("sent file", "hf:me/private", "api.example.net", True) in {(r.kind, r.what, r.host, r.asks) for r in found}
+    assert ("download", "hf:me/private") in {(r.kind, r.what) for r in found}
 
 
 def test_this_machine_asks_nothing(tmp_path: Path, write_campaign: Write) -> None:
