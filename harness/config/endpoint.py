@@ -255,6 +255,9 @@ class Weights(Strict):
         description="The model that it holds, as requests and stored answers call it; default: by its file or package.",
     )
     megabytes: PositiveFloat | None = Field(None, description="Size of the file, told before it is downloaded.")
+    max_gb: PositiveFloat = Field(
+        40.0, description="Most gigabytes that are downloaded; half a gigabyte of the disk stays free in any case."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:

@@ -348,11 +348,16 @@ async def open_client(
 _CHUNK = 1 << 20  # bytes
 
 
-def download(url: str, write: Callable[[bytes], object]) -> None:
-    """Write what is at ``url`` chunk by chunk, following redirects. `EndpointError` if it cannot be had."""
+def download(url: str, write: Callable[[bytes], object], expect: Callable[[int], object] = lambda _: None) -> None:
+    """Write what is at ``url`` chunk by chunk, following redirects. `EndpointError` if it cannot be had.
+
+    ``expect`` is told before how many bytes the server says it has, where it says so, and may raise.
+    """
     try:
         with httpx.stream("GET", url, follow_redirects=True, timeout=60.0) as reply:
             reply.raise_for_status()
+            if (declared := reply.headers.get("content-length", "")).isdecimal():
+                expect(int(declared[:20]))
             for chunk in reply.iter_bytes(_CHUNK):
                 write(chunk)
     except httpx.HTTPError as e:

