@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -21,6 +22,7 @@ from harness.config import (
     Recorded,
     Remote,
     environment,
+    hub_cache,
     lineage_of,
     open_to_others,
     require_keys,
@@ -42,13 +44,10 @@ from harness.inference.excess import controls_needed, reaches, smallest_p
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import told
 from harness.plan import Plan, looks_of, stages_of
+from harness.power import least_adjusted, model_of, smallest_pool
 from harness.records import Job, Key, Surface
 from harness.report.text import one_line
 from harness.store import Store
-
-if TYPE_CHECKING:
-    pass
-from harness.power import least_adjusted, model_of, smallest_pool
 
 COLUMNS = (
     *("endpoint", "role", "kind", "state", "model"),
@@ -271,6 +270,8 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     if examples := [e.name for e in plan.campaign.endpoints if isinstance(e, Remote) and "example.com" in e.base_url]:
         notes.append(f"not filled in yet: `base_url` of {', '.join(examples)} is the example's")
     notes += unlike_temperatures(plan)
+    kept = {r.endpoint.path: r.table.kept for r in plan.recorded}
+    notes += [f"{path}: {n / 1e6:,.1f} MB stay in {hub_cache(os.environ)}" for path, n in kept.items() if n]
     if any(isinstance(e, Recorded) for e in plan.campaign.endpoints) and "identity" in a.questions:
         samples = {p.samples for p in plan.prompts}
         if samples == {1}:

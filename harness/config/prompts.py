@@ -335,15 +335,51 @@ def hub_name(where: str) -> tuple[str, str]:
     return repo, split or "train"
 
 
-def _from_hub(name: str) -> PromptSet:
+MOST_OF_HUB = 10_000_000_000  # bytes of a data set on the Hub: it is kept twice, as it came and as it is read
+
+
+def hub_rows(where: str) -> Any:
+    """The rows of ``hf:NAME[:SPLIT]``, a `datasets.Dataset`; they stay in that library's cache, see `hub_cache`.
+
+    `ConfigError` for a name that is none, and for one that is too large to be fetched unseen. What the library raises
+    comes through.
+    """
     from datasets import load_dataset
 
-    repo, split = hub_name(name)
+    repo, split = hub_name(where)
+    if (size := _size_on_hub(repo)) > MOST_OF_HUB:
+        hint = f"at most {MOST_OF_HUB:,}: download the files that you need, and name them by their path"
+        raise ConfigError(f"{where}: {size:,} bytes on the Hub", hint)
+    return load_dataset(repo, split=split)
+
+
+def hub_cache(environ: Mapping[str, str]) -> Path:
+    """Where data sets of the Hub stay until somebody deletes them: $HF_HOME, or huggingface in the cache folder."""
+    if chosen := environ.get("HF_HOME"):
+        return Path(chosen)
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+
+
+def _size_on_hub(repo: str) -> int:
+    """Bytes of all files of a data set; 0 where the Hub cannot be asked: then nothing is downloaded either."""
+    from huggingface_hub import HfApi
+
     try:
-        dataset = load_dataset(repo, split=split)
+        found = HfApi().dataset_info(repo, files_metadata=True, timeout=10.0)
+    except Exception:  # its errors are many, and `load_dataset` says the same in better words or has the rows already
+        return 0
+    return sum(f.size or 0 for f in found.siblings or ())
+
+
+def _from_hub(name: str) -> PromptSet:
+    repo, _ = hub_name(name)
+    try:
+        dataset = hub_rows(name)
+    except ConfigError:
+        raise
     except Exception as e:  # the Hub's own errors are many; the reader needs one line
         raise ConfigError(
-            f"data set {repo!r}: {str(e).splitlines()[0][:200]}", "is the name right, is there a network?"
+            f"data set {repo!r}: {next(iter(str(e).splitlines()), '')[:200]}", "is the name right, is there a network?"
         ) from e
     rows = [{"id": str(r.get("id", i)), "text": r.get("text") or r.get("prompt")} for i, r in enumerate(dataset)]
     if not rows or not all(isinstance(r["text"], str) for r in rows):

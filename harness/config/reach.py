@@ -16,7 +16,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from harness.config.endpoint import Local, Recorded, Remote, Weights
-from harness.config.prompts import expand, own_file
+from harness.config.prompts import expand, hub_cache, own_file
 from harness.config.schema import Campaign
 from harness.config.secrets import is_this_machine
 from harness.errors import ConfigError
@@ -174,7 +174,8 @@ def reach_line(r: Reach) -> str:
         case "calls":
             return f"{r.host} is asked, for {r.what}"
         case "download":
-            return f"{r.what} is downloaded from {r.host}"
+            stays = f", and stays in {hub_cache(os.environ)}" if r.what.startswith("hf:") else ""
+            return f"{r.what} is downloaded from {r.host}{stays}"
         case "read file":
             return f"{r.what} is read"
         case "secrets":

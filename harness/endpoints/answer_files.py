@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.config import hub_name
+from harness.config import hub_rows
 from harness.errors import ConfigError
 
 BATCH = 1_000  # rows
@@ -46,6 +46,14 @@ class Table:
     columns: tuple[str, ...]
     rows: Any  # datasets.Dataset, memory-mapped
     folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def kept(self) -> int:
+        """Bytes on disk of what stays after the run: of a data set of the Hub, in that library's cache."""
+        if self.folder is not None:
+            return 0
+        files = [Path(f["filename"]) for f in self.rows.cache_files]
+        return sum(f.stat().st_size for f in files if f.is_file())
 
     def read(self, names: Sequence[str], rows: NDArray[np.int64] | None = None) -> Iterator[Row]:
         """These columns of some rows (default: all) in their order."""
@@ -100,10 +108,7 @@ def expand(written: str, environ: Mapping[str, str], name: str) -> str:
 
 
 def _hub(where: str) -> tuple[str, Any]:
-    from datasets import load_dataset
-
-    repo, split = hub_name(where)
-    rows = load_dataset(repo, split=split)
+    rows = hub_rows(where)
     return hashlib.sha256(f"{where}:{rows._fingerprint}".encode()).hexdigest(), rows
 
 

