@@ -188,13 +188,14 @@ class Redactor:
     Base64 of ``Bearer KEY`` or ``user:KEY`` holds the key at another offset than that of the key alone, so what is
     looked for is the part of it that depends on the key only, at each of the three offsets and in both alphabets. What
     is spelled in escapes is found in a copy in which they are undone, once more for escapes of escapes; of a long key
-    also what stands between its characters (spaces, line ends, zeros of UTF-16) is left out there. What is found there
-    and cannot be cut out by itself takes the whole text with it.
+    also what stands between its characters (spaces, line ends, zeros of UTF-16, dashes, the backslashes and stars of
+    Markdown, colours of a terminal) is left out there, and letter case does not count. What is found there and cannot
+    be cut out by itself takes the whole text with it.
 
     Without a key, or with one too short to be a secret, everything stays as it is.
     """
 
-    __slots__ = ("_cores", "_cut", "_forms", "_key", "_raw", "_spelled")
+    __slots__ = ("_cores", "_cut", "_folded", "_forms", "_key", "_raw", "_spelled")
 
     def __init__(self, key: str | None) -> None:
         self._key = key if key and len(key) >= _SHORTEST else ""
@@ -205,6 +206,7 @@ class Redactor:
         cores = {core for offset in range(3) for core in _base64_cores(codes, offset)}
         self._cores = sorted(cores)
         self._forms = (self._key, codes.hex(), codes.hex().upper(), *sorted(cores))
+        self._folded = tuple({f for f in map(_folded, self._forms) if len(f) >= _LONG})
         plain = sorted({*self._forms[:3], json.dumps(self._key)[1:-1]}, key=len, reverse=True)
         runs = "|".join(f"(?:{re.escape(core)}){_IN_BASE64}" for core in sorted(cores))
         self._raw = re.compile("|".join([*map(re.escape, plain), runs]))  # a letter before it may be that of an escape
@@ -243,7 +245,10 @@ class Redactor:
         """Whether the key stands in a text, however it is spelled."""
         if not self._key:
             return False
-        return any(form in copy for copy in self._copies(said) for form in self._forms)
+        if any(form in copy for copy in self._copies(said) for form in self._forms):
+            return True
+        bare = _folded(said) if self._folded and len(said) >= _LONG else b""
+        return any(form in bare for form in self._folded)
 
     def _copies(self, said: str) -> Iterator[str]:
         """A text as it stands, and with one spelling after the other undone."""
@@ -266,6 +271,17 @@ class Redactor:
             yield _BETWEEN.sub("", said)
             if plain != said:
                 yield _BETWEEN.sub("", plain)
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|0[xX]")
+_NO_LETTERS = bytes(c for c in range(256) if not chr(c).isalnum() or c > 127)
+
+
+def _folded(text: str) -> bytes:
+    """Letters and digits of a text in lower case, without what colours it or says that digits are hexadecimal."""
+    if "\x1b" in text or "0x" in text or "0X" in text:
+        text = _COLOUR.sub("", text)
+    return text.encode("ascii", "ignore").translate(None, _NO_LETTERS).lower()
 
 
 def _undone(escape: re.Match[str]) -> str:
