@@ -1,4 +1,4 @@
-"""Answers a second, beside other ways to collect them: ``python -m benchmarks.collect [--seconds 5] [--rounds 2]``.
+"""Answers a second, beside other ways to collect them: ``python -m benchmarks.collect [--seconds 5] [--tls]``.
 
 Every cell is a client process of its own against one server process on this machine that answers at once. Of several
 rounds the best is shown: other work on the machine can only slow a client down.
@@ -13,8 +13,10 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from benchmarks.collect_clients import CLIENTS
 
@@ -56,7 +58,7 @@ def table(cells: list[Cell]) -> str:
         "| answers | in flight | client | answers/s | x usual | CPU ms each | peak MB |",
         "|---|---|---|---|---|---|---|",
     ]
-    usual = {(c.size, c.in_flight): c.per_second for c in cells if c.client == next(iter(CLIENTS))}
+    usual = {(c.size, c.in_flight): c.per_second for c in reversed(cells)}  # of the first client
     for c in cells:
         ratio = c.per_second / usual[c.size, c.in_flight]
         numbers = f"{c.per_second:.0f} | {ratio:.1f} | {c.cpu_ms:.2f} | {c.peak_mb:.0f}"
@@ -69,22 +71,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="measured time of each cell")
     parser.add_argument("--rounds", type=int, default=2, help="how often each cell is run; the best counts")
+    parser.add_argument("--tls", action="store_true", help="over https, with a certificate that is made for it")
+    parser.add_argument("--clients", nargs="*", default=list(CLIENTS), choices=list(CLIENTS), help="default: all")
     parser.add_argument("--cell", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cell:
         url, size, in_flight, client, seconds = options.cell
         print(json.dumps(asdict(measure(url, size, int(in_flight), client, float(seconds)))))
         return
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = [make_certificate(Path(folder))] if options.tls else []
+        cells = all_cells(options, certificate)
+    over = ", over TLS" if options.tls else ""
+    print(f"{os.cpu_count()} cores, {options.seconds:g} s a cell, best of {options.rounds}{over}\n\n{table(cells)}")
+
+
+def make_certificate(folder: Path) -> str:
+    """A PEM file with key and certificate for 127.0.0.1, whose authority every cell trusts through SSL_CERT_FILE."""
+    import trustme
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
+    os.environ["SSL_CERT_FILE"] = str(folder / "authority.pem")
+    return str(folder / "server.pem")
+
+
+def all_cells(options: argparse.Namespace, certificate: list[str]) -> list[Cell]:
+    """Every client on every load, against one server."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.collect_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "benchmarks.collect_server", *certificate], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert server.stdout is not None and server.stdin is not None  # noqa: PT018
-    url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
+    url = f"http{'s' if certificate else ''}://127.0.0.1:{int(server.stdout.readline())}/v1"
     cells = []
     try:
         for size in ("small", "large"):
             for in_flight in (64, 256):
-                for client in CLIENTS:
+                for client in options.clients:
                     runs = [
                         in_process(url, size, str(in_flight), client, str(options.seconds))
                         for _ in range(options.rounds)
@@ -94,7 +118,7 @@ def main() -> None:
     finally:
         server.stdin.close()
         server.wait()
-    print(f"{os.cpu_count()} cores, {options.seconds:g} s a cell, best of {options.rounds}\n\n{table(cells)}")
+    return cells
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """A server that answers at once with prepared bytes, in a process of its own: what is measured is the client.
 
-``python -m benchmarks.collect_server`` prints its port and serves until its standard input closes. The model name in
-a request chooses the answer: ``small`` is one sentence, ``large`` 200 tokens with 20 top_logprobs each.
+``python -m benchmarks.collect_server [PEM]`` prints its port and serves until its standard input closes; over TLS if it
+is given a file with certificate and key. The model name in a request chooses the answer: ``small`` is one sentence,
+``large`` 200 tokens with 20 top_logprobs each.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import sys
 
 TOKENS, TOP = 200, 20
@@ -55,14 +57,17 @@ class Server(asyncio.Protocol):
             self._transport.write(REPLIES["large" if b'"large"' in body else "small"])
 
 
-async def serve() -> None:
+async def serve(certificate: str = "") -> None:
     """Serve on a free loopback port."""
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(Server, "127.0.0.1", 0, backlog=1024)
+    loop, context = asyncio.get_running_loop(), None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+    server = await loop.create_server(Server, "127.0.0.1", 0, backlog=1024, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(*sys.argv[1:]))

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from harness.collect.agreement import disagreements
 from harness.config import Campaign, load_config, read_text
 from harness.errors import ConfigError, HarnessError, StoreError
-from harness.files import replacing
+from harness.files import open_regular, real_path, replacing
 from harness.plan import STORE
 from harness.report.manifest import CALIBRATION, config_hash, costs, of_store
 from harness.store import Store, check, copy_store, forged_requests, packages
@@ -70,11 +70,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def verify(path: Path, expect: str = "", signer: Path | None = None) -> Verified:
+def verify(path: Path, expect: str = "", signer: Path | None = None, stamped_by: Path | None = None) -> Verified:
     """Verify a results folder, or a pack: named by its top folder, or by the results in it.
 
     Of a pack each file is compared with ``pack.json``, and config, calibration and prompts at its top with what the
-    manifest says. ``expect`` is the hash that somebody kept, ``signer`` a file with the public key of who signed it.
+    manifest says. ``expect`` is the hash that somebody kept, ``signer`` a file with the public key of who signed it,
+    ``stamped_by`` one with the root certificate of the service that stamped the time; nobody is contacted.
     """
     top = _top_of(path)
     found = verify_folder(path if top is None else _results_in(top, path))
@@ -86,8 +87,14 @@ def verify(path: Path, expect: str = "", signer: Path | None = None) -> Verified
         differs.append(f"the hash is {anchored}, expected was {expect[:64]}")
     if signer is not None:
         differs += [] if top is not None and _is_signed(top, signer) else [f"{PACK} is not signed by {signer}"]
-    checked = (*found.checked, *([PACK] if top else []), *(["signature"] if signer else []))
-    return Verified(checked, tuple(differs), found.notes, anchored)
+    notes = list(found.notes)
+    if stamped_by is not None:
+        stamped = "" if top is None else _stamped_at(top, stamped_by)
+        differs += [] if stamped else [f"{PACK} has no time stamp by {stamped_by}"]
+        notes += [f"{PACK} was stamped at {stamped}"] if stamped else []
+    checked = (*found.checked, *([PACK] if top else []), *(["signature"] if signer else []),
+               *(["time stamp"] if stamped_by else []))  # fmt: skip
+    return Verified(checked, tuple(differs), tuple(notes), anchored)
 
 
 _SHORTEST = 16  # characters of a hash that are enough to tell it
@@ -95,7 +102,7 @@ _SHORTEST = 16  # characters of a hash that are enough to tell it
 
 def _top_of(path: Path) -> Path | None:
     """The top folder of the pack that a path is in or is; None if it is in no pack."""
-    for top in (path, path.resolve().parent.parent):
+    for top in (path, real_path(path).parent.parent):
         if (top / PACK).is_file() or all((top / name).is_file() for name in _TOP):
             return top
     return None
@@ -210,7 +217,7 @@ def _short(value: object) -> str:
 
 def _file_hash(path: Path) -> str | None:
     try:
-        with path.open("rb") as f:
+        with open_regular(path) as f:
             return hashlib.file_digest(f, "sha256").hexdigest()
     except OSError:
         return None
@@ -312,10 +319,38 @@ def _is_signed(top: Path, signer: Path) -> bool:
     if not isinstance(key, kinds.Ed25519PublicKey):
         raise ConfigError(f"{signer}: no Ed25519 key", "name the public key: openssl pkey -in key.pem -pubout")
     try:
-        key.verify((top / SIGNATURE).read_bytes(), (top / PACK).read_bytes())
-    except (OSError, InvalidSignature):
+        key.verify(_key_file(top / SIGNATURE), _list_of_files(top))
+    except (OSError, ConfigError, InvalidSignature):
         return False
     return True
+
+
+def _list_of_files(top: Path) -> bytes:
+    with open_regular(top / PACK) as f:
+        return f.read()
+
+
+def _stamped_at(top: Path, authority: Path) -> str:
+    """When a service under one of these root certificates (PEM) stamped ``pack.json``; "" if none did.
+
+    RFC 3161: the reply's signature, its certificates up to the root, what they are for, and the hash that it stamps.
+    Whether a certificate was taken back is not looked up, as nobody is contacted.
+    """
+    try:
+        from cryptography.x509 import load_pem_x509_certificates
+        from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
+    except ImportError:
+        raise ConfigError("time stamps need the package rfc3161-client", "pip install '.[sign]'") from None
+    raw, builder = _key_file(authority), VerifierBuilder()
+    with _readable_key(authority, "name the root certificate of the service, in PEM"):
+        for root in load_pem_x509_certificates(raw):
+            builder = builder.add_root_certificate(root)
+    try:
+        stamp = decode_timestamp_response(_key_file(top / STAMP))
+        fits = builder.build().verify_message(stamp, _list_of_files(top))
+    except (OSError, ConfigError, ValueError, VerificationError):
+        return ""
+    return stamp.tst_info.gen_time.isoformat(timespec="seconds") if fits else ""
 
 
 def _cryptography() -> tuple[Any, Any]:
@@ -328,19 +363,25 @@ def _cryptography() -> tuple[Any, Any]:
     return serialization, ed25519
 
 
+_MOST_KEY = 65_536  # bytes of a file with a key or a signature
+
+
 def _key_file(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open_regular(path) as f:
+            return f.read(_MOST_KEY)
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror or e}", "name a file with an Ed25519 key") from e
 
 
+_ED25519 = "an Ed25519 key without a password is read, in PEM or as ssh-keygen writes it"
+
+
 @contextlib.contextmanager
-def _readable_key(path: Path) -> Iterator[None]:
+def _readable_key(path: Path, hint: str = _ED25519) -> Iterator[None]:
     try:
         yield
     except Exception as e:  # the library raises many kinds: not a key, an encrypted one, one of another kind
-        hint = "an Ed25519 key without a password is read, in PEM or as ssh-keygen writes it"
         raise ConfigError(f"{path}: {(str(e) or type(e).__name__).splitlines()[0][:120]}", hint) from None
 
 

@@ -1,9 +1,16 @@
-"""Whole files: written under a temporary name beside their place and moved there, so that nobody reads half of one."""
+"""Whole files: written under a temporary name beside their place and moved there, so that nobody reads half of one.
+
+And only files are read: a pipe or a device that a stranger names, or a link in a pack leads to, has no end.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
+import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,3 +55,17 @@ def write_whole(path: Path, content: str | bytes, hint: str = _HINT) -> Path:
     with replacing(path, hint) as part:
         part.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
     return path
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file to read its bytes; ``OSError`` as `open` has it, and for what is no regular file."""
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return os.fdopen(number, "rb")
+
+
+def real_path(path: Path) -> Path:
+    """Where a path leads, links followed; of links in a circle as far as they lead: `Path.resolve` raises there."""
+    return Path(os.path.realpath(path))

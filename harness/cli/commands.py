@@ -245,12 +245,15 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="A campaign's results, or the folder of a pack.")],
     expect: Annotated[str, typer.Option(help="The hash that `pack` or `verify` printed, kept elsewhere.")] = "",
     signer: Annotated[Path | None, typer.Option(help="Ed25519 public key of who must have signed the pack.")] = None,
+    stamped_by: Annotated[
+        Path | None, typer.Option(help="Root certificate (PEM) of the service that stamped pack.json; RFC 3161.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Recompute every hash of manifest.json, and of a pack; name what differs, with exit code 2 if anything does."""
     from harness.evidence import verify
 
-    found = verify(folder, expect, signer)
+    found = verify(folder, expect, signer, stamped_by)
     if as_json:
         show_block(json.dumps(asdict(found), indent=2))
     for line in found.notes:

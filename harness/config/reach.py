@@ -20,7 +20,7 @@ from harness.config.prompts import expand, hub_cache, own_file
 from harness.config.schema import Campaign
 from harness.config.secrets import is_this_machine
 from harness.errors import ConfigError
-from harness.files import write_whole
+from harness.files import real_path, write_whole
 
 HUB, INDEX = "huggingface.co", "the index that pip is set to"
 ReachKind = Literal["key", "sent file", "calls", "download", "read file", "secrets", "seed", "writes"]
@@ -52,9 +52,9 @@ def reach_of(campaign: Campaign, base: Path) -> list[Reach]:
     if campaign.private_seed_env is not None:
         found.append(Reach("seed", campaign.private_seed_env))
     if campaign.secrets is not None:
-        found.append(Reach("secrets", str((base / campaign.secrets).resolve())))
-    folder = (base / campaign.results / campaign.campaign).resolve()
-    if not folder.is_relative_to(base.resolve()):
+        found.append(Reach("secrets", str(real_path(base / campaign.secrets))))
+    folder = real_path(base / campaign.results / campaign.campaign)
+    if not folder.is_relative_to(real_path(base)):
         found.append(Reach("writes", str(folder)))
     return list(dict.fromkeys(found))
 
@@ -103,11 +103,11 @@ def _files(campaign: Campaign, base: Path) -> Iterator[Reach]:
     A data set of the Hub may be one that only this user's token can read, so it is sent like a file.
     """
     uses = expand(campaign.prompts, base / "prompts")
-    sent = [str(path.resolve()) for u in uses if (path := own_file(u.set, base / "prompts")) is not None]
+    sent = [str(real_path(path)) for u in uses if (path := own_file(u.set, base / "prompts")) is not None]
     of_hub = [u.set for u in uses if u.set.startswith("hf:")]
     recorded = [e.path for e in campaign.endpoints if isinstance(e, Recorded) and not e.path.startswith("hf:")]
     # A variable in a path stays a variable: what it holds is written down nowhere.
-    recorded = [p if "${" in p else str((base / Path(p).expanduser()).resolve()) for p in recorded]
+    recorded = [p if "${" in p else str(real_path(base / Path(p).expanduser())) for p in recorded]
     others = {host: es for host, es in hosts_of(campaign).items() if not is_this_machine(es[0].base_url)}
     is_asked = any(u.set == "recorded" for u in uses)
     if is_asked:
@@ -116,10 +116,10 @@ def _files(campaign: Campaign, base: Path) -> Iterator[Reach]:
         yield from (Reach("sent file", path, host, asks=True) for host in others)
         if not others and path not in of_hub:
             yield Reach("read file", path)
-    read = [*recorded, *(str((base / p.expanduser()).resolve()) for p in campaign.reuse)]
+    read = [*recorded, *(str(real_path(base / p.expanduser())) for p in campaign.reuse)]
     for e in campaign.endpoints:
         if isinstance(e, Local) and (path := e.weights.gguf or e.weights.folder) is not None:
-            read.append(str((base / path.expanduser()).resolve()))
+            read.append(str(real_path(base / path.expanduser())))
     yield from (Reach("read file", path) for path in read if path not in sent and not (is_asked and path in recorded))
 
 

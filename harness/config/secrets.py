@@ -15,6 +15,7 @@ from harness.config.endpoint import Called, Local
 from harness.config.providers import hostname, provider, providers
 from harness.config.schema import Campaign
 from harness.errors import ConfigError, EndpointError
+from harness.files import open_regular
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 _MAX_BYTES = 100_000
@@ -51,7 +52,7 @@ def environment(campaign: Campaign, base: Path, environ: Mapping[str, str]) -> M
 def read_secrets(path: Path) -> dict[str, str]:
     """NAME=value lines, quotes and ``export`` allowed, # for comments. No error repeats a value."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
             raise ConfigError(f"{path}: larger than {_MAX_BYTES:,} bytes", "is this the secrets file?")

@@ -17,6 +17,7 @@ from harness.config.endpoint import Endpoint, Remote
 from harness.config.schema import Campaign, kin_among_controls
 from harness.config.secrets import hides_key, leak_of, looks_like_key, may_be_variable, names_key
 from harness.errors import ConfigError, meant
+from harness.files import open_regular
 
 Location = tuple[str | int, ...]  # keys and positions that lead to a value
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is several times as fast, and may not be there
@@ -144,8 +145,8 @@ class Document:
 def read_text(path: Path) -> str:
     """A text file as UTF-8, a BOM and CRLF allowed; `ConfigError` if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)  # a device has no size, and no end
+        with open_regular(path) as file:
+            content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
             raise ConfigError(f"{path}: larger than {_MAX_BYTES:,} bytes", "is this the right file?")
         return content.decode("utf-8-sig").replace("\r\n", "\n")

@@ -17,7 +17,7 @@ from harness.endpoints.apis import (
 from harness.endpoints.batch_apis import MOST_BYTES, MOST_CALLS, BatchApi, batch_url, batches_of, id_of
 from harness.endpoints.bodies import BodyBudget
 from harness.endpoints.failures import is_busy, is_refusal, is_unusable, not_started, out_of_time, stopped
-from harness.endpoints.local import Servers, cache_folder, endpoint_fingerprint, unless
+from harness.endpoints.local import Servers, bare_environment, cache_folder, endpoint_fingerprint, unless
 from harness.endpoints.parts import parsed, read_cell
 from harness.endpoints.quirks import Quirks, describe, learn, longest_answer, parameters
 from harness.endpoints.quotas import Quota, until_reset
@@ -38,6 +38,7 @@ __all__ = [
     "Quota",
     "Recording",
     "Servers",
+    "bare_environment",
     "batch_url",
     "batches_of",
     "cache_folder",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from harness.config import hub_rows
 from harness.errors import ConfigError
+from harness.files import open_regular
 
 BATCH = 1_000  # rows
 ESCAPED = "escaped"  # CSV column: cells of the row that an export gave a leading apostrophe, by column
@@ -117,12 +118,12 @@ def _file(path: Path) -> tuple[Any, ...]:
 
     if path.suffix not in _FORMATS:
         raise ConfigError(f"{path} is not .jsonl, .csv or .parquet", "convert it")
-    with path.open("rb") as f:
+    with open_regular(path) as f:
+        if path.suffix != ".parquet" and path.stat().st_size > MOST_IN_MEMORY:
+            raise ConfigError(f"{path}: more than {MOST_IN_MEMORY:,} bytes of text", _CONVERT)
         digest = hashlib.file_digest(f, "sha256").hexdigest()
     if path.suffix == ".parquet":
         return digest, *_read_parquet(path)
-    if path.stat().st_size > MOST_IN_MEMORY:
-        raise ConfigError(f"{path}: more than {MOST_IN_MEMORY:,} bytes of text", _CONVERT)
     if path.suffix == ".csv":
         return digest, Dataset.from_pandas(_read_csv(path), preserve_index=False)
     return digest, Dataset(_in_columns(path, jsonl_rows(path) if path.suffix == ".jsonl" else _json_rows(path)))

@@ -26,7 +26,7 @@ from harness.config import Called, Local, Weights, public_address, without_keys
 from harness.endpoints import engine_server, local_server
 from harness.endpoints.apis import model_name
 from harness.errors import EndpointError
-from harness.files import publish
+from harness.files import open_regular, publish, real_path
 
 _START_SECONDS = {"llama.cpp": 120.0, "transformers": 600.0, "vllm": 1200.0}  # the latter compile
 _EXTRAS = {"llama.cpp": "local", "transformers": "transformers", "vllm": "vllm"}
@@ -68,9 +68,9 @@ def _weights_source(weights: Weights, base: Path) -> dict[str, Any]:
         return weights.model_dump(mode="json", exclude_none=True, exclude={"name", "megabytes", "max_gb"})
     if weights.sha256 is not None:
         return {"sha256": weights.sha256}
-    path = (base / weights.gguf.expanduser()).resolve()
+    path = real_path(base / weights.gguf.expanduser())
     try:
-        with path.open("rb") as f:
+        with open_regular(path) as f:
             return {"sha256": hashlib.file_digest(f, "sha256").hexdigest()}
     except OSError:
         return {"gguf": str(path)}
@@ -246,7 +246,7 @@ def _whole_model(folder: Path) -> Path:
 
 
 def _checked(path: Path, sha256: str | None, *, cached: bool = False) -> Path:
-    with path.open("rb") as f:
+    with open_regular(path) as f:
         if f.read(4) != _MAGIC:
             raise EndpointError(f"weights: {path} is not a GGUF file", "is it complete, and in GGUF format?")
         f.seek(0)

@@ -5,18 +5,22 @@ What a file is, its first bytes say; its ending is asked only where they do not.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import itertools
+import os
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from harness.config import hub_name
-from harness.endpoints import parquet_batches
+from harness.endpoints import bare_environment, parquet_batches
 from harness.errors import ConfigError
+from harness.files import open_regular
+from harness.sources import workbook
 from harness.sources.delimited import by_heading, decoded, table_rows
 from harness.sources.documents import json_rows
 from harness.sources.entries import Row, Sheet, Unread
@@ -106,7 +110,7 @@ def in_one_line(source: str, work: Callable[[], T]) -> T:
 
 
 def _file(path: Path, source: str) -> Iterator[Sheet]:
-    with path.open("rb") as f:
+    with open_regular(path) as f:
         start = f.read(64)
     if not start:
         raise ConfigError(f"{source}: the file is empty", "is this the right one?")
@@ -126,15 +130,21 @@ def _file(path: Path, source: str) -> Iterator[Sheet]:
     elif start.startswith(b"\x1f\x8b"):
         with gzip.open(path) as f:
             yield _text(_bounded(f, source), path.with_suffix(""), source)
+    elif path.stat().st_size > MOST_BYTES:
+        raise _too_large(source)
     else:
         with path.open("rb") as f:
             yield _text(_bounded(f, source), path, source)
 
 
+def _too_large(source: str) -> ConfigError:
+    return ConfigError(f"{source}: more than {MOST_BYTES >> 20:,} MB", "split it, or make it a Parquet file")
+
+
 def _bounded(file: Any, source: str) -> bytes:
     data: bytes = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
-        raise ConfigError(f"{source}: more than {MOST_BYTES >> 20:,} MB", "split it, or make it a Parquet file")
+        raise _too_large(source)
     return data
 
 
@@ -233,18 +243,26 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     return _bounded(pa.CompressedInputStream(packed, "zstd"), name)
 
 
-def _workbook(path: Path, source: str) -> Iterator[Sheet]:
-    from python_calamine import CalamineWorkbook
+_WORKBOOK_SECONDS = 120.0
 
-    with contextlib.closing(CalamineWorkbook.from_path(str(path))) as book:
-        for name in book.sheet_names:
-            rows, torn = by_heading(book.get_sheet_by_name(name).to_python(skip_empty_area=True))
-            if rows:
-                only = len(book.sheet_names) == 1
-                yield Sheet(
-                    source, path.stem if only else name, "spreadsheet", _counted(rows), path.parent.name,
-                    is_sheet=not only, torn=torn,
-                )  # fmt: skip
+
+def _workbook(path: Path, source: str) -> Iterator[Sheet]:
+    command = [sys.executable, "-P", workbook.__file__, str(path.absolute())]
+    bare = bare_environment(os.environ)
+    try:
+        done = subprocess.run(command, capture_output=True, check=True, timeout=_WORKBOOK_SECONDS, env=bare)  # noqa: S603
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        said = f"{source}: no spreadsheet that fits into memory and {_WORKBOOK_SECONDS:g} s"
+        raise ConfigError(said, "is there a lone cell far from the others? save the table alone, as CSV") from None
+    found = workbook.sheets(done.stdout)
+    for name, grid in found:
+        rows, torn = by_heading(grid)
+        if rows:
+            only = len(found) == 1
+            yield Sheet(
+                source, path.stem if only else name, "spreadsheet", _counted(rows), path.parent.name,
+                is_sheet=not only, torn=torn,
+            )  # fmt: skip
 
 
 def _hub(source: str) -> Sheet:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import NoLocksError, StoreError
+from harness.files import real_path
 from harness.store import chain
 from harness.store.chain import COLUMNS
 
@@ -128,7 +129,7 @@ def for_reading(path: Path, *, shared: bool = False) -> sqlite3.Connection:
 
 
 def _connected(path: Path, how: str, shared: bool) -> sqlite3.Connection:
-    uri = f"{path.resolve().as_uri()}?{how}"
+    uri = f"{real_path(path).as_uri()}?{how}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0.0, check_same_thread=not shared)
     db.text_factory = lambda content: content.decode("utf-8", "replace")  # one text that is none must not end it all
     try:

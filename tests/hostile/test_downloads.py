@@ -58,7 +58,11 @@ BODIES = {
     "declared": ("content-length: 5000000000000\r\n", b"x" * 1000, 0),
     "endless": ("", b"x" * 8 * MB, 2 * MB),
     "gzip": ("content-encoding: gzip\r\n", gzip.compress(b"\0" * 50 * MB), 2 * MB),
-    "a lie": ("content-length: 100\r\ntransfer-encoding: chunked\r\n", b"%x\r\n" % (8 * MB) + b"x" * 8 * MB + b"\r\n0\r\n\r\n", 2 * MB),
+    "a lie": (
+        "content-length: 100\r\ntransfer-encoding: chunked\r\n",
+        b"%x\r\n" % (8 * MB) + b"x" * 8 * MB + b"\r\n0\r\n\r\n",
+        2 * MB,
+    ),
     "a huge number": (f"content-length: {'9' * 4000}\r\n", b"x" * 1000, 1000),
 }
 
@@ -78,7 +82,10 @@ def test_a_body_ends_at_the_bound(name: str, tmp_path: Path) -> None:
 def test_a_full_disk_is_seen_before(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     out = bounded(tmp_path, 10**18)
-    with raw_server(reply(f"content-length: {free - local.SPARE // 2}\r\n", b"x" * 1000)) as url, pytest.raises(EndpointError, match="HARNESS_CACHE"):
+    with (
+        raw_server(reply(f"content-length: {free - local.SPARE // 2}\r\n", b"x" * 1000)) as url,
+        pytest.raises(EndpointError, match="HARNESS_CACHE"),
+    ):
         download(url, out.write, out.expect)
     out.file.close()
     assert (tmp_path / "part").stat().st_size == 0
@@ -134,14 +141,20 @@ def test_pip_is_ended_when_it_has_written_too_much(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("place", ["prompts", "recorded"])
 def test_a_data_set_of_any_size_is_not_fetched_unseen(place: str, tmp_path: Path, write_campaign: Write) -> None:
     """The Hub says how large it is; where it stays is said by `check` before."""
-    said = {"id": "me/big", "sha": "0" * 40, "siblings": [{"rfilename": f"{i}.parquet", "size": 9 * 10**9} for i in range(3)]}
+    said = {
+        "id": "me/big",
+        "sha": "0" * 40,
+        "siblings": [{"rfilename": f"{i}.parquet", "size": 9 * 10**9} for i in range(3)],
+    }
     body = json.dumps(said).encode()
     path = write_campaign("http://127.0.0.1:9/v1")
     config = yaml.safe_load(path.read_text())
     if place == "prompts":
         config["prompts"] = [{"set": "hf:me/big"}]
     else:
-        config["endpoints"].append({"name": "r", "role": "control", "lineage": "r", "kind": "recorded", "path": "hf:me/big"})
+        config["endpoints"].append(
+            {"name": "r", "role": "control", "lineage": "r", "kind": "recorded", "path": "hf:me/big"}
+        )
     path.write_text(yaml.safe_dump(config))
     with raw_server(reply(f"content-type: application/json\r\ncontent-length: {len(body)}\r\n", body)) as url:
         done = harness("check", path, "--offline", cwd=tmp_path, HF_ENDPOINT=url.removesuffix("/f"), HF_HOME=str(tmp_path / "hub"),

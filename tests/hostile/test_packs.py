@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.campaign import score, write
 from harness.errors import ConfigError, HarnessError, StoreError
-from harness.evidence import PACK, SIGNATURE, pack_folder, verify
+from harness.evidence import PACK, SIGNATURE, STAMP, pack_folder, verify
 from harness.plan import STORE, Plan, stored_plan
 from harness.store.store import Store
 from tests.support import Write
@@ -158,6 +158,78 @@ def test_openssl_says_the_same_of_a_signature(scored: Plan, tmp_path: Path, keys
     except FileNotFoundError:
         pytest.skip("no openssl here")
     assert done.returncode == 0, done.stderr
+
+
+CONFIG = """[tsa]
+serial = {0}/serial
+signer_digest = sha256
+default_policy = 1.2.3.4
+digests = sha256
+ess_cert_id_alg = sha256
+[root]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,keyCertSign
+subjectKeyIdentifier = hash
+[service]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = critical,timeStamping
+[req]
+distinguished_name = dn
+[dn]
+"""
+
+
+def openssl(*said: str | Path) -> None:
+    try:
+        done = subprocess.run(["openssl", *map(str, said)], capture_output=True, check=False)  # noqa: S607
+    except FileNotFoundError:
+        pytest.skip("no openssl here")
+    assert done.returncode == 0, done.stderr
+
+
+def stamping_service(folder: Path, name: str) -> Path:
+    """A folder with the root certificate and all that a service for time stamps needs, made by OpenSSL."""
+    at = folder / name
+    at.mkdir()
+    (at / "c").write_text(CONFIG.format(at))
+    (at / "serial").write_text("01")
+    for who, section, by in (
+        ("root", "root", ()),
+        ("tsa", "service", ("-CA", at / "root.pem", "-CAkey", at / "root.key")),
+    ):
+        openssl("req", "-x509", "-new", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-config", at / "c", "-extensions", section,
+                "-subj", f"/O={name}/CN={who}", "-keyout", at / f"{who}.key", "-out", at / f"{who}.pem", *by)  # fmt: skip
+    return at
+
+
+def stamp(service: Path, file: Path, out: Path) -> None:
+    openssl("ts", "-query", "-data", file, "-sha256", "-cert", "-out", service / "query")
+    openssl("ts", "-reply", "-queryfile", service / "query", "-config", service / "c", "-section", "tsa", "-signer", service / "tsa.pem",
+            "-inkey", service / "tsa.key", "-out", out)  # fmt: skip
+
+
+def test_a_time_stamp_holds_for_its_pack_and_its_service(pack: Path, tmp_path: Path) -> None:
+    """RFC 3161, made by OpenSSL, checked offline: of another file, of another service, cut or none it is not taken."""
+    ours, other = stamping_service(tmp_path, "ours"), stamping_service(tmp_path, "other")
+    missing = f"{PACK} has no time stamp by {ours / 'root.pem'}"
+    assert missing in verify(pack, stamped_by=ours / "root.pem").differs
+    stamp(ours, pack / PACK, pack / STAMP)
+    found = verify(pack, stamped_by=ours / "root.pem")
+    assert not found.differs
+    assert "time stamp" in found.checked
+    assert any("was stamped at 20" in n for n in found.notes)
+    assert verify(pack, stamped_by=other / "root.pem").differs
+    whole = (pack / STAMP).read_bytes()
+    for broken in (whole[:-9], whole[: len(whole) // 2], b"", b"\0" * 99, whole.replace(b"ours", b"OURS")):
+        (pack / STAMP).write_bytes(broken)
+        assert missing in verify(pack, stamped_by=ours / "root.pem").differs
+    stamp(ours, pack / "README.md", pack / STAMP)
+    assert missing in verify(pack, stamped_by=ours / "root.pem").differs
+    for none in (b"", b"no certificate"):
+        (tmp_path / "none.pem").write_bytes(none)
+        with pytest.raises(ConfigError, match="root certificate"):
+            verify(pack, stamped_by=tmp_path / "none.pem")
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", b"-----BEGIN OPENSSH PRIVATE KEY-----\nAA\n", None])

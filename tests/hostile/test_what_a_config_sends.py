@@ -151,7 +151,9 @@ def test_a_person_is_asked(answer: bytes, code: int, tmp_path: Path, write_campa
     assert AWS["AWS_SECRET_ACCESS_KEY"].encode() not in said
 
 
-def test_the_python_api_asks_for_trust_too(tmp_path: Path, write_campaign: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_api_asks_for_trust_too(
+    tmp_path: Path, write_campaign: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a file, of a config in memory and of a plan; `trust=True` goes on, and what was kept counts."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     path = write_campaign("https://nobody.invalid/v1", endpoint={"api_key_env": "AWS_SECRET_ACCESS_KEY"},
@@ -180,11 +182,16 @@ def test_yes_to_a_host_is_no_yes_to_all_on_the_way(tmp_path: Path, write_campaig
     assert not unsaid(reach_of(load_config(safe), tmp_path), environ)
     plain = write_campaign("http://lab.example.net/v1", endpoint={"api_key_env": "MY_KEY", "allow_http": True})
     asked = unsaid(reach_of(load_config(plain), tmp_path), environ)
-    assert {(r.kind, r.host) for r in asked} == {("key", "http://lab.example.net"), ("sent file", "http://lab.example.net")}
+    assert {(r.kind, r.host) for r in asked} == {
+        ("key", "http://lab.example.net"),
+        ("sent file", "http://lab.example.net"),
+    }
 
 
 @pytest.mark.parametrize("how", ["set", "preset", "recorded"])
-def test_a_data_set_that_only_this_users_token_reads_is_not_sent_unseen(how: str, tmp_path: Path, write_campaign: Write) -> None:
+def test_a_data_set_that_only_this_users_token_reads_is_not_sent_unseen(
+    how: str, tmp_path: Path, write_campaign: Write
+) -> None:
     path = write_campaign("https://api.example.net/v1")
     config = yaml.safe_load(path.read_text())
     if how == "set":
@@ -195,7 +202,9 @@ def test_a_data_set_that_only_this_users_token_reads_is_not_sent_unseen(how: str
         config["prompts"] = [{"set": "preset:mine"}]
     else:
         config["prompts"] = [{"set": "recorded"}]
-        config["endpoints"].append({"name": "r", "role": "control", "lineage": "r", "kind": "recorded", "path": "hf:me/private"})
+        config["endpoints"].append(
+            {"name": "r", "role": "control", "lineage": "r", "kind": "recorded", "path": "hf:me/private"}
+        )
     path.write_text(yaml.safe_dump(config))
     found = reach_of(load_config(path), tmp_path)
     assert ("sent file", "hf:me/private", "api.example.net", True) in {(r.kind, r.what, r.host, r.asks) for r in found}
