@@ -243,7 +243,10 @@ class _Reader:
                 hint = f'write a plain decimal number, or "{node.value}" in quotes if it is text'
                 raise self._error(node, f"{node.value} is no plain number", hint)
         try:
-            return self._loader.construct_object(node, deep=True)
+            value = self._loader.construct_object(node, deep=True)
+            if isinstance(value, int) and value.bit_length() > _LONGEST_NUMBER:  # in hexadecimal it has no other bound
+                raise self._error(node, "not a value: a number of so many digits", "quote it if it is text")
+            return value
         except ValueError as e:  # a date of month 13, a number of 5,000 digits
             raise self._error(node, f"not a value: {str(e)[:80]}", "quote it if it is text") from e
 
@@ -299,6 +302,7 @@ def _walk(value: Any, at: Location = ()) -> Iterator[tuple[Location, Any]]:
             yield from _walk(child, (*at, i))
 
 
+_LONGEST_NUMBER = 1_000  # bits
 _PATHS = frozenset({"path", "gguf", "set", "calibration", "results", "reuse", "secrets"})
 _LONGEST_PATH, _LONGEST_NAME = 1_000, 255  # characters, and bytes of one part
 

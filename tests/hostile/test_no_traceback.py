@@ -122,7 +122,7 @@ def test_no_path_and_no_value_of_a_config(place: str, there: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"[", b"a: b: c", b"- 1", b"\0", b"!!python/object:os.system x", b"&a [*a]",
-                                     b"? [a]\n: b", b"a: &x 1\nb: *y", b"{" * 5000, b"seed: 0o99", b"a: 2024-99-99"])  # fmt: skip
+                                     b"? [a]\n: b", b"a: &x 1\nb: *y", b"{" * 5000, b"seed: 0o99", b"a: 2024-99-99", b"seed: 0x" + b"f" * 9000, b"seed: 0b" + b"1" * 30_000, b"campaign: -0x" + b"f" * 9000])  # fmt: skip
 def test_no_bytes_of_a_config(content: bytes, there: Path) -> None:
     Path("c.yaml").write_bytes(content)
     for said in (["check", "c.yaml", "--offline"], ["score", "c.yaml"]):

@@ -34,10 +34,11 @@ NASTY = {
     "vertical": "\x0bok", "feed": "\x0cok", "next line": "\x85ok", "U+2028": "\u2028ok", "U+2029": "\u2029ok",
     "arabic mark": "\u061c", "soft hyphen": "\xad", "joiners": "\u2060\u2061\u2062\u2063\u2064", "override": "\u202e",
     "isolate": "\u2066\u2069", "zero width": "\u200b\u200d", "BOM": "\ufeff", "tags": "\U000e0041\U000e007f",
+    "shorthand": "\U0001bca0\U0001bca3", "hieroglyphs": "\U00013430\U00013455",
     "selectors": "\U000e0100", "half": "\ud800", "NUL": "\x00", "separators": "\x1c\x1d\x1e\x1f",
 }  # fmt: skip
 FORBIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e01ef]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U00013430-\U0001345f\U0001bca0-\U0001bca3\U000e0000-\U000e01ef]"
 )
 
 
