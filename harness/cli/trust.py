@@ -13,7 +13,7 @@ from harness.cli.options import tell
 from harness.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from harness.config import Campaign, Reach
+    from harness.config import Campaign
 
 Trust = Annotated[
     bool,
@@ -39,26 +39,24 @@ def require_trust(campaign: Campaign, base: Path, environ: Mapping[str, str], *,
 
     `ConfigError` where there is nobody to ask, or where the answer is no.
     """
-    from harness.config import reach_of, remember, unsaid
+    from harness.config import reach_line, reach_of, remember, unsaid
 
     new = unsaid(reach_of(campaign, base), environ)
     if not new:
         return
     if not trust:
-        _ask(campaign, base, environ, new)
+        _ask(list(map(reach_line, new)))
     try:
         remember(new, environ)
     except (OSError, StoreError) as e:
         tell(f"note: what you said yes to cannot be kept, so it is asked again: {e}")
 
 
-def _ask(campaign: Campaign, base: Path, environ: Mapping[str, str], new: Sequence[Reach]) -> None:
-    from harness.config import reach_line, require_yes
-
+def _ask(new: Sequence[str]) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         hint = "if you trust whoever wrote this config with that, add --trust; it is asked once"
-        require_yes(campaign, base, environ, hint)
-    for r in new:
-        tell(f"for the first time: {reach_line(r)}")
+        raise ConfigError(f"sent for the first time: {'; '.join(new)}", hint)
+    for line in new:
+        tell(f"for the first time: {line}")
     if not typer.confirm("Do you trust whoever wrote this config with that?", err=True):
         raise ConfigError("nothing was sent", "mend the config, or answer yes")
