@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
-from harness.collect.runner import tuned_memory
+from harness.collect.runner import committed_in_groups, tuned_memory
 from harness.collect.throttle import CircuitBreaker
 from harness.collect.worker import Connection, Workers
 from harness.config.endpoint import OpenAIChat
@@ -114,7 +114,8 @@ async def harness(url: str, model: str, in_flight: int, seconds: float) -> int:
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "bench.sqlite") as store, tuned_memory():
         connection = Connection(endpoint, client, CircuitBreaker(settings.park_after, settings.max_wait, clock))
         run = RunContext(store, settings, asyncio.Event(), clock=clock)
-        await Workers(connection, run, tally, until()).run()
+        async with committed_in_groups(run):
+            await Workers(connection, run, tally, until()).run()
         await client.close()
         stored = len(store.keys())
     if tally.failed or stored != tally.stored:

@@ -134,6 +134,7 @@ class SimulatedServer:
     latency: float
     says: Says
     calls: list[tuple[float, bool]] = field(default_factory=list)
+    has_key: bool = False
 
     async def post(
         self, path: str, body: bytes, within: float | None = None, *, read: Callable[[bytes], Any]
@@ -177,7 +178,7 @@ class Shelf:
     def is_short(self) -> bool:
         return False
 
-    def add(self, *_: Any) -> None:
+    def put(self, *_: Any) -> None:
         self.answers += 1
 
     def add_failure(self, *_: Any) -> None:

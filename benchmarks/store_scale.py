@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import yaml
@@ -116,8 +117,8 @@ def _tree(pid: int) -> Iterator[int]:
         yield from _tree(int(child))
 
 
-def make(folder: Path, answers: int) -> Path:
-    """A campaign with that many stored answers; returns its config."""
+def make(folder: Path, answers: int, left: int = 0, address: str | None = None) -> Path:
+    """A campaign of so many calls, all answered but the last ones that are ``left``; returns its config."""
     prompts = [{"id": f"scale-{i:06}", "text": f"Question {i}?"} for i in range(answers // (MODELS * SAMPLES))]
     (folder / "prompts").mkdir()
     sheet = {"card": {**CARD, "queries": len(prompts)}, "prompts": prompts}
@@ -125,6 +126,7 @@ def make(folder: Path, answers: int) -> Path:
     roles = ["suspect", "candidate", *["control"] * (MODELS - 2)]
     endpoints = [
         {"name": f"m{i}", "role": r, "lineage": f"l{i}", "kind": "openai-chat", "model": f"m{i}"}
+        | ({"base_url": address, "api_key_env": None} if address else {})
         for i, r in enumerate(roles)
     ]
     config = {"campaign": "scale", "prompts": [{"set": "scale"}], "endpoints": endpoints}
@@ -134,7 +136,8 @@ def make(folder: Path, answers: int) -> Path:
     with Store(plan.folder / STORE) as store:
         store.set_plan(plan.prompts, planned_keys(plan.campaign, plan.prompts), plan.prompt_hashes)
         batch: list[Response] = []
-        for response in _responses(planned_keys(plan.campaign, plan.prompts)):
+        answered = islice(planned_keys(plan.campaign, plan.prompts), answers - left)
+        for response in _responses(answered):
             batch.append(response)
             if len(batch) == 5_000:
                 store.add_many(batch)

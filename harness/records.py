@@ -87,7 +87,7 @@ class Response:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
-    logprobs: bytes | None = None  # zlib of the server's own JSON, see `harness.token_logprobs`
+    logprobs: bytes | None = None  # the server's own JSON, compressed, see `harness.token_logprobs`
     attempts: int = 1
     seconds: float = 0.0
     received_at: str = ""  # UTC, ISO 8601

@@ -113,7 +113,8 @@ async def _ask(run: Asking, part: Plan, stage: str, servers: Servers) -> str:
     calibrations(plan)
     with Store(plan.store) as store:
         identities = recognise(called, plan.base, store)  # before the plan there becomes this one
-        store.set_plan(plan.prompts, planned(part, learned(store, called)), plan.prompt_hashes)
+        known = learned(store, called)
+        store.ensure_plan(plan.prompts, lambda: planned(part, known), plan.prompt_hashes)
         store.set_note(SHORT_FORM, str(plan.limit or ""))
         store.set_note(DRAWN, drawn(plan.campaign))
         store.set_note(STAGES_ASKED, stage)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import gc
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.clock import Lag, watch_lag
@@ -36,6 +36,44 @@ def tuned_memory() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+GROUP = 0.2  # seconds from an answer to its commit, together with all that came meanwhile
+
+
+@contextlib.asynccontextmanager
+async def committed_in_groups(run: RunContext) -> AsyncIterator[None]:
+    """Commit what came in every `GROUP` seconds and at the end; make no further calls on a disk that is nearly full.
+
+    What is in flight still finds room there. If it does not, the `StoreError` ends whoever is collecting.
+    """
+    collecting, wrong = asyncio.current_task(), list[StoreError]()
+
+    def commit() -> None:
+        if run.store.commit() and run.store.reserve.is_short():
+            run.stop.set()
+
+    async def again() -> None:
+        while not wrong:
+            await asyncio.sleep(GROUP)
+            try:
+                commit()
+            except StoreError as e:
+                wrong.append(e)
+                collecting.cancel()  # type: ignore[union-attr]
+
+    committing = asyncio.create_task(again())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not wrong:
+            raise
+        collecting.uncancel()  # type: ignore[union-attr]
+        raise wrong[0] from None
+    finally:
+        committing.cancel()
+        if not wrong:
+            commit()
 
 
 async def collect(
@@ -89,6 +127,7 @@ async def collect(
                 f"{store.path.parent}: the disk is nearly full", "make room and run again; nobody was asked"
             )
         stack.enter_context(_deadline(run))
+        await stack.enter_async_context(committed_in_groups(run))
         lag = await stack.enter_async_context(watch_lag(run.clock, run.say))
         servers = servers or Servers(stack, base, cache_folder(environ), run.say)
         where = servers.addresses([c.endpoint for c in waiting])

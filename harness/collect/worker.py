@@ -6,6 +6,7 @@ A call goes through four functions, from the outside in: `run_job`, `with_retrie
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -67,6 +68,12 @@ class Workers:
         rpm, tpm = (self.endpoint.rpm, self.endpoint.tpm) if isinstance(self.endpoint, Remote) else (None, None)
         self._rate = RateLimiter(rpm, tpm, self._clock, lambda: self._breaker.not_before)
         self._concurrency = ConcurrencyLimit(self.endpoint.concurrency, self._clock)
+        self._read, self._model, self._price = (
+            APIS[self.endpoint.kind].read,
+            model_name(self.endpoint),
+            price_of(self.endpoint),
+        )
+        self._path = functools.cache(functools.partial(path_of, self.endpoint))
 
     async def run(self) -> None:
         """Run all jobs; ends when there are none, when told to stop, or when the endpoint is parked."""
@@ -105,17 +112,33 @@ class Workers:
 
         Attempts that got no answer are added to ``failed``.
         """
-        tries, max_wait = Tries(failed), self._run.settings.max_wait
-        retrying = retry_policy(attempts, max_wait, self._clock, self._run.rng, lambda: self._seconds_left(tries))
+        tries = Tries(failed)
         self._tally.in_flight += 1
         try:
-            response: Response = await retrying(self.within_limits, job, tries)
+            response = await self._first_try(job, tries, attempts)
         except CallError as error:
             return error
         finally:
             self._tally.in_flight -= 1
         self._keep(response, job, failed)
         return None
+
+    async def _first_try(self, job: Job, tries: Tries, attempts: int) -> Response:
+        """Most calls need one try: what waits and counts is made for the others, whose first one it sees fail."""
+        try:
+            return await self.within_limits(job, tries)
+        except CallError as e:
+            first: list[CallError] = [e]
+
+        async def attempt() -> Response:
+            if first:
+                raise first.pop()
+            return await self.within_limits(job, tries)
+
+        max_wait, left = self._run.settings.max_wait, lambda: self._seconds_left(tries)
+        retrying = retry_policy(attempts, max_wait, self._clock, self._run.rng, left)
+        response: Response = await retrying(attempt)
+        return response
 
     async def within_limits(self, job: Job, tries: Tries) -> Response:
         """Send a job once when rate, breaker and concurrency allow it; they learn what came of it."""
@@ -151,8 +174,7 @@ class Workers:
         """One request over the network and its reply, read, within so many seconds. A filter's refusal is an answer."""
         began = self._clock.monotonic()
         try:
-            read = APIS[self.endpoint.kind].read
-            reply = await self._client.post(path_of(self.endpoint, job.surface), job.body, within, read=read)
+            reply = await self._client.post(self._path(job.surface), job.body, within, read=self._read)
             self._rate.pace.tell(reply.quotas)
             self._breaker.hold(until_reset(reply.quotas))
             seconds, answer = self._clock.monotonic() - began, reply.answer
@@ -162,33 +184,36 @@ class Workers:
                 raise e.saying(said) from None
             seconds, answer = self._clock.monotonic() - began, filtered_answer(said)
         # A key may come back in an escape that only reading the JSON undoes.
-        return self._response(job, without_key(answer, self._client.redact), attempt, seconds)
+        return self._response(job, self._without_key(answer), attempt, seconds)
+
+    def _without_key(self, answer: Answer) -> Answer:
+        return without_key(answer, self._client.redact) if self._client.has_key else answer
 
     def settle(self, job: Job, reply: bytes | CallError) -> None:
         """Store an answer that came otherwise than over a call of its own, or record why there is none."""
         try:
             if isinstance(reply, CallError):
                 raise reply
-            answer = APIS[self.endpoint.kind].read(reply)
+            answer = self._read(reply)
         except CallError as e:
             said = self._client.redact(e.message)[:MOST_SAID]
             if e.kind != "filtered":
                 self.record_failure(job, e.saying(said), ())
                 return
             answer = filtered_answer(said)
-        self._keep(self._response(job, without_key(answer, self._client.redact), 1, 0.0), job, ())
+        self._keep(self._response(job, self._without_key(answer), 1, 0.0), job, ())
 
     def record_failure(self, job: Job, error: CallError, failed: Sequence[Attempt]) -> None:
         """Record that a call got no answer, and what was tried."""
         self._run.store.add_failure(job, error, self._clock.stamp(), failed)
-        self._stop_if_short()
+        if self._run.store.reserve.is_short():
+            self._run.stop.set()
         self._tally.failed += 1
         self._breaker.record_call(error)
 
     def _keep(self, response: Response, job: Job, failed: Sequence[Attempt]) -> None:
-        """Store an answer and count it."""
-        self._run.store.add(response, job, failed)
-        self._stop_if_short()
+        """Give an answer to the store, which commits it within `GROUP` seconds, and count it."""
+        self._run.store.put(response, job, failed)
         self._tally.stored += 1
         self._tally.outcomes[response.outcome] = self._tally.outcomes.get(response.outcome, 0) + 1
         self._breaker.record_call(None)
@@ -196,13 +221,8 @@ class Workers:
         self._rate.pace.correct(tokens_in(job.body), prompt + completion)
         self._run.budget.charge(self.endpoint, prompt, completion)
         self._tally.tokens += prompt + completion
-        if price := price_of(self.endpoint):
-            self._tally.cost = (self._tally.cost or 0.0) + cost_of(price, prompt, completion)
-
-    def _stop_if_short(self) -> None:
-        """Make no further calls on a disk that is nearly full: what is in flight still finds room."""
-        if self._run.store.reserve.is_short():
-            self._run.stop.set()
+        if self._price:
+            self._tally.cost = (self._tally.cost or 0.0) + cost_of(self._price, prompt, completion)
 
     def _response(self, job: Job, answer: Answer, attempt: int, seconds: float) -> Response:
         return Response(
@@ -215,7 +235,7 @@ class Workers:
             reasoning=answer.reasoning,
             refusal=answer.refusal,
             finish_reason=answer.finish_reason,
-            model_asked=model_name(self.endpoint),
+            model_asked=self._model,
             model_answered=answer.model,
             system_fingerprint=answer.system_fingerprint,
             provider=answer.provider,

@@ -196,7 +196,7 @@ class Redactor:
     Without a key, or with one too short to be a secret, everything stays as it is.
     """
 
-    __slots__ = ("_cores", "_cut", "_folded", "_forms", "_key", "_raw", "_spelled")
+    __slots__ = ("_cores", "_cut", "_folded", "_forms", "_in_bytes", "_key", "_raw", "_spelled")
 
     def __init__(self, key: str | None) -> None:
         self._key = key if key and len(key) >= _SHORTEST else ""
@@ -211,9 +211,15 @@ class Redactor:
         plain = sorted({*self._forms[:3], json.dumps(self._key)[1:-1]}, key=len, reverse=True)
         runs = "|".join(f"(?:{re.escape(core)}){_IN_BASE64}" for core in sorted(cores))
         self._raw = re.compile("|".join([*map(re.escape, plain), runs]))  # a letter before it may be that of an escape
+        self._in_bytes = tuple(form.encode() for form in {*self._forms, json.dumps(self._key)[1:-1]})
         self._cut = re.compile("|".join(map(re.escape, plain)))
         between = "[^!-~]*" if len(self._key) >= _LONG else ""
         self._spelled = re.compile(between.join(map(_spellings, self._key)))
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a key to cut out."""
+        return bool(self._key)
 
     def text(self, said: str) -> str:
         """``said`` with `[key]` wherever the key stood."""
@@ -233,6 +239,8 @@ class Redactor:
             return content
         if b"\\u00" in content or b"\\/" in content:
             content = _ESCAPED.sub(_spelled_out, content)
+        if b"%" not in content and b"\0" not in content and not any(form in content for form in self._in_bytes):
+            return content
         text = content.decode("utf-8", "surrogateescape")
         if any(form in text for form in (*self._forms, json.dumps(self._key)[1:-1])):
             text = self._raw.sub(_GONE, text)

@@ -38,8 +38,8 @@ class BodyBudget:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    @contextlib.asynccontextmanager
-    async def body(self) -> AsyncIterator[int]:
+    @contextlib.contextmanager
+    def body(self) -> Iterator[int]:
         """The number of a new body; all that was taken for it is given back at the end."""
         number = next(self._numbers)
         try:
@@ -97,7 +97,7 @@ async def whole(chunks: AsyncIterator[bytes], encoding: str, most: int, budget: 
     """A body of at most ``most`` bytes, read in as much of the budget as it needs. `CallError` if it is larger."""
     pieces, size = [], 0
     try:
-        async for piece in unpacked(chunks, encoding):
+        async for piece in unpacked(chunks, encoding) if encoding else chunks:
             size += len(piece)
             if size > most:
                 raise failures.too_large(most)

@@ -1,6 +1,8 @@
-"""HTTP client of one endpoint: AsyncOpenAI on its own transport, raw bytes out, bounded in time and size.
+"""HTTP client of one endpoint: what the openai client would send, over aiohttp; bounded in time and size.
 
-The only module that opens sockets. It takes half a second to import, so it is imported where a call is made.
+The openai client takes most of a millisecond to build a request and the objects around it, aiohttp a tenth of that. So
+aiohttp sends, and of the openai client are the headers. The only module that opens sockets. It takes half a second to
+import, so it is imported where a call is made.
 """
 
 from __future__ import annotations
@@ -12,25 +14,25 @@ import ipaddress
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
-import httpx2
 import msgspec
-from openai import APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from yarl import URL
 
 from harness.clock import Clock
-from harness.config import Called, Collect, Redactor, key_of, without_keys
+from harness.config import Called, Collect, Redactor, key_of, public_address, without_keys
 from harness.endpoints import failures
 from harness.endpoints.apis import headers_of
-from harness.endpoints.bodies import ACCEPTED, BodyBudget, beginning, whole
+from harness.endpoints.bodies import ACCEPTED, BodyBudget, beginning, unpacked, whole
 from harness.endpoints.proxies import proxy_for
-from harness.endpoints.quotas import Quota, read_quotas, retry_after, server_time, until_reset
+from harness.endpoints.quotas import Quota, read_quotas, retry_after, server_time, tells_quotas, until_reset
 from harness.endpoints.server_errors import read_error
 from harness.errors import CallError, EndpointError
 
@@ -38,30 +40,16 @@ CERTIFICATES = "SSL_CERT_FILE"
 T = TypeVar("T")
 
 
-def one_connection_a_request(client: httpx2.AsyncClient) -> None:
-    """Let the aiohttp transports of a client, those for proxies included, keep no connection after its reply.
+def one_connection_a_request(most: int, context: ssl.SSLContext) -> aiohttp.TCPConnector:
+    """Connections to a server, at most so many at once, of which none is kept after its reply.
 
     On a kept connection the only thing that ties a reply to its request is the order of both. A server that once sends
     one reply more than it was asked for, be it some milliseconds after the next request has left, has all later answers
     taken for those to the questions before, and nothing in them shows it. Looking whether a connection is clean before
     it is used again comes too early for a late reply. A connection of its own ties an answer to its question whatever
     the server does; what arrives later meets a closed one. It costs a handshake a call (benchmarks/README.md).
-
-    Raises ``AttributeError`` if the client has no such transport: better no run than answers that may be another's.
     """
-    for transport in (client._transport, *client._mounts.values()):
-        if transport is not None:
-            transport.client = _session(transport)  # type: ignore[attr-defined]
-
-
-def _session(transport: Any) -> Any:
-    limits, context = transport.limits, transport.ssl_context
-
-    def make() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=limits.max_connections or 0, force_close=True, ssl=context)
-        return aiohttp.ClientSession(connector=connector)
-
-    return make
+    return aiohttp.TCPConnector(limit=most, force_close=True, ssl=context)
 
 
 def authorities(environ: Mapping[str, str]) -> ssl.SSLContext:
@@ -107,8 +95,22 @@ def is_loopback(url: str) -> bool:
 
 
 _ERROR_BYTES = 65_536
-_KNOWN_HEADERS = re.compile(r"accept|content-type|user-agent|authorization|x-stainless-.*", re.IGNORECASE)
-NO_KEY = "none"  # what servers without keys are sent; the client insists on one
+_KNOWN_HEADERS = re.compile(r"accept|user-agent|x-stainless-.*", re.IGNORECASE)
+_JSON = {"Content-Type": "application/json"}
+NO_KEY = "none"  # what servers without keys are sent, as the openai client insists on one
+MOST_CONNECTING = 30.0  # seconds until there is a connection
+
+
+@functools.cache
+def usual_headers() -> Mapping[str, str]:
+    """What the openai client sends with every call, whoever is asked: what kind of client it is, and on which machine.
+
+    Not what it adds from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS.
+    """
+    sender = DefaultAsyncHttpxClient(trust_env=False, verify=_shared())  # never used
+    client = AsyncOpenAI(base_url="http://localhost", api_key=NO_KEY, http_client=sender)
+    sent = {n: v for n, v in client.default_headers.items() if _KNOWN_HEADERS.fullmatch(n) and isinstance(v, str)}
+    return {**sent, "X-Stainless-Raw-Response": "stream", "X-Stainless-Retry-Count": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,38 +148,47 @@ class Client:
         self._budget = BodyBudget() if budget is None else budget
         self._redactor = Redactor(key)
         self._timeout = timeout
-        self._headers: dict[str, Any] = {
-            "Content-Type": "application/json",
-            "X-Stainless-Raw-Response": "stream",
+        self._headers = {
+            **usual_headers(),
+            "X-Stainless-Read-Timeout": f"{timeout:g}",
             "Connection": "close",
             "Accept-Encoding": ACCEPTED,
+            **({"Authorization": f"Bearer {key or NO_KEY}"} if key_header == "Authorization" or not key else {}),
             **(headers or {}),
-            **_headers(key_header, key),
+            **({key_header: key} if key_header != "Authorization" and key else {}),
         }
         self._max_bytes = max_bytes
         self._clock = clock
-        http_client = DefaultAioHttpClient(
-            follow_redirects=False,
-            limits=httpx2.Limits(max_connections=connections),
-            timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
-            event_hooks={"response": [self._refuse]},
-            trust_env=not at_home,
-            verify=authorities(environ),
-        )
-        one_connection_a_request(http_client)
-        self._client = AsyncOpenAI(
-            base_url=base_url.partition("?")[0],  # its query stands behind the path, see `path_of`
-            api_key=key or NO_KEY,
-            max_retries=0,
-            timeout=httpx2.Timeout(timeout, connect=min(timeout, 30.0), pool=None),
-            http_client=http_client,
-        )
-        # The client adds headers from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, whoever is asked.
-        self._headers |= {n: Omit() for n in self._client.default_headers if not _KNOWN_HEADERS.fullmatch(n)}
+        self._base = base_url.partition("?")[0].rstrip("/")  # its query stands behind the path, see `path_of`
+        if URL(self._base).scheme not in ("http", "https") or not URL(self._base).raw_host:
+            raise ValueError(f"{public_address(base_url)} is no http address")
+        self._connections, self._authorities = connections, authorities(environ)
+        self._url = functools.cache(lambda path: URL(self._base + path, encoded=True))
+        self._opened: aiohttp.ClientSession | None = None
+
+    def _session(self) -> aiohttp.ClientSession:
+        """What sends the calls; made in the loop that they run in."""
+        if self._opened is None:
+            connecting = MOST_CONNECTING if self._timeout > MOST_CONNECTING else None
+            self._opened = aiohttp.ClientSession(
+                connector=one_connection_a_request(self._connections, self._authorities),
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connecting),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # `bodies` does that, within bounds
+                proxy=None if self._proxy is None else self._proxy.url,
+            )
+        return self._opened
 
     async def close(self) -> None:
         """Give back the connections."""
-        await self._client.close()
+        if self._opened is not None:
+            await self._opened.close()
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a key that a server could send back."""
+        return self._redactor.has_key
 
     def redact(self, text: str) -> str:
         """``text`` without this endpoint's key, however a server spells it."""
@@ -187,100 +198,110 @@ class Client:
         self, path: str, body: bytes, within: float | None = None, *, read: Callable[[bytes], T]
     ) -> Reply[T]:
         """Send one request and ``read`` the reply, within so many seconds. Raises `CallError` and nothing else."""
-        sent = self._client.post(path, cast_to=httpx2.Response, content=body, options={"headers": self._headers})
-        return await self._whole(sent, self._timeout if within is None else within, read)
+        return await self._call("POST", path, self._timeout if within is None else within, read, body, _JSON)
 
     async def get(self, path: str) -> Reply[bytes]:
         """Ask for one thing, such as how far a batch is. Raises `CallError` and nothing else."""
-        sent = self._client.get(path, cast_to=httpx2.Response, options={"headers": self._headers})
-        return await self._whole(sent, self._timeout, bytes)
+        return await self._call("GET", path, self._timeout, bytes)
 
     async def upload(self, path: str, content: bytes, fields: Mapping[str, str]) -> Reply[bytes]:
         """Send a file as a form does. Raises `CallError` and nothing else."""
-        files = {"file": ("requests.jsonl", content, "application/jsonl")}
-        headers = self._headers | {"Content-Type": "multipart/form-data"}  # the client adds what separates the parts
-        sent = self._client.post(
-            path, cast_to=httpx2.Response, body=dict(fields), files=files, options={"headers": headers}
-        )
-        return await self._whole(sent, self._timeout, bytes)
+        form = aiohttp.FormData(dict(fields))
+        form.add_field("file", content, filename="requests.jsonl", content_type="application/jsonl")
+        return await self._call("POST", path, self._timeout, bytes, form)
 
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """The lines of a body of any size, one in memory at a time. Raises `CallError` and nothing else."""
-        try:
-            response = await self._client.get(path, cast_to=httpx2.Response, options={"headers": self._headers})
-            rest = b""
-            try:
-                async for chunk in response.aiter_bytes():
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=MOST_CONNECTING, sock_read=self._timeout)
+        rest = b""
+        with self._as_call_error(self._timeout):
+            async with self._session().get(self._url(path), allow_redirects=False, timeout=patience) as response:
+                await self._refuse(response)
+                encoding = response.headers.get("content-encoding", "")
+                async for chunk in unpacked(response.content.iter_any(), encoding):
                     *complete, rest = (rest + chunk).split(b"\n")
                     if len(rest) > self._max_bytes:
                         raise failures.too_large(self._max_bytes)
                     for line in complete:
                         yield self._redactor.body(line)
                 yield self._redactor.body(rest)
-            finally:
-                await _closed(response)
-        except CallError:
-            raise
-        except Exception as e:
-            raise self._error(e) from None
 
-    async def _whole(self, sent: Awaitable[httpx2.Response], seconds: float, read: Callable[[bytes], T]) -> Reply[T]:
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        seconds: float,
+        read: Callable[[bytes], T],
+        data: bytes | aiohttp.FormData | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply[T]:
+        with self._as_call_error(seconds):
+            async with (
+                asyncio.timeout(seconds),
+                self._session().request(
+                    method, self._url(path), data=data, headers=headers, allow_redirects=False
+                ) as response,
+            ):
+                await self._refuse(response)
+                return await self._reply(response, read)
+        raise AssertionError("a call ends with a reply or an error")
+
+    @contextlib.contextmanager
+    def _as_call_error(self, seconds: float) -> Iterator[None]:
+        """Whatever goes wrong in a call of so many seconds as a `CallError`."""
         try:
-            async with asyncio.timeout(seconds), self._budget.body() as number:
-                return await self._reply(await sent, number, read)
+            yield
         except CallError as e:
             e.__context__ = None  # their frames hold the body, and the error outlives its room in memory
             raise e.with_traceback(None) from None
-        except TimeoutError:
-            raise failures.timed_out(seconds) from None
-        except Exception as e:  # three libraries lie below, and a broken server gets exceptions of all three through
-            raise self._error(e) from None
+        except Exception as e:  # libraries lie below, and a broken server gets exceptions of all of them through
+            raise self._error(e, seconds) from None
 
-    def _error(self, error: BaseException) -> CallError:
-        """What lies under the client's layers of exceptions; they call a refused connection a timeout."""
+    def _error(self, error: BaseException, seconds: float) -> CallError:
+        """What lies under the layers of exceptions."""
         root = error
-        while root.__cause__ is not None and not isinstance(root, CallError):
+        while root.__cause__ is not None and not isinstance(root, TimeoutError):
             root = root.__cause__
-        if isinstance(root, CallError):  # from `_refuse`
-            return root
         if isinstance(root, ssl.SSLCertVerificationError):
             return failures.untrusted(root.verify_message)
-        if isinstance(error, APITimeoutError) and (isinstance(root, TimeoutError) or not isinstance(root, OSError)):
-            return failures.timed_out(self._timeout)
+        if isinstance(root, TimeoutError):
+            return failures.timed_out(seconds)
         said = without_keys(str(root)) or type(root).__name__  # of a proxy it may name the address, with its password
         through = f" through {self._proxy}" if self._proxy else ""
         return failures.unreachable(self.redact(f"{said}{through}"))
 
-    async def _reply(self, response: httpx2.Response, number: int, read: Callable[[bytes], T]) -> Reply[T]:
-        try:
-            encoding = response.headers.get("content-encoding", "")
-            content = await whole(response.aiter_raw(), encoding, self._max_bytes, self._budget, number)
-        finally:
-            await _closed(response)
-        # A server may echo the header back: the key is cut out before anything is kept.
-        plain = as_utf8(content, response.headers.get("content-type", ""))
-        answer = await self._budget.read(lambda found: read(self._redactor.body(found)), plain)
-        now = server_time(response.headers, self._clock.now().timestamp())
-        return Reply(answer, read_quotas(response.headers, now))
+    async def _reply(self, response: aiohttp.ClientResponse, read: Callable[[bytes], T]) -> Reply[T]:
+        headers, chunks = response.headers, response.content.iter_any()
+        with self._budget.body() as number:
+            content = await whole(chunks, headers.get("content-encoding", ""), self._max_bytes, self._budget, number)
+            # A server may echo the header back: the key is cut out before anything is kept.
+            plain = as_utf8(content, headers.get("content-type", ""))
+            answer = await self._budget.read(lambda found: read(self._redactor.body(found)), plain)
+        return Reply(answer, read_quotas(headers, self._server_time(headers)) if tells_quotas(headers) else ())
 
-    async def _refuse(self, response: httpx2.Response) -> None:
-        """Anything but a success, before the client reads an error page of any size into memory."""
-        if response.status_code < 300:
+    def _server_time(self, headers: Mapping[str, str]) -> float:
+        return server_time(headers, self._clock.now().timestamp())
+
+    async def _refuse(self, response: aiohttp.ClientResponse) -> None:
+        """`CallError` for anything but a success, with the beginning of its page: it may be of any size."""
+        status, headers = response.status, response.headers
+        if status < 300:
             return
+        encoding = headers.get("content-encoding", "")
         try:
-            content = await beginning(response.aiter_raw(), response.headers.get("content-encoding", ""), _ERROR_BYTES)
+            content = await beginning(response.content.iter_any(), encoding, _ERROR_BYTES)
         finally:
-            await _closed(response)
-        content = as_utf8(content, response.headers.get("content-type", ""))
+            response.close()  # what is left of the page is not waited for
+        content = as_utf8(content, headers.get("content-type", ""))
         try:
             error = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             error = content.decode("utf-8", "replace")
-        said, status = read_error(error), response.status_code
-        asked = f" (asked: {response.url.copy_with(query=None)})" if status < 400 or status in (404, 405) else ""
+        said = read_error(error)
+        asked = f" (asked: {response.url.with_query(None)})" if status < 400 or status in (404, 405) else ""
         text = f"{self.redact(f'HTTP {status}: {said.message}')[:300]}{self.redact(asked)}"  # half a key is not found
-        now = server_time(response.headers, self._clock.now().timestamp())
-        wait, quotas = retry_after(response.headers, now), read_quotas(response.headers, now)
+        now = self._server_time(headers)
+        wait, quotas = retry_after(headers, now), read_quotas(headers, now)
         if wait is None:
             wait = until_reset(quotas) or None
         raise failures.from_status(status, said, text, wait, quotas)
@@ -306,17 +327,6 @@ def as_utf8(content: bytes, content_type: str) -> bytes:
         return content
 
 
-def _headers(key_header: str, key: str | None) -> Mapping[str, Any]:
-    """Where the key goes, if not where the client puts it."""
-    return {} if key_header == "Authorization" or not key else {key_header: key, "Authorization": Omit()}
-
-
-async def _closed(response: httpx2.Response) -> None:
-    """Let go of the connection; a reset meanwhile must not hide what was read."""
-    with contextlib.suppress(Exception):
-        await response.aclose()
-
-
 @contextlib.asynccontextmanager
 async def open_client(
     endpoint: Called, address: str, settings: Collect, environ: Mapping[str, str], budget: BodyBudget | None = None
@@ -335,7 +345,7 @@ async def open_client(
             headers=headers,
             budget=budget,
         )
-    except (ValueError, OSError, ImportError, httpx2.InvalidURL) as e:  # of a proxy's address, of files of authorities
+    except (ValueError, OSError) as e:  # of a proxy's address, of files of authorities
         said = without_keys(str(e) or type(e).__name__)
         hint = "look at HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
         raise EndpointError(f"endpoint {endpoint.name!r}: cannot be called from this environment: {said}", hint) from e

@@ -17,6 +17,11 @@ class Proxy:
     address: str
     variable: str
 
+    @property
+    def url(self) -> str:
+        """The address with its scheme, which may be left out in the environment."""
+        return self.address if "://" in self.address else f"http://{self.address}"
+
     def __str__(self) -> str:
         return f"proxy {public_address(self.address)} ({self.variable})"
 
@@ -35,12 +40,13 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> Proxy | None:
     if found is None:
         return None
     variable, address = found
-    if urlsplit(address if "://" in address else f"http://{address}").scheme not in ("http", "https"):
+    proxy = Proxy(address, variable)
+    if urlsplit(proxy.url).scheme not in ("http", "https"):
         raise EndpointError(
             f"{variable} names {public_address(address)}, and only HTTP proxies can be used here",
             f"unset {variable}, name an http:// proxy in it, or except {parts.hostname} by NO_PROXY",
         )
-    return Proxy(address, variable)
+    return proxy
 
 
 def _is_under(host: str, port: int | None, name: str) -> bool:

@@ -52,6 +52,11 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhd])")
 
 
+def tells_quotas(headers: Iterable[str]) -> bool:
+    """Whether any of these names of headers may be of a quota."""
+    return any("limit" in name.lower() for name in headers)
+
+
 def read_quotas(headers: Mapping[str, str], now: float) -> tuple[Quota, ...]:
     """Every quota in the headers of a reply; ``now`` is the server's time in seconds since 1970.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -18,7 +17,7 @@ from harness.endpoints.parts import read_message
 from harness.endpoints.server_errors import read_error, vocabulary
 from harness.errors import CallError
 from harness.records import Outcome
-from harness.token_logprobs import spoken
+from harness.token_logprobs import packed, spoken
 
 
 # Only what an answer cannot do without is typed: one odd field beside it must not lose a paid answer.
@@ -105,6 +104,9 @@ class Answer:
     reasoning_tokens: int | None
     logprobs: bytes | None
     reasoning_field: str = ""  # where the reasoning stood, see `harness.endpoints.parts`
+
+
+_TEXTS = tuple(f.name for f in fields(Answer) if f.type == "str")
 
 
 def parse(content: bytes) -> Answer:
@@ -263,11 +265,10 @@ def without_key(answer: Answer, redact: Callable[[str], str]) -> Answer:
 
     A key that comes back as an answer comes back in its tokens too, a piece in each: such logprobs are left out.
     """
-    texts: dict[str, Any] = {f.name: redact(v) for f in fields(answer) if isinstance(v := getattr(answer, f.name), str)}
-    kept = answer.logprobs
-    if kept is not None and any(redact(t) != t for t in spoken(kept)):
-        kept = None
-    return replace(answer, **{**texts, "outcome": answer.outcome}, logprobs=kept)
+    changed: dict[str, Any] = {n: cut for n in _TEXTS if (v := getattr(answer, n)) and (cut := redact(v)) != v}
+    if answer.logprobs is not None and any(redact(t) != t for t in spoken(answer.logprobs)):
+        changed["logprobs"] = None
+    return replace(answer, **changed) if changed else answer
 
 
 def filtered_answer(message: str) -> Answer:
@@ -325,7 +326,7 @@ def count(value: Any) -> int | None:
 
 def pack(content: bytes) -> bytes | None:
     """Logprobs as they are stored: their JSON, compressed; None if there are none."""
-    return zlib.compress(content, 1) if len(content) > 4 else None  # "null" and "{}" say nothing
+    return packed(content) if len(content) > 4 else None  # "null" and "{}" say nothing
 
 
 def outcome_of(text: str, refusal: str, finish: str) -> Outcome:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from harness.records import Response
+from harness.records import Key, Prompt, Response
 
 COLUMNS = tuple(f.name for f in fields(Response))
 SCHEMA = """
@@ -22,6 +23,7 @@ CREATE TABLE IF NOT EXISTS chain (
   position INTEGER PRIMARY KEY, endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT, link BLOB
 );
 """
+_LINES = msgspec.json.Encoder()
 _START = b"\0" * 32
 _KEY = "endpoint, prompt, sample, request_hash"
 _ANSWERS = (
@@ -123,6 +125,25 @@ def plan_digest(db: sqlite3.Connection) -> str:
         "SELECT position, id, json FROM prompts ORDER BY position",
         f"SELECT {_KEY} FROM plan ORDER BY {_KEY}",  # noqa: S608
     ):
-        for row in db.execute(query):
-            digest.update(msgspec.json.encode(row) + b"\n")
+        rows = db.execute(query)
+        while part := rows.fetchmany(1_000):
+            digest.update(_LINES.encode_lines(part))
     return digest.hexdigest()
+
+
+class GivenPlan:
+    """SHA-256 of a plan in the order in which it is given: made again, the same plan has the same."""
+
+    def __init__(self, prompts: Sequence[Prompt], hashes: Mapping[str, str]) -> None:
+        self._digest = hashlib.sha256(msgspec.json.encode((prompts, sorted(hashes.items()))))
+
+    def through(self, keys: Iterable[Key]) -> Iterator[Key]:
+        """The keys again, each of them hashed."""
+        rest = iter(keys)
+        while part := list(islice(rest, 1_000)):
+            self._digest.update(msgspec.json.encode(part))
+            yield from part
+
+    def hexdigest(self) -> str:
+        """The hash of all that was given until now."""
+        return self._digest.hexdigest()

@@ -64,6 +64,7 @@ def _scratch(folder: Path) -> Iterator[int]:
 
 FORMAT = 1
 PLAN_DIGEST = "plan_sha256"  # note: of prompts and plan as they were written
+PLAN_GIVEN = "plan_given_sha256"  # note: of prompts and plan in the order in which they were given
 NOTES = {  # tables of what happened, by name: what a copy of a store takes over
     "endpoints": ("name", "fingerprint", "json"),
     "reused": ("endpoint", "prompt", "sample", "request_hash", "source"),
@@ -97,7 +98,7 @@ CREATE TABLE IF NOT EXISTS attempts (
   endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
   number INTEGER, kind TEXT, status INTEGER, wait REAL, at TEXT
 );
-CREATE INDEX IF NOT EXISTS plan_order ON plan (prompt, endpoint, sample, request_hash);
+DROP INDEX IF EXISTS plan_order;
 """
 
 _PATIENCE = 30.0  # seconds: a lock of somebody who only looks is no reason to end a run
@@ -107,7 +108,7 @@ def for_writing(path: Path) -> sqlite3.Connection:
     """A connection that writes, with all tables there. Raises `sqlite3.Error`."""
     db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
     db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA synchronous = FULL")
     refuse_code(path, db)
     db.executescript(SCHEMA + chain.SCHEMA)
     db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(FORMAT),))

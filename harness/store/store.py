@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +21,7 @@ from harness.store import chain
 from harness.store.chain import COLUMNS
 from harness.store.database import (
     PLAN_DIGEST,
+    PLAN_GIVEN,
     check_format,
     for_reading,
     for_writing,
@@ -49,6 +52,7 @@ def _prompt(text: str) -> Prompt:
     return Prompt(**{**told, "channels": tuple(told["channels"])})
 
 
+_ROW = attrgetter(*COLUMNS)
 _KEY = "endpoint = ? AND prompt = ? AND sample = ? AND request_hash = ?"
 _ANSWERED = f"SELECT 1 FROM responses WHERE {_KEY}"  # noqa: S608
 _PLANNED = f"SELECT 1 FROM plan WHERE {_KEY}"  # noqa: S608
@@ -73,21 +77,23 @@ class Attempt:
 class Store:
     """Answers of one campaign in ``FOLDER/responses.sqlite``; a context manager.
 
-    One writer at a time: a second run on the same folder is refused. Every `add` is a transaction of its own
-    (WAL, so kill -9 loses nothing that was added).
+    One writer at a time: a second run on the same folder is refused. Every `add` is a transaction of its own; what is
+    given to `put` is committed by `commit` or by whatever is read or written next. kill -9 and a power cut lose nothing
+    that was committed.
     """
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
         self.reserve = Reserve(path)
         self._lock: sqlite3.Connection | None = None
+        self._waiting: dict[Key, tuple[Response, Job, Sequence[Attempt]]] = {}
         if readonly and not path.is_file():
             raise StoreError(f"{path}: no answers are stored here", "run `harness run` first")
         try:
             if not readonly:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._lock = lock_beside(path)
-            self._db = for_reading(path) if readonly else for_writing(path)
+            self._connection = for_reading(path) if readonly else for_writing(path)
         except StoreError:
             if self._lock is not None:
                 self._lock.close()
@@ -115,19 +121,31 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file; who wrote folds the log into it, unless a reader is still there a second later."""
-        if self._lock is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("PRAGMA busy_timeout = 1000")
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._db.close()
-        if self._lock is not None:
-            self._lock.close()
+        try:
+            self.commit()
+        finally:
+            if self._lock is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("PRAGMA busy_timeout = 1000")
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.close()
+            if self._lock is not None:
+                self._lock.close()
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """The connection, with all committed that waited: whoever reads sees everything."""
+        if self._waiting:
+            self.commit()
+        return self._connection
 
     def set_plan(self, prompts: Iterable[Prompt], keys: Iterable[Key], hashes: Mapping[str, str] | None = None) -> None:
         """Record the prompts and keys of this plan. Answers to earlier plans stay, but only these are scored.
 
         ``hashes`` are the SHA-256 of the prompt sets, by name.
         """
+        prompts = list(prompts)
+        given = chain.GivenPlan(prompts, hashes or {})
         with self._transaction():
             self._db.execute("DELETE FROM prompts")
             self._db.execute("DELETE FROM plan")
@@ -135,10 +153,22 @@ class Store:
                 "INSERT INTO prompts VALUES (?, ?, ?)",
                 ((p.id, i, json.dumps(asdict(p), ensure_ascii=True)) for i, p in enumerate(prompts)),
             )
-            self._db.executemany("INSERT OR IGNORE INTO plan VALUES (?, ?, ?, ?)", keys)
+            self._db.executemany("INSERT OR IGNORE INTO plan VALUES (?, ?, ?, ?)", given.through(keys))
             text = json.dumps(dict(hashes or {}), sort_keys=True)
             notes = [("prompt_hashes", text), (PLAN_DIGEST, chain.plan_digest(self._db))]
+            notes.append((PLAN_GIVEN, given.hexdigest()))
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", notes)
+
+    def ensure_plan(
+        self, prompts: Sequence[Prompt], keys: Callable[[], Iterable[Key]], hashes: Mapping[str, str] | None = None
+    ) -> None:
+        """As `set_plan`, but nothing is written if this very plan stands there, whole: a million keys take a while."""
+        noted, given = self.note(PLAN_DIGEST), chain.GivenPlan(prompts, hashes or {})
+        if noted is not None and noted == chain.plan_digest(self._db):
+            deque(given.through(keys()), maxlen=0)
+            if self.note(PLAN_GIVEN) == given.hexdigest():
+                return
+        self.set_plan(prompts, keys(), hashes)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -158,6 +188,21 @@ class Store:
         """Commit one answer, the request that got it and what was ``tried`` before. A key that is there is an error."""
         self._surely(lambda: self.add_many([response], [job] if job else [], tried))
 
+    def put(self, response: Response, job: Job, tried: Sequence[Attempt] = ()) -> None:
+        """As `add`, but committed together with others, by `commit`."""
+        self._waiting[key_of(response)] = response, job, tried
+        if len(self._waiting) >= MOST_WAITING:
+            self.commit()
+
+    def commit(self) -> bool:
+        """Commit what was `put`; whether there was anything."""
+        if not self._waiting:
+            return False
+        waited, self._waiting = self._waiting, {}
+        responses, jobs, tried = zip(*waited.values(), strict=True)
+        self._surely(lambda: self.add_many(responses, jobs, [a for attempts in tried for a in attempts]))
+        return True
+
     def _surely(self, write: Callable[[], None]) -> None:
         """Write what is paid for; if the disk is full, in the room that was reserved for it."""
         try:
@@ -176,7 +221,7 @@ class Store:
         def chained() -> Iterator[tuple[object, ...]]:
             nonlocal tip
             for r in responses:
-                row = tuple(_storable(getattr(r, c)) for c in COLUMNS)
+                row = tuple([v if v.__class__ is not str else _storable(v) for v in _ROW(r)])
                 tip = tip.next(row)
                 links.append((tip, row[:4]))
                 yield row
@@ -236,7 +281,7 @@ class Store:
 
     def answered(self, key: Key) -> bool:
         """Whether a key has its answer. Keys stay in the file: a plan of millions needs no memory."""
-        return self._db.execute(_ANSWERED, key).fetchone() is not None
+        return key in self._waiting or self._connection.execute(_ANSWERED, key).fetchone() is not None
 
     def planned(self, key: Key) -> bool:
         """Whether a key is of the plan."""
@@ -353,13 +398,13 @@ class Store:
 
     def responses(self) -> Iterator[Response]:
         """The plan's answers, by prompt, endpoint and sample."""
-        columns = ", ".join(COLUMNS)
-        query = (
-            f"SELECT {columns} FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "  # noqa: S608
+        ordered = (
+            "SELECT responses.rowid FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "
             "ORDER BY prompt, endpoint, sample, request_hash"
         )
-        for row in self._db.execute(query):
-            yield Response(*row)
+        one = f"SELECT {', '.join(COLUMNS)} FROM responses WHERE rowid = ?"  # noqa: S608
+        for row in self._db.execute(ordered):  # texts are not sorted with their keys
+            yield Response(*self._db.execute(one, row).fetchone())
 
     def all_responses(self) -> Iterator[Response]:
         """All answers, also those to earlier plans, by key."""
@@ -399,6 +444,7 @@ def _storable(value: object) -> object:
 
 
 BATCH = 1_000  # answers
+MOST_WAITING = 256  # answers that are committed together
 
 
 def key_of(r: Response) -> Key:

@@ -39,7 +39,7 @@ async def _pieces(content: bytes, size: int = 16_384) -> AsyncIterator[bytes]:
 def read(content: bytes, encoding: str, most: int = 32_000_000) -> bytes:
     async def go() -> bytes:
         budget = BodyBudget()
-        async with budget.body() as number:
+        with budget.body() as number:
             return await whole(_pieces(content), encoding, most, budget, number)
 
     return asyncio.run(go())
@@ -87,7 +87,7 @@ def test_large_bodies_share_one_budget() -> None:
 
     async def one() -> int:
         nonlocal most
-        async with budget.body() as number:
+        with budget.body() as number:
             content = await whole(_pieces(b"x" * 1_000_000), "", 2_000_000, budget, number)
             most = max(most, budget.used)
             await asyncio.sleep(0)
@@ -105,14 +105,14 @@ def test_a_body_that_stalls_holds_up_nobody_who_fits() -> None:
     budget = BodyBudget(most=1_000)
 
     async def stalled() -> None:
-        async with budget.body() as number:
+        with budget.body() as number:
             await budget.take(number, 900)
             await asyncio.sleep(3600)
 
     async def main() -> bytes:
         slow = asyncio.create_task(stalled())
         await asyncio.sleep(0)
-        async with budget.body() as number:
+        with budget.body() as number:
             found = await whole(_pieces(b"x" * 90), "", 100, budget, number)
         slow.cancel()
         return found
