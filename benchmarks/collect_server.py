@@ -2,15 +2,18 @@
 
 ``python -m benchmarks.collect_server [PEM]`` prints its port and serves until its standard input closes; over TLS if it
 is given a file with certificate and key. The model name in a request chooses the answer: ``small`` is one sentence,
-``large`` 200 tokens with 20 top_logprobs each.
+``large`` 200 tokens with 20 top_logprobs each, of words drawn at random, as equal ones would compress to nothing;
+``slow`` is ``small`` after 0.33 s on average.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import ssl
 import sys
+from string import ascii_lowercase
 
 TOKENS, TOP = 200, 20
 
@@ -19,8 +22,8 @@ def answer(size: str) -> bytes:
     """The whole HTTP reply: about 0.4 kB of JSON for ``small``, about 300 kB for ``large``."""
     logprobs = None
     if size == "large":
-        top = [{"token": f" tok{k:02}", "logprob": -0.01234567 - 0.7 * k, "bytes": list(b" tok00")} for k in range(TOP)]
-        logprobs = {"content": [{**top[i % TOP], "top_logprobs": top} for i in range(TOKENS)]}
+        rng = random.Random(1)
+        logprobs = {"content": [_token(rng) for _ in range(TOKENS)]}
     text = " word" * (TOKENS if size == "large" else 40)
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": logprobs}
@@ -31,6 +34,16 @@ def answer(size: str) -> bytes:
     return head.encode() + body
 
 
+def _token(rng: random.Random) -> dict[str, object]:
+    words = [" " + "".join(rng.choices(ascii_lowercase, k=rng.randint(2, 8))) for _ in range(TOP)]
+    top = [
+        {"token": w, "logprob": -rng.random() - k * rng.random(), "bytes": list(w.encode())}
+        for k, w in enumerate(words)
+    ]
+    return {**top[0], "top_logprobs": top}
+
+
+MEAN = 0.33  # seconds
 REPLIES = {size: answer(size) for size in ("small", "large")}
 
 
@@ -54,7 +67,11 @@ class Server(asyncio.Protocol):
                 return
             body = self._buffer[end + 4 : end + 4 + length]
             self._buffer = self._buffer[end + 4 + length :]
-            self._transport.write(REPLIES["large" if b'"large"' in body else "small"])
+            if b'"slow"' in body:
+                wait = random.expovariate(1 / MEAN)
+                asyncio.get_running_loop().call_later(wait, self._transport.write, REPLIES["small"])
+            else:
+                self._transport.write(REPLIES["large" if b'"large"' in body else "small"])
 
 
 async def serve(certificate: str = "") -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.endpoints.replies import parse
-from harness.token_logprobs import Logprobs, decode_logprobs
+from harness.token_logprobs import Logprobs, decode_logprobs, packed, unpack
 from tests.support import payloads
 
 
@@ -104,6 +104,18 @@ def test_impossible_bytes_fall_back_on_the_text(values: list[int]) -> None:
     assert found.tokens == (b"a",)
 
 
-@pytest.mark.parametrize("blob", [None, b"", b"not zlib", zlib.compress(b"not json"), zlib.compress(b"[]")])
+@pytest.mark.parametrize("content", [b"{}", b'{"content": [' + b" " * 100_000 + b"]}", bytes(range(256)) * 99])
+def test_what_is_packed_is_unpacked_byte_for_byte(content: bytes) -> None:
+    assert unpack(packed(content)) == unpack(zlib.compress(content)) == content
+
+
+def test_no_more_is_unpacked_than_is_read() -> None:
+    assert len(unpack(packed(bytes(70_000_000)))) == 64_000_000
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [None, b"", b"not zlib", zlib.compress(b"not json"), zlib.compress(b"[]"), packed(b"[]"), packed(b"{}" * 99)[:-4]],
+)
 def test_a_broken_blob_is_none(blob: bytes | None) -> None:
     assert decode_logprobs(blob) is None

@@ -101,16 +101,20 @@ NO_KEY = "none"  # what servers without keys are sent, as the openai client insi
 MOST_CONNECTING = 30.0  # seconds until there is a connection
 
 
-@functools.cache
-def usual_headers() -> Mapping[str, str]:
-    """What the openai client sends with every call, whoever is asked: what kind of client it is, and on which machine.
+def usual_headers(key: str | None) -> Mapping[str, str]:
+    """What the openai client sends with every call: the key, what kind of client it is, and on which machine.
 
-    Not what it adds from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS.
+    Not what it adds from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, whoever is asked.
     """
-    sender = DefaultAsyncHttpxClient(trust_env=False, verify=_shared())  # never used
-    client = AsyncOpenAI(base_url="http://localhost", api_key=NO_KEY, http_client=sender)
+    client = AsyncOpenAI(base_url="http://localhost", api_key=key or NO_KEY, http_client=_idle())
     sent = {n: v for n, v in client.default_headers.items() if _KNOWN_HEADERS.fullmatch(n) and isinstance(v, str)}
-    return {**sent, "X-Stainless-Raw-Response": "stream", "X-Stainless-Retry-Count": "0"}
+    return {**sent, **client.auth_headers, "X-Stainless-Raw-Response": "stream", "X-Stainless-Retry-Count": "0"}
+
+
+@functools.cache
+def _idle() -> DefaultAsyncHttpxClient:
+    """What the openai client would send with; nothing is sent with it here."""
+    return DefaultAsyncHttpxClient(trust_env=False, verify=_shared())
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +153,15 @@ class Client:
         self._redactor = Redactor(key)
         self._timeout = timeout
         self._headers = {
-            **usual_headers(),
+            **usual_headers(key),
             "X-Stainless-Read-Timeout": f"{timeout:g}",
             "Connection": "close",
             "Accept-Encoding": ACCEPTED,
-            **({"Authorization": f"Bearer {key or NO_KEY}"} if key_header == "Authorization" or not key else {}),
             **(headers or {}),
-            **({key_header: key} if key_header != "Authorization" and key else {}),
         }
+        if key_header != "Authorization" and key:
+            del self._headers["Authorization"]
+            self._headers[key_header] = key
         self._max_bytes = max_bytes
         self._clock = clock
         self._base = base_url.partition("?")[0].rstrip("/")  # its query stands behind the path, see `path_of`

@@ -135,7 +135,8 @@ class GivenPlan:
     """SHA-256 of a plan in the order in which it is given: made again, the same plan has the same."""
 
     def __init__(self, prompts: Sequence[Prompt], hashes: Mapping[str, str]) -> None:
-        self._digest = hashlib.sha256(msgspec.json.encode((prompts, sorted(hashes.items()))))
+        told = repr((prompts, sorted(hashes.items())))  # texts may hold what is no UTF-8
+        self._digest = hashlib.sha256(told.encode("utf-8", "surrogatepass"))
 
     def through(self, keys: Iterable[Key]) -> Iterator[Key]:
         """The keys again, each of them hashed."""

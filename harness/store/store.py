@@ -163,7 +163,7 @@ class Store:
         self, prompts: Sequence[Prompt], keys: Callable[[], Iterable[Key]], hashes: Mapping[str, str] | None = None
     ) -> None:
         """As `set_plan`, but nothing is written if this very plan stands there, whole: a million keys take a while."""
-        noted, given = self.note(PLAN_DIGEST), chain.GivenPlan(prompts, hashes or {})
+        noted, given = self.note(PLAN_DIGEST), chain.GivenPlan(list(prompts), hashes or {})
         if noted is not None and noted == chain.plan_digest(self._db):
             deque(given.through(keys()), maxlen=0)
             if self.note(PLAN_GIVEN) == given.hexdigest():

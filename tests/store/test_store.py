@@ -45,6 +45,55 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
         assert store.keys() == {("e", "p", 0, "h")}
 
 
+def test_what_is_put_is_seen_here_at_once_and_elsewhere_when_committed(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store, Store(tmp_path / "s.sqlite", readonly=True) as other:
+        store.set_plan([PROMPT], keys(2))
+        store.put(ANSWER, JOB)
+        assert store.answered(keys(2)[0])
+        assert not store.answered(keys(2)[1])
+        assert not other.answered(keys(2)[0])
+        assert store.commit()
+        assert not store.commit()
+        assert other.answered(keys(2)[0])
+        store.put(replace(ANSWER, sample=1), JOB)
+        assert len(store.keys()) == 2  # whoever reads here sees all of it
+        assert len(other.keys()) == 2
+
+
+def test_what_was_put_last_is_committed_when_the_store_is_closed(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        store.put(ANSWER, JOB)
+    with Store(tmp_path / "s.sqlite", readonly=True) as store:
+        assert store.keys() == {("e", "p", 0, "h")}
+        assert store.request("h") == ("chat", b'{"model":"m"}')
+        assert store.damage() == ""
+
+
+@pytest.mark.parametrize(
+    "spoil", ["UPDATE plan SET prompt = 'q' WHERE sample = 1", "DELETE FROM plan", "DELETE FROM prompts"]
+)
+def test_a_plan_is_written_again_unless_it_stands_there_whole(tmp_path: Path, spoil: str) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        given: list[int] = []
+
+        def made() -> list[tuple[str, str, int, str]]:
+            given.append(1)
+            return keys(3)[::-1]
+
+        store.ensure_plan([PROMPT], made)
+        before = store._db.total_changes
+        store.ensure_plan([PROMPT], made)
+        assert store._db.total_changes == before
+        store.insert(spoil, [()])
+        store.ensure_plan([PROMPT], made)
+        assert [key for key, _ in store.plan_keys()] == keys(3)
+        assert store.prompts() == [PROMPT]
+        store.ensure_plan([replace(PROMPT, text="Another?")], made)
+        assert store.prompts()[0].text == "Another?"
+        store.ensure_plan([PROMPT], lambda: keys(2))
+        assert [key for key, _ in store.plan_keys()] == keys(2)
+
+
 def test_counted_reasoning_reaches_the_table_and_every_part_of_it(tmp_path: Path) -> None:
     counts = [7, 0, None]
     with Store(tmp_path / "s.sqlite") as store:
