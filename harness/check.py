@@ -31,6 +31,7 @@ from harness.config import (
 from harness.endpoints import (
     UNKNOWN,
     Quirks,
+    Recording,
     batches_of,
     jobs,
     longest_answer,
@@ -270,7 +271,7 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     if examples := [e.name for e in plan.campaign.endpoints if isinstance(e, Remote) and "example.com" in e.base_url]:
         notes.append(f"not filled in yet: `base_url` of {', '.join(examples)} is the example's")
     notes += unlike_temperatures(plan)
-    kept = {r.endpoint.path: r.table.kept for r in plan.recorded}
+    kept = {r.endpoint.path: r.table.kept for r in plan.recorded if isinstance(r, Recording)}
     notes += [f"{path}: {n / 1e6:,.1f} MB stay in {hub_cache(os.environ)}" for path, n in kept.items() if n]
     if any(isinstance(e, Recorded) for e in plan.campaign.endpoints) and "identity" in a.questions:
         samples = {p.samples for p in plan.prompts}

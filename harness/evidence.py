@@ -186,12 +186,12 @@ def verify_folder(folder: Path) -> Verified:
 
 
 def _requests(store: Store, config: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the requests of the plan's answers. Endpoints of kind recorded have none."""
+    """What is wrong with the requests of the plan's answers. Those that others asked have none."""
     if forged := forged_requests(store):
         yield f"{len(forged)} are not what their hashes say, such as {forged[0][:12]}"
     listed = config.get("endpoints")
     found = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
-    called = {str(e.get("name")) for e in found if e.get("kind") != "recorded"}
+    called = {str(e.get("name")) for e in found if e.get("kind") not in ("recorded", "reference")}
     counts = store.without_request()
     if missing := sum(n for name, n in counts.items() if name in called):
         yield f"{missing} answers have none"
@@ -257,7 +257,7 @@ def pack_folder(folder: Path, out: Path, sign: Path | None = None) -> Packed:
 
     ``sign`` is a file with an Ed25519 private key, as OpenSSL or ssh-keygen writes it.
     """
-    key = None if sign is None else _private_key(sign)
+    key = None if sign is None else private_key(sign)
     manifest = read_manifest(folder)
     if differs := verify_folder(folder).differs:
         raise StoreError(f"{folder}: {differs[0]}", "run `harness score` first, so that results and manifest agree")
@@ -283,7 +283,7 @@ def pack_folder(folder: Path, out: Path, sign: Path | None = None) -> Packed:
         members[PACK] = (json.dumps({"format": 1, "files_sha256": hashes}, indent=2, sort_keys=True) + "\n").encode()
         if key is not None:
             members[SIGNATURE] = key.sign(members[PACK])
-        _zip(part, campaign.campaign, members, files)
+        write_zip(part, f"{campaign.campaign}/", members, files)
     names = sorted(f"{campaign.campaign}/{n}" for n in [*members, *files])
     return Packed(tuple(names), hashlib.sha256(members[PACK]).hexdigest())
 
@@ -294,7 +294,7 @@ def _sums(manifest: Mapping[str, Any], campaign: str) -> str:
     return "".join(f"{files[n]}  results/{campaign}/{n}\n" for n in sorted(files) if n.endswith(".csv"))
 
 
-def _private_key(path: Path) -> Ed25519PrivateKey:
+def private_key(path: Path) -> Ed25519PrivateKey:
     """An Ed25519 key in PEM (OpenSSL) or as ssh-keygen writes it, without a password."""
     serialization, kinds = _cryptography()
     load = serialization.load_ssh_private_key if b"OPENSSH" in (raw := _key_file(path)) else (
@@ -308,7 +308,16 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
 
 
 def _is_signed(top: Path, signer: Path) -> bool:
-    """Whether ``pack.json`` has a signature by this public key: PEM, or a line ``ssh-ed25519 ...``."""
+    """Whether ``pack.json`` has a signature by this public key."""
+    try:
+        signature, content = _key_file(top / SIGNATURE), _list_of_files(top)
+    except (OSError, ConfigError):
+        signature, content = b"", b""
+    return is_signed(signature, content, signer)
+
+
+def is_signed(signature: bytes, content: bytes, signer: Path) -> bool:
+    """Whether a signature of some bytes is by this public key: PEM, or a line ``ssh-ed25519 ...``."""
     serialization, kinds = _cryptography()
     from cryptography.exceptions import InvalidSignature
 
@@ -319,8 +328,8 @@ def _is_signed(top: Path, signer: Path) -> bool:
     if not isinstance(key, kinds.Ed25519PublicKey):
         raise ConfigError(f"{signer}: no Ed25519 key", "name the public key: openssl pkey -in key.pem -pubout")
     try:
-        key.verify(_key_file(top / SIGNATURE), _list_of_files(top))
-    except (OSError, ConfigError, InvalidSignature):
+        key.verify(signature, content)
+    except InvalidSignature:
         return False
     return True
 
@@ -409,10 +418,11 @@ def _prompts(path: Path) -> str:
         return "".join(json.dumps(asdict(p), ensure_ascii=True) + "\n" for p in store.prompts())
 
 
-def _zip(path: Path, top: str, members: Mapping[str, bytes], files: Mapping[str, Path]) -> None:
+def write_zip(path: Path, top: str, members: Mapping[str, bytes], files: Mapping[str, Path]) -> None:
+    """Write a zip file, the same bytes for the same members; ``top`` stands before every name."""
     with zipfile.ZipFile(path, "w") as archive:
         for name in sorted([*members, *files]):
-            info = zipfile.ZipInfo(f"{top}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
+            info = zipfile.ZipInfo(f"{top}{name}", date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3
             info.external_attr = 0o644 << 16

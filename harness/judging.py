@@ -21,19 +21,20 @@ from harness.channels.logprobs import honest_logprobs
 from harness.channels.parallel import LOCAL, Channel, compare, load_channels, probes
 from harness.channels.reading import read
 from harness.channels.stylometry import habit_counts, opening_counts
-from harness.config import Campaign, Recorded, lineage_of, read_text, told_of
-from harness.endpoints import FAMILY, unknown_finish
+from harness.config import Campaign, Recorded, Reference, lineage_of, read_text, told_of
+from harness.endpoints import FAMILY, left_of, unknown_finish
 from harness.errors import ConfigError, StoreError
 from harness.inference.assessment import TWIN, Case, Grams, View
 from harness.inference.control_match import manners_of, unfitted, unlike
 from harness.inference.findings import Attribution, Caveat, Finding, Settings
 from harness.inference.likelihood import LikelihoodTable, tables_of
+from harness.inference.nearest import fitting, gaps_of, reference_check
 from harness.inference.pool import Model
 from harness.inference.questions import ask
 from harness.inference.stopping import History, Ranked
 from harness.inference.survey import Survey, survey
-from harness.plan import SHORT_FORM, STAGES_ASKED, Plan, looks_of, stages_of
-from harness.records import Observation, Probe, Removal, Responses, Similarity, Surface, Watch, unwatched
+from harness.plan import REFERENCES, SHORT_FORM, STAGES_ASKED, Plan, looks_of, stages_of
+from harness.records import LeftOut, Observation, Probe, Removal, Responses, Similarity, Surface, Watch, unwatched
 from harness.report.caveats import removal
 from harness.report.metadata import Stated, contradictions
 from harness.store import Store, mixtures, recorded_between, stated, stored_table
@@ -145,7 +146,9 @@ def read_responses(plan: Plan) -> Responses:
             if endpoint in model_at and prompt in prompt_at:
                 asked[prompt_at[prompt], model_at[endpoint]] = True
         for e in plan.campaign.endpoints:
-            if isinstance(e, Recorded):  # which prompts it was asked is unknown: a gap counts as not answered
+            if isinstance(e, Reference):  # a gap counts as not answered: somebody else may have asked other things
+                asked[:, model_at[e.name]] = True
+            elif isinstance(e, Recorded):  # which prompts it was asked is unknown: a gap counts as not answered
                 asked[[p.family == FAMILY for p in prompts], model_at[e.name]] = True
         table = stored_table(store, names, prompts, asked)
     if not len(table.text):
@@ -174,28 +177,49 @@ def _cases(
     samples = lru_cache(len(models) + 1)(lambda one, other: _samples(parts(), one, other))
     habits = cache(lambda: (habit_counts(table), opening_counts(table)))
     fresh = {p.id: str(p.fields["twin"]) for p in table.prompts if p.fields.get("fresh")}
-    return [
-        Case(
+    references = [e.name for e in campaign.endpoints if isinstance(e, Reference)]
+
+    def case(
+        s: Model, c: Model, among: tuple[Model, ...], left: Sequence[LeftOut] = (), *, checks: bool = True
+    ) -> Case:
+        return Case(
             suspect=s,
             candidate=c,
-            models=models,
+            models=among,
             similarities=similarities,
             tables=tables,
             settings=settings,
-            twin=lambda names, candidate=c.name: twin(candidate, tuple(names)),  # type: ignore[misc]
+            twin=lambda names: twin(c.name, tuple(names)),
             habits=habits,
             samples=samples,
             coverage=lambda one, other: _coverage(parts(), one, other),
-            unfitted=lambda about, s=s, c=c: unfitted(manners(), s, c, about),  # type: ignore[misc]
+            unfitted=lambda about: unfitted(manners(), s, c, about),
             looks=looks_of(campaign),
-            resemblance=lambda s=s, c=c: unlike(manners(), s, c, models, a.controls),  # type: ignore[misc]
+            resemblance=lambda: [
+                *unlike(manners(), s, c, among, a.controls),
+                *gaps_of(left),
+                *(checked(s, c, among) if checks and references else ()),
+            ],
             probes=lambda names, counted: measured(tuple(names), tuple(counted)),
             distances=lambda names: _distances(parts(), names),
             fresh=fresh,
             progress=None if history is None else history.of(s.name, c.name),
         )
-        for s, c in itertools.product(_by(models, "suspect"), _by(models, "candidate"))
-    ]
+
+    def checked(s: Model, c: Model, among: tuple[Model, ...]) -> list[Caveat]:
+        others = tuple(m for m in among if m.name != s.name)
+        found = reference_check(lambda x, y: case(x, y, others, checks=False), kinship, c, others, references)
+        return [] if found is None else [found]
+
+    def kinship(one: Case) -> Finding:
+        return ask([one], ("kinship",))[0]
+
+    def fitted(s: Model, c: Model) -> tuple[tuple[Model, ...], tuple[LeftOut, ...]]:
+        return fitting(manners(), s, c, models, references) if references else (models, ())
+
+    pairs = list(itertools.product(_by(models, "suspect"), _by(models, "candidate")))
+    kept = {(s.name, c.name): fitted(s, c) for s, c in pairs}
+    return [case(s, c, *kept[s.name, c.name]) for s, c in pairs]
 
 
 def surveyed(plan: Plan, table: Responses, similarities: tuple[Similarity, ...]) -> Survey | None:
@@ -304,7 +328,7 @@ def _campaign_caveats(path: Path) -> tuple[list[Caveat], list[Caveat]]:
     with Store(path, readonly=True) as store:
         mixed, short, ended = mixtures(store), store.note(SHORT_FORM), stated(store, "finish_reason")
         answered = [done for _, done in store.plan_keys()]
-    first = []
+        first = gaps_of(left_of(store.note(REFERENCES)))
     if missing := len(answered) - sum(answered):
         first.append(Caveat("unanswered calls", values=(missing, len(answered))))
     if short:

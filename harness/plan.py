@@ -25,14 +25,25 @@ from harness.config import (
     refuse_leaks,
     require_channels,
 )
-from harness.endpoints import Quirks, Recording, planned_keys, recorded
+from harness.endpoints import (
+    Banked,
+    Quirks,
+    Recording,
+    as_noted,
+    left_of,
+    planned_keys,
+    recorded,
+    reference_folders,
+    with_references,
+)
 from harness.errors import ConfigError, EndpointError
-from harness.records import Key, Prompt
+from harness.records import Key, LeftOut, Prompt
 from harness.store import Store
 
 STORE = "responses.sqlite"
 MOST = 0.75  # of the models that answered the most-answered prompt: of a survey's recorded prompts those are used
 SHORT_FORM = "short form"  # note in a store: most prompts of each set, empty for the whole campaign
+REFERENCES = "references"  # note in a store: which models of packs it has, and what of them was left out
 STAGES_ASKED = "stages asked"  # note in a store: how many stages were asked, empty for a campaign that has none
 FIRST_STAGES = (8, 12, 16, 24, 32, 48, 64, 96, 128)  # prompts; from there on times 3/2 and 4/3 in turn, as these are
 LAST_STEP = 0.8  # of all prompts, beyond which a stage before the last saves nothing worth its share of alpha
@@ -69,10 +80,12 @@ class Plan:
     campaign: Campaign
     base: Path
     prompts: tuple[Prompt, ...]
-    recorded: tuple[Recording, ...]
+    recorded: tuple[Recording | Banked, ...]
     prompt_hashes: Mapping[str, str]
     limit: int | None = None  # of a short form: most prompts of each set
     shard: Shard = Shard()  # the part that is asked here
+    left_out: tuple[LeftOut, ...] = ()  # of packs of references
+    references: str = ""  # what a store notes of them
 
     @property
     def folder(self) -> Path:
@@ -132,19 +145,22 @@ def plan_of(
         if use.set == "recorded":
             if not endpoints:
                 raise ConfigError(f"{path}: prompts: set `recorded` needs endpoints of kind recorded", "add one")
-            found: Sequence[Prompt] = _judged(campaign, recordings, recorded_prompts, path)
-            hashes[use.set] = content_hash(found)
+            chosen: Sequence[Prompt] = _judged(campaign, recordings, recorded_prompts, path)
+            hashes[use.set] = content_hash(chosen)
         else:
             loaded = load_set(use.set, base / "prompts", seed)
-            found, hashes[use.set] = loaded.prompts, loaded.sha256
-        drawn = draw(use, found, campaign.seed, campaign.hold_back)
+            chosen, hashes[use.set] = loaded.prompts, loaded.sha256
+        drawn = draw(use, chosen, campaign.seed, campaign.hold_back)
         prompts += in_random_order(drawn, campaign.seed) if campaign.collect.stop == "sequential" else drawn
     ids = [p.id for p in prompts]
     if len(set(ids)) < len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
         raise ConfigError(f"{path}: prompt {twice!r} is in the campaign twice", "list every prompt set once")
     _require_finite(campaign, prompts, path)
-    return Plan(campaign, base, tuple(prompts), tuple(recordings), hashes, limit)
+    taken = with_references(campaign, prompts, base, reference_folders(environ))
+    found: tuple[Recording | Banked, ...] = (*recordings, *taken.recordings)
+    note = taken.note(campaign.references) if taken.recordings or taken.left else ""
+    return Plan(taken.campaign, base, tuple(prompts), found, hashes, limit, left_out=taken.left, references=note)
 
 
 MOST_CALLS = 20_000_000  # of one campaign: weeks of calls, and gigabytes of plan
@@ -170,7 +186,11 @@ def stored_plan_of(campaign: Campaign, base: Path) -> Plan:
     """As `stored_plan`, of a config in memory."""
     require_channels(campaign.analysis.channels)
     with Store(base / campaign.results / campaign.campaign / STORE, readonly=True) as store:
-        return Plan(campaign, base, tuple(store.prompts()), (), store.prompt_hashes())
+        note = store.note(REFERENCES) or ""
+        whole = as_noted(campaign, note, store.path)
+        return Plan(
+            whole, base, tuple(store.prompts()), (), store.prompt_hashes(), left_out=left_of(note), references=note
+        )
 
 
 def _judged(campaign: Campaign, recordings: Sequence[Recording], prompts: Sequence[Prompt], path: str) -> list[Prompt]:

@@ -424,6 +424,32 @@ class Removal:
     where: Literal["", "begin", "end"] = ""
 
 
+ReferenceGap = Literal[
+    # why a model of a pack of references, or some of its answers, does not count: known before anybody is asked
+    "reference of another era",
+    "reference thinks otherwise",
+    "reference with a system prompt",
+    "reference asked itself",
+    "reference asked other things",
+    "reference cut elsewhere",
+    "reference sampled otherwise",
+    # seen in the answers
+    "reference in another language",
+    "reference much shorter",
+    "reference further in manner",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What of one model of a pack of references does not count, and why: its answers to so many of so many prompts."""
+
+    model: str
+    why: ReferenceGap
+    prompts: int = 0
+    of: int = 0
+
+
 Key = tuple[str, str, int, str]
 
 

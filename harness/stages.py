@@ -16,10 +16,10 @@ from harness.collect.context import RunContext, Tally
 from harness.collect.preflight import learned
 from harness.collect.runner import collect
 from harness.config import environment, open_to_others, require_keys
-from harness.endpoints import Recording, Servers, cache_folder
+from harness.endpoints import Banked, Recording, Servers, cache_folder
 from harness.errors import CeilingError
 from harness.judging import calibrations
-from harness.plan import SHORT_FORM, STAGES_ASKED, Plan, Stage, planned, stages_of, store_at
+from harness.plan import REFERENCES, SHORT_FORM, STAGES_ASKED, Plan, Stage, planned, stages_of, store_at
 from harness.records import Key
 from harness.store import Store, batches, key_of, note_run, packages, reuse
 
@@ -118,9 +118,10 @@ async def _ask(run: Asking, part: Plan, stage: str, servers: Servers) -> str:
         store.set_note(SHORT_FORM, str(plan.limit or ""))
         store.set_note(DRAWN, drawn(plan.campaign))
         store.set_note(STAGES_ASKED, stage)
+        store.set_note(REFERENCES, plan.references)
         began, told = run.clock.stamp(), {"versions": {"python": python_version(), **packages()}}
         if plan.recorded:
-            told["recorded_sha256"] = {r.endpoint.name: r.table.digest for r in plan.recorded}
+            told["recorded_sha256"] = {r.endpoint.name: r.digest for r in plan.recorded}
         note_run(store, began, told)
         for recording in plan.recorded:
             run.tallies[recording.endpoint.name] = _take_over(recording, part, store, holds)
@@ -141,7 +142,7 @@ async def _ask(run: Asking, part: Plan, stage: str, servers: Servers) -> str:
         return context.budget.reached
 
 
-def _take_over(recording: Recording, plan: Plan, store: Store, holds: Callable[[Key], bool]) -> Tally:
+def _take_over(recording: Recording | Banked, plan: Plan, store: Store, holds: Callable[[Key], bool]) -> Tally:
     """Store what a recorded endpoint answered and the store does not have yet."""
     chosen = {p.id for p in plan.prompts}
     found = (r for r in recording.answers(chosen) if holds(k := key_of(r)) and not store.answered(k))

@@ -23,7 +23,7 @@ from harness.config import UNKNOWN, guessed
 from harness.endpoints import ESCAPED, Quirks
 from harness.errors import ConfigError
 from harness.files import replacing
-from harness.plan import Plan, planned, store_at
+from harness.plan import REFERENCES, Plan, planned, store_at
 from harness.records import Response
 from harness.report.tables import cell
 from harness.sources import Entry
@@ -219,6 +219,7 @@ def merge_stores(plan: Plan, sources: Sequence[Path]) -> Mapping[Path, int]:
         added = merging.merge(target, read, plan.prompts, keys, unlike)
         target.set_plan(plan.prompts, keys, plan.prompt_hashes)
         target.set_note(DRAWN, drawn(plan.campaign))
+        target.set_note(REFERENCES, plan.references)
         for endpoint in called:
             remember(target, endpoint, joined[endpoint.name])
         return added

@@ -29,7 +29,7 @@ STOREYS = (
     {"inference"},
     {"report"},
     {"stages", "judging", "power"},
-    {"campaign", "check", "monitor", "calibrate", "transfer", "evidence", "comparison", "which", "view"},
+    {"campaign", "check", "monitor", "calibrate", "transfer", "evidence", "comparison", "which", "view", "references"},
     {"cli", "__main__", "__init__"},
 )
 NETWORK = {"socket", "ssl", "http", "urllib.request", "httpx", "httpx2", "aiohttp", "openai", "requests", "urllib3"}

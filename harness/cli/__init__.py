@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import answers, commands, init, prompt_sets
+from harness.cli import answers, banks, commands, init, prompt_sets
 from harness.cli.options import EXIT_CODES, complain, show
 from harness.errors import HarnessError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 for _part in (init.app, answers.app, commands.app):
     app.add_typer(_part)
 app.add_typer(prompt_sets.app, name="prompts")
+app.add_typer(banks.app, name="references")
 
 
 def _version(wanted: bool) -> None:

@@ -268,16 +268,36 @@ def verify(
 
 @app.command(epilog="Example: harness pack results/nova --out nova.zip")
 def pack(
-    folder: Annotated[Path, typer.Argument(help="A campaign's results.")],
+    folder: Annotated[list[Path], typer.Argument(help="A campaign's results; with --references several, or configs.")],
     out: Annotated[Path, typer.Option(help="Zip file to write.")],
     sign: Annotated[Path | None, typer.Option(help="Ed25519 private key, PEM or OpenSSH, to sign with.")] = None,
+    references: Annotated[
+        bool, typer.Option("--references", help="Only answers, of all but suspects, for `references:` of others.")
+    ] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the pack of references; default: the file's.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence under which these answers may be used.")] = "",
+    model: Annotated[list[str] | None, typer.Option(help="Only this model of the references; may be repeated.")] = None,
 ) -> None:
-    """Put answers, config and results into one file with which anybody can score again, offline and without keys."""
+    """Put answers, config and results into one file with which anybody can score again, offline and without keys.
+
+    With --references: what controls and candidates answered, with requests and conditions, for campaigns of others.
+    """
+    if references:
+        from harness.references import source, write_pack
+
+        packed, card = write_pack([source(p) for p in folder], out, name or out.stem, Clock().stamp(), licence=licence,
+                                  models=model or (), sign=sign)  # fmt: skip
+        tell(f"{len(card.models)} models, {sum(m.answers for m in card.models)} answers -> {out}")
+        tell(f"sha256: {packed.anchor}; to use it: `references: [{out}]`, or harness references add {out}")
+        return
+    from harness.errors import ConfigError
     from harness.evidence import pack_folder
 
-    packed = pack_folder(folder, out, sign)
-    for name in packed.names:
-        tell(name)
+    if len(folder) > 1 or name or licence or model:
+        raise ConfigError("one campaign makes one pack", "several folders, --name, --licence and --model: --references")
+    packed = pack_folder(folder[0], out, sign)
+    for member in packed.names:
+        tell(member)
     tell(f"-> {out}")
     tell(f"hash: {packed.anchor}; keep it elsewhere, for harness verify --expect")
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from harness.collect.preflight import recall
-from harness.config import Called, Campaign, Local, Recorded
+from harness.config import Called, Campaign, Local, Recorded, Reference
 from harness.endpoints import UNKNOWN, Quirks, endpoint_fingerprint, jobs, model_name
 from harness.errors import StoreError
 from harness.plan import STAGES_ASKED, stages_of
@@ -79,6 +79,7 @@ def drawn(campaign: Campaign) -> str:
     rest = {"hold_back": campaign.hold_back, "seed": campaign.seed} if draws else {}
     files = {e.name: e.model_dump(mode="json", include={"path", "model", "columns"})
              for e in campaign.endpoints if isinstance(e, Recorded)}  # fmt: skip
+    files |= {e.name: {"sha256": e.sha256, "model": e.model} for e in campaign.endpoints if isinstance(e, Reference)}
     return json.dumps({"prompts": uses, "recorded": files, **rest}, sort_keys=True)
 
 

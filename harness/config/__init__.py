@@ -9,10 +9,12 @@ from harness.config.endpoint import (
     OpenAIChat,
     Price,
     Recorded,
+    Reference,
     Remote,
     Weights,
     host_of,
     lineage_of,
+    shared_roots,
     told_of,
     well_known_as,
 )
@@ -31,7 +33,7 @@ from harness.config.prompts import (
 )
 from harness.config.providers import PLAIN, UNKNOWN, Provider, bare, guessed, maker_named, provider, providers, roots_of
 from harness.config.reach import Reach, reach_line, reach_of, remember, require_yes, unsaid
-from harness.config.schema import Campaign, Collect
+from harness.config.schema import Campaign, Collect, ReferenceUse
 from harness.config.secrets import (
     Redactor,
     environment,
@@ -61,6 +63,8 @@ __all__ = [
     "Reach",
     "Recorded",
     "Redactor",
+    "Reference",
+    "ReferenceUse",
     "Remote",
     "Weights",
     "available",
@@ -96,6 +100,7 @@ __all__ = [
     "require_keys",
     "require_yes",
     "roots_of",
+    "shared_roots",
     "shipped_folder",
     "told_of",
     "unsaid",

@@ -113,6 +113,9 @@ class _Endpoint(Strict):
         description="Whether it thinks before it answers. If the pair does and the controls do not, or the reverse, "
         "there is a warning, and no verdict of kinship. Thoughts that are seen in the answers count before this.",
     )
+    licence: str | None = Field(
+        None, max_length=200, description="Licence of the model or of its answers; goes into packs of references."
+    )
     params: dict[str, Any] = Field(
         {}, description="Sent in every request body as it stands, over all else; `null` takes a parameter out."
     )
@@ -333,9 +336,22 @@ class Recorded(_Endpoint):
     columns: Columns = Columns()
 
 
+class Reference(_Endpoint):
+    """A model of a pack of references: somebody else asked it, and it counts as if it had been asked here."""
+
+    kind: Literal["reference"]
+    pack: str = Field(
+        description="A pack of `harness references list`, or a path to one. `references:` takes every fitting model."
+    )
+    model: str | None = Field(None, description="Its name in the pack; default: the endpoint's name.")
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="Of the pack, as `harness references check` shows it."
+    )
+
+
 Remote = OpenAIChat | OpenAICompletions | ChatAPI
 Called = Remote | Local
-Endpoint = Annotated[Called | Recorded, Field(discriminator="kind")]
+Endpoint = Annotated[Called | Recorded | Reference, Field(discriminator="kind")]
 
 
 def served(e: Endpoint) -> tuple[str, str] | None:

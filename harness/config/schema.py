@@ -67,7 +67,7 @@ class Analysis(Strict):
         ("kinship", "identity"),
         description="About every suspect with every candidate; `survey` is about all pairs of models whose relation is "
         "not known, and alone needs no candidate: every model in question is a suspect, of whose lineage nothing need "
-        "be known.",
+        "be known. With none (`[]`) answers are recorded and nothing is judged (docs/references.md).",
     )
     channels: tuple[str, ...] | None = Field(None, description="Channels to use; default: all that the prompts serve.")
     controls: ControlRule = Field(
@@ -117,6 +117,21 @@ class Report(Strict):
     parquet: bool = Field(False, description="Write every table as Parquet, too, with types (docs/data-dictionary.md).")
 
 
+class ReferenceUse(Strict):
+    """A pack of answers recorded by others, and which of its models may be used."""
+
+    pack: str = Field(description="A pack of `harness references list`, or a path to one, relative to this file.")
+    months: PositiveInt = Field(
+        24, description="Most months between the release of a model in it and that of the candidate."
+    )
+    models: tuple[str, ...] = Field((), description="Only these models of it; default: all that fit.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, values: Any) -> Any:
+        return {"pack": values} if isinstance(values, str) else values
+
+
 class Campaign(Strict):
     """One campaign: what to ask whom, and how to decide."""
 
@@ -144,7 +159,12 @@ class Campaign(Strict):
         "one's where endpoint, address, model, prompt, sample and request are the same.",
     )
     prompts: tuple[PromptUse, ...] = Field(min_length=1)
-    endpoints: tuple[Endpoint, ...] = Field(min_length=2)
+    references: tuple[ReferenceUse, ...] = Field(
+        (),
+        description="Packs of answers recorded by others (docs/references.md). Their models serve as controls and as "
+        "known models without being asked, where they were asked the same under the same conditions.",
+    )
+    endpoints: tuple[Endpoint, ...] = Field(min_length=1)
     collect: Collect = Collect()
     analysis: Analysis = Analysis()
     report: Report = Report()
@@ -167,19 +187,19 @@ class Campaign(Strict):
             if names.count(name) > 1:
                 raise ValueError(f"two endpoints are called {name!r}; names must differ, upper and lower case aside")
         by_role = {r: [e for e in self.endpoints if e.role == r] for r in ("suspect", "candidate", "control")}
-        paired = {*self.analysis.questions} != {"survey"}
+        paired = bool({*self.analysis.questions} - {"survey"})
         for role in ("suspect", "candidate") if paired else ():
             if not by_role[role]:
                 raise ValueError(f"no endpoint has `role: {role}`; a verdict needs at least one")
-        if len(self.endpoints) < 5 and "survey" in self.analysis.questions:
+        if len(self.endpoints) < 5 and not self.references and "survey" in self.analysis.questions:
             raise ValueError("a survey compares pairs of models with one another: it needs five endpoints or more")
         for candidate in by_role["candidate"]:
             roots = {e.name: e.lineage if e.lineage != UNKNOWN else e.name for e in by_role["control"]}
             others = set(roots.values()) - {candidate.lineage}
-            if "kinship" in self.analysis.questions and len(others) < 2:
+            if "kinship" in self.analysis.questions and len(others) < 2 and not self.references:
                 raise ValueError(
                     f"candidate {candidate.name!r} has {len(others)} control lineage(s) other than its own; "
-                    "kinship needs at least 2: add endpoints with `role: control`"
+                    "kinship needs at least 2: add endpoints with `role: control`, or a pack under `references:`"
                 )
             kin = [n for n, root in roots.items() if root == candidate.lineage]
             if kin:

@@ -131,7 +131,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 # How much context a local server keeps is in no request, so it stays in the fingerprint.
 _NOT_IN_FINGERPRINT = {
     *("name", "role", "lineage", "api_key_env", "allow_http", "concurrency", "threads", "surfaces", "template"),
-    *("system_prompt", "params", "provider", "upstream", "rpm", "tpm", "price"),
+    *("system_prompt", "params", "provider", "upstream", "rpm", "tpm", "price", "licence"),
 }
 
 

@@ -39,6 +39,11 @@ class Recording:
     prompts: tuple[str, ...]
     samples: tuple[int, ...]
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return self.table.digest
+
     def keys(self, prompts: Container[str]) -> Iterator[Key]:
         """Keys of the answers to these prompts."""
         for prompt, sample in zip(self.prompts, self.samples, strict=True):

@@ -11,7 +11,7 @@ from math import inf
 from typing import Literal, get_args
 
 from harness.inference.verdicts import UNJUDGED, Ground, Judgement, Verdict
-from harness.records import ControlRule, Question, Sees, Surface
+from harness.records import ControlRule, Question, ReferenceGap, Sees, Surface
 
 NAN = float("nan")
 UNKNOWN = "unknown"  # what an attribution is to where it is to no known model
@@ -95,6 +95,9 @@ CaveatKind = Literal[
     "one may think",
     "thinking unlike told",
     "pair on one host",
+    # models of packs of references
+    ReferenceGap,
+    "references checked",
     # the campaign as a whole
     "unanswered calls",
     "short form",

@@ -10,8 +10,9 @@ import numpy as np
 from harness.inference.assessment import Case
 from harness.inference.excess import mean_over_prompts
 from harness.inference.findings import FAILED, NAN, Caveat, CaveatKind, Finding, StopRule
+from harness.inference.nearest import gaps_of
 from harness.inference.pool import Pool
-from harness.records import Observation, Removal, Removed, Similarity
+from harness.records import LeftOut, Observation, Removal, Removed, Similarity
 
 _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
     "no usable channel": lambda c: "no channel has enough usable answers",
@@ -168,7 +169,40 @@ _CAVEATS: Mapping[CaveatKind, Callable[[Caveat], str]] = {
         "knows what it means; they were compared as whole ones"
     ),
     "mixed models": lambda c: f"{c.names[0]} answered as {c.names[1]}",
+    "reference of another era": lambda c: _unfit(c, "came out too long before or after the candidate"),
+    "reference thinks otherwise": lambda c: _unfit(c, "one thinks before it answers, the other does not"),
+    "reference with a system prompt": lambda c: _unfit(c, "recorded with a system prompt, and the pair has none"),
+    "reference asked itself": lambda c: _unfit(c, "asked by this campaign itself"),
+    "reference asked other things": lambda c: _unfit(c, "never asked these prompts"),
+    "reference cut elsewhere": lambda c: _unfit(c, "recorded with another max_tokens"),
+    "reference sampled otherwise": lambda c: _unfit(c, "recorded at another temperature, top_p or top_k"),
+    "reference in another language": lambda c: _unfit(c, "answers in another language than the pair"),
+    "reference much shorter": lambda c: _unfit(c, "answers are much shorter than the pair's, and too short to cut to"),
+    "reference further in manner": lambda c: _unfit(c, "less like the pair in form than the half that counts"),
+    "references checked": lambda c: _references_checked(c),
 }
+
+
+def left_out(left: Iterable[LeftOut]) -> list[str]:
+    """What of packs of references was left out, in words."""
+    return [plainly(c) for c in gaps_of(left)]
+
+
+def _unfit(c: Caveat, why: str) -> str:
+    some = f" for {c.values[0]:.0f} of {c.values[1]:.0f} prompts" if c.values else ""
+    return f"references left out{some}, {why}: {_named(c)}"
+
+
+def _references_checked(c: Caveat) -> str:
+    """Scores of the controls of the references themselves."""
+    kin, candidate, stranger = c.names
+    found, least, other, floor = c.values
+    said = f"{kin} posing as the suspect of its kin {candidate}, p = {found:.2g} (least possible {least:.2g})"
+    positive = said if found == found else "none could be scored"
+    said = f"{stranger} posing as the suspect, p = {other:.2g} (least possible {floor:.2g})"
+    negative = said if other == other else "none could be scored"
+    return f"controls of the references themselves: positive: {positive}; negative: {negative}"
+
 
 _SWITCH = "`analysis: controls: every lineage` counts them"
 _FORMS: Mapping[str, str] = {  # how an answer can have more or fewer of it
