@@ -6,12 +6,12 @@ endpoints of the config. Each has its own "none of these" and is worth what `pyt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.channels.parallel import compare, load_channels
 from harness.channels.reading import read
-from harness.config import Recorded, load_config
+from harness.config import Recorded, ReferenceUse, load_config
 from harness.config.schema import PromptUse
 from harness.errors import ConfigError
 from harness.inference.quick_look import Look, advised, sight
@@ -19,6 +19,7 @@ from harness.judging import models_of, read_responses, self_statements
 from harness.plan import Plan, plan_of
 
 CHANNELS = ("tokenizer", "integers", "wording")
+ANY_ERA = 1200  # months: a known model may be of any year, for it is named and stands for nobody else
 SHORT, WORDS_LONG = 25, 80  # short prompts, and tokens of an answer
 ASKED = (
     PromptUse(set="tokenizer"),
@@ -28,19 +29,21 @@ ASKED = (
 )
 
 
-def quick_plan(config: Path, name: str, environ: Mapping[str, str]) -> Plan:
+def quick_plan(config: Path, name: str, environ: Mapping[str, str], packs: Sequence[str] = ()) -> Plan:
     """The plan of a quick look at one endpoint of a config. Nobody is asked.
 
-    All looks of a campaign share a store, so known models are asked once. `ConfigError` for a name that is not there,
-    or without a second endpoint.
+    All looks of a campaign share a store, so known models are asked once, and those of packs of references never:
+    ``packs`` come on top of the config's own. `ConfigError` for a name that is not there, or without known models.
     """
     campaign, base = load_config(config), config.resolve().parent
+    references = (*campaign.references, *(ReferenceUse(pack=p) for p in packs))
     others = [e for e in campaign.endpoints if e.name != name and e.role != "suspect"]
     asked = next((e for e in campaign.endpoints if e.name == name), None)
     if asked is None:
         raise ConfigError(f"{config}: no endpoint {name!r}", f"known: {', '.join(e.name for e in campaign.endpoints)}")
-    if not others:
-        raise ConfigError(f"{config}: no known models to compare {name} with", "add endpoints of role control")
+    if not others and not references:
+        hint = "add endpoints of role control, or a pack: --references small-models"
+        raise ConfigError(f"{config}: no known models to compare {name} with", hint)
     recorded = [e for e in (asked, *others) if isinstance(e, Recorded)]
     prompts = (PromptUse(set="recorded", limit=SHORT),) if recorded else ()
     update = {
@@ -53,6 +56,7 @@ def quick_plan(config: Path, name: str, environ: Mapping[str, str]) -> Plan:
         ),
         "analysis": campaign.analysis.model_copy(update={"questions": ("attribution",), "channels": CHANNELS}),
         "hold_back": 0.0,
+        "references": tuple(u.model_copy(update={"months": ANY_ERA}) for u in references),
     }
     return plan_of(campaign.model_copy(update=update), base, environ, path=str(config))
 

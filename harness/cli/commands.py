@@ -78,6 +78,9 @@ def check(
 def which(
     endpoint: Annotated[str, typer.Argument(help="Endpoint to look at, by its name in the config.")],
     config: Config = DEFAULT,
+    references: Annotated[
+        list[str] | None, typer.Option(help="Pack of answers recorded by others, whose models are known; repeatable.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked, exactly, and stop.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -88,7 +91,7 @@ def which(
     from harness.report.terminal import look_json
     from harness.which import look, quick_plan
 
-    plan = quick_plan(config, endpoint, os.environ)
+    plan = quick_plan(config, endpoint, os.environ, references or ())
     if dry_run:
         from harness.check import dry_run_rows, dry_run_text
 

@@ -188,7 +188,8 @@ class Campaign(Strict):
                 raise ValueError(f"two endpoints are called {name!r}; names must differ, upper and lower case aside")
         by_role = {r: [e for e in self.endpoints if e.role == r] for r in ("suspect", "candidate", "control")}
         paired = bool({*self.analysis.questions} - {"survey"})
-        for role in ("suspect", "candidate") if paired else ():
+        named = bool({*self.analysis.questions} - {"survey", "attribution"})  # among known models nobody is accused
+        for role in (*(("suspect",) if paired else ()), *(("candidate",) if named else ())):
             if not by_role[role]:
                 raise ValueError(f"no endpoint has `role: {role}`; a verdict needs at least one")
         if len(self.endpoints) < 5 and not self.references and "survey" in self.analysis.questions:

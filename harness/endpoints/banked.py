@@ -289,8 +289,9 @@ def _answered(
 
 
 def _said(p: Prompt) -> tuple[str, str]:
-    """What makes two prompts the same question: how it is put, and its text, blank space around it aside."""
-    return p.surface, p.text.strip()
+    """What makes two prompts the same question: how it is put, and its text, blank space around it aside; where nobody
+    kept the text, its name."""
+    return p.surface, p.text.strip() or f"\0{p.id}"
 
 
 def _fit(
