@@ -171,11 +171,11 @@ def scores_of(plan: Plan, executor: str = LOCAL, watch: Watch = unwatched) -> Sc
     named: tuple[Attribution, ...] = ()
     if "attribution" in questions:
         watch("attributing", models, 0, 0)
-        named = attributions(plan, table, found.similarities)
+        named = attributions(plan, found.compared, found.similarities)
     close = None
     if "survey" in questions:
         watch("surveying", models, 0, 0)
-        close = surveyed(plan, table, found.similarities)
+        close = surveyed(plan, found.compared, found.similarities)
     return Scores(
         findings=Findings(with_campaign_caveats(found.findings, plan.store, taken)),
         similarities=found.similarities,

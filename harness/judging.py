@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from harness.channels.base import first_answers
 from harness.channels.draws import independent_draws
+from harness.channels.hashed import hashed
 from harness.channels.kernels import kernel_coverage, logprob_kernels, next_token_distances, text_kernels
 from harness.channels.logprobs import honest_logprobs
 from harness.channels.parallel import LOCAL, Channel, compare, load_channels, probes
@@ -49,6 +50,7 @@ class Judged:
     """A campaign judged on the answers of one stage, or on all: what `Scores` is made of."""
 
     table: Responses
+    compared: Responses  # the same, or as hashed words where a reference is
     similarities: tuple[Similarity, ...]
     cases: Sequence[Case]
     findings: Sequence[Finding]
@@ -123,9 +125,17 @@ def _judged_at(
     table, doubted = honest_logprobs(read(draws))
     a = plan.campaign.analysis
     channels = load_channels(a.channels)
-    similarities = compare(channels, table, executor, watch)
-    cases = _cases(plan.campaign, table, channels, similarities, tables, executor, history)
-    return Judged(table, similarities, cases, ask(cases, a.questions, watch), (*copies, *doubted), tables)
+    compared = comparable(plan.campaign, table)
+    similarities = compare(channels, compared, executor, watch)
+    cases = _cases(plan.campaign, compared, channels, similarities, tables, executor, history)
+    found = ask(cases, a.questions, watch)
+    return Judged(table, compared, similarities, cases, found, (*copies, *doubted), tables)
+
+
+def comparable(campaign: Campaign, table: Responses) -> Responses:
+    """A table as it is, or with its words hashed where those of a reference came so."""
+    already = {e.name for e in campaign.endpoints if isinstance(e, Reference) and not e.texts}
+    return hashed(table, already) if already else table
 
 
 def all_over(findings: Sequence[Finding]) -> bool:

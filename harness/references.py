@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from pydantic import ValidationError
 
+from harness.channels.hashed import hashed
+from harness.channels.reading import read
 from harness.config import Campaign, Endpoint, Recorded, ReferenceUse, lineage_of, load_config, told_of
 from harness.endpoints import (
     Banked,
@@ -29,7 +31,7 @@ from harness.errors import ConfigError, StoreError
 from harness.evidence import PACK, SIGNATURE, Packed, is_signed, private_key, read_manifest, write_zip
 from harness.files import replacing, write_whole
 from harness.plan import plan_of, store_at, stored_plan
-from harness.records import Prompt, Response
+from harness.records import USABLE, Prompt, Response, Responses
 from harness.report.caveats import left_out
 from harness.store import Store, foreign, noted_endpoints, packages
 from harness.token_logprobs import unpack
@@ -59,7 +61,7 @@ def source(path: Path) -> Source:
 
 def write_pack(
     sources: Sequence[Source], out: Path, name: str, made: str, *, licence: str = "", models: Sequence[str] = (),
-    sign: Path | None = None,
+    sign: Path | None = None, texts: bool = True,
 ) -> tuple[Packed, Card]:  # fmt: skip
     """Write what other models than the suspects answered as a pack of references.
 
@@ -68,11 +70,12 @@ def write_pack(
     made : the time, ISO 8601, UTC.
     models : only these endpoints; default: all whose lineage is known.
     sign : file with an Ed25519 private key.
+    texts : whether answers can be read; else they are hashed words, of which `wording` alone can make something.
 
     Raises `ConfigError` if there is nothing to pack.
     """
     key = None if sign is None else private_key(sign)
-    gathered = _Gathering()
+    gathered = _Gathering(texts)
     for s in sources:
         with foreign(s.store) as store:
             gathered.add(s, store, models)
@@ -81,7 +84,7 @@ def write_pack(
     if unknown := sorted(set(models) - set(gathered.models)):
         raise ConfigError(f"{out}: no answers of {unknown[0]!r}", f"there are: {', '.join(gathered.models)[:500]}")
     listed = [gathered.finished(n) for n in sorted(gathered.models)]
-    card = Card(name=name, models=listed, licence=licence, made=made, versions=packages())
+    card = Card(name=name, models=listed, licence=licence, made=made, versions=packages(), texts=texts)
     members = pack_members(card, gathered.prompts, gathered.requests.values(), gathered.answers)
     if key is not None:
         members[SIGNATURE] = key.sign(members[PACK])
@@ -93,7 +96,8 @@ def write_pack(
 class _Gathering:
     """What goes into a pack, campaign after campaign: one model may be in several, with other prompts."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: bool) -> None:
+        self.texts = texts
         self.models: dict[str, Referee] = {}
         self.prompts: list[Prompt] = []
         self.requests: dict[str, Sent] = {}
@@ -106,6 +110,8 @@ class _Gathering:
         prompts = {p.id: self._line(p) for p in store.prompts()}
         chosen = {e.name: e for e in s.endpoints if lineage_of(e) and (not models or e.name in models)}
         found = [r for r in store.responses() if r.endpoint in chosen and r.prompt in prompts]
+        if not self.texts:
+            found = _as_codes(found, store, sorted(chosen))
         for name in dict.fromkeys(r.endpoint for r in found):
             made = _referee(chosen[name], told.get(name, {}))
             before = self.models.setdefault(name, made)
@@ -140,6 +146,19 @@ class _Gathering:
         count = sum(a.model == name for a in self.answers)
         first, last = (times[0], times[-1]) if times else ("", "")
         return msgspec.structs.replace(self.models[name], answers=count, first=first, last=last)
+
+
+def _as_codes(found: Sequence[Response], store: Store, models: Sequence[str]) -> list[Response]:
+    """Answers to prompts of `wording` as hashed words; of the others nothing is left."""
+    prompts = store.prompts()
+    table = hashed(read(Responses.of(models, prompts, found)))
+    row = {(prompts[p].id, m): iter(table.rows(p, i)) for p in table.where("wording") for i, m in enumerate(models)}
+    out = []
+    for r in sorted(found, key=lambda r: r.sample):  # as the rows of a table are
+        if (rows := row.get((r.prompt, r.endpoint))) is not None:
+            said, bare = table.text[next(rows)], replace(r, reasoning="", refusal="", logprobs=None, response_id="")
+            out.append(replace(bare, text=said if r.outcome in USABLE else ""))
+    return out
 
 
 def _surface(written: str) -> Any:

@@ -15,7 +15,7 @@ from harness.config import Recorded, ReferenceUse, load_config
 from harness.config.schema import PromptUse
 from harness.errors import ConfigError
 from harness.inference.quick_look import Look, advised, sight
-from harness.judging import models_of, read_responses, self_statements
+from harness.judging import comparable, models_of, read_responses, self_statements
 from harness.plan import Plan, plan_of
 
 CHANNELS = ("tokenizer", "integers", "wording")
@@ -63,7 +63,7 @@ def quick_plan(config: Path, name: str, environ: Mapping[str, str], packs: Seque
 
 def look(plan: Plan) -> Look:
     """What the stored answers of a quick look show; nobody is asked."""
-    table = read(read_responses(plan))
+    table = comparable(plan.campaign, read(read_responses(plan)))
     models = models_of(plan.campaign)
     found = {s.channel: s for s in compare(load_channels(CHANNELS), table)}
     sights = [sight(s, models, plan.campaign.analysis.alpha) for s in (found.get(c) for c in CHANNELS) if s is not None]

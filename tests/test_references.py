@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import yaml
 
 from harness.campaign import run_campaign, write
-from harness.config import load_config
+from harness.config import ReferenceUse, draw, load_config, load_set
 from harness.endpoints.banked import Taken, with_references
 from harness.endpoints.packs import Card, Given, Referee, Sent, open_pack, pack_members
 from harness.errors import ConfigError
@@ -29,6 +30,7 @@ from harness.records import Prompt, ReferenceGap, Response, Responses, request_h
 from harness.report.caveats import left_out
 from harness.report.naming import look_text
 from harness.which import look, quick_plan
+from tests.support import ROOT
 from tests.support.command_line import harness, one_line
 from tests.support.fault_server import FaultServer
 from tests.test_which import hand
@@ -266,7 +268,9 @@ def test_controls_that_even_a_pack_does_not_give_are_missed_before_anything_is_a
 def table(said: Mapping[str, str]) -> Responses:
     """Models that answer every question as a template says; `{}` is the question's number."""
     asked = prompts()
-    given = [Response(m, p.id, 0, "h", "ok", t.replace("{}", str(i))) for m, t in said.items() for i, p in enumerate(asked)]
+    given = [
+        Response(m, p.id, 0, "h", "ok", t.replace("{}", str(i))) for m, t in said.items() for i, p in enumerate(asked)
+    ]
     return Responses.of(tuple(said), asked, given)
 
 
@@ -418,6 +422,72 @@ def test_a_pack_on_a_plan_says_what_fits(server: FaultServer, bank: Path, tmp_pa
     assert "another temperature" in harness("references", "check", bank, config, cwd=tmp_path).stdout
 
 
+@pytest.mark.parametrize("texts", [True, False])
+def test_hashed_words_give_the_verdict_of_the_texts(
+    texts: bool, server: FaultServer, bank: Path, tmp_path: Path
+) -> None:
+    """A pack without texts: no word of an answer is in it, and `wording` says of codes what it says of words."""
+    codes = tmp_path / "codes.zip"
+    how = () if texts else ("--without-texts",)
+    made = harness("pack", "--references", bank.parent / "config.yaml", "--out", codes, *how, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    said = [g.text for some in open_pack(codes).answers.values() for g in some]
+    assert texts == any(re.search(r"\bw\d+\b", text) for text in said)
+    (plain,) = run_campaign(accused(tmp_path / "plain", server.url, bank)).findings
+    (found,) = run_campaign(accused(tmp_path / "codes", server.url, codes)).findings
+    assert found.control_lineages == plain.control_lineages
+    one, other = (next(e for e in f.evidence if e.channel == "wording") for f in (plain, found))
+    assert other.raw == pytest.approx(one.raw, abs=1e-6)
+    assert other.effect == pytest.approx(one.effect, abs=1e-6)
+    assert found.p_value == plain.p_value
+
+
+# The pack that ships.
+
+
+def shipped(folder: Path) -> Path:
+    """SmolLM2 of the shipped pack, asked whether it is itself, among the other models of the pack."""
+    pair = [{"name": n, "role": r, "kind": "reference", "pack": "small-models", "model": "smollm2-135m-instruct"}
+            for n, r in (("nova", "suspect"), ("smollm2", "candidate"))]  # fmt: skip
+    pair[1] |= {"lineage": "smollm2", "maker": "Hugging Face", "released": "2024-11"}
+    asked = [
+        {"set": "everyday", "limit": 40, "max_tokens": 32},
+        {"set": "stubs", "limit": 40, "max_tokens": 1, "samples": 2},
+        {"set": "choices", "limit": 12, "max_tokens": 4, "samples": 5},
+    ]
+    return written(folder, pair, prompts=asked, references=["small-models"], analysis={"questions": ["kinship"]})
+
+
+def test_small_models_of_the_shipped_pack_give_the_same_tables_on_two_machines(tmp_path: Path) -> None:
+    """Real answers, choices, stubs and logprobs, recorded once; nobody is asked and nothing is downloaded."""
+    tables = []
+    for machine in ("one", "two"):
+        config = shipped(tmp_path / machine)
+        done = harness("run", config, "--quiet", cwd=config.parent)
+        assert done.returncode == 0, done.stderr
+        tables.append({p.name: p.read_bytes() for p in sorted((config.parent / "results/case").glob("*.csv"))})
+    assert tables[0] == tables[1]
+    (found,) = rows(tmp_path / "one/results/case/summary.csv")
+    assert found["control_lineages"] == "2"
+    assert float(found["p_value"]) == pytest.approx(1 / 3, abs=1e-5)
+    assert float(found["effect"]) > 1
+    channels = {r["channel"] for r in rows(tmp_path / "one/results/case/evidence.csv")}
+    assert {"choices", "continuations", "logprobs", "wording"} <= channels
+
+
+def test_the_shipped_pack_is_small_and_fits_the_default_campaign(tmp_path: Path) -> None:
+    path = ROOT / "harness" / "banks" / "small-models.zip"
+    assert path.stat().st_size < 2_000_000
+    pack = open_pack(path)
+    assert all(g.request for some in pack.answers.values() for g in some)  # every one with the request that got it
+    campaign = load_config(ROOT / "config.yaml")
+    asked = [p for u in campaign.prompts for p in draw(u, load_set(u.set, ROOT / "prompts").prompts, campaign.seed)]
+    use = campaign.model_copy(update={"references": (ReferenceUse(pack="small-models"),)})
+    found = with_references(use, asked, ROOT, (path.parent,))
+    given = {r.endpoint.name: len({p for p, _, _ in r.given}) for r in found.recordings}
+    assert set(given.values()) == {len(asked)}
+
+
 # A recorded twin.
 
 SUSPECT, CANDIDATE = "openrouter_quasar-alpha", "openai_gpt-4.1-2025-04-14"
@@ -444,7 +514,7 @@ def test_recorded_models_as_references_on_another_machine_give_the_same_tables(
     """Two models of SpeechMap with controls from a pack: made, signed, checked, and used in two other folders."""
     frame = pd.read_parquet(recorded_data / "speechmap.parquet")
     answered = frame[frame["model"].isin([SUSPECT, CANDIDATE])].groupby("prompt_id")["model"].nunique()
-    shared = sorted(answered.index[answered == 2])[:40]
+    shared = sorted(answered.index[answered == 2])[:30]
     part = frame[frame["model"].isin([SUSPECT, CANDIDATE, *CONTROLS]) & frame["prompt_id"].isin(shared)]
     part = part.sort_values(["prompt_id", "model"], kind="stable")
     own = part[part["model"].isin(CONTROLS)]

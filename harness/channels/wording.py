@@ -95,11 +95,21 @@ def said(responses: Responses) -> list[list[list[str]]]:
     known: dict[str, str] = {}  # one object a word: a table holds few words, many times
     for p in prompts:
         (row,) = first_answers(responses, [p])
-        asked = words(responses.prompts[p].text, MAX_WORDS)
-        quoted = set(zip(*(asked[i:] for i in range(QUOTED)), strict=False))
+        quoted = _runs_of(responses, p)
         own = [_own(text, quoted, responses.furniture.get(m)) for text, m in zip(row, responses.models, strict=True)]
         out.append([[known.setdefault(w, w) for w in cell] for cell in own])
     return out
+
+
+def own_words(responses: Responses, prompt: int, model: str, text: str) -> list[str]:
+    """Words of one answer to a prompt, by index, that are the model's own; none where there are too few."""
+    return _own(text, _runs_of(responses, prompt), responses.furniture.get(model))
+
+
+def _runs_of(responses: Responses, prompt: int) -> set[tuple[str, ...]]:
+    """Runs of words of a question, which in an answer are the question's."""
+    asked = words(responses.prompts[prompt].text, MAX_WORDS)
+    return set(zip(*(asked[i:] for i in range(QUOTED)), strict=False))
 
 
 def _own(text: str | None, quoted: set[tuple[str, ...]], furniture: Furniture | None) -> list[str]:

@@ -280,6 +280,9 @@ def pack(
     name: Annotated[str | None, typer.Option(help="Name of the pack of references; default: the file's.")] = None,
     licence: Annotated[str, typer.Option(help="Licence under which these answers may be used.")] = "",
     model: Annotated[list[str] | None, typer.Option(help="Only this model of the references; may be repeated.")] = None,
+    without_texts: Annotated[
+        bool, typer.Option("--without-texts", help="References as hashed words, which only `wording` can compare.")
+    ] = False,
 ) -> None:
     """Put answers, config and results into one file with which anybody can score again, offline and without keys.
 
@@ -289,15 +292,14 @@ def pack(
         from harness.references import source, write_pack
 
         packed, card = write_pack([source(p) for p in folder], out, name or out.stem, Clock().stamp(), licence=licence,
-                                  models=model or (), sign=sign)  # fmt: skip
+                                  models=model or (), sign=sign, texts=not without_texts)  # fmt: skip
         tell(f"{len(card.models)} models, {sum(m.answers for m in card.models)} answers -> {out}")
         tell(f"sha256: {packed.anchor}; to use it: `references: [{out}]`, or harness references add {out}")
         return
-    from harness.errors import ConfigError
     from harness.evidence import pack_folder
 
-    if len(folder) > 1 or name or licence or model:
-        raise ConfigError("one campaign makes one pack", "several folders, --name, --licence and --model: --references")
+    if len(folder) > 1 or name or licence or model or without_texts:
+        raise typer.BadParameter("one campaign makes one pack; several, and these options, are for --references")
     packed = pack_folder(folder[0], out, sign)
     for member in packed.names:
         tell(member)

@@ -347,6 +347,7 @@ class Reference(_Endpoint):
     sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="Of the pack, as `harness references check` shows it."
     )
+    texts: bool = Field(True, description="`false` for a pack of hashed words; taken from the pack.")
 
 
 Remote = OpenAIChat | OpenAICompletions | ChatAPI

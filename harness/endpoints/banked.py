@@ -204,7 +204,8 @@ def _pinned(e: Reference, pack: Pack) -> Reference:
     if (e.model or e.name) not in pack.answers:
         has = ", ".join(pack.answers)[:500]
         raise ConfigError(f"endpoint {e.name!r}: {e.pack} has no model {e.model or e.name!r}", f"it has: {has}")
-    return e.model_copy(update={"sha256": pack.sha256, "model": e.model or e.name})
+    update = {"sha256": pack.sha256, "model": e.model or e.name, "texts": pack.card.texts}
+    return e.model_copy(update=update)
 
 
 def _endpoint(
@@ -220,7 +221,7 @@ def _endpoint(
             "system_prompt": model.system_prompt}  # fmt: skip
     known = {k: v for k, v in told.items() if v is not None}
     made = Reference(name=name, role="control", kind="reference", pack=use.pack, model=model.name,
-                     sha256=pack.sha256, **known)  # fmt: skip
+                     sha256=pack.sha256, texts=pack.card.texts, **known)  # fmt: skip
     kin = [e for e in campaign.endpoints if e.role == "candidate" and shared_roots(made, e)]
     kin += [e for e in campaign.endpoints if e.role == "suspect" and e.lineage and shared_roots(made, e)]
     if kin:
