@@ -122,10 +122,11 @@ def _judged_at(
     watch: Watch,
 ) -> Judged:
     draws, copies = independent_draws(answers)
-    table, doubted = honest_logprobs(read(draws))
+    coded = any(isinstance(e, Reference) and not e.texts for e in plan.campaign.endpoints)
+    table, doubted = honest_logprobs(draws if coded else read(draws))
     a = plan.campaign.analysis
     channels = load_channels(a.channels)
-    compared = comparable(plan.campaign, table)
+    compared = comparable(plan.campaign, table) if coded else table
     similarities = compare(channels, compared, executor, watch)
     cases = _cases(plan.campaign, compared, channels, similarities, tables, executor, history)
     found = ask(cases, a.questions, watch)
@@ -133,9 +134,12 @@ def _judged_at(
 
 
 def comparable(campaign: Campaign, table: Responses) -> Responses:
-    """A table as it is, or with its words hashed where those of a reference came so."""
+    """A table as channels read it; with its words hashed where those of a reference came so.
+
+    Then what an endpoint says everywhere is looked for among codes: beside them plain words would look like it.
+    """
     already = {e.name for e in campaign.endpoints if isinstance(e, Reference) and not e.texts}
-    return hashed(table, already) if already else table
+    return read(hashed(table, already) if already else table)
 
 
 def all_over(findings: Sequence[Finding]) -> bool:

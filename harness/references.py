@@ -12,7 +12,6 @@ import msgspec
 from pydantic import ValidationError
 
 from harness.channels.hashed import hashed
-from harness.channels.reading import read
 from harness.config import Campaign, Endpoint, Recorded, ReferenceUse, lineage_of, load_config, told_of
 from harness.endpoints import (
     Banked,
@@ -151,7 +150,7 @@ class _Gathering:
 def _as_codes(found: Sequence[Response], store: Store, models: Sequence[str]) -> list[Response]:
     """Answers to prompts of `wording` as hashed words; of the others nothing is left."""
     prompts = store.prompts()
-    table = hashed(read(Responses.of(models, prompts, found)))
+    table = hashed(Responses.of(models, prompts, found))
     row = {(prompts[p].id, m): iter(table.rows(p, i)) for p in table.where("wording") for i, m in enumerate(models)}
     out = []
     for r in sorted(found, key=lambda r: r.sample):  # as the rows of a table are

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.channels.parallel import compare, load_channels
-from harness.channels.reading import read
 from harness.config import Recorded, ReferenceUse, load_config
 from harness.config.schema import PromptUse
 from harness.errors import ConfigError
@@ -63,7 +62,7 @@ def quick_plan(config: Path, name: str, environ: Mapping[str, str], packs: Seque
 
 def look(plan: Plan) -> Look:
     """What the stored answers of a quick look show; nobody is asked."""
-    table = comparable(plan.campaign, read(read_responses(plan)))
+    table = comparable(plan.campaign, read_responses(plan))
     models = models_of(plan.campaign)
     found = {s.channel: s for s in compare(load_channels(CHANNELS), table)}
     sights = [sight(s, models, plan.campaign.analysis.alpha) for s in (found.get(c) for c in CHANNELS) if s is not None]

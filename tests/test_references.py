@@ -6,12 +6,12 @@ import csv
 import dataclasses
 import hashlib
 import json
-import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -422,24 +422,37 @@ def test_a_pack_on_a_plan_says_what_fits(server: FaultServer, bank: Path, tmp_pa
     assert "another temperature" in harness("references", "check", bank, config, cwd=tmp_path).stdout
 
 
-@pytest.mark.parametrize("texts", [True, False])
-def test_hashed_words_give_the_verdict_of_the_texts(
-    texts: bool, server: FaultServer, bank: Path, tmp_path: Path
-) -> None:
-    """A pack without texts: no word of an answer is in it, and `wording` says of codes what it says of words."""
-    codes = tmp_path / "codes.zip"
-    how = () if texts else ("--without-texts",)
-    made = harness("pack", "--references", bank.parent / "config.yaml", "--out", codes, *how, cwd=tmp_path)
-    assert made.returncode == 0, made.stderr
-    said = [g.text for some in open_pack(codes).answers.values() for g in some]
-    assert texts == any(re.search(r"\bw\d+\b", text) for text in said)
-    (plain,) = run_campaign(accused(tmp_path / "plain", server.url, bank)).findings
-    (found,) = run_campaign(accused(tmp_path / "codes", server.url, codes)).findings
-    assert found.control_lineages == plain.control_lineages
-    one, other = (next(e for e in f.evidence if e.channel == "wording") for f in (plain, found))
-    assert other.raw == pytest.approx(one.raw, abs=1e-6)
-    assert other.effect == pytest.approx(one.effect, abs=1e-6)
-    assert found.p_value == plain.p_value
+def test_hashed_words_say_of_real_answers_what_the_texts_say(tmp_path: Path) -> None:
+    """A pack without texts: no answer can be read in it, and `wording` says of codes what it says of words."""
+    recorder = shipped(tmp_path / "recorder")
+    assert harness("run", recorder, "--quiet", cwd=recorder.parent).returncode == 0
+    found = {}
+    for kind, how in (("texts", ()), ("codes", ("--without-texts",))):
+        pack = tmp_path / f"{kind}.zip"
+        assert harness("pack", "--references", recorder, "--out", pack, *how, cwd=tmp_path).returncode == 0
+        said = " ".join(g.text + (g.logprobs or "") for some in open_pack(pack).answers.values() for g in some)
+        assert (" the " in said) == (kind == "texts")
+        told = {"kind": "reference", "pack": "small-models"}
+        pair = [
+            {"name": "nova", "role": "suspect", "model": "qwen2.5-coder-0.5b", **told},
+            {
+                "name": "g",
+                "role": "candidate",
+                "lineage": "gemma-3",
+                "maker": "Google",
+                "model": "gemma-3-270m",
+                **told,
+            },
+        ]
+        asked = {"prompts": [{"set": "everyday", "limit": 40, "max_tokens": 32}], "references": [str(pack)]}
+        settings = {"questions": [], "channels": ["wording"]}
+        config = written(tmp_path / kind, pair, analysis=settings, **asked)
+        (found[kind],) = run_campaign(config).similarities
+    one, other = found["texts"], found["codes"]
+    assert one.models == other.models
+    assert len(one.models) == 6
+    assert np.isfinite(one.values).sum() > 400
+    np.testing.assert_allclose(other.values, one.values, atol=1e-6)
 
 
 # The pack that ships.
@@ -472,7 +485,7 @@ def test_small_models_of_the_shipped_pack_give_the_same_tables_on_two_machines(t
     assert float(found["p_value"]) == pytest.approx(1 / 3, abs=1e-5)
     assert float(found["effect"]) > 1
     channels = {r["channel"] for r in rows(tmp_path / "one/results/case/evidence.csv")}
-    assert {"choices", "continuations", "logprobs", "wording"} <= channels
+    assert {"choices", "continuations", "logprobs"} <= channels  # of wording all is one text
 
 
 def test_the_shipped_pack_is_small_and_fits_the_default_campaign(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def hashed(responses: Responses, already: Collection[str] = ()) -> Responses:
     Parameters
     ----------
     responses : Responses
-        As `harness.channels.reading.read` made it.
+        Nothing was looked for in it that an endpoint says everywhere: that is for `harness.channels.reading.read` to
+        find among codes.
     already : names of models whose answers are codes as they stand
 
     Returns
