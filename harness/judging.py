@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from harness.channels.base import first_answers
 from harness.channels.draws import independent_draws
-from harness.channels.hashed import hashed
 from harness.channels.kernels import kernel_coverage, logprob_kernels, next_token_distances, text_kernels
 from harness.channels.logprobs import honest_logprobs
 from harness.channels.parallel import LOCAL, Channel, compare, load_channels, probes
 from harness.channels.reading import read
 from harness.channels.stylometry import habit_counts, opening_counts
+from harness.channels.wording import hashed
 from harness.config import Campaign, Recorded, Reference, lineage_of, read_text, told_of
 from harness.endpoints import FAMILY, left_of, unknown_finish
 from harness.errors import ConfigError, StoreError

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from harness.channels.hashed import hashed
+from harness.channels.wording import hashed
 from harness.config import Campaign, Endpoint, Recorded, ReferenceUse, lineage_of, load_config, told_of
 from harness.endpoints import (
     Banked,

@@ -7,18 +7,20 @@ tuning; blind to the difference between derived and taught, and to weights after
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from statistics import median_low
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from harness.channels.base import answered_share, first_answers, moved, numbered, words
+from harness.channels.base import answer, answered_share, first_answers, moved, numbered, words
 from harness.channels.furniture import masked
-from harness.records import Furniture, Probe, Responses, Similarity
+from harness.records import USABLE, Furniture, Probe, Responses, Similarity
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -34,6 +36,7 @@ FIRST_WORDS = 50  # of each answer, for a verdict that must stand on them
 HABIT, TIMES = 0.1, 2.0  # share of a model's answers that hold a word, and times the median model's, that make a habit
 DENSE = 40  # models whose words are compared in a dense table
 PLACEBO = 200  # prompts in a placebo, at most: its mean is steady then
+_LETTERS = str.maketrans("0123456789abcdef", "bcdfghjklmnpqrst")  # no vowels: no code is a word, number or encoding
 IDF_FLOOR = 0.1  # weight left to a word that every answer holds; keeps norms positive
 
 
@@ -230,3 +233,58 @@ def _ngram_counts(token_lists: Sequence[list[str]]) -> tuple[Ints, Ints, NDArray
     owners = np.concatenate([owner, owner[1:][same]])
     cells, counts = np.unique(owners * n_features + features, return_counts=True)
     return cells // n_features, cells % n_features, counts.astype(np.float64), n_features
+
+
+# Answers as hashed words: of models whose texts whoever recorded them may not pass on.
+
+
+@lru_cache(maxsize=200_000)
+def code(word: str) -> str:
+    """The code of a word: twelve letters, the same on every machine.
+
+    Examples
+    --------
+    >>> code("harbour") == code("harbour"), len(code("a")), code("a") == code("b")
+    (True, 12, False)
+    """
+    found = hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=6, person=b"harness-words")
+    return found.hexdigest().translate(_LETTERS)
+
+
+def coded(said: Sequence[str]) -> str:
+    """Words as a text of codes."""
+    return " ".join(map(code, said))
+
+
+def hashed(responses: Responses, already: Collection[str] = ()) -> Responses:
+    """A table whose prompts of `wording` hold codes, questions and answers, and serve that channel alone.
+
+    A code depends on its word alone, so cosines of words and of pairs of words are what they are of the texts; form,
+    copies, traces and refusals are gone. Where one model of a table is hashed all are, so that codes meet codes. A code
+    is no secret: who has a list of words can look it up. It keeps answers from being read and passed on, not from being
+    guessed.
+
+    Parameters
+    ----------
+    responses : Responses
+        Nothing was looked for in it that an endpoint says everywhere: that is for `harness.channels.reading.read` to
+        find among codes.
+    already : names of models whose answers are codes as they stand
+
+    Returns
+    -------
+    Responses
+        Other prompts are as they were.
+    """
+    texts, reasoning = list(responses.text), list(responses.reasoning)
+    prompts = list(responses.prompts)
+    for p in responses.where("wording"):
+        for m, name in enumerate(responses.models):
+            for row in responses.rows(p, m):
+                usable = responses.outcome[row] in USABLE and bool(responses.text[row].strip())
+                if usable and name not in already:
+                    texts[row] = coded(own_words(responses, p, name, answer(responses, row)))
+                reasoning[row] = ""
+        asked = prompts[p]
+        prompts[p] = replace(asked, text=coded(words(asked.text, MAX_WORDS)), channels=("wording",))
+    return replace(responses, prompts=tuple(prompts), text=texts, reasoning=reasoning, furniture={})

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.inference.assessment import Case
 from harness.inference.control_match import LANGUAGE, RATIO, SHORT, Manners
 from harness.inference.findings import Caveat, Finding
 from harness.inference.pool import Model
@@ -22,7 +22,7 @@ from harness.records import LeftOut, ReferenceGap
 
 MANY = 19  # lineages of references, from which those count that are nearest in manner
 NEAREST = 0.5  # of them, the share that counts
-Find = Callable[[Case], Finding]
+Case = TypeVar("Case")
 
 
 def fitting(
@@ -96,7 +96,7 @@ def gaps_of(left: Iterable[LeftOut]) -> list[Caveat]:
 
 def reference_check(
     case: Callable[[Model, Model], Case],
-    find: Find,
+    find: Callable[[Case], Finding],
     candidate: Model,
     models: Sequence[Model],
     references: Collection[str],
