@@ -14,7 +14,7 @@ import pytest
 from harness import run_campaign
 from harness.channels.kernels import spectrum
 from harness.inference.drift import Change, Stages, drift, judge_changes
-from harness.report.words import change_notes
+from harness.report.changes import change_notes
 from tests.support import Write
 from tests.support.command_line import harness, one_line
 from tests.support.fault_server import STEPS, FaultServer, Reply, Request, Step

@@ -16,7 +16,7 @@ from harness.inference.findings import Attribution, ChannelEvidence, Finding
 from harness.inference.quick_look import Look
 from harness.inference.survey import Survey
 from harness.records import Observation
-from harness.report import naming, numbers, survey_words, words
+from harness.report import changes, naming, numbers, survey_words, words
 from harness.report.caveats import stopped
 from harness.report.text import one_line
 
@@ -187,31 +187,31 @@ def change_line(c: Change) -> str:
     tests = "; ".join(
         f"{d.channel} {d.statistic:.3g}, baseline's halves {d.noise:.3g}, {d.prompts} prompts" for d in c.channels
     )
-    notes = "".join(f"; {n}" for n in words.change_notes(c))
-    found = words.change_sentence(c)
+    notes = "".join(f"; {n}" for n in changes.change_notes(c))
+    found = changes.change_sentence(c)
     asked = f"; {c.calls} of {c.planned} calls" if c.planned else ""
-    asked += f"; {words.baseline_words(c.against)}" if c.against else ""
+    asked += f"; {changes.baseline_words(c.against)}" if c.against else ""
     return one_line(f"{c.endpoint}: {c.state}: {found} ({numbers}; {tests or 'nothing compared'}{asked}){notes}")
 
 
 def foreseen_line(c: Change) -> str:
     """What `monitor` will compare of one endpoint, and what it cannot test: said before anybody is asked."""
     tested = ", ".join(f"{d.channel} on {d.prompts} prompts" for d in c.channels if d.part == "counted")
-    against = f", {words.baseline_words(c.against)}" if c.against else ""
-    cannot = f"cannot be tested: {words.change_sentence(c)}" if c.state == "cannot tell" else f"tests {tested}"
-    notes = "".join(f"; {d.channel} {note}" for d in c.channels if (note := words.drift_note(d)))
-    return one_line(f"{c.endpoint}: {cannot}{against}{notes}{words.unseen_words(c)}")
+    against = f", {changes.baseline_words(c.against)}" if c.against else ""
+    cannot = f"cannot be tested: {changes.change_sentence(c)}" if c.state == "cannot tell" else f"tests {tested}"
+    notes = "".join(f"; {d.channel} {note}" for d in c.channels if (note := changes.drift_note(d)))
+    return one_line(f"{c.endpoint}: {cannot}{against}{notes}{changes.unseen_words(c)}")
 
 
-def changes_json(changes: Sequence[Change]) -> str:
+def changes_json(found: Sequence[Change]) -> str:
     """What `monitor` found as JSON, NaN as null."""
-    return json.dumps([clean(_change_record(c)) for c in changes], indent=2, allow_nan=False)
+    return json.dumps([clean(_change_record(c)) for c in found], indent=2, allow_nan=False)
 
 
 def _change_record(c: Change) -> dict[str, Any]:
-    channels = [{**_without(dataclasses.asdict(d), "part"), "note": words.drift_note(d)} for d in c.channels]
+    channels = [{**_without(dataclasses.asdict(d), "part"), "note": changes.drift_note(d)} for d in c.channels]
     record = _without(dataclasses.asdict(c), "ground", "decisive", "bound", "news", "channels")
-    return {**record, "sentence": words.change_sentence(c), "channels": channels, "notes": words.change_notes(c)}
+    return {**record, "sentence": changes.change_sentence(c), "channels": channels, "notes": changes.change_notes(c)}
 
 
 def _without(record: dict[str, Any], *names: str) -> dict[str, Any]:

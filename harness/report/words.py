@@ -10,7 +10,6 @@ from math import log10
 
 from harness.inference.breakdown import Measure
 from harness.inference.conclusion import Clause, Conclusion, Conflict, Remedy, RemedyKind
-from harness.inference.drift import Baseline, Change, ChangeGround, Drift, News
 from harness.inference.excess import controls_needed, reaches
 from harness.inference.findings import ChannelEvidence, Finding
 from harness.inference.questions import QUESTIONS
@@ -178,16 +177,6 @@ _MAPPED: Mapping[Measure, str] = {
     "raw": "More alike than these models are on average is orange, less alike is blue, in the mean over channels of "
     "raw similarity, each channel in units of its spread over the pairs. Among fewer than six models, excess would "
     "draw strangers close for want of others.",
-}
-
-
-_CHANGES: Mapping[ChangeGround, str] = {
-    "told apart": "{channels} tells the new answers from the baseline",
-    "not told apart": "the new answers cannot be told from the baseline",
-    "too few samples": "so few samples cannot give a p below {bound:.2g}; ask more samples or prompts",
-    "no two samples": "no prompt has two answers on both sides at a temperature above 0",
-    "no channel may decide": "no channel may decide",
-    "too few answered again": "only {bound:.0%} of the baseline's calls were answered again",
 }
 
 
@@ -479,39 +468,3 @@ def conclusion_tone(c: Conclusion) -> str:
     clauses = set(c.clauses)
     far = "no closer" in clauses or ("served apart" in clauses and "only chat compared" not in clauses)
     return "close" if clauses & _CLOSE else "near" if clauses & _NEAR else "far" if far else "open"
-
-
-def change_sentence(c: Change) -> str:
-    """What `monitor` found of one endpoint."""
-    return _CHANGES[c.ground].format(channels=", ".join(c.decisive), bound=c.bound)
-
-
-def change_notes(c: Change) -> list[str]:
-    """Channels that do not decide, and what the server says of itself that it did not say before."""
-    channels = [f"{d.channel} {note}" for d in c.channels if (note := drift_note(d))]
-    return [*channels, *map(_news, c.news)]
-
-
-def drift_note(d: Drift) -> str:
-    """Why a channel does not decide; empty if it does."""
-    if d.part == "reported":
-        return "is reported only: logprobs move with a server's load"
-    return f"abstains: the baseline's own halves differ (p = {d.noise_p:.2g})" if d.part == "abstains" else ""
-
-
-def baseline_words(b: Baseline) -> str:
-    """What an endpoint was compared with, and of when that is."""
-    days = " to ".join(dict.fromkeys(t[:10] for t in (b.first, b.last) if t)) or "no known day"
-    said = f" of {', '.join(b.models)[:120]}" if b.models else ""
-    return f"against {b.answers} answers{said} to {b.prompts} prompts from {days} in {b.store}"
-
-
-def unseen_words(c: Change) -> str:
-    """Kinds of evidence that a baseline has nothing of."""
-    there = {d.channel.partition(" ")[0] for d in c.channels}
-    return "".join(f"; nothing is known of {name}" for name in ("text", "logprobs") if name not in there)
-
-
-def _news(n: News) -> str:
-    was = f" (was {', '.join(n.before)[:200]})" if n.before else ""
-    return f"{n.field} is new: {', '.join(n.now)[:200]}{was}"
