@@ -113,14 +113,33 @@ T = TypeVar("T")
 Work = Callable[["Responses", int], T]
 
 
+class Vocabulary(dict[str, int]):
+    """Words by number, in the order in which they were first met: ``vocabulary[word]`` numbers a new one."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = number = len(self)
+        return number
+
+
+class WordIds(bytes):
+    """The words of one answer by their numbers in the `Vocabulary` of its table, int32."""
+
+    @property
+    def array(self) -> NDArray[np.int32]:
+        """The numbers, (words,)."""
+        return np.frombuffer(self, dtype=np.int32)
+
+
 class RowCache:
     """Results by row of a table, each worked out at most once; the table and all its parts share one.
 
     A row costs 8 bytes a function and what the function returns, so that should be small: a million stay in memory.
+    ``vocabulary`` numbers the words of `WordIds` among them.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, vocabulary: Vocabulary | None = None) -> None:
         self._size = size
+        self.vocabulary = Vocabulary() if vocabulary is None else vocabulary
         self._found: dict[Work[Any], list[Any]] = {}  # `...` where nothing was worked out yet
 
     def column(self, work: Work[Any]) -> list[Any]:
@@ -130,22 +149,26 @@ class RowCache:
 
     def take(self, rows: NDArray[np.int64]) -> RowCache:
         """A copy for some of the rows."""
-        out = RowCache(len(rows))
+        out = RowCache(len(rows), self.vocabulary)
         out._found = {work: [found[r] for r in rows] for work, found in self._found.items()}
         return out
 
     def only(self, work: Work[Any]) -> RowCache:
         """Another cache that knows what one function has worked out, and nothing else."""
-        out = RowCache(self._size)
+        out = RowCache(self._size, self.vocabulary)
         out._found = {work: self.column(work)}
         return out
 
     def update(self, known: RowCache, rows: NDArray[np.int64]) -> None:
         """Take over what a copy for these rows holds."""
+        words = known.vocabulary
+        here = np.array([self.vocabulary[w] for w in words] if words is not self.vocabulary else [], dtype=np.int32)
         for work, theirs in known._found.items():
             mine = self.column(work)
             for row, result in zip(rows, theirs, strict=True):
-                if result is not ...:
+                if isinstance(result, WordIds) and words is not self.vocabulary:
+                    mine[row] = WordIds(here[result.array].tobytes())
+                elif result is not ...:
                     mine[row] = result
 
 
@@ -206,6 +229,11 @@ class Responses:
             found[at] = work(self, row)
         result: T = found[at]
         return result
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Numbers of words, one for the table and all its parts."""
+        return self._cache.vocabulary
 
     def known(self) -> RowCache:
         """What was worked out of these rows so far; small enough to come back from a worker."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 
 SHOWN = 3  # hidden characters in an answer from which it is one that hides: a stray joiner or byte order mark is none
 FAR = 200  # characters of white space in a row that no answer needs
@@ -103,11 +103,12 @@ def _may_gape(text: str) -> bool:
 
 def lookalikes(text: str) -> int:
     """How many letters of another script stand in words that are otherwise Latin, or pose as Latin words."""
-    if text.isascii() or not _FOREIGN.search(text):
+    if text.isascii() or (folded := _folded(text)) == text:
         return 0
-    return sum(a != b for a, b in zip(text, _folded(text), strict=True))
+    return sum(a != b for a, b in zip(text, folded, strict=True))
 
 
+@lru_cache(16)  # of one answer it is asked several times on end: for its edit, for furniture, and to pack it
 def comparable(text: str) -> str:
     """A text without hidden characters, with look-alike letters, quotes, dashes and white space made one.
 
@@ -155,10 +156,12 @@ def _folded(text: str) -> str:
 
     A text in another script is left alone: most of its letters look like no Latin one.
     """
+    table = _lookalikes()
+    if table.keys().isdisjoint(text):  # most texts, and told at once
+        return text
     runs = [m for m in _FOREIGN.finditer(text) if any(map(str.isalpha, m.group()))]
     if not runs:
         return text
-    table = _lookalikes()
     foreign = [c for m in runs for c in m.group() if c.isalpha()]
     if sum(c in table for c in foreign) >= _FOLDED_SHARE * len(foreign):
         return "".join(table.get(c, c) for c in text)
@@ -214,6 +217,11 @@ def words(text: str, most: int | None = None) -> list[str]:
     text = text.lower()
     found = text.translate(_NO_WORD).split() if text.isascii() else _WORD.findall(text)  # the same, and faster
     return found if most is None else found[:most]
+
+
+def words_as_spelt(text: str) -> list[str]:
+    """The words of `word_spans`, without where they stand."""
+    return list(map(str.lower, _WORD.findall(text)))
 
 
 def word_spans(text: str) -> list[tuple[str, int, int]]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import median_low
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.channels.characters import word_spans, words
+from harness.channels.characters import word_spans, words, words_as_spelt
 from harness.records import Furniture
 
 Ints = NDArray[np.uint64]
@@ -40,6 +41,11 @@ NONE = Furniture()
 def masked(word: str) -> str:
     """A word with a digit in it stands for all such: numbers of requests, dates, prices."""
     return word if word.isalpha() or not _DIGIT.search(word) else "#"
+
+
+def all_masked(found: list[str]) -> list[str]:
+    """Each word `masked`."""
+    return [masked(w) for w in found] if _DIGIT.search(" ".join(found)) else found
 
 
 def find_furniture(answers: Mapping[str, Sequence[str]]) -> dict[str, Furniture]:
@@ -162,8 +168,9 @@ def _spelt(codes: Ints, said: _Words, vocabulary: Sequence[str]) -> set[str]:
     return out
 
 
-def _runs(found: Sequence[str], size: int) -> Iterable[str]:
-    return (" ".join(found[i : i + size]) for i in range(len(found) - size + 1))
+@lru_cache(1024)  # furniture is found once, and cut out of every answer of its endpoint
+def _first_words(runs: frozenset[str]) -> frozenset[str]:
+    return frozenset(run.partition(" ")[0] for run in runs)
 
 
 def _canned(mine: Mapping[str, int], total: int, others: Sequence[tuple[Mapping[str, int], int]]) -> frozenset[str]:
@@ -185,7 +192,7 @@ def _repeated(texts: Sequence[str], said: _Words) -> Counter[str]:
 
 def key(text: str) -> str:
     """An answer as it is compared with others of the same endpoint: words, numbers masked."""
-    return " ".join(masked(w) for w in words(text))
+    return " ".join(all_masked(words(text)))
 
 
 def cut_spans(text: str, furniture: Furniture) -> list[tuple[int, int]]:
@@ -194,13 +201,14 @@ def cut_spans(text: str, furniture: Furniture) -> list[tuple[int, int]]:
     Where furniture stands alone, or with numbers (of a request, say), it is canned if open questions are answered so,
     too; else it is a preface to an answer that is a number or a mark.
     """
-    said = [masked(w) for w in (words(text) if text.isascii() else [w for w, *_ in word_spans(text)])]
+    said = all_masked(words(text) if text.isascii() else words_as_spelt(text))
     if furniture.canned and " ".join(said) in furniture.canned:
         return [(0, len(text))]
     cover = [False] * len(said)
-    for size in (8, 4):
-        for i, run in enumerate(_runs(said, size)):
-            if run in furniture.runs:
+    first = _first_words(furniture.runs)
+    for i in [i for i, w in enumerate(said) if w in first]:
+        for size in (8, 4):
+            if i + size <= len(said) and " ".join(said[i : i + size]) in furniture.runs:
                 cover[i : i + size] = [True] * size
     if not any(cover):
         return []

@@ -205,9 +205,11 @@ def thoughts(responses: Responses, row: int) -> str:
 
 def answer_rows(responses: Responses, prompt: int, model: int) -> Iterator[int]:
     """Rows of the usable samples that say something of the model's own."""
-    for row in responses.usable(prompt, model):
-        if responses.cached(_edit, row) is None or answer(responses, row).strip():
-            yield row
+    return (row for row in responses.usable(prompt, model) if responses.cached(_speaks, row))
+
+
+def _speaks(responses: Responses, row: int) -> bool:
+    return responses.cached(_edit, row) is None or bool(answer(responses, row).strip())
 
 
 def all_answers(responses: Responses, prompt: int, model: int) -> list[str]:
@@ -233,9 +235,11 @@ def read(responses: Responses) -> Responses:
     removals : What was taken out in the end.
     """
     prompts = _unlike(responses)
+    texts = _bodies(responses, prompts)
     stray = {m for m in range(len(responses.models)) if _stray(responses, prompts, m)}
-    texts = {responses.models[m]: _bodies(responses, prompts, m, m in stray) for m in range(len(responses.models))}
-    found = find_furniture({name: t for name, t in texts.items() if t})
+    for m in stray:
+        texts[m] = _bodies(responses, prompts, m)[m]
+    found = find_furniture({responses.models[m]: t for m, t in enumerate(texts) if t})
     for m in stray:
         name = responses.models[m]
         found[name] = replace(found.get(name, NONE), stray=True)
@@ -250,18 +254,23 @@ def _unlike(responses: Responses) -> list[int]:
     return list(first.values())
 
 
-def _bodies(responses: Responses, prompts: Sequence[int], model: int, stray: bool) -> list[str]:
-    """Answers of one model to some prompts, as many as are looked at, furniture left in."""
-    out: list[str] = []
+def _bodies(responses: Responses, prompts: Sequence[int], stray: int | None = None) -> list[list[str]]:
+    """Answers of each model to some prompts, as many as are looked at, furniture left in.
+
+    Answers are read in the order of the table, as the store holds them: model by model would read it many times over.
+    Of a ``stray`` model alone, past its marks.
+    """
+    out: list[list[str]] = [[] for _ in responses.models]
     for p in prompts:
-        if len(out) == READ:
-            break
-        for row in responses.usable(p, model):
-            text, asked = responses.text[row], responses.prompts[p].text
-            edit = edit_of(text, asked, stray=True) if stray else responses.cached(_bare, row)
-            if own := own_words(text, asked, edit):
-                out.append(own)
-                break
+        for m in range(len(responses.models)) if stray is None else [stray]:
+            for row in responses.usable(p, m):
+                bare = responses.cached(_bare, row)
+                if len(out[m]) == READ:
+                    break
+                text, asked = responses.text[row], responses.prompts[p].text
+                if own := own_words(text, asked, bare if stray is None else edit_of(text, asked, stray=True)):
+                    out[m].append(own)
+                    break
     return out
 
 
@@ -270,9 +279,10 @@ def _stray(responses: Responses, prompts: Sequence[int], model: int) -> bool:
     before, behind = [], []
     for p in prompts:
         for row in responses.usable(p, model)[:1]:
-            edit, text, asked = responses.cached(_bare, row), responses.text[row], responses.prompts[p].text
+            edit = responses.cached(_bare, row)
             if edit is None or edit.mark < 0:
                 continue
+            text, asked = responses.text[row], responses.prompts[p].text
             before.append(edit.plain(text, asked)[: edit.mark])
             behind.append(own_words(text, asked, edit))
     if len(behind) < LEAST or sum(map(muses, before)) > len(before) / 2:

@@ -8,23 +8,23 @@ tuning; blind to the difference between derived and taught, and to weights after
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from statistics import median_low
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from harness.channels.base import answer, answered_share, first_answers, moved, numbered, words
-from harness.channels.furniture import masked
-from harness.records import USABLE, Furniture, Probe, Responses, Similarity
+from harness.channels.base import answer, answer_rows, answered_share, moved, numbered, words
+from harness.channels.furniture import all_masked
+from harness.records import USABLE, Furniture, Probe, Responses, Similarity, WordIds
 
 Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
-Cells = Sequence[Sequence[list[str]]]  # words by prompt and model
+Ints = NDArray[np.integer]
+Cells = Sequence[Sequence[Ints]]  # words by prompt and model, as numbers of the table's vocabulary
+Words = TypeVar("Words", list[str], Ints)
 
 PER_PROMPT = True  # see `harness.channels.parallel`
 MAX_WORDS = 256  # answers are cut to this length: n-gram mass grows with length, and a long answer resembles all
@@ -78,78 +78,98 @@ def probe(responses: Responses, rounds: int, rng: np.random.Generator) -> Probe 
 
 def _lessened(responses: Responses, cells: Cells) -> Iterator[tuple[str, Cells]]:
     """What is left out, and the words of the answers without it; one after the other, for each is a whole copy."""
-    asked = [set(words(responses.prompts[p].text, MAX_WORDS)) for p in responses.where("wording")]
-    yield (
-        "without the question",
-        [[[w for w in cell if w not in q] for cell in row] for row, q in zip(cells, asked, strict=True)],
-    )
+    asked = [words(responses.prompts[p].text, MAX_WORDS) for p in responses.where("wording")]
+    known, size = responses.vocabulary, len(responses.vocabulary)
+    questions = [_marked([known[w] for w in q if w in known], size) for q in asked]
+    yield "without the question", [[cell[~q[cell]] for cell in row] for row, q in zip(cells, questions, strict=True)]
     yield "first words", [[cell[:FIRST_WORDS] for cell in row] for row in cells]
-    habits = _habits(cells)
-    yield (
-        "without habits",
-        [[[w for w in cell if w not in h] for cell, h in zip(row, habits, strict=True)] for row in cells],
-    )
+    habits = [_marked(h, size) for h in _habits(cells, size)]
+    yield "without habits", [[cell[~h[cell]] for cell, h in zip(row, habits, strict=True)] for row in cells]
 
 
-def said(responses: Responses) -> list[list[list[str]]]:
-    """Words of each model's answer to each prompt, (p, m) lists; empty where there are too few."""
-    prompts = responses.where("wording")
-    out: list[list[list[str]]] = []
-    known: dict[str, str] = {}  # one object a word: a table holds few words, many times
-    for p in prompts:
-        (row,) = first_answers(responses, [p])
-        quoted = _runs_of(responses, p)
-        own = [_own(text, quoted, responses.furniture.get(m)) for text, m in zip(row, responses.models, strict=True)]
-        out.append([[known.setdefault(w, w) for w in cell] for cell in own])
+def _marked(numbers: Sequence[int] | Ints, size: int) -> NDArray[np.bool_]:
+    """Which of so many words are among some."""
+    out = np.zeros(size, dtype=bool)
+    out[np.asarray(numbers, dtype=np.int64)] = True
     return out
+
+
+def said(responses: Responses) -> list[list[Ints]]:
+    """Words of each model's answer to each prompt, (p, m) arrays of their numbers; empty where there are too few.
+
+    The numbers are those of the table's `harness.records.Vocabulary`. An answer is read once, whatever pools it is in.
+    """
+    none = np.zeros(0, dtype=np.int32)
+    rows = (
+        [next(answer_rows(responses, p, m), None) for m in range(len(responses.models))]
+        for p in responses.where("wording")
+    )
+    return [[none if r is None else responses.cached(_own, r).array for r in row] for row in rows]
+
+
+def _own(responses: Responses, row: int) -> WordIds:
+    """The first words of an answer that are the model's own."""
+    prompt, model = responses.cell(row)
+    left, known = _left(answer(responses, row), prompt.text, responses.furniture.get(model)), responses.vocabulary
+    return WordIds(np.array([known[w] for w in left], dtype=np.int32).tobytes())
 
 
 def own_words(responses: Responses, prompt: int, model: str, text: str) -> list[str]:
     """Words of one answer to a prompt, by index, that are the model's own; none where there are too few."""
-    return _own(text, _runs_of(responses, prompt), responses.furniture.get(model))
+    return _left(text, responses.prompts[prompt].text, responses.furniture.get(model))
 
 
-def _runs_of(responses: Responses, prompt: int) -> set[tuple[str, ...]]:
-    """Runs of words of a question, which in an answer are the question's."""
-    asked = words(responses.prompts[prompt].text, MAX_WORDS)
-    return set(zip(*(asked[i:] for i in range(QUOTED)), strict=False))
-
-
-def _own(text: str | None, quoted: set[tuple[str, ...]], furniture: Furniture | None) -> list[str]:
-    found = words(text, MAX_WORDS) if text else []
+def _left(text: str, asked: str, furniture: Furniture | None) -> list[str]:
+    """The first words of a text without what its question says and without what its endpoint says everywhere."""
+    found, quoted = words(text, MAX_WORDS) if text else [], _runs_of_question(asked)
     drop: set[int] = set()
     if quoted:
         runs = zip(*(found[i:] for i in range(QUOTED)), strict=False)
         drop.update(j for i, run in enumerate(runs) if run in quoted for j in range(i, i + QUOTED))
-    if furniture is not None and furniture.words:
-        plain = [masked(w) for w in found]
-        drop.update(i for i, w in enumerate(plain) if w in furniture.words)
-        drop.update(
-            j for i in range(len(plain) - 1) if f"{plain[i]} {plain[i + 1]}" in furniture.words for j in (i, i + 1)
-        )
+    drop |= _of_furniture(found, furniture)
     left = [w for i, w in enumerate(found) if i not in drop] if drop else found
     return left if len(left) >= SHORTEST else []
 
 
-def _habits(cells: Sequence[Sequence[Sequence[str]]]) -> list[set[str]]:
-    """Words of each model that stand in many of its answers and in few of the others', m sets."""
+@lru_cache(16)  # one question after the other is looked for in the answers of all models
+def _runs_of_question(text: str) -> frozenset[tuple[str, ...]]:
+    asked = words(text, MAX_WORDS)
+    return frozenset(zip(*(asked[i:] for i in range(QUOTED)), strict=False))
+
+
+def _of_furniture(found: list[str], furniture: Furniture | None) -> set[int]:
+    """Where single words and pairs stand that an endpoint says everywhere."""
+    if furniture is None or not furniture.words:
+        return set()
+    plain = all_masked(found)
+    pairs = [i for i in range(len(plain) - 1) if f"{plain[i]} {plain[i + 1]}" in furniture.words]
+    return {i for i, w in enumerate(plain) if w in furniture.words} | {j for i in pairs for j in (i, i + 1)}
+
+
+def _habits(cells: Cells, size: int) -> list[Ints]:
+    """Words of each model that stand in many of its answers and in few of the others', m arrays; ``size`` words in all.
+
+    Few are those that the median of the other models (the lower of two) uses half as often.
+    """
     m = len(cells[0]) if cells else 0
-    counts = [Counter(w for row in cells for w in set(row[j])) for j in range(m)]
-    least = max(3.0, HABIT * len(cells))
-
-    def usual(word: str, j: int) -> int:
-        return median_low([c[word] for k, c in enumerate(counts) if k != j] or [0])
-
-    return [
-        {word for word, n in own.items() if n >= least and n >= TIMES * usual(word, j)} for j, own in enumerate(counts)
-    ]
+    counts = np.zeros((m, size), dtype=np.int32)
+    for row in cells:
+        for mine, cell in zip(counts, row, strict=True):
+            mine[np.unique(cell)] += 1
+    out: list[Ints] = []
+    for j, own in enumerate(counts):
+        often = np.flatnonzero(own >= max(3.0, HABIT * len(cells)))
+        others = np.sort(np.delete(counts, j, axis=0)[:, often], axis=0)
+        usual = others[(m - 2) // 2] if m > 1 else np.zeros(len(often))
+        out.append(often[own[often] >= TIMES * usual])
+    return out
 
 
 def _compared(responses: Responses, cells: Cells) -> Similarity | None:
     prompts = responses.where("wording")
     if not prompts:
         return None
-    usable = np.array([[bool(cell) for cell in row] for row in cells])
+    usable = np.array([[len(cell) > 0 for cell in row] for row in cells])
     shown = [one_length(row) for row in cells]
     return Similarity(
         channel="wording",
@@ -159,7 +179,7 @@ def _compared(responses: Responses, cells: Cells) -> Similarity | None:
         coverage=answered_share(responses, prompts, usable),
         unit="cosine",
         sees="text",
-        words=float(np.median([len(cell) for row in shown for cell in row if cell] or [0])),
+        words=float(np.median([len(cell) for row in shown for cell in row if len(cell)] or [0])),
     )
 
 
@@ -167,7 +187,7 @@ def _values(cells: Cells) -> Floats:
     return np.stack([word_similarity(one_length(row)) for row in cells])
 
 
-def one_length(cells: Sequence[list[str]]) -> list[list[str]]:
+def one_length(cells: Sequence[Words]) -> list[Words]:
     """Answers to one prompt, all cut to the shortest; of more models than a pool has, to what it would have there.
 
     Examples
@@ -175,7 +195,7 @@ def one_length(cells: Sequence[list[str]]) -> list[list[str]]:
     >>> [len(cell) for cell in one_length([["a"] * 40, ["b"] * 25, [], ["c"] * 9])]
     [15, 15, 0, 9]
     """
-    lengths = sorted(len(cell) for cell in cells if cell)
+    lengths = sorted(len(cell) for cell in cells if len(cell))
     if not lengths:
         return list(cells)
     shortest = lengths[-(-len(lengths) // POOL) - 1]
@@ -184,18 +204,21 @@ def one_length(cells: Sequence[list[str]]) -> list[list[str]]:
 
 def prompt_similarity(texts: Sequence[str | None]) -> Floats:
     """Similarity of the answers to one prompt: m texts or None -> (m, m), NaN on the diagonal and for None."""
-    return word_similarity([words(t, MAX_WORDS) if t else [] for t in texts])
+    lists = [words(t, MAX_WORDS) if t else [] for t in texts]
+    ids, _ = numbered(lists)
+    return word_similarity(np.split(ids, np.cumsum([len(found) for found in lists])[:-1]))
 
 
-def word_similarity(tokens: Sequence[list[str]]) -> Floats:
-    """As `prompt_similarity`, of m lists of words; an empty one is no answer."""
-    m = len(tokens)
-    answered = np.array([len(t) > 0 for t in tokens])
+def word_similarity(cells: Sequence[Ints]) -> Floats:
+    """As `prompt_similarity`, of m arrays of words by number; an empty one is no answer."""
+    m = len(cells)
+    lengths = np.array([len(cell) for cell in cells], dtype=np.int64)
+    answered = lengths > 0
     out = np.full((m, m), np.nan, dtype=np.float32)
     n = int(answered.sum())
     if n < 2:
         return out
-    row, column, count, n_features = _ngram_counts(tokens)
+    row, column, count, n_features = _ngram_counts(_in_turn(np.concatenate(cells)), lengths)
     df = np.bincount(column, minlength=n_features)
     idf = np.log((1.0 + n) / (1.0 + df)) + IDF_FLOOR
     weight = (1.0 + np.log(count)) * idf[column]
@@ -209,6 +232,17 @@ def word_similarity(tokens: Sequence[list[str]]) -> Floats:
     return out
 
 
+def _in_turn(ids: Ints) -> NDArray[np.int64]:
+    """Numbers again, in the order in which they first occur here: sums are then added up in one order everywhere."""
+    at = np.arange(len(ids))
+    first = np.empty(int(ids.max(initial=-1)) + 1, dtype=np.int64)  # of what does not occur it is never looked at
+    first[ids[::-1]] = at[::-1]
+    met = first[ids]
+    rank = np.cumsum(met == at) - 1
+    turned: NDArray[np.int64] = rank[met]
+    return turned
+
+
 def _products(m: int, row: Ints, column: Ints, weight: NDArray[np.float64], n_features: int) -> Floats:
     """Inner products of m sparse rows, (m, m); of the few rows of a pool densely, which is quicker."""
     if m <= DENSE:
@@ -220,19 +254,23 @@ def _products(m: int, row: Ints, column: Ints, weight: NDArray[np.float64], n_fe
     return np.asarray((vectors @ vectors.T).todense(), dtype=np.float32)
 
 
-def _ngram_counts(token_lists: Sequence[list[str]]) -> tuple[Ints, Ints, NDArray[np.float64], int]:
-    """Answer index, feature index and count of every distinct 1-2-gram, and the number of features."""
-    lengths = np.array([len(tokens) for tokens in token_lists], dtype=np.int64)
-    ids, vocabulary = numbered(token_lists)
-    owner = np.repeat(np.arange(len(token_lists), dtype=np.int64), lengths)
-    size = len(vocabulary)
+def _ngram_counts(ids: Ints, lengths: Ints) -> tuple[Ints, Ints, NDArray[np.float64], int]:
+    """Answer index, feature index and count of every distinct 1-2-gram, by feature; and the number of features.
+
+    ``ids`` are the words of all answers in a row, ``lengths`` how many each has. One sort of (feature, answer) counts
+    both.
+    """
+    owner = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    size, bits = int(ids.max(initial=-1)) + 1, len(lengths).bit_length()
     same = owner[1:] == owner[:-1]
     bigrams = size + ids[:-1][same] * size + ids[1:][same]
-    codes, features = np.unique(np.concatenate([ids, bigrams]), return_inverse=True)
-    n_features = len(codes)
-    owners = np.concatenate([owner, owner[1:][same]])
-    cells, counts = np.unique(owners * n_features + features, return_counts=True)
-    return cells // n_features, cells % n_features, counts.astype(np.float64), n_features
+    keys = np.sort(np.concatenate([ids, bigrams]) << bits | np.concatenate([owner, owner[1:][same]]))
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    cells = keys[starts]
+    codes = cells >> bits
+    feature = np.cumsum(np.concatenate([[0], codes[1:] != codes[:-1]]))
+    count = np.diff(np.concatenate([starts, [len(keys)]])).astype(np.float64)
+    return cells & ((1 << bits) - 1), feature, count, int(feature[-1]) + 1
 
 
 # Answers as hashed words: of models whose texts whoever recorded them may not pass on.
