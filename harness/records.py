@@ -153,10 +153,10 @@ class RowCache:
         out._found = {work: [found[r] for r in rows] for work, found in self._found.items()}
         return out
 
-    def only(self, work: Work[Any]) -> RowCache:
-        """Another cache that knows what one function has worked out, and nothing else."""
+    def only(self, works: Iterable[Work[Any]]) -> RowCache:
+        """Another cache that knows what some functions have worked out, and nothing else."""
         out = RowCache(self._size, self.vocabulary)
-        out._found = {work: self.column(work)}
+        out._found = {work: self.column(work) for work in works}
         return out
 
     def update(self, known: RowCache, rows: NDArray[np.int64]) -> None:
@@ -309,7 +309,7 @@ class Responses:
         )
         return part._share(self._cache, self._origin[np.asarray(rows, dtype=np.int64)])
 
-    def furnished(self, furniture: Mapping[str, Furniture], kept: Work[Any]) -> Responses:
+    def furnished(self, furniture: Mapping[str, Furniture], kept: Iterable[Work[Any]]) -> Responses:
         """The same table with what each model says whatever it is asked; of the cache it keeps what ``kept`` found."""
         return replace(self, furniture=furniture)._share(self._cache.only(kept), self._origin)
 

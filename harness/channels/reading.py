@@ -101,18 +101,6 @@ def edit_of(text: str, asked: str = "", stray: bool = False) -> Edit | None:
     return Edit(sent != text, thoughts, (start, stop), marks, fold, (), tuple(kinds), mark, bool(unseen))
 
 
-def _furnished(text: str, asked: str, edit: Edit | None, furniture: Furniture) -> Edit | None:
-    """An edit that cuts furniture, too."""
-    if not (furniture.runs or furniture.canned):
-        return edit
-    body = own_words(text, asked, edit)
-    if not (cuts := tuple(cut_spans(body, furniture))):
-        return edit
-    kind: Removed = "canned answers" if cuts == ((0, len(body)),) else "furniture"
-    edit = edit or Edit(False, (0, 0), (0, len(text)), (), False, (), ())
-    return replace(edit, cuts=cuts, kinds=(*edit.kinds, kind))
-
-
 def _parts(plain: str, asked: str, stray: bool) -> tuple[tuple[int, int], tuple[int, int], int]:
     """Spans of thoughts and of answer, and where a closing mark without an opening one stands."""
     split = find_reasoning(plain, asked)
@@ -150,28 +138,44 @@ def _bare(responses: Responses, row: int) -> Edit | None:
     return edit_of(responses.text[row], responses.cell(row)[0].text)
 
 
-def _edit(responses: Responses, row: int) -> Edit | None:
-    prompt, model = responses.cell(row)
-    furniture, bare = responses.furniture.get(model, NONE), responses.cached(_bare, row)
-    if furniture.stray:
-        bare = edit_of(responses.text[row], prompt.text, stray=True)
-    return _furnished(responses.text[row], prompt.text, bare, furniture)
-
-
-def _edited(responses: Responses, row: int) -> str:
-    return own_words(responses.text[row], responses.cell(row)[0].text, responses.cached(_edit, row))
+def _body(responses: Responses, row: int) -> str:
+    """What a bare edit takes out of one row; what takes long to take out is taken out once, and kept packed."""
+    edit = responses.cached(_bare, row)
+    if edit is None or not (edit.fold or edit.decode or edit.unveil):
+        return own_words(responses.text[row], responses.cell(row)[0].text, edit)
+    return zlib.decompress(responses.cached(_packed, row)).decode("utf-8", "surrogatepass")
 
 
 def _packed(responses: Responses, row: int) -> bytes:
-    return zlib.compress(_edited(responses, row).encode("utf-8", "surrogatepass"), 1)
+    said = own_words(responses.text[row], responses.cell(row)[0].text, responses.cached(_bare, row))
+    return zlib.compress(said.encode("utf-8", "surrogatepass"), 1)
+
+
+def _edit(responses: Responses, row: int) -> Edit | None:
+    prompt, model = responses.cell(row)
+    furniture = responses.furniture.get(model, NONE)
+    stray = furniture.stray
+    edit = edit_of(responses.text[row], prompt.text, stray=True) if stray else responses.cached(_bare, row)
+    return _furnished(responses, row, edit, furniture) if furniture.runs or furniture.canned else edit
+
+
+def _furnished(responses: Responses, row: int, edit: Edit | None, furniture: Furniture) -> Edit | None:
+    """An edit that cuts furniture, too."""
+    text, asked = responses.text[row], responses.cell(row)[0].text
+    body = own_words(text, asked, edit) if furniture.stray else _body(responses, row)
+    if not (cuts := tuple(cut_spans(body, furniture))):
+        return edit
+    kind: Removed = "canned answers" if cuts == ((0, len(body)),) else "furniture"
+    edit = edit or Edit(False, (0, 0), (0, len(text)), (), False, (), ())
+    return replace(edit, cuts=cuts, kinds=(*edit.kinds, kind))
 
 
 def answer(responses: Responses, row: int) -> str:
-    """The model's own answer of one row; what takes long to take out is taken out once, and kept packed."""
+    """The model's own answer of one row."""
     edit = responses.cached(_edit, row)
-    if edit is None or not (edit.fold or edit.decode or edit.unveil):
-        return _edited(responses, row)
-    return zlib.decompress(responses.cached(_packed, row)).decode("utf-8", "surrogatepass")
+    if responses.furniture.get(responses.cell(row)[1], NONE).stray:
+        return own_words(responses.text[row], responses.cell(row)[0].text, edit)
+    return _body(responses, row) if edit is None else without(_body(responses, row), edit.cuts)
 
 
 def answer_start(responses: Responses, row: int) -> int | None:
@@ -243,7 +247,7 @@ def read(responses: Responses) -> Responses:
     for m in stray:
         name = responses.models[m]
         found[name] = replace(found.get(name, NONE), stray=True)
-    return responses.furnished(found, _bare)
+    return responses.furnished(found, (_bare, _packed))
 
 
 def _unlike(responses: Responses) -> list[int]:
@@ -264,14 +268,18 @@ def _bodies(responses: Responses, prompts: Sequence[int], stray: int | None = No
     for p in prompts:
         for m in range(len(responses.models)) if stray is None else [stray]:
             for row in responses.usable(p, m):
-                bare = responses.cached(_bare, row)
+                responses.cached(_bare, row)
                 if len(out[m]) == READ:
                     break
-                text, asked = responses.text[row], responses.prompts[p].text
-                if own := own_words(text, asked, bare if stray is None else edit_of(text, asked, stray=True)):
+                if own := _body(responses, row) if stray is None else _past_marks(responses, row):
                     out[m].append(own)
                     break
     return out
+
+
+def _past_marks(responses: Responses, row: int) -> str:
+    text, asked = responses.text[row], responses.cell(row)[0].text
+    return own_words(text, asked, edit_of(text, asked, stray=True))
 
 
 def _stray(responses: Responses, prompts: Sequence[int], model: int) -> bool:

@@ -38,22 +38,36 @@ def verbatim(responses: Responses) -> Similarity | None:
 
 def shared_runs(answers: Sequence[list[str]]) -> NDArray[np.float64]:
     """Distinct runs in common over those of the answer with fewer, (k, k)."""
-    ids = numbered(answers)[0].astype(np.uint64)
-    runs = [_runs(mine) for mine in np.split(ids, np.cumsum([len(a) for a in answers])[:-1])]
-    size = np.array([len(r) for r in runs], dtype=np.int64)
-    column = np.unique(np.concatenate(runs), return_inverse=True)[1]
-    rows = np.repeat(np.arange(len(runs)), size)
-    table = csr_matrix((np.ones(len(rows)), (rows, column)), shape=(len(runs), int(column.max()) + 1))
+    k = len(answers)
+    lengths = np.array([len(a) for a in answers], dtype=np.int64)
+    owner, runs = _runs(numbered(answers)[0].astype(np.uint64), lengths)
+    number = np.unique(runs, return_inverse=True)[1]
+    cells = np.unique(number * k + owner)  # each run once an answer
+    number, owner = cells // k, cells % k
+    size = np.bincount(owner, minlength=k)
+    common = np.bincount(number)[number] > 1  # a run of one answer alone matters to its size only
+    column = np.unique(number[common], return_inverse=True)[1]
+    table = csr_matrix((np.ones(len(column)), (owner[common], column)), shape=(k, int(column.max(initial=0)) + 1))
     shared = np.asarray((table @ table.T).todense(), dtype=np.float64)
+    shared[np.arange(k), np.arange(k)] = size
     return np.asarray(shared / np.minimum(size[:, None], size), dtype=np.float64)
 
 
-def _runs(ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A number for each distinct run of words, the whole text if it is shorter; 64 bits, so none meet by chance."""
+def _runs(ids: NDArray[np.uint64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Every run of words of answers end to end, the whole text of a shorter one: whose it is, and a number for it.
+
+    64 bits, so none meet by chance.
+    """
     mixed = (ids + np.uint64(1)) * _ODD
     mixed ^= mixed >> np.uint64(31)
     mixed *= _ODD
-    width = min(SHINGLE, len(ids))
-    windows = np.lib.stride_tricks.sliding_window_view(mixed, width)
-    found: NDArray[np.uint64] = np.unique(windows @ _POWERS[:width] + np.uint64(width))
-    return found
+    width = np.minimum(lengths, SHINGLE)
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    ends = np.cumsum(lengths)
+    starts = np.flatnonzero(np.arange(len(ids)) <= (ends - width)[owner])
+    owner, width = owner[starts], width[owner[starts]]
+    found = width.astype(np.uint64)
+    padded = np.concatenate([mixed, np.zeros(SHINGLE, dtype=np.uint64)])
+    for i, power in enumerate(_POWERS):
+        found += np.where(i < width, padded[starts + i], np.uint64(0)) * power
+    return owner, found

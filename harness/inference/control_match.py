@@ -211,8 +211,11 @@ def form_of(text: str) -> tuple[float, ...]:
     said = len(words(text))
     sentences = max(1, len(_END.findall(text)))
     visible = max(1, len("".join(text.split())))
-    upper, lower = sum(map(str.isupper, text)), sum(map(str.islower, text))
-    others = [c for c in text if c > "\x7f"]
+    others = [] if text.isascii() else [c for c in text if c > "\x7f"]
+    plain = np.bincount(np.frombuffer(text.encode("ascii", "ignore"), dtype=np.uint8), minlength=128).tolist()
+    upper = sum(plain[ord("A") : ord("Z") + 1]) + sum(map(str.isupper, others))
+    lower = sum(plain[ord("a") : ord("z") + 1]) + sum(map(str.islower, others))
+    digits = sum(plain[ord("0") : ord("9") + 1]) + sum(map(str.isdigit, others))
 
     def share(pattern: re.Pattern[str]) -> float:
         return sum(bool(pattern.search(x)) for x in lines) / len(lines)
@@ -226,15 +229,15 @@ def form_of(text: str) -> tuple[float, ...]:
         share(_EMPHASIS),
         len(_MARKUP.findall(text)) / visible,
         upper / max(1, upper + lower),
-        sum(map(str.isdigit, text)) / visible,
+        digits / visible,
         float(not text[:1].isalpha()),
         float(text[-1:] in set(".!?。！？…")),
-        text.count("?") / sentences,
-        text.count("!") / sentences,
+        plain[ord("?")] / sentences,
+        plain[ord("!")] / sentences,
         sum(unicodedata.category(c) == "So" for c in others) / visible,
         sum(text.count(c) for c in '"“”«»„') / visible,
         sum(map(str.isalpha, others)) / visible,
-        text.count(",") / sentences,
+        plain[ord(",")] / sentences,
     )
 
 

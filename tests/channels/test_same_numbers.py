@@ -1,0 +1,120 @@
+"""What is counted with arrays is what a plain form counts: words, runs, forms and characters of any text."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.channels import characters
+from harness.channels.furniture import cut_spans, masked
+from harness.channels.verbatim import SHINGLE, SHORTEST, shared_runs
+from harness.channels.wording import IDF_FLOOR, prompt_similarity
+from harness.inference.control_match import FORMS, form_of
+from harness.records import Furniture, Responses, RowCache, WordIds
+
+WORDS = st.lists(st.sampled_from("the a sea river 7 42nd Öl дом 海 run ran of".split()), max_size=60)
+
+
+def plain_similarity(answers: Sequence[Sequence[str]]) -> np.ndarray:
+    """TF-IDF cosine of word 1-2-grams as its formula reads."""
+    grams = [Counter([*a, *zip(a, a[1:], strict=False)]) for a in answers]
+    n = sum(bool(g) for g in grams)
+    df = Counter(f for g in grams for f in g)
+    out = np.full((len(answers), len(answers)), np.nan)
+    weights = [
+        {f: (1 + np.log(c)) * (np.log((1 + n) / (1 + df[f])) + IDF_FLOOR) for f, c in g.items()} for g in grams
+    ]
+    for i, a in enumerate(weights):
+        for j, b in enumerate(weights):
+            if i != j and a and b:
+                size = np.sqrt(sum(x * x for x in a.values()) * sum(x * x for x in b.values()))
+                out[i, j] = sum(x * b.get(f, 0.0) for f, x in a.items()) / size
+    return out
+
+
+@given(st.lists(WORDS, min_size=2, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_wording_is_its_formula(answers: list[list[str]]) -> None:
+    answers = [[w.lower() for w in a] for a in answers]
+    found = prompt_similarity([" ".join(a) or None for a in answers])
+    np.testing.assert_allclose(found, plain_similarity(answers), atol=1e-6)
+
+
+@given(st.lists(WORDS.filter(lambda a: len(a) >= SHORTEST), min_size=1, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_shared_runs_are_counted_as_sets(answers: list[list[str]]) -> None:
+    sets = [{tuple(a[i : i + SHINGLE]) for i in range(max(1, len(a) - SHINGLE + 1))} for a in answers]
+    plain = [[len(a & b) / min(len(a), len(b)) for b in sets] for a in sets]
+    assert shared_runs(answers).tolist() == plain
+
+
+@given(st.text(alphabet=st.sampled_from("aZ0 .,?!-é海😀\n²İ\t"), max_size=80))
+@settings(max_examples=200, deadline=None)
+def test_form_counts_characters_as_python_does(text: str) -> None:
+    form = dict(zip(FORMS, form_of(text), strict=True))
+    text = text.strip()
+    visible = max(1, len("".join(text.split())))
+    upper, lower = sum(map(str.isupper, text)), sum(map(str.islower, text))
+    assert form["capitals"] == upper / max(1, upper + lower)
+    assert form["digits"] == sum(map(str.isdigit, text)) / visible
+    assert form["symbols"] == sum(unicodedata.category(c) == "So" for c in text if not c.isascii()) / visible
+    assert (form["questions"] > 0) == ("?" in text)
+    assert (form["commas"] > 0) == ("," in text)
+
+
+@given(st.text(max_size=60) | st.text(alphabet=st.sampled_from("aeсорТ xıɴА海é"), max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_a_text_without_lookalikes_is_left_alone_at_once(text: str) -> None:
+    table = characters._lookalikes()
+    if set(text).isdisjoint(table):
+        assert characters._folded(text) == text
+    assert bool(characters._any_lookalike().search(text)) == (not set(text).isdisjoint(table))
+    assert characters.lookalikes(text) == sum(a != b for a, b in zip(text, characters._folded(text), strict=True))
+
+
+RUN = "kindly asked by the grand old duke today"  # eight words
+FURNITURE = Furniture(runs=frozenset({RUN, "a b c d", "the # the #"}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x " + RUN + " y", "a b c d", "a b c d a b c d!", "the 7 the 8 the 9 and more", "nothing here", "a b c", ""],
+)
+def test_furniture_is_found_wherever_one_of_its_runs_begins(text: str) -> None:
+    said = [masked(w) for w in characters.words(text)]
+    covered = {
+        j
+        for size in (8, 4)
+        for i in range(len(said) - size + 1)
+        if " ".join(said[i : i + size]) in FURNITURE.runs
+        for j in range(i, i + size)
+    }
+    cut = cut_spans(text, FURNITURE)
+    spans = characters.word_spans(text)
+    assert covered == {i for i, (_, at, _) in enumerate(spans) if any(a <= at < b for a, b in cut)}
+
+
+@given(st.text(max_size=80))
+def test_words_as_spelt_are_those_of_the_spans(text: str) -> None:
+    assert characters.words_as_spelt(text) == [w for w, *_ in characters.word_spans(text)]
+
+
+def test_words_that_two_caches_numbered_otherwise_are_the_same_words() -> None:
+    def work(responses: Responses, row: int) -> WordIds:
+        raise AssertionError(row)
+
+    here, there = RowCache(2), RowCache(1)
+    number = here.vocabulary["sea"], here.vocabulary["salt"]
+    ids = [there.vocabulary[w] for w in ("new", "salt", "sea")]
+    there.column(work)[0] = WordIds(np.array(ids, dtype=np.int32).tobytes())
+    here.update(there, np.array([1]))
+    found = here.column(work)[1].array.tolist()
+    assert [list(here.vocabulary)[i] for i in found] == ["new", "salt", "sea"]
+    assert found[1:] == [number[1], number[0]]
+    assert here.column(work)[0] is ...
