@@ -1,43 +1,169 @@
-"""Time and memory of each channel: `python -m benchmarks.scale --data X --lineage Y` prints a Markdown table.
+"""Time and memory of scoring: `python -m benchmarks.scale --data X --lineage Y` prints two Markdown tables.
 
-Every channel runs in a process of its own, which holds the answers as well; the last line is all of them together as
-`harness score` runs them, over all cores, with the memory of all processes.
+The first is of `harness score` as a user runs it, on stores of the sizes named with `--score`: one process, all
+channels that the prompts serve, kinship, every file of results; then by which power of models and of prompts it grows.
+Models beyond those recorded answer each prompt as one of the recorded ones, drawn anew for each prompt. The second is
+of each channel alone, in a process of its own, which holds the answers as well; its last line is all channels together
+over all cores. Memory is that of all processes.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
+import random
 import resource
+import subprocess
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import psutil
+import yaml
 
 from benchmarks.recorded import read
+from harness.channels.base import first_answers
 from harness.channels.parallel import Channel, compare, load_channels
+from harness.endpoints.apis import planned_keys
 from harness.inference.excess import excess
-from harness.records import Responses
+from harness.plan import STORE, prepare
+from harness.records import Response, Responses
+from harness.store.store import Store
 
 GIB = 2**30
 HEAD = ("channel", "seconds: features and similarities", "CPU seconds", "seconds: all pairs", "peak GiB")
+SCORED = ("models", "prompts", "seconds", "CPU seconds", "peak GiB")
+CHANNELS = ("wording", "verbatim", "style", "traces", "refusals")
+CARD = {
+    "family": "scale", "version": 1, "purpose": "scale", "discriminates": "nothing", "source": "recorded",
+    "languages": ["en"], "surface": "chat", "max_tokens": 1000, "samples": 1, "temperature": None,
+    "top_logprobs": None, "channels": list(CHANNELS),
+}  # fmt: skip
 Cost = tuple[float, float, float, float]
 
 
+@dataclass(frozen=True)
+class Run:
+    """What one `harness score` took: seconds, CPU seconds of all processes, GiB of all at one moment."""
+
+    models: int
+    prompts: int
+    seconds: float
+    cpu: float
+    peak: float
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; prints a Markdown table."""
+    """Command line; prints Markdown tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="Parquet: model, prompt_id, output")
     parser.add_argument("--lineage", type=Path, required=True, help="CSV: model, base_model, parent, ...")
+    parser.add_argument("--score", nargs="*", default=[], help="sizes as MODELSxPROMPTS, 118x805")
+    parser.add_argument("--no-channels", action="store_true", help="no table of single channels")
     given = parser.parse_args(arguments)
     table = read(given.data, given.lineage).table
     print(
         f"{len(table.models)} models x {len(table.prompts)} prompts, {len(table.text)} answers, {os.cpu_count()} cores"
     )
+    if given.score:
+        print_scores(table, [tuple(map(int, size.split("x"))) for size in given.score])
+    if not given.no_channels:
+        print_channels(table)
+    return 0
+
+
+def print_scores(table: Responses, sizes: Sequence[tuple[int, ...]]) -> None:
+    """`harness score` on stores of so many models and prompts, and how that grows."""
+    print(f"\n| {' | '.join(SCORED)} |\n|{'---|' * len(SCORED)}")
+    runs = []
+    for models, prompts in sizes:
+        with tempfile.TemporaryDirectory(prefix="scale-") as folder:
+            config = make(Path(folder), table, models, prompts)
+            runs.append(Run(models, prompts, *scored(config)))
+        r = runs[-1]
+        print(f"| {models} | {prompts} | {r.seconds:.0f} | {r.cpu:.0f} | {r.peak:.2f} |", flush=True)
+    for what, power in growth(runs).items():
+        print(f"\n{what}", " x ".join(f"{name}^{x:.2f}" for name, x in power.items()))
+
+
+def growth(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
+    """Exponents by which CPU and memory grow with models and with prompts, least squares of logarithms.
+
+    What every run takes whatever its size is in them, so small runs make them smaller. None with fewer than three runs.
+
+    Examples
+    --------
+    >>> growth([Run(m, p, 0.0, 0.001 * m**2 * p, 1.0) for m, p in ((10, 20), (20, 20), (20, 40))])["CPU"]
+    {'models': 2.0, 'prompts': 1.0}
+    """
+    if len(runs) < 3:
+        return {}
+    size = np.array([[math.log(r.models), math.log(r.prompts), 1.0] for r in runs])
+    out = {}
+    for what, cost in (("CPU", [r.cpu for r in runs]), ("memory", [r.peak for r in runs])):
+        found = np.linalg.lstsq(size, np.log(cost), rcond=None)[0]
+        out[what] = {"models": round(float(found[0]), 6), "prompts": round(float(found[1]), 6)}
+    return out
+
+
+def make(folder: Path, table: Responses, models: int, prompts: int) -> Path:
+    """A campaign with stored answers of so many models to so many prompts; returns its config."""
+    rng = random.Random(7)
+    asked = list(range(min(prompts, len(table.prompts))))
+    sheet = [{"id": f"scale-{i:06}", "text": table.prompts[i].text or f"Question {i}?"} for i in asked]
+    (folder / "prompts").mkdir(parents=True)
+    (folder / "prompts" / "scale.yaml").write_text(
+        yaml.safe_dump({"card": {**CARD, "queries": len(sheet)}, "prompts": sheet})
+    )
+    roles = ["suspect", "candidate", *["control"] * (models - 2)]
+    endpoints = [
+        {"name": f"m{i}", "role": r, "lineage": f"l{i}", "kind": "openai-chat", "model": f"m{i}"}
+        for i, r in enumerate(roles)
+    ]
+    config = {"campaign": "scale", "prompts": [{"set": "scale"}], "endpoints": endpoints}
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config | {"analysis": {"questions": ["kinship"]}}))
+    plan = prepare(path, {})
+    texts = {f"scale-{i:06}": row for i, row in zip(asked, first_answers(table, asked), strict=True)}
+    known = len(table.models)
+    with Store(plan.folder / STORE) as store:
+        store.set_plan(plan.prompts, planned_keys(plan.campaign, plan.prompts), plan.prompt_hashes)
+        batch = []
+        for key in planned_keys(plan.campaign, plan.prompts):
+            at = int(key[0][1:])
+            text = texts[key[1]][at if at < known else rng.randrange(known)] or ""
+            outcome = "ok" if text else "empty"
+            batch.append(Response(*key, outcome, text, model_answered=key[0]))
+        store.add_many(batch)
+    return path
+
+
+def scored(config: Path) -> tuple[float, float, float]:
+    """Seconds of `harness score`, CPU seconds of it and of all it started, and the peak GiB of all at one moment."""
+    busy: dict[int, float] = {}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds, peak = together(
+        lambda: subprocess.run(  # as a user runs it
+            [sys.executable, "-m", "harness", "score", str(config)], check=True, capture_output=True
+        ),
+        busy,
+        outside=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    waited = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, max(waited, sum(busy.values())), peak
+
+
+def print_channels(table: Responses) -> None:
+    """Each channel alone, and all of them over all cores."""
     print(f"\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     channels = load_channels()
     speaking = {}
@@ -45,9 +171,9 @@ def main(arguments: list[str] | None = None) -> int:
         if found := alone(channel, table):
             speaking[name] = channel
             print(f"| {name} | {' | '.join(f'{x:.1f}' for x in found[:3])} | {found[3]:.2f} |", flush=True)
-    seconds, peak = together(lambda: compare(speaking, table))
-    print(f"| all, over all cores | {seconds:.1f} | | | {peak:.2f} |")
-    return 0
+    busy: dict[int, float] = {}
+    seconds, peak = together(lambda: compare(speaking, table), busy)
+    print(f"| all, over all cores | {seconds:.1f} | {sum(busy.values()):.1f} | | {peak:.2f} |")
 
 
 def alone(channel: Channel, table: Responses) -> Cost | None:
@@ -73,14 +199,21 @@ def _measure(channel: Channel, table: Responses, out: Connection) -> None:
     out.send((compared - began, busy, time.perf_counter() - compared, peak))
 
 
-def together(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of some work, and the peak GiB of this process and all it started, looked at ten times a second."""
+def together(work: Callable[[], object], busy: dict[int, float], outside: bool = False) -> tuple[float, float]:
+    """Seconds of some work, and the peak GiB of this process and all it started, looked at ten times a second.
+
+    Where the work is ``outside``, in a process of its own, what this one held before is not counted. ``busy`` gets the
+    CPU seconds of each process, as last seen, since the work began.
+    """
     done, peak = threading.Event(), [0]
+    own = psutil.Process()
+    base, spent = (_memory(own) if outside else 0), _busy(own)
 
     def watch() -> None:
-        own = psutil.Process()
         while not done.wait(0.1):
-            peak[0] = max(peak[0], sum(map(_memory, [own, *own.children(recursive=True)])))
+            children = own.children(recursive=True)
+            peak[0] = max(peak[0], _memory(own) - base + sum(map(_memory, children)))
+            busy.update({p.pid: x for p in children if (x := _busy(p))} | {own.pid: _busy(own) - spent})
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -98,6 +231,14 @@ def _memory(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.Error:
         return 0
+
+
+def _busy(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    except psutil.Error:
+        return 0.0
 
 
 if __name__ == "__main__":

@@ -130,6 +130,10 @@ class WordIds(bytes):
         return np.frombuffer(self, dtype=np.int32)
 
 
+COLUMNS = ("text", "reasoning", "logprobs", "prompt_tokens", "response_id", "reasoning_tokens")
+"""Columns of `Responses` that can stay behind; the outcome of every answer goes everywhere."""
+
+
 class RowCache:
     """Results by row of a table, each worked out at most once; the table and all its parts share one.
 
@@ -157,6 +161,18 @@ class RowCache:
         """Another cache that knows what some functions have worked out, and nothing else."""
         out = RowCache(self._size, self.vocabulary)
         out._found = {work: self.column(work) for work in works}
+        return out
+
+    def since(self, before: RowCache) -> RowCache:
+        """What a later copy of the same rows holds beyond an earlier one."""
+        out = RowCache(self._size, self.vocabulary)
+        for work, found in self._found.items():
+            earlier = before._found.get(work)
+            new = found if earlier is None else [
+                ... if old is not ... else now for now, old in zip(found, earlier, strict=True)
+            ]  # fmt: skip
+            if any(result is not ... for result in new):
+                out._found[work] = new
         return out
 
     def update(self, known: RowCache, rows: NDArray[np.int64]) -> None:
@@ -317,13 +333,12 @@ class Responses:
         """The same table with models and temperatures whose logprobs are not to be believed."""
         return replace(self, doubted=doubted)._share(self._cache, self._origin)
 
-    def loaded(self) -> Responses:
-        """The same table with every column in memory, for a worker that cannot read the store."""
-        columns: dict[str, Any] = {
-            c: list(getattr(self, c))
-            for c in ("outcome", "text", "reasoning", "logprobs", "prompt_tokens", "response_id", "reasoning_tokens")
-        }
-        return replace(self, **columns)._share(self._cache, self._origin)
+    def loaded(self, columns: Iterable[str] = COLUMNS) -> Responses:
+        """The same table with columns in memory, for a worker that cannot read the store; all others empty."""
+        blank = {"text": "", "reasoning": "", "response_id": ""}
+        held: dict[str, Any] = {c: [blank.get(c)] * len(self.outcome) for c in COLUMNS}
+        held |= {c: list(getattr(self, c)) for c in columns}
+        return replace(self, outcome=list(self.outcome), **held)._share(self._cache, self._origin)
 
     def with_twin(self, name: str, twin: str) -> Responses:
         """The same table in which every second sample of one model is another model's: a known positive."""

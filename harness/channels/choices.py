@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from harness.channels.base import all_answers, by_prompt, similarity, words
 from harness.records import Responses, Similarity
 
+READS = ("text",)  # see `harness.channels.parallel`
 Floats = NDArray[np.float64]
 
 START_CHARS = 4  # as the alleles of PhyloLM; four tokens may cut a longer word

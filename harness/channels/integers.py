@@ -18,6 +18,7 @@ from harness.channels.base import by_prompt, first_answer, similarity
 from harness.channels.choices import frequencies, overlap
 from harness.records import Responses, Similarity
 
+READS = ("text",)  # see `harness.channels.parallel`
 Floats = NDArray[np.float64]
 
 LEAST = 40  # numbers, with fewer of which there is no habit to see

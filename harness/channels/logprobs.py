@@ -22,6 +22,7 @@ from harness.channels.base import answered_share, moved
 from harness.channels.first_tokens import Step, common_number, first_tokens, likeliest, opening
 from harness.records import Probe, Removal, Removed, Responses, Similarity
 
+READS = ("text", "reasoning", "logprobs")  # see `harness.channels.parallel`
 Floats = NDArray[np.float64]
 
 FOREIGN = 0.25  # share of answers whose logprobs are of another text, from which the rest agree by chance

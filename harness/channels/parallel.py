@@ -1,8 +1,9 @@
 """Run all channels, in this process, on local workers or on a Dask cluster; and all observations of each model.
 
 A channel whose module says ``PER_PROMPT = True`` treats each prompt by itself: its prompts are split into chunks, and
-all such channels see a chunk in one task. Any other channel is one task. The numbers are the same, however many
-workers there are.
+all such channels see a chunk in one task. Any other channel is one task. One with ``READS = ("text",)`` in its module
+gets the prompts that it serves and these columns; one that says nothing gets all. A worker sends back what it found and
+what it has read anew. The numbers are the same, however many workers there are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from harness.channels.refusals import ladder
 from harness.channels.self_report import claims
 from harness.channels.tokenizer import families, wrapped_completions
 from harness.errors import ConfigError, meant
-from harness.records import Observation, Probe, Responses, RowCache, Similarity, Watch, unwatched
+from harness.records import COLUMNS, Observation, Probe, Responses, RowCache, Similarity, Watch, unwatched
 
 Channel = Callable[[Responses], Similarity | None]
 SMALL = 20_000  # answers up to which starting workers costs more than it saves
@@ -101,22 +103,42 @@ def _similarities(channels: Mapping[str, Channel], part: Responses) -> Found:
 
 
 def _work(channels: Mapping[str, Channel], part: Responses) -> tuple[Found, RowCache]:
-    """What a worker returns: similarities, and what it has read of the answers."""
-    return _similarities(channels, part), part.known()
+    """What a worker returns: similarities, and what it has read of the answers that was not known before."""
+    before = part.known()
+    return _similarities(channels, part), part.known().since(before)
 
 
 def _spread(channels: Mapping[str, Channel], table: Responses, loaded: bool, watch: Watch) -> Found:
-    chunked = {name: c for name, c in channels.items() if _per_prompt(c)}
-    chunks = _chunks(table) if chunked else []
+    chunked = {name: c for name, c in channels.items() if _said_by(c, "PER_PROMPT", False)}
+    chunks = _chunks(_served(table, chunked)) if chunked else []
     pieces = _run([(chunked, part) for part in chunks], loaded, watch)
     found = {}
     for name in chunked:
         if mine := [(part, f[name]) for part, f in zip(chunks, pieces, strict=True) if name in f]:
             found[name] = _joined([s for _, s in mine], [_put(part, s) for part, s in mine])
     # After the chunks, so that what was read for them is not read again.
-    for rest in _run([({name: c}, table) for name, c in channels.items() if name not in chunked], loaded, watch):
+    single = [{name: c} for name, c in channels.items() if name not in chunked]
+    for rest in _run([(one, part) for one in single if len((part := _served(table, one)).prompts)], loaded, watch):
         found |= rest
     return found
+
+
+def _served(table: Responses, channels: Mapping[str, Channel]) -> Responses:
+    """The prompts that some channels look at, as far as these say so; the table itself if that is all of them."""
+    if any(_said_by(c, "READS", None) is None for c in channels.values()):
+        return table
+    some = sorted({p for name in channels for p in table.where(name)})
+    return table if len(some) == len(table.prompts) else table.only(some)
+
+
+def _columns(channels: Mapping[str, Channel]) -> set[str]:
+    """The columns that some channels read."""
+    return {column for c in channels.values() for column in _said_by(c, "READS", COLUMNS)}
+
+
+def _said_by(channel: Channel, name: str, otherwise: Any) -> Any:
+    """What the module of a channel says of it."""
+    return getattr(sys.modules.get(channel.__module__), name, otherwise)
 
 
 def _put(part: Responses, s: Similarity) -> NDArray[np.int64]:
@@ -124,10 +146,6 @@ def _put(part: Responses, s: Similarity) -> NDArray[np.int64]:
     measured = set(s.prompts)
     count: NDArray[np.int64] = part.asked[[p.id in measured for p in part.prompts]].sum(0)
     return count
-
-
-def _per_prompt(channel: Channel) -> bool:
-    return bool(getattr(sys.modules.get(channel.__module__), "PER_PROMPT", False))
 
 
 def _chunks(table: Responses) -> list[Responses]:
@@ -138,7 +156,7 @@ def _run(tasks: Sequence[Task], loaded: bool, watch: Watch) -> list[Found]:
     from joblib import Parallel, delayed
 
     # A generator, so that parts of a table that stays in the store are read when their turn comes.
-    work = (delayed(_work)(channels, part.loaded() if loaded else part) for channels, part in tasks)
+    work = (delayed(_work)(channels, part.loaded(_columns(channels)) if loaded else part) for channels, part in tasks)
     out: list[Found] = []
     if tasks:
         watch("comparing", ", ".join(tasks[0][0]), 0, len(tasks))

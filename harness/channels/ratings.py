@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from harness.channels.base import answer, similarity
 from harness.records import Responses, Similarity
 
+READS = ("text",)  # see `harness.channels.parallel`
 Floats = NDArray[np.float64]
 
 SWEEPS = 5  # of removing item and model means in turn; one is exact only without gaps

@@ -20,6 +20,7 @@ from harness.channels.base import answer, by_prompt, similarity
 from harness.channels.wording import prompt_similarity
 from harness.records import Observation, Responses, Similarity
 
+READS = ("text",)  # see `harness.channels.parallel`
 Floats = NDArray[np.float64]
 
 HEAD = 240  # characters in which a refusal announces itself

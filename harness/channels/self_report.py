@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from harness.channels.base import by_prompt, first_answer, similarity
 from harness.records import Observation, Prompt, Responses, Similarity
 
+READS = ("text",)  # see `harness.channels.parallel`
 Floats = NDArray[np.float64]
 
 MAKERS: Mapping[str, str] = {  # maker -> what gives it away

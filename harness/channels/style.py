@@ -19,6 +19,7 @@ from harness.channels.base import first_answers, similarity
 from harness.channels.stylometry import Rates, bigrams, edges, layout, overused, read_tokens, templates
 from harness.records import Responses, Similarity
 
+READS = ("text",)  # see `harness.channels.parallel`
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Cells = Sequence[Sequence[str | None]]

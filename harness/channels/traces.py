@@ -15,6 +15,7 @@ from harness.channels.style import habits
 from harness.channels.stylometry import edges, layout, marks, templates
 from harness.records import Responses, Similarity
 
+READS = ("text", "reasoning")  # see `harness.channels.parallel`
 _CHECKS = re.compile(
     r"\b(?:wait|hmm+|actually|alternatively|let me (?:re)?(?:check|verify|think|see|consider)|double[- ]check|hold on"
     r"|okay|alright|so|first|but|maybe|perhaps|therefore|the user)\b|等等|让我|再想|检查|所以|不对|用户",

@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 from harness.channels.base import by_prompt, first_answer, numbered, similarity, words
 from harness.records import Responses, Similarity
 
+READS = ("text",)  # see `harness.channels.parallel`
 PER_PROMPT = True  # see `harness.channels.parallel`
 SHINGLE = 16  # words; unrelated answers share runs of up to about ten, mostly the question's own words
 SHORTEST = 8  # words; below this equal answers are no copies

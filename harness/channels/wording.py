@@ -26,6 +26,7 @@ Ints = NDArray[np.integer]
 Cells = Sequence[Sequence[Ints]]  # words by prompt and model, as numbers of the table's vocabulary
 Words = TypeVar("Words", list[str], Ints)
 
+READS = ("text",)  # see `harness.channels.parallel`
 PER_PROMPT = True  # see `harness.channels.parallel`
 MAX_WORDS = 256  # answers are cut to this length: n-gram mass grows with length, and a long answer resembles all
 LEAST_CUT = 15  # words: answers are not cut shorter for the sake of one that is

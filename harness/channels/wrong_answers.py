@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from harness.channels.base import by_prompt, first_answer, similarity, words
 from harness.records import Prompt, Responses, Similarity
 
+READS = ("text",)  # see `harness.channels.parallel`
 Floats = NDArray[np.float64]
 
 _NUMBER = re.compile(r"-?\d+(?:[.,]\d+)*")

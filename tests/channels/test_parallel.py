@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from harness.channels import parallel as stage
 from harness.channels.parallel import load_channels
 from harness.errors import ConfigError
-from harness.records import Prompt, Response, Responses, Similarity
+from harness.records import Prompt, Response, Responses, RowCache, Similarity
 
 CHANNELS = ("wording", "ratings", "verbatim")
 
@@ -73,3 +74,23 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "PATIENCE", 1)
     with pytest.raises(ConfigError, match="no dask scheduler answers"):
         stage.compare(load_channels(CHANNELS), table(2), "dask://127.0.0.1:9")
+
+
+def sent_and_back(channels: dict, table: Responses) -> tuple[int, int, RowCache]:
+    """Bytes that go to a worker and that it sends back of what it read, and the latter."""
+    sent = pickle.dumps(table.loaded(stage._columns(channels)))
+    _, known = stage._work(channels, pickle.loads(sent))  # noqa: S301
+    return len(sent), len(back := pickle.dumps(known)), pickle.loads(back)  # noqa: S301
+
+
+def test_a_worker_gets_what_its_channels_read_and_sends_back_what_is_new() -> None:
+    whole = table()
+    wide = replace(whole, logprobs=[b"x" * 10_000] * len(whole.text), reasoning=["hm " * 1000] * len(whole.text))
+    texts = sum(len(t) for t in whole.text)
+    wording = load_channels(("wording",))
+    sent, back, known = sent_and_back(wording, stage._served(wide, wording))
+    assert sent < 3 * texts  # logprobs and thoughts would be more than a hundred times the texts
+    wide.learn(known)
+    assert sent_and_back(wording, wide)[1] < back / 20  # nothing is new any more
+    assert not stage._served(wide, load_channels(("style",))).prompts  # no prompt is for it
+    assert stage._served(wide, {"renamed": renamed}) is wide  # what it reads is not known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,18 +19,17 @@ from harness.channels.wording import IDF_FLOOR, prompt_similarity
 from harness.inference.control_match import FORMS, form_of
 from harness.records import Furniture, Responses, RowCache, WordIds
 
-WORDS = st.lists(st.sampled_from("the a sea river 7 42nd Öl дом 海 run ran of".split()), max_size=60)
+VOCABULARY = ("the", "a", "sea", "river", "7", "42nd", "Öl", "дом", "海", "run", "ran", "of")
+WORDS = st.lists(st.sampled_from(VOCABULARY), max_size=60)
 
 
 def plain_similarity(answers: Sequence[Sequence[str]]) -> np.ndarray:
     """TF-IDF cosine of word 1-2-grams as its formula reads."""
-    grams = [Counter([*a, *zip(a, a[1:], strict=False)]) for a in answers]
+    grams = [Counter([*a, *pairwise(a)]) for a in answers]
     n = sum(bool(g) for g in grams)
     df = Counter(f for g in grams for f in g)
     out = np.full((len(answers), len(answers)), np.nan)
-    weights = [
-        {f: (1 + np.log(c)) * (np.log((1 + n) / (1 + df[f])) + IDF_FLOOR) for f, c in g.items()} for g in grams
-    ]
+    weights = [{f: (1 + np.log(c)) * (np.log((1 + n) / (1 + df[f])) + IDF_FLOOR) for f, c in g.items()} for g in grams]
     for i, a in enumerate(weights):
         for j, b in enumerate(weights):
             if i != j and a and b:
