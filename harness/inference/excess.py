@@ -10,12 +10,14 @@ Shapes: values (p, m, m) similarities per prompt, NaN on the diagonal and where 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+PIECE = 1_000_000  # values that are worked on at once: a pool of 228 models on 805 prompts has 42 million
 TINY = 1e-6  # float32 similarities that differ by less are equal
 FEWEST = 6
 """Models from which excess is shown. Of four, opposite pairs have one and the same excess by construction; of five, ten
@@ -62,6 +64,17 @@ def additive_residuals(values: NDArray[np.floating], scale: bool = True) -> Floa
     >>> float(np.nanmax(np.abs(residuals))) < 1e-9
     True
     """
+    every = np.asarray(values)
+    step = max(1, PIECE // max(1, every.shape[-1] ** 2))
+    if every.ndim != 3 or len(every) <= step:
+        return _residuals(every, scale)
+    out = np.empty(every.shape)
+    for at in range(0, len(every), step):  # a prompt does not depend on others, and copies of all would fill the memory
+        out[at : at + step] = _residuals(every[at : at + step], scale)
+    return out
+
+
+def _residuals(values: NDArray[np.floating], scale: bool) -> Floats:
     v = np.asarray(values, dtype=np.float64)
     seen = np.isfinite(v)
     count = seen.sum(-1)  # models answered, less one
@@ -131,8 +144,8 @@ def known_mean(values: Floats) -> float:
 
 def excess_of(residuals: Floats) -> Floats:
     """As `excess`, of scaled residuals (p, m, m): those of a prompt do not depend on the other prompts."""
-    fit = additive_residuals(mean_over_prompts(residuals), scale=False)
-    return fit / prompt_noise(residuals)
+    sums = Sums.of(residuals)
+    return additive_residuals(sums.mean, scale=False) / _noise(sums, residuals)
 
 
 def prompt_noise(residuals: Floats) -> float:
@@ -142,10 +155,53 @@ def prompt_noise(residuals: Floats) -> float:
     is 0, but the next prompt is another with a chance of 1 / (n + 2) (rule of succession, Laplace 1774), and then by
     about 1, the root mean square of scaled residuals. A perfect agreement is so a large effect, and not none.
     """
-    n = max(float(np.isfinite(residuals).sum((-1, -2)).astype(bool).sum()), 1.0)
-    spread = mean_over_prompts(residuals**2) - mean_over_prompts(residuals) ** 2
+    return _noise(Sums.of(residuals), residuals)
+
+
+def _noise(sums: Sums, residuals: Floats) -> float:
+    n = max(float(np.isfinite(residuals).any((-1, -2)).sum()), 1.0)
+    spread = sums.mean_square - sums.mean**2
     seen = max(known_mean(spread), 0.0) * n / max(n - 1.0, 1.0)  # rounding may take it under 0
     return float(np.sqrt(max(seen if seen == seen else 0.0, (n + 1.0) / (n + 2.0) ** 2)))
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Running sums over prompts of values (p, m, m) without NaN: how many, their sum, the sum of squares, (m, m) each.
+
+    Added up prompt by prompt, so that no copy of all values is made.
+    """
+
+    count: NDArray[np.int64]
+    total: Floats
+    squares: Floats
+
+    @classmethod
+    def of(cls, values: Floats) -> Sums:
+        """In the order of the prompts, as one sum over all of them adds."""
+        shape = values.shape[1:]
+        count, total, squares = np.zeros(shape, dtype=np.int64), np.zeros(shape), np.zeros(shape)
+        step = max(1, PIECE // max(1, int(np.prod(shape))))
+        for at in range(0, len(values), step):
+            part = values[at : at + step]
+            seen = np.isfinite(part)
+            known = np.where(seen, part, 0.0)
+            count += seen.sum(0)
+            total = np.concatenate([total[None], known]).sum(0)
+            squares = np.concatenate([squares[None], known**2]).sum(0)
+        return cls(count, total, squares)
+
+    @property
+    def mean(self) -> Floats:
+        """NaN where there is none, as on the diagonal."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.total / self.count)
+
+    @property
+    def mean_square(self) -> Floats:
+        """The same of the squares."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.squares / self.count)
 
 
 def prompt_spreads(plain: Floats) -> Floats:
@@ -445,7 +501,4 @@ def _split_half(residuals: Floats) -> float:
 
 def mean_over_prompts(values: Floats) -> Floats:
     """Mean over prompts without NaN, (p, m, m) -> (m, m); NaN where there is none, as on the diagonal."""
-    seen = np.isfinite(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        out: Floats = np.where(seen, values, 0.0).sum(0) / seen.sum(0)
-    return out
+    return Sums.of(values).mean
