@@ -4,7 +4,8 @@ The first is of `harness score` as a user runs it, on stores of the sizes named 
 channels that the prompts serve, kinship, every file of results; then by which power of models and of prompts it grows.
 Models beyond those recorded answer each prompt as one of the recorded ones, drawn anew for each prompt. The second is
 of each channel alone, in a process of its own, which holds the answers as well; its last line is all channels together
-over all cores. Memory is that of all processes.
+over all cores. Memory is that of all processes. `--workers 1 2` times all channels on a Dask cluster of so many workers
+on this machine, a thread each.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="Parquet: model, prompt_id, output")
     parser.add_argument("--lineage", type=Path, required=True, help="CSV: model, base_model, parent, ...")
     parser.add_argument("--score", nargs="*", default=[], help="sizes as MODELSxPROMPTS, 118x805")
+    parser.add_argument("--workers", nargs="*", type=int, default=[], help="sizes of a Dask cluster on this machine")
     parser.add_argument("--no-channels", action="store_true", help="no table of single channels")
     given = parser.parse_args(arguments)
     table = read(given.data, given.lineage).table
@@ -75,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if given.score:
         print_scores(table, [tuple(map(int, size.split("x"))) for size in given.score])
+    if given.workers:
+        print_clusters(table, given.workers)
     if not given.no_channels:
         print_channels(table)
     return 0
@@ -160,6 +164,23 @@ def scored(config: Path) -> tuple[float, float, float]:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     waited = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return seconds, max(waited, sum(busy.values())), peak
+
+
+def print_clusters(table: Responses, sizes: Sequence[int]) -> None:
+    """Seconds of all channels that speak of text on Dask clusters of so many workers."""
+    from distributed import LocalCluster
+
+    channels = load_channels(CHANNELS)
+    print("\n| workers | seconds | times the first |\n|---|---|---|")
+    first = 0.0
+    for size in sizes:
+        fresh = replace(table)  # which knows nothing of its answers yet
+        with LocalCluster(n_workers=size, threads_per_worker=1, dashboard_address=None) as cluster:
+            began = time.perf_counter()
+            compare(channels, fresh, cluster.scheduler_address.replace("tcp://", "dask://"))
+            seconds = time.perf_counter() - began
+        first = first or seconds
+        print(f"| {size} | {seconds:.1f} | {first / seconds:.2f} |", flush=True)
 
 
 def print_channels(table: Responses) -> None:

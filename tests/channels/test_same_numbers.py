@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.channels import characters
+from harness.channels import characters, refusals
 from harness.channels.furniture import cut_spans, masked
 from harness.channels.verbatim import SHINGLE, SHORTEST, shared_runs
 from harness.channels.wording import IDF_FLOOR, prompt_similarity
@@ -118,3 +118,25 @@ def test_words_that_two_caches_numbered_otherwise_are_the_same_words() -> None:
     assert [list(here.vocabulary)[i] for i in found] == ["new", "salt", "sea"]
     assert found[1:] == [number[1], number[0]]
     assert here.column(work)[0] is ...
+
+
+PIECES = (
+    *refusals._DECLINING, *refusals._HEDGING, "I", "I'm", "am", "really", "to", "note", "provide", "my", "topic", "İ",
+    "ſ", "\u212a", "ı", "AI", "一个", "提供", "dir", "nicht", "for", "do not", "consider",
+    "your", "Disclaimer", "es", "je",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12), st.sampled_from([str, str.upper, str.title, str.swapcase]))
+@settings(max_examples=400, deadline=None)
+def test_signs_of_a_refusal_hide_none(pieces: list[str], case: Callable[[str], str]) -> None:
+    text = case(" ".join(pieces))
+    for pattern, signs in ((refusals._DECLINES, refusals._DECLINING), (refusals._HEDGES, refusals._HEDGING)):
+        assert refusals._holds(pattern, signs, text) == bool(pattern.search(text))
+
+
+@pytest.mark.parametrize("letter", ["ı", "İ", "ſ", "\u212a"])
+def test_letters_that_a_pattern_takes_for_others_hide_nothing(letter: str) -> None:
+    said = {"ı": "dıscla\u0131mer", "İ": "dİsclaİmer", "ſ": "I am ſorry", "\u212a": "I am as\u212aed, sorry"}[letter]
+    found = refusals._DECLINES.search(said) or refusals._HEDGES.search(said)
+    assert (refusals.reaction_kind(said) != "complies") == bool(found)
