@@ -70,11 +70,6 @@ def _lookalikes() -> dict[str, str]:
     return table
 
 
-@cache
-def _any_lookalike() -> re.Pattern[str]:
-    return re.compile(f"[{''.join(map(re.escape, _lookalikes()))}]")
-
-
 def hidden(text: str) -> int:
     """How many characters of a text cannot be seen; joiners inside emoji and scripts that need them do not count."""
     if text.isascii() and text.isprintable():
@@ -161,9 +156,9 @@ def _folded(text: str) -> str:
 
     A text in another script is left alone: most of its letters look like no Latin one.
     """
-    if not _any_lookalike().search(text):  # most texts, and told at once
-        return text
     table = _lookalikes()
+    if not _FOREIGN.search(text) or table.keys().isdisjoint(text):  # most texts, and told at once
+        return text
     runs = [m for m in _FOREIGN.finditer(text) if any(map(str.isalpha, m.group()))]
     if not runs:
         return text

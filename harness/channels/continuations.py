@@ -18,6 +18,7 @@ from harness.channels.base import by_prompt, cosines, moved, similarity
 from harness.channels.choices import chosen, frequencies, start_chars
 from harness.records import Probe, Responses, Similarity
 
+READS = ("text",)  # see `harness.channels.parallel`
 Floats = NDArray[np.float64]
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from harness.channels.base import similarity
 from harness.records import Observation, Responses, Similarity
 
+READS = ("prompt_tokens",)  # see `harness.channels.parallel`
 Floats = NDArray[np.float64]
 
 FAMILY_MAKERS: Mapping[str, str] = {  # who made the model that a family is named after; others use it as well

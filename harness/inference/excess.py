@@ -180,7 +180,8 @@ class Sums:
     def of(cls, values: Floats) -> Sums:
         """In the order of the prompts, as one sum over all of them adds."""
         shape = values.shape[1:]
-        count, total, squares = np.zeros(shape, dtype=np.int64), np.zeros(shape), np.zeros(shape)
+        count = np.zeros(shape, dtype=np.int64)
+        total, squares = (np.zeros(shape, dtype=values.dtype) for _ in range(2))
         step = max(1, PIECE // max(1, int(np.prod(shape))))
         for at in range(0, len(values), step):
             part = values[at : at + step]

@@ -43,8 +43,9 @@ def plain_excess(values: Floats) -> tuple[Floats, float]:
 
 @pytest.mark.parametrize("models", [2, 3, 4, 7, 20])
 @pytest.mark.parametrize("piece", [1, 500, 1_000_000])
-def test_any_piece_gives_the_same_bits(models: int, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = pool(60, models, seed=models)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_any_piece_gives_the_same_bits(models: int, piece: int, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = pool(60, models, seed=models).astype(kind)
     found, noise = plain_excess(values) if models > 3 else (None, None)
     mean, square = plain_mean(values), plain_mean(values**2)
     monkeypatch.setattr(arithmetic, "PIECE", piece)
