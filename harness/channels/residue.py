@@ -43,6 +43,12 @@ _ANSWER_KEYS = ("delta", "answer", "final_answer", "response", "output_text", "c
 # One letter read with the wrong code page is two or more outside ASCII, or one of these before what was no-break space.
 _MISREAD = re.compile(r"[^\x00-\x7f]{2}|[\xc2\xc3\xe0\xe2\u00ce\u0420\u0421]")
 
+# Beside one of these: typed quotes and dashes, Chinese, emoji are no letters of another code page. What ftfy takes for
+# a misread text holds one of them, and it is slow to look.
+_OF_CODE_PAGES = re.compile(
+    "[\x80-\u2012\u2015-\u2017\u201a\u201b\u201e-\u2021\u2023-\u2025\u2027-\u2e7f\ue000-\uf8ff\ufb00-\ufb4f\ufffd]"
+)
+
 _ASKS_FOR_CODE = re.compile(
     r"encod|decod|escap|base64|html|xml|svg|markup|\btags?\b|web ?page|script|code", re.IGNORECASE
 )
@@ -204,7 +210,7 @@ def only_markup(text: str, plain: str) -> bool:
 
 def _repaired(text: str) -> str:
     """Text that was decoded with the wrong code page, if it can be repaired without doubt."""
-    if not _MISREAD.search(text):
+    if not _MISREAD.search(text) or not _OF_CODE_PAGES.search(text):
         return text
     from ftfy import fix_encoding
     from ftfy.badness import is_bad

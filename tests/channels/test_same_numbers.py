@@ -9,10 +9,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from ftfy.badness import BADNESS_RE, is_bad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.channels import characters, refusals
+from harness.channels import characters, refusals, residue
 from harness.channels.furniture import cut_spans, masked
 from harness.channels.verbatim import SHINGLE, SHORTEST, shared_runs
 from harness.channels.wording import IDF_FLOOR, prompt_similarity
@@ -155,3 +156,21 @@ def test_letters_that_a_pattern_takes_for_others_hide_nothing(letter: str) -> No
     said = {"ı": "dıscla\u0131mer", "İ": "dİsclaİmer", "ſ": "I am ſorry", "\u212a": "I am as\u212aed, sorry"}[letter]
     found = refusals._DECLINES.search(said) or refusals._HEDGES.search(said)
     assert (refusals.reaction_kind(said) != "complies") == bool(found)
+
+
+@given(
+    st.text(
+        alphabet=st.sampled_from("aZ .,\n1–—‘’“”•…海，。！こ한😀🎉①") | st.characters(min_codepoint=0x80), max_size=30
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_a_text_without_letters_of_other_code_pages_was_not_misread(text: str) -> None:
+    if is_bad(text):
+        assert residue._OF_CODE_PAGES.search(text)
+
+
+def test_what_ftfy_looks_for_stands_on_those_code_pages() -> None:
+    typed = set("–—‘’“”•…")
+    beside = {c for c in BADNESS_RE.pattern if not c.isascii()} - typed
+    assert all(residue._OF_CODE_PAGES.match(c) for c in beside)
+    assert not any(is_bad(a + b + c) for a in (*typed, "a", " ") for b in typed for c in (*typed, "a", " "))
