@@ -25,6 +25,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.measures import markdown_head, markdown_row
 from benchmarks.recorded import Collection, read
+from harness.channels.draws import with_twin
 from harness.channels.parallel import load_channels
 from harness.inference.excess import excess
 from harness.records import Responses, Similarity
@@ -116,7 +117,7 @@ def _rates(score: Floats, pairs: NDArray[np.int64], null: NDArray[np.int64]) -> 
 def zoo(folder: Path) -> list[str]:
     """A table of channels by relatives: mean raw similarity with the parent, and the spread over strangers."""
     responses = stored(folder)
-    halves = {s.channel: _mean(s) for s in _similarities(responses.with_twin(PARENT, TWIN))}
+    halves = {s.channel: _mean(s) for s in _similarities(with_twin(responses, PARENT, TWIN))}
     relatives = [m for m in responses.models if m != PARENT and m not in STRANGERS]
     strangers = [m for m in STRANGERS if m in responses.models]
     head = ["channel", "unit", *relatives, "strangers", "siblings", "floor", "AUC"]

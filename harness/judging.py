@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.channels.base import first_answers
-from harness.channels.draws import independent_draws
+from harness.channels.draws import independent_draws, with_twin
 from harness.channels.kernels import kernel_coverage, logprob_kernels, next_token_distances, text_kernels
 from harness.channels.logprobs import honest_logprobs
 from harness.channels.parallel import LOCAL, Channel, compare, load_channels, probes
@@ -285,7 +285,7 @@ def _twin(
     at = table.models.index(candidate)
     if all(len(table.rows(p, at)) < 2 for p in range(len(table.prompts))):
         return ()
-    return compare({n: channels[n] for n in names}, table.with_twin(candidate, TWIN), executor)
+    return compare({n: channels[n] for n in names}, with_twin(table, candidate, TWIN), executor)
 
 
 def _by_surface(table: Responses) -> dict[Surface, Responses]:

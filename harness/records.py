@@ -144,42 +144,30 @@ class RowCache:
     def __init__(self, size: int, vocabulary: Vocabulary | None = None) -> None:
         self._size = size
         self.vocabulary = Vocabulary() if vocabulary is None else vocabulary
-        self._found: dict[Work[Any], list[Any]] = {}  # `...` where nothing was worked out yet
+        self.found: dict[Work[Any], list[Any]] = {}  # `...` where nothing was worked out yet
 
     def column(self, work: Work[Any]) -> list[Any]:
         """Results of one function, by row."""
-        found = self._found.get(work)
-        return self._found.setdefault(work, [...] * self._size) if found is None else found
+        found = self.found.get(work)
+        return self.found.setdefault(work, [...] * self._size) if found is None else found
 
     def take(self, rows: NDArray[np.int64]) -> RowCache:
         """A copy for some of the rows."""
         out = RowCache(len(rows), self.vocabulary)
-        out._found = {work: [found[r] for r in rows] for work, found in self._found.items()}
+        out.found = {work: [found[r] for r in rows] for work, found in self.found.items()}
         return out
 
     def only(self, works: Iterable[Work[Any]]) -> RowCache:
         """Another cache that knows what some functions have worked out, and nothing else."""
         out = RowCache(self._size, self.vocabulary)
-        out._found = {work: self.column(work) for work in works}
-        return out
-
-    def since(self, before: RowCache) -> RowCache:
-        """What a later copy of the same rows holds beyond an earlier one."""
-        out = RowCache(self._size, self.vocabulary)
-        for work, found in self._found.items():
-            earlier = before._found.get(work)
-            new = found if earlier is None else [
-                ... if old is not ... else now for now, old in zip(found, earlier, strict=True)
-            ]  # fmt: skip
-            if any(result is not ... for result in new):
-                out._found[work] = new
+        out.found = {work: self.column(work) for work in works}
         return out
 
     def update(self, known: RowCache, rows: NDArray[np.int64]) -> None:
         """Take over what a copy for these rows holds."""
         words = known.vocabulary
         here = np.array([self.vocabulary[w] for w in words] if words is not self.vocabulary else [], dtype=np.int32)
-        for work, theirs in known._found.items():
+        for work, theirs in known.found.items():
             mine = self.column(work)
             for row, result in zip(rows, theirs, strict=True):
                 if isinstance(result, WordIds) and words is not self.vocabulary:
@@ -282,7 +270,7 @@ class Responses:
         m = len(self.models)
         cells = [r for p in prompts for r in range(int(self.start[p * m]), int(self.start[(p + 1) * m]))]
         counts = np.diff(self.start).reshape(len(self.prompts), m)[list(prompts)]
-        return self._picked(
+        return self.picked(
             self.models, tuple(self.prompts[p] for p in prompts), counts, self.asked[list(prompts)], cells
         )
 
@@ -291,16 +279,16 @@ class Responses:
         cells = [r for p in range(len(self.prompts)) for m in models for r in self.rows(p, m)]
         counts = np.diff(self.start).reshape(len(self.prompts), len(self.models))[:, list(models)]
         names = tuple(self.models[m] for m in models)
-        return self._picked(names, self.prompts, counts, self.asked[:, list(models)], cells)
+        return self.picked(names, self.prompts, counts, self.asked[:, list(models)], cells)
 
     def without(self, rows: Iterable[int]) -> Responses:
         """The same table without some rows."""
         kept = np.ones(len(self.outcome), dtype=bool)
         kept[list(rows)] = False
         before = np.concatenate([[0], np.cumsum(kept)])[self.start]
-        return self._picked(self.models, self.prompts, np.diff(before), self.asked, np.flatnonzero(kept).tolist())
+        return self.picked(self.models, self.prompts, np.diff(before), self.asked, np.flatnonzero(kept).tolist())
 
-    def _picked(
+    def picked(
         self,
         models: tuple[str, ...],
         prompts: tuple[Prompt, ...],
@@ -329,9 +317,9 @@ class Responses:
         """The same table with what each model says whatever it is asked; of the cache it keeps what ``kept`` found."""
         return replace(self, furniture=furniture)._share(self._cache.only(kept), self._origin)
 
-    def doubting(self, doubted: frozenset[tuple[str, float | None]]) -> Responses:
-        """The same table with models and temperatures whose logprobs are not to be believed."""
-        return replace(self, doubted=doubted)._share(self._cache, self._origin)
+    def doubting(self, doubted: frozenset[tuple[str, float | None]], **more: Any) -> Responses:
+        """The same table with models and temperatures whose logprobs are not to be believed, and with ``more``."""
+        return replace(self, doubted=doubted, **more)._share(self._cache, self._origin)
 
     def loaded(self, columns: Iterable[str] = COLUMNS) -> Responses:
         """The same table with columns in memory, for a worker that cannot read the store; all others empty."""
@@ -339,26 +327,6 @@ class Responses:
         held: dict[str, Any] = {c: [blank.get(c)] * len(self.outcome) for c in COLUMNS}
         held |= {c: list(getattr(self, c)) for c in columns}
         return replace(self, outcome=list(self.outcome), **held)._share(self._cache, self._origin)
-
-    def with_twin(self, name: str, twin: str) -> Responses:
-        """The same table in which every second sample of one model is another model's: a known positive."""
-        at = self.models.index(name)
-        order: list[int] = []
-        counts = np.zeros((len(self.prompts), len(self.models) + 1), dtype=np.int64)
-        asked = np.column_stack([self.asked, self.asked[:, at]])
-        for p in range(len(self.prompts)):
-            split = list(self.rows(p, at))
-            for m in range(len(self.models)):
-                rows = split[::2] if m == at else list(self.rows(p, m))
-                order += rows
-                counts[p, m] = len(rows)
-            order += split[1::2]
-            counts[p, -1] = len(split[1::2])
-            asked[p, -1] = self.prompts[p].samples > 1 and asked[p, at]
-        out = self._picked((*self.models, twin), self.prompts, counts, asked, order)
-        furniture = {**out.furniture, twin: out.furniture.get(name, Furniture())}
-        doubted = out.doubted | {(twin, t) for n, t in out.doubted if n == name}
-        return replace(out, furniture=furniture, doubted=doubted)._share(out._cache, out._origin)
 
     @classmethod
     def of(

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-from harness.records import Removal, Removed, Responses
+import numpy as np
+
+from harness.records import Furniture, Removal, Removed, Responses
 
 LONG = 16  # words, which no model samples twice but by chance in thousands
 MIDDLE = 6  # words that one may repeat now and then, not mostly
@@ -176,3 +178,23 @@ def _told(responses: Responses, dropped: Mapping[int, Removed]) -> Iterable[Remo
         m = responses.models.index(model)
         of = sum(len(responses.usable(p, m)) for p in range(len(responses.prompts)))
         yield Removal(model, kind, len(rows), of, responses.text[rows[0]].strip()[:EXAMPLE])
+
+
+def with_twin(responses: Responses, name: str, twin: str) -> Responses:
+    """The same table in which every second sample of one model is another model's: a known positive."""
+    at, m = responses.models.index(name), len(responses.models)
+    order: list[int] = []
+    counts = np.zeros((len(responses.prompts), m + 1), dtype=np.int64)
+    asked = np.column_stack([responses.asked, responses.asked[:, at]])
+    for p in range(len(responses.prompts)):
+        split = list(responses.rows(p, at))
+        for j in range(m):
+            rows = split[::2] if j == at else list(responses.rows(p, j))
+            order += rows
+            counts[p, j] = len(rows)
+        order += split[1::2]
+        counts[p, -1] = len(split[1::2])
+        asked[p, -1] = responses.prompts[p].samples > 1 and responses.asked[p, at]
+    out = responses.picked((*responses.models, twin), responses.prompts, counts, asked, order)
+    furniture = {**out.furniture, twin: out.furniture.get(name, Furniture())}
+    return out.doubting(out.doubted | {(twin, t) for n, t in out.doubted if n == name}, furniture=furniture)

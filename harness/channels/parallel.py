@@ -105,7 +105,10 @@ def _similarities(channels: Mapping[str, Channel], part: Responses) -> Found:
 def _work(channels: Mapping[str, Channel], part: Responses) -> tuple[Found, RowCache]:
     """What a worker returns: similarities, and what it has read of the answers that was not known before."""
     before = part.known()
-    return _similarities(channels, part), part.known().since(before)
+    found, after = _similarities(channels, part), part.known()
+    for work, old in before.found.items():
+        after.found[work] = [... if o is not ... else now for now, o in zip(after.found[work], old, strict=True)]
+    return found, after
 
 
 def _spread(channels: Mapping[str, Channel], table: Responses, loaded: bool, watch: Watch) -> Found:

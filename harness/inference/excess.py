@@ -167,18 +167,17 @@ def _noise(sums: Sums, residuals: Floats) -> float:
 
 @dataclass(frozen=True)
 class Sums:
-    """Running sums over prompts of values (p, m, m) without NaN: how many, their sum, the sum of squares, (m, m) each.
+    """Mean of values (p, m, m) over prompts, without NaN, and mean of their squares, (m, m) each; NaN where none is.
 
-    Added up prompt by prompt, so that no copy of all values is made.
+    Running sums, added up prompt by prompt, so that no copy of all values is made; the same as one sum over all.
     """
 
-    count: NDArray[np.int64]
-    total: Floats
-    squares: Floats
+    mean: Floats
+    mean_square: Floats
 
     @classmethod
     def of(cls, values: Floats) -> Sums:
-        """In the order of the prompts, as one sum over all of them adds."""
+        """In the order of the prompts."""
         shape = values.shape[1:]
         count = np.zeros(shape, dtype=np.int64)
         total, squares = (np.zeros(shape, dtype=values.dtype) for _ in range(2))
@@ -190,19 +189,8 @@ class Sums:
             count += seen.sum(0)
             total = np.concatenate([total[None], known]).sum(0)
             squares = np.concatenate([squares[None], known**2]).sum(0)
-        return cls(count, total, squares)
-
-    @property
-    def mean(self) -> Floats:
-        """NaN where there is none, as on the diagonal."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(self.total / self.count)
-
-    @property
-    def mean_square(self) -> Floats:
-        """The same of the squares."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(self.squares / self.count)
+            return cls(total / count, squares / count)
 
 
 def prompt_spreads(plain: Floats) -> Floats:

@@ -19,6 +19,7 @@ import yaml
 from harness import token_logprobs
 from harness.campaign import score, write
 from harness.channels import base, parallel, reading
+from harness.channels.draws import with_twin
 from harness.channels.parallel import load_channels
 from harness.channels.reading import edit_of, own_words
 from harness.endpoints.apis import planned_keys
@@ -128,7 +129,7 @@ def test_parts_share_what_was_read_and_a_changed_table_does_not(plan: Plan, monk
     splits = counting(monkeypatch, reading, "find_reasoning")
     assert whole == [base.answer(table, r) for r in range(len(table.text))]
     assert not splits
-    parts = (table.only([3, 1]), table.among([2, 0]), table.with_twin("m2", "twin"), table.loaded())
+    parts = (table.only([3, 1]), table.among([2, 0]), with_twin(table, "m2", "twin"), table.loaded())
     for part in (*parts, pickle.loads(pickle.dumps(table.only([3, 1])))):  # noqa: S301
         before = sum(splits.values())
         found = [base.answer(part, r) for r in range(len(part.text))]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.store_scale import make, measured, steps
+from harness.channels.draws import with_twin
 from harness.judging import read_responses
 from harness.plan import STORE, stored_plan
 from harness.records import Responses
@@ -37,7 +38,7 @@ def test_columns_in_the_store_read_as_those_in_memory(stores: dict[int, Path]) -
     with Store(plan.folder / STORE, readonly=True) as store:
         whole = Responses.of(table.models, table.prompts, store.responses(), table.asked)
     again = pickle.loads(pickle.dumps(table))  # noqa: S301
-    for part in (lambda t: t, lambda t: t.only([4, 2]), lambda t: t.with_twin("m1", "twin")):
+    for part in (lambda t: t, lambda t: t.only([4, 2]), lambda t: with_twin(t, "m1", "twin")):
         expected = part(whole)
         for found in (part(table), part(again), part(table).loaded()):
             assert (found.start == expected.start).all()
