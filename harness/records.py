@@ -137,8 +137,7 @@ COLUMNS = ("text", "reasoning", "logprobs", "prompt_tokens", "response_id", "rea
 class RowCache:
     """Results by row of a table, each worked out at most once; the table and all its parts share one.
 
-    A row costs 8 bytes a function and what the function returns, so that should be small: a million stay in memory.
-    ``vocabulary`` numbers the words of `WordIds` among them.
+    A row costs 8 bytes a function and what the function returns, `WordIds` by ``vocabulary``: a million stay in memory.
     """
 
     def __init__(self, size: int, vocabulary: Vocabulary | None = None) -> None:

@@ -107,7 +107,8 @@ def _work(channels: Mapping[str, Channel], part: Responses) -> tuple[Found, RowC
     before = part.known()
     found, after = _similarities(channels, part), part.known()
     for work, old in before.found.items():
-        after.found[work] = [... if o is not ... else now for now, o in zip(after.found[work], old, strict=True)]
+        new = [... if o is not ... else now for now, o in zip(after.found.pop(work), old, strict=True)]
+        after.found |= {work: new} if any(x is not ... for x in new) else {}
     return found, after
 
 
