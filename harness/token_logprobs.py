@@ -94,6 +94,8 @@ def unpack(blob: bytes) -> bytes:
 
     Those of earlier versions and of recorded answers are in zlib.
     """
+    if not isinstance(blob, bytes):  # of a store that somebody else wrote
+        raise zlib.error("no bytes")
     if not blob.startswith(_ZSTD):
         return zlib.decompressobj().decompress(blob, _LARGEST)
     from pyarrow import BufferReader, CompressedInputStream

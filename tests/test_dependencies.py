@@ -62,6 +62,7 @@ def test_what_only_an_extra_brings_is_imported_where_it_is_used() -> None:
         ("likelihood.py", "lir"),
         ("calibrate.py", "matplotlib"),
         ("evidence.py", "cryptography"),
+        ("evidence.py", "rfc3161_client"),
     }
 
 

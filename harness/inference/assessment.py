@@ -52,13 +52,15 @@ HUB = 0.9  # share of the controls that a hub is more like everybody than
 class Compared:
     """One channel in a pool of n models, the suspect first and the candidate second.
 
-    ``values`` (p, n, n) are its similarities, ``residuals`` (p, n, n) what is left when each model's own level is
-    taken out of each prompt, ``placebo`` (n, n) the excess that two models show on unlike prompts, where only what
-    stands before or around them can be alike, ``matrix`` (n, n) the excess beyond that. ``missing`` counts the prompts
-    put to both of the pair of which one has nothing usable; they are left out.
+    ``values`` (p, n, n) are its similarities on ``prompts``, those that both of the pair answered, ``residuals``
+    (p, n, n) what is left when each model's own level is taken out of each prompt, ``placebo`` (n, n) the excess that
+    two models show on unlike prompts, where only what stands before or around them can be alike, ``matrix`` (n, n) the
+    excess beyond that. ``missing`` counts the prompts put to both of the pair of which one has nothing usable; they are
+    left out.
     """
 
     similarity: Similarity
+    prompts: tuple[str, ...]
     values: Floats
     residuals: Floats
     matrix: Floats
@@ -74,15 +76,14 @@ class Compared:
         both = np.isfinite(values[:, 0, 1])
         gaps = sum(1.0 - float(np.nan_to_num(whole.coverage[whole.models.index(n)], nan=1.0)) for n in names[:2])
         missing = min(int((~both).sum()), round(gaps * len(both)))  # what was not put to one of them is not missing
-        if both.any():
-            values = values[both]
+        kept = np.flatnonzero(both) if both.any() else np.arange(len(both))
+        values, prompts = values[kept], tuple(whole.prompts[i] for i in kept)
         residuals = additive_residuals(values)
         matrix = excess_in(residuals, whole.sees)
         placebo = _placebo(probe, names) if probe is not None else None
         variants = {} if probe is None else {n: _on(v, similarity.prompts) for n, v in probe.variants.items()}
-        return cls(
-            whole, values, residuals, matrix if placebo is None else matrix - placebo, placebo, missing, variants
-        )
+        beyond = matrix if placebo is None else matrix - placebo
+        return cls(whole, prompts, values, residuals, beyond, placebo, missing, variants)
 
 
 def _on(similarity: Similarity, prompts: Sequence[str]) -> Similarity:
@@ -304,7 +305,7 @@ def recognised(a: Assessment, fresh: Mapping[str, str], settings: Settings) -> C
     rng = np.random.default_rng(settings.seed)
     tested = []
     for c in a.channels:
-        at = {p: i for i, p in enumerate(c.similarity.prompts)}
+        at = {p: i for i, p in enumerate(c.prompts)}
         twins = np.array([(at[s], at[f]) for f, s in fresh.items() if f in at and s in at]).reshape(-1, 2)
         both = c.residuals[twins.astype(int), 0, 1]
         both = both[np.isfinite(both).all(axis=1)]

@@ -106,7 +106,7 @@ def detail(a: Assessment, most: int = 5) -> Detail | None:
             c.matrix,
             standardised(c.values),
             tuple(telling(c, most)),
-            {p: float(v) for p, v in zip(c.similarity.prompts, contributions(c), strict=True) if v == v},
+            {p: float(v) for p, v in zip(c.prompts, contributions(c), strict=True) if v == v},
         )
         for c in a.channels
     )
@@ -137,7 +137,7 @@ def telling(c: Compared, most: int) -> list[Telling]:
     order = seen[np.argsort(-share[seen], kind="stable")]
     top = [i for i in order[:most] if share[i] > 0]
     low = [i for i in order[::-1][:most] if share[i] < 0]
-    return [Telling(s.channel, s.prompts[i], float(share[i]), float(c.values[i, 0, 1]), s.unit) for i in (*top, *low)]
+    return [Telling(s.channel, c.prompts[i], float(share[i]), float(c.values[i, 0, 1]), s.unit) for i in (*top, *low)]
 
 
 @dataclass(frozen=True)

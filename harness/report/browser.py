@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from math import exp
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.channels.first_tokens import opening
 from harness.records import Responses
 from harness.report.html import Material, asset, packed, policy
 from harness.report.text import harmless
-from harness.token_logprobs import decode_logprobs
 
 MOST = 2_900_000  # characters of the packed answers, so that the file stays under 3 MB
 LENGTHS = (
@@ -105,18 +104,14 @@ def _answers(table: Responses, prompt: int, model: int, length: int) -> Iterator
     """[outcome, text, reasoning, first tokens] of each sample; what is empty at the end is left out."""
     for row in table.rows(prompt, model)[:SAMPLES]:
         cells: list[Any] = [table.outcome[row], harmless(table.text[row], length)]
-        cells += [harmless(table.reasoning[row], length), _first_tokens(table.logprobs[row])]
+        cells += [harmless(table.reasoning[row], length), _first_tokens(table, row)]
         while cells and not cells[-1]:
             cells.pop()
         yield cells
 
 
-def _first_tokens(blob: bytes | None) -> list[list[Any]]:
+def _first_tokens(table: Responses, row: int) -> list[list[Any]]:
     """The likeliest first tokens of an answer with their probabilities in percent."""
-    found = decode_logprobs(blob, 1)
-    if found is None or not found.top:
-        return []
-    return [
-        [harmless(token.decode("utf-8", "replace"), 40), round(100.0 * exp(value), 2)]
-        for token, value in list(found.top[0].items())[:ALTERNATIVES]
-    ]
+    found = opening(table, row)
+    likeliest = sorted(found.top.items(), key=lambda t: -t[1])[:ALTERNATIVES] if found else []
+    return [[harmless(token.decode("utf-8", "replace"), 40), round(100.0 * p, 2)] for token, p in likeliest]

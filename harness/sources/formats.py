@@ -150,7 +150,7 @@ def _bounded(file: Any, source: str) -> bytes:
 
 def _text(data: bytes, path: Path, source: str) -> Sheet:
     text, encoding = decoded(data)
-    if "\0" in text[:4096]:
+    if (head := text[:4096]).count("\0") * 50 > len(head):  # one may stand in an answer
         raise ConfigError(f"{source}: this is no text: it holds zero bytes", "save the answers as CSV, JSON or Parquet")
     text = text.removeprefix("\ufeff")
     name, folder, start = path.stem, path.parent.name, text.lstrip()[:1]

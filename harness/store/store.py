@@ -53,6 +53,7 @@ def _prompt(text: str) -> Prompt:
 
 
 _ROW = attrgetter(*COLUMNS)
+_PART = 200  # answers that are read at once
 _KEY = "endpoint = ? AND prompt = ? AND sample = ? AND request_hash = ?"
 _ANSWERED = f"SELECT 1 FROM responses WHERE {_KEY}"  # noqa: S608
 _PLANNED = f"SELECT 1 FROM plan WHERE {_KEY}"  # noqa: S608
@@ -344,7 +345,7 @@ class Store:
         """What shows that answers or plan are not as they were written, or nothing. Raises `sqlite3.Error`."""
         torn = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if torn != "ok":
-            return f"the file is damaged: {str(torn)[:80]}"
+            return f"the file is damaged: {' '.join(str(torn).split())[:80]}"
         noted = self.note(PLAN_DIGEST)
         if noted is not None and noted != chain.plan_digest(self._db):
             return "prompts or plan were changed"
@@ -402,9 +403,12 @@ class Store:
             "SELECT responses.rowid FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "
             "ORDER BY prompt, endpoint, sample, request_hash"
         )
-        one = f"SELECT {', '.join(COLUMNS)} FROM responses WHERE rowid = ?"  # noqa: S608
-        for row in self._db.execute(ordered):  # texts are not sorted with their keys
-            yield Response(*self._db.execute(one, row).fetchone())
+        rows = self._db.execute(ordered)
+        while part := [at for (at,) in rows.fetchmany(_PART)]:  # texts are not sorted with their keys
+            marks = ", ".join("?" * len(part))
+            some = f"SELECT rowid, {', '.join(COLUMNS)} FROM responses WHERE rowid IN ({marks})"  # noqa: S608
+            found = {at: row for at, *row in self._db.execute(some, part)}
+            yield from (Response(*found[at]) for at in part)
 
     def all_responses(self) -> Iterator[Response]:
         """All answers, also those to earlier plans, by key."""

