@@ -215,8 +215,8 @@ def _further(f: Finding) -> Clause | None:
 
 
 def _chats_only(f: Finding) -> bool:
-    """Whether nothing was compared but chat, where a system prompt of one alone makes a difference."""
-    surfaces = {e.surface for e in f.evidence if e.part == "counted"}
+    """Whether there is nothing but chat, where a system prompt of one alone makes a difference."""
+    surfaces = {e.surface for e in f.evidence if e.part in ("counted", "abstains")}
     return f.question == "identity" and surfaces == {"chat"}
 
 

@@ -77,8 +77,7 @@
     return marks;
   }
   function marked(text, other) {
-    const how = field("mark").value, box = made("div", undefined, "answer");
-    box.dir = "auto";
+    const how = field("mark").value, box = readable("Answer");
     if (!text) { box.textContent = "(no answer)"; return box; }
     const own = words(text).slice(0, LONGEST);
     if (other === undefined || how === "none") { box.textContent = text; return box; }
@@ -91,6 +90,11 @@
       i = j;
     }
     if (words(text).length > LONGEST) box.append(words(text).slice(LONGEST).join(""));
+    return box;
+  }
+  function readable(label) { // a box that may scroll is reached by the keyboard
+    const box = made("div", undefined, "answer");
+    box.dir = "auto"; box.tabIndex = 0; box.setAttribute("role", "group"); box.setAttribute("aria-label", label);
     return box;
   }
   const answerOf = (p, m) => data.answers[p][m] || [];
@@ -109,7 +113,11 @@
       const part = made("div");
       if (outcome !== "ok") part.append(made("p", outcome, "small soft"));
       part.append(marked(text, i === 0 ? other : undefined));
-      if (thought) part.append(folded("What it thought first", made("div", thought, "answer")));
+      if (thought) {
+        const box = readable("Thoughts");
+        box.textContent = thought;
+        part.append(folded("What it thought first", box));
+      }
       if (tokens.length) part.append(folded("First token", made("p", tokens.map((t) => JSON.stringify(t[0]) + " " + t[1] + " %").join(", "), "small")));
       box.append(i === 0 ? part : folded("Sample " + (i + 1), part));
     });
