@@ -19,7 +19,7 @@ from harness.endpoints.client import as_utf8
 from harness.endpoints.replies import Answer, parse, without_key
 from harness.endpoints.server_errors import read_error
 from harness.errors import CallError
-from harness.token_logprobs import LOGPROB_FLOOR, ZERO, decode_logprobs, spoken
+from harness.token_logprobs import LOGPROB_FLOOR, ZERO, decode_logprobs, packed, spoken
 from tests.support import payloads
 
 KEY = "test-key-0123456789abcdef"
@@ -138,6 +138,9 @@ BLOBS = (
     | st.binary(max_size=200)
     | st.binary(max_size=200).map(zlib.compress)
     | broken().map(lambda b: zlib.compress(b)[:-3])
+    | SHAPES.map(lambda v: packed(json.dumps(v).encode()))
+    | broken().map(lambda b: packed(b)[:-3])
+    | st.binary(max_size=60).map(lambda b: packed(b"{}")[:6] + b)
 )
 
 
