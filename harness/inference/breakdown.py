@@ -99,18 +99,14 @@ def detail(a: Assessment, most: int = 5) -> Detail | None:
     """
     if a.combined is None:
         return None
-    channels = tuple(
-        ChannelDetail(
-            c.similarity.channel,
-            c.similarity.sees,
-            c.matrix,
-            standardised(c.values),
-            tuple(telling(c, most)),
-            {p: float(v) for p, v in zip(c.prompts, contributions(c), strict=True) if v == v},
-        )
-        for c in a.channels
-    )
+    channels = tuple(_channel_detail(c, most) for c in a.channels)
     return Detail(a.pool.suspect, a.pool.candidate, a.pool.names, a.combined, channels)
+
+
+def _channel_detail(c: Compared, most: int) -> ChannelDetail:
+    s, share = c.similarity, contributions(c)
+    shares = {p: float(v) for p, v in zip(c.prompts, share, strict=True) if v == v}
+    return ChannelDetail(s.channel, s.sees, c.matrix, standardised(c.values), tuple(_loudest(c, share, most)), shares)
 
 
 def contributions(c: Compared) -> Floats:
@@ -132,7 +128,11 @@ def contributions(c: Compared) -> Floats:
 
 def telling(c: Compared, most: int) -> list[Telling]:
     """Prompts that contribute most to the accused pair's excess, strongest first, then those that speak against it."""
-    s, share = c.similarity, contributions(c)
+    return _loudest(c, contributions(c), most)
+
+
+def _loudest(c: Compared, share: Floats, most: int) -> list[Telling]:
+    s = c.similarity
     seen = np.flatnonzero(np.isfinite(share))
     order = seen[np.argsort(-share[seen], kind="stable")]
     top = [i for i in order[:most] if share[i] > 0]

@@ -162,8 +162,8 @@ def _asked(e: Mapping[str, Any], facts: Mapping[str, Any], roles: Mapping[str, t
         sha256=sha256,
         model=", ".join(told.get("asked", ())) or e.get("model") or "",
         answered_as=", ".join(told.get("answered", ())),
-        first=_minute(told.get("first")),
-        last=_minute(told.get("last")),
+        first=minute(told.get("first")),
+        last=minute(told.get("last")),
         answers=told.get("answers", 0),
     )
 
@@ -180,12 +180,12 @@ def _where(e: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[str, str]:
     return str(e.get("base_url") or ""), ""
 
 
-def _minute(stamp: object) -> str:
+def minute(stamp: object) -> str:
     """A time stamp to the minute, as people read it.
 
     Examples
     --------
-    >>> _minute("2026-11-26T15:49:39.554+00:00"), _minute(None)
+    >>> minute("2026-11-26T15:49:39.554+00:00"), minute(None)
     ('2026-11-26 15:49', '')
     """
     return str(stamp)[:16].replace("T", " ") if stamp else ""
@@ -202,5 +202,5 @@ def _citation(campaign: str, facts: Mapping[str, Any], asked: Iterable[Asked], v
     firsts, lasts = ([t for t in times if t] for times in ([r.first for r in rows], [r.last for r in rows]))
     when = f", answers of {min(firsts)[:10]} to {max(lasts)[:10]} (UTC)" if firsts else ", recorded answers"
     yield f"Campaign {campaign}{when}, {sum(r.answers for r in rows):,} answers of {len(rows)} models"
-    yield f"Judged {_minute(facts['written_at'])} UTC by behavioral-probing-harness {version}"
+    yield f"Judged {minute(facts['written_at'])} UTC by behavioral-probing-harness {version}"
     yield f"Config SHA-256 {facts['config_sha256']}, answers SHA-256 {facts['responses_sha256']}"

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.report.citing import minute
 from harness.report.html import asset, packed, policy, shown
 from harness.report.words import TONES
 
@@ -81,9 +82,7 @@ def shelf_html(shelf: Shelf) -> str:
         loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=shown,
     )  # fmt: skip
-    return environment.get_template(
-        "shelf.html.j2"
-    ).render(
+    return environment.get_template("shelf.html.j2").render(
         style=Markup(style),  # noqa: S704 (our own files)
         script=Markup(script),  # noqa: S704
         policy=policy(style, script),
@@ -92,7 +91,7 @@ def shelf_html(shelf: Shelf) -> str:
         lines=lines(shelf.watches),
         unread=shelf.unread,
         link=lambda c, page: "/".join(quote(part) for part in (*c.folder.split("/"), page)),
-        minute=lambda stamp: str(stamp)[:16].replace("T", " "),
+        minute=minute,
         block=packed(json.dumps([_compared(c) for c in shelf.campaigns])),
     )
 
@@ -125,7 +124,7 @@ def _when(stamp: str) -> str:
 def _compared(c: Shelved) -> dict[str, object]:
     """What the page's script compares."""
     return {
-        "label": str(shown(f"{c.name}, {c.written_at[:16].replace('T', ' ')}")),
+        "label": str(shown(f"{c.name}, {minute(c.written_at)}")),
         "sha256": c.responses_sha256,
         "verdicts": [[str(shown(cell)) for cell in _cells(t)] for t in c.verdicts],
     }

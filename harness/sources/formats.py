@@ -34,6 +34,10 @@ ENDINGS = (
     *(".feather", ".arrow", ".md", ".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"),
 )
 _ZSTD = 93  # how Inspect packs its logs; the zip of Python 3.11 to 3.13 does not read it
+_WEB_PAGE = (
+    "a web page",
+    "download the file itself, not the page; a table of it opens in a spreadsheet, to be saved as XLSX",
+)
 _NOT_ANSWERS: Mapping[bytes, tuple[str, str]] = {  # first bytes -> what this is, what to do
     b"%PDF": ("a PDF", "export the table from where it came, as CSV or XLSX"),
     b"SQLite format 3": ("a database", "export the table with the answers, as CSV"),
@@ -41,18 +45,7 @@ _NOT_ANSWERS: Mapping[bytes, tuple[str, str]] = {  # first bytes -> what this is
     b"\x80\x05": ("a pickle", "pickles can run code and are never opened: save as Parquet or JSONL"),
     b"\x93NUMPY": ("an array of NumPy", "save texts as CSV or JSONL"),
     b"version https://git-lfs": ("a pointer of Git LFS, not the file", "git lfs pull"),
-    b"<!DOCTYPE": (
-        "a web page",
-        "download the file itself, not the page; a table of it opens in a spreadsheet, to be saved as XLSX",
-    ),
-    b"<!doctype": (
-        "a web page",
-        "download the file itself, not the page; a table of it opens in a spreadsheet, to be saved as XLSX",
-    ),
-    b"<html": (
-        "a web page",
-        "download the file itself, not the page; a table of it opens in a spreadsheet, to be saved as XLSX",
-    ),
+    **dict.fromkeys((b"<!DOCTYPE", b"<!doctype", b"<html"), _WEB_PAGE),
     b"\x28\xb5\x2f\xfd": ("packed with Zstandard", "unpack it first: zstd -d FILE"),
     b"BZh": ("packed with bzip2", "unpack it first: bunzip2 FILE"),
     b"\xfd7zXZ": ("packed with xz", "unpack it first: unxz FILE"),
