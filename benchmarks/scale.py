@@ -201,7 +201,9 @@ def print_channels(table: Responses) -> None:
 
 def alone(channel: Channel, table: Responses) -> Cost | None:
     """Seconds and CPU seconds of the channel, seconds of its pairs, peak GiB; None if it has nothing to compare."""
-    context = multiprocessing.get_context("fork")
+    # Not forked from here: that asks for as much memory as the caller may have grown to, and the peak begins there.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(channel, table, theirs))
     process.start()
