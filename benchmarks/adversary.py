@@ -33,7 +33,7 @@ from benchmarks.recorded import Collection, read
 from benchmarks.relations import CLOSE
 from benchmarks.tricks import NONE, TRICKS, Scene, Trick, synonyms_of
 from benchmarks.zoo_tricks import report
-from harness.channels import furniture, reading, verbatim, wording
+from harness.channels import characters, furniture, reading, verbatim, wording
 from harness.channels.parallel import compare, load_channels, probes
 from harness.inference import control_match
 from harness.inference.assessment import Case, Compared
@@ -229,7 +229,7 @@ def _common(table: Responses, models: Sequence[int], most: int, rng: np.random.G
 @cache
 def remember() -> None:
     """Work out what hangs on a text alone once a process: most answers of a pool are the same under every trick."""
-    words = lru_cache(MANY)(verbatim.words)
+    words = lru_cache(MANY)(characters.words)
     for module in (wording, verbatim, control_match):
         vars(module)["words"] = words
     for module, name in (

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 from harness.clock import Clock
 from harness.collect.context import RunContext, Tally
@@ -26,7 +27,7 @@ from harness.records import Job, Prompt
 from harness.store.store import Store
 
 PROMPTS = [Prompt(f"p{i}", "bench", f"Question number {i}?", max_tokens=200, samples=1000) for i in range(1000)]
-Measured = Callable[[str, str, int, float], Awaitable[int]]
+Measured = Callable[[str, str, int, float], Coroutine[Any, Any, int]]
 
 
 async def _closed_loop(ask: Callable[[str], Awaitable[object]], in_flight: int, seconds: float) -> int:

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 def model_of(collection: Collection, i: int, role: str, *, told: bool = False) -> Model:
     """One model of a collection with the makers that its name tells, or its table."""
     name, row = collection.table.models[i], collection.rows[i]
-    said = (row.organisation, row.series) if told else (None, None)
+    said: tuple[str | None, str | None] = (row.organisation, row.series) if told else (None, None)
     maker, root_maker = makers_of(*said, guessed(name))
     return Model(name, role, str(collection.known.lineage[i]), maker, root_maker=root_maker)
 
@@ -88,7 +88,7 @@ def _stage(
             model_of(collection, c, "candidate", told=given.told),
         )
         at = {m.name: i for m, i in zip(models, every, strict=True)}
-        pools = {r: [at[m.name] for m in controls_of(*pair, models, r)] for r in RULES}
+        pools: dict[str, list[int]] = {r: [at[m.name] for m in controls_of(*pair, models, r)] for r in RULES}
         few = len(pools["one a maker"])
         pools["as few by chance"] = list(rng.permutation(pools["every lineage"])[:few])
         both = np.flatnonzero(np.isfinite(values[:, s, c]))

@@ -81,7 +81,7 @@ def draw(
     settings = Settings(0.05, 0.0, 99, 100, int(rng.integers(1 << 30)))
     return Case(
         models[0], models[1], models, (shown,), shipped_tables(), settings,
-        lambda _: (), lambda: np.zeros((0, 0, 0)), lambda *_: {}, lambda *_: {}, lambda: (), fresh,
+        lambda _: (), lambda: (), lambda *_: {}, lambda *_: {}, lambda: (), fresh=fresh,
     )  # fmt: skip
 
 

@@ -144,8 +144,7 @@ def make(folder: Path, table: Responses, models: int, prompts: int) -> Path:
         for key in planned_keys(plan.campaign, plan.prompts):
             at = int(key[0][1:])
             text = texts[key[1]][at if at < known else rng.randrange(known)] or ""
-            outcome = "ok" if text else "empty"
-            batch.append(Response(*key, outcome, text, model_answered=key[0]))
+            batch.append(Response(*key, "ok" if text else "empty", text, model_answered=key[0]))
         store.add_many(batch)
     return path
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.by_relation import ALPHA, DRAWS, MOST, SEED, groups, verdict
 from benchmarks.measures import markdown_head, markdown_row, rate
@@ -68,7 +69,7 @@ def walk(
 
 def trials_of(
     collection: Collection, similarity: Similarity, k: int, most: int, share: float, *, clear_early: bool = False
-) -> Iterator[tuple[str, list[Trial], object]]:
+) -> Iterator[tuple[str, list[Trial], NDArray[np.str_]]]:
     """Trials by relation, with the lineages of their pairs."""
     tables, rng, sizes = shipped_tables(), np.random.default_rng(SEED), stage_sizes(most)
     least = min(t.prompts[0] for t in tables.values())

@@ -124,9 +124,9 @@ def make(folder: Path, answers: int, left: int = 0, address: str | None = None) 
     sheet = {"card": {**CARD, "queries": len(prompts)}, "prompts": prompts}
     (folder / "prompts" / "scale.yaml").write_text(yaml.safe_dump(sheet))
     roles = ["suspect", "candidate", *["control"] * (MODELS - 2)]
+    where: dict[str, str | None] = {"base_url": address, "api_key_env": None} if address else {}
     endpoints = [
-        {"name": f"m{i}", "role": r, "lineage": f"l{i}", "kind": "openai-chat", "model": f"m{i}"}
-        | ({"base_url": address, "api_key_env": None} if address else {})
+        {"name": f"m{i}", "role": r, "lineage": f"l{i}", "kind": "openai-chat", "model": f"m{i}", **where}
         for i, r in enumerate(roles)
     ]
     config = {"campaign": "scale", "prompts": [{"set": "scale"}], "endpoints": endpoints}

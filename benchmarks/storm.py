@@ -129,7 +129,7 @@ def collect(config: str, report: Any = None) -> None:
 
     environ = {**os.environ, "STORM_KEY": KEY}
     plan = prepare(Path(config), environ)
-    failed = run_with_progress(plan, environ, Path(config), quiet=True)
+    failed = run_with_progress(plan, environ, config, quiet=True)
     if report is not None:
         report.put((failed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
@@ -225,7 +225,8 @@ def _run(processes: Any, config: Path) -> tuple[int, float]:
     child = processes.Process(target=collect, args=(str(config), report))
     child.start()
     try:
-        return report.get(timeout=1800)
+        found: tuple[int, float] = report.get(timeout=1800)
+        return found
     finally:
         child.join(60)
 

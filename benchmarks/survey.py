@@ -108,7 +108,7 @@ def shared_prompts(s: Similarity, names: list[str], most: int, rng: np.random.Ge
     """A channel among some models, on prompts that nearly all of them answered."""
     at = [s.models.index(n) for n in names]
     values = s.values[:, at][:, :, at]
-    answered = np.isfinite(values).any(2)
+    answered = np.asarray(np.isfinite(values).any(2))
     full = np.flatnonzero(answered.mean(1) >= ANSWERED)
     chosen: Ints = np.sort(rng.permutation(full)[:most])
     return replace(

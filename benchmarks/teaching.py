@@ -22,9 +22,9 @@ from benchmarks.measures import Report, rate
 from benchmarks.recorded import Collection, read
 from benchmarks.relations import taught
 from harness.channels.stylometry import habit_counts, opening_counts
-from harness.inference.calibration import draw_trials
 from harness.inference.excess import additive_residuals, max_null_p, reaches, smallest_p
 from harness.inference.teaching import Power, habit_similarity, lean
+from harness.inference.trials import draw_trials
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -90,7 +90,7 @@ class Trial:
         """p of the pair among the first of its controls; NaN with too few."""
         if len(self.pool) < controls + 2:
             return np.nan
-        matrix = statistic(*(habit_similarity(c, self.pool[: controls + 2]) for c in self.counts))
+        matrix = statistic(*(habit_similarity(c, self.pool[: controls + 2].tolist()) for c in self.counts))
         return max_null_p(matrix, matrix[0, 1])
 
 
@@ -108,7 +108,8 @@ def strangers(collection: Collection) -> Ints:
     """Unrelated pairs of different makers."""
     pairs = collection.pairs("unrelated")
     makers = np.array([r.organisation or r.name for r in collection.rows])
-    return pairs[makers[pairs[:, 0]] != makers[pairs[:, 1]]]
+    apart: Ints = pairs[makers[pairs[:, 0]] != makers[pairs[:, 1]]]
+    return apart
 
 
 def rounds(collection: Collection, pupils: Ints, prompts: int, seed: int) -> Iterator[tuple[list[Trial], list[Trial]]]:

@@ -343,15 +343,22 @@ def _styles() -> Iterable[Trick]:
     yield Trick("sentences shuffled", "words", _shuffled)
 
 
+def _synonyms(share: float) -> Each:
+    return lambda t, a: exchanged(t, a.scene, share)
+
+
+def _typing_errors(share: float) -> Each:
+    return lambda t, a: each_word(t, share, a.rng, lambda w: _typo(w, a.rng))
+
+
 def _wordings() -> Iterable[Trick]:
     for share in (5, 15, 30):
-        yield Trick(f"synonyms {share} %", "words", lambda t, a, s=share / 100: exchanged(t, a.scene, s))
+        yield Trick(f"synonyms {share} %", "words", _synonyms(share / 100))
     yield Trick("rewritten", "words", _rewritten)
     yield Trick("filler words 10 %", "words",
                 lambda t, a: each_word(t, 0.1, a.rng, lambda w: f"{w} {a.rng.choice(_FILLERS)}"))  # fmt: skip
     for share in (5, 20):
-        yield Trick(f"typing errors {share} %", "words",
-                    lambda t, a, s=share / 100: each_word(t, s, a.rng, lambda w: _typo(w, a.rng)))  # fmt: skip
+        yield Trick(f"typing errors {share} %", "words", _typing_errors(share / 100))
     for most in (20, 50, 60):
         yield Trick(f"cut at {most} words", "cut", plain(partial(cut, most=most)))
     yield Trick("first sentence", "cut", plain(lambda t: sentences(t)[0] if sentences(t) else t))

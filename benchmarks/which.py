@@ -72,7 +72,7 @@ class Bench:
         found = wording(collection.table) if words is None else wording_within(collection.table, words)
         if found is None:
             raise SystemExit("no texts to compare")
-        seen = np.isfinite(found.values).any(2)
+        seen = np.asarray(np.isfinite(found.values).any(2))
         often = np.flatnonzero(seen.mean(1) >= 0.75)
         kept = Similarity(
             found.channel, found.models, tuple(found.prompts[i] for i in often), found.values[often],
@@ -236,7 +236,7 @@ def rows(bench: Bench, trials: Sequence[Trial], found: Sequence[Pairing | None])
     for tier, words in (("maker", "something of its maker"), ("model", "that model or close kin")):
         yield _row(
             bench, f"its maker is known: called {words}", own,
-            lambda t, p, tier=tier: p.tier == tier and bool(t.same_maker[p.named[0]]),  # type: ignore[misc]
+            lambda t, p, tier=tier: p.tier == tier and bool(t.same_maker[p.named[0]]),
         )  # fmt: skip
     base = [(t, p) for t, p in both if t.kind == "base"]
     yield _row(bench, "one pretrained base: named", base, lambda _, p: bool(p.named))
@@ -291,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 trials = list(bench.merged(given.merge, r, n, given.rounds))
                 both = [(t, p) for t, p in zip(trials, judged(bench, trials, False), strict=True) if p is not None]
                 for name, least in (("merge: a parent named", 1), ("merge: both parents in the set", 2)):
-                    row = _row(bench, name, both, lambda t, p, k=least: bool(t.right[list(p.named)].sum() >= k))  # type: ignore[misc]
+                    row = _row(bench, name, both, lambda t, p, k=least: bool(t.right[list(p.named)].sum() >= k))
                     print(markdown_row((str(r), str(n), *row)), flush=True)
         return 0
     if given.table:

@@ -14,8 +14,9 @@ from benchmarks.relations import CLOSE, SAME_ROOT, TAUGHT
 from benchmarks.teaching import single_teacher_pairs
 from harness.channels.base import first_answers
 from harness.channels.stylometry import habit_counts, opening_counts
-from harness.inference.attribution import UNKNOWN, attribute, held_out_scores
+from harness.inference.attribution import attribute, held_out_scores
 from harness.inference.excess import max_null_p, reaches, smallest_p
+from harness.inference.findings import UNKNOWN
 from harness.inference.teaching import habit_similarity, lean
 from harness.inference.trials import draw_trials, pair_p, pool_matrices
 from harness.inference.verdicts import SILENT

@@ -38,7 +38,7 @@ def public(house: griffe.Object | griffe.Alias) -> list[str]:
 
 def final(found: griffe.Object | griffe.Alias) -> griffe.Object:
     """What a name stands for, wherever it is imported from."""
-    return found.final_target if isinstance(found, griffe.Alias) else found  # type: ignore[return-value]
+    return found.final_target if isinstance(found, griffe.Alias) else found
 
 
 def statistics(house: griffe.Object | griffe.Alias) -> Iterator[griffe.Function]:

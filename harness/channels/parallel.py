@@ -186,7 +186,7 @@ def _workers(executor: str) -> Iterator[None]:
 
     address = executor.replace("dask://", "tcp://", 1)
     try:
-        client = Client(address, timeout=PATIENCE, set_as_default=True)  # type: ignore[no-untyped-call]
+        client = Client(address, timeout=PATIENCE, set_as_default=True)
     except (OSError, TimeoutError, ValueError) as e:
         raise ConfigError(f"no dask scheduler answers at {executor}", "start one: dask scheduler") from e
     with client, parallel_config("dask", wait_for_workers_timeout=30):

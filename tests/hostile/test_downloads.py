@@ -123,7 +123,10 @@ def test_a_wheel_that_is_a_bomb_is_cut(index: Path, tmp_path: Path) -> None:
 def test_pip_is_ended_when_it_has_written_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something that writes on and on where pip would, and would never end."""
     monkeypatch.setattr(local, "_PIP", ("--version",))
-    endless = "import os, sys, time\nf = open(os.environ['TMPDIR'] + '/x', 'wb')\nwhile True: f.write(bytes(1 << 20)); time.sleep(.01)"
+    endless = (
+        "import os, sys, time\nf = open(os.environ['TMPDIR'] + '/x', 'wb')\n"
+        "while True: f.write(bytes(1 << 20)); time.sleep(.01)"
+    )
     started: list[subprocess.Popen[bytes]] = []
     real = subprocess.Popen
 
@@ -157,7 +160,8 @@ def test_a_data_set_of_any_size_is_not_fetched_unseen(place: str, tmp_path: Path
         )
     path.write_text(yaml.safe_dump(config))
     with raw_server(reply(f"content-type: application/json\r\ncontent-length: {len(body)}\r\n", body)) as url:
-        done = harness("check", path, "--offline", cwd=tmp_path, HF_ENDPOINT=url.removesuffix("/f"), HF_HOME=str(tmp_path / "hub"),
+        done = harness("check", path, "--offline", cwd=tmp_path, HF_ENDPOINT=url.removesuffix("/f"),
+                       HF_HOME=str(tmp_path / "hub"),
                        HF_HUB_OFFLINE="0")  # fmt: skip
     lines = done.stderr.strip().splitlines()
     assert done.returncode == 2, done.stderr

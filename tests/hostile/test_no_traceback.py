@@ -39,7 +39,8 @@ BASE: dict[str, Any] = {
     ],
     "analysis": {"questions": ["identity"]},
 }
-PATHS = ["a\0b", "\ud800", "x" * 5000, "x/" * 900, "/dev/null", "/dev/zero", "/proc/self/mem", "folder", "~nosuchuser/x",
+PATHS = ["a\0b", "\ud800", "x" * 5000, "x/" * 900, "/dev/null", "/dev/zero", "/proc/self/mem", "folder",
+         "~nosuchuser/x",
          "bin.json", "deep.json", "list.json", "old.json", "text.json", "number.json", "", "nope.json", "..", "${HOME}",
          "${", "${}", "hf:", "\n", "."]  # fmt: skip
 PLACES = {
@@ -121,8 +122,11 @@ def test_no_path_and_no_value_of_a_config(place: str, there: Path) -> None:
         assert ended(*said) in (0, 2, 3), (place, value)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"[", b"a: b: c", b"- 1", b"\0", b"!!python/object:os.system x", b"&a [*a]",
-                                     b"? [a]\n: b", b"a: &x 1\nb: *y", b"{" * 5000, b"seed: 0o99", b"a: 2024-99-99", b"seed: 0x" + b"f" * 9000, b"seed: 0b" + b"1" * 30_000, b"campaign: -0x" + b"f" * 9000])  # fmt: skip
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"[", b"a: b: c", b"- 1", b"\0", b"!!python/object:os.system x",
+                                     b"&a [*a]",
+                                     b"? [a]\n: b", b"a: &x 1\nb: *y", b"{" * 5000, b"seed: 0o99", b"a: 2024-99-99",
+                                     b"seed: 0x" + b"f" * 9000, b"seed: 0b" + b"1" * 30_000,
+                                     b"campaign: -0x" + b"f" * 9000])  # fmt: skip
 def test_no_bytes_of_a_config(content: bytes, there: Path) -> None:
     Path("c.yaml").write_bytes(content)
     for said in (["check", "c.yaml", "--offline"], ["score", "c.yaml"]):
@@ -157,7 +161,8 @@ def test_weights_are_looked_at_before_the_first_call(broken: dict[str, str], the
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("HTTPS_PROXY", "socks9://x:1"), ("ALL_PROXY", "http://[::1"), ("HTTPS_PROXY", "nonsense"), ("SSL_CERT_FILE", "/nope.pem"),
+    [("HTTPS_PROXY", "socks9://x:1"), ("ALL_PROXY", "http://[::1"), ("HTTPS_PROXY", "nonsense"),
+     ("SSL_CERT_FILE", "/nope.pem"),
      ("NO_PROXY", "[,]]["), ("HTTPS_PROXY", "http://user:test-password@127.0.0.1:9")],
 )  # fmt: skip
 def test_no_variable(name: str, value: str, there: Path, write_campaign: Write) -> None:
@@ -214,7 +219,8 @@ def spoilt(kept: Path, folder: Path, *statements: tuple[str, tuple[Any, ...]]) -
 
 
 ONE = "rowid = (SELECT MIN(rowid) FROM responses)"
-CELLS = [("text", b"\xff\xfe"), ("text", 5), ("reasoning", b"\xff"), ("reasoning", 7), ("logprobs", "text"), ("logprobs", 5),
+CELLS = [("text", b"\xff\xfe"), ("text", 5), ("reasoning", b"\xff"), ("reasoning", 7), ("logprobs", "text"),
+         ("logprobs", 5),
          ("logprobs", b"\xff"), ("logprobs", zlib.compress(b"\xff\xfe")), ("text", None)]  # fmt: skip
 
 
@@ -249,7 +255,8 @@ def test_a_text_that_is_no_utf8_is_one_answer(kept: Path, tmp_path: Path) -> Non
 
 TABLES: dict[str, tuple[tuple[str, tuple[Any, ...]], ...]] = {
     **{f"{c} = {v!r}": ((f"UPDATE responses SET {c} = ? WHERE {ONE}", (v,)),) for c in
-       ("outcome", "model_asked", "model_answered", "sample", "prompt_tokens", "reasoning_tokens") for v in (b"\xff", "?!")
+       ("outcome", "model_asked", "model_answered", "sample", "prompt_tokens", "reasoning_tokens")
+       for v in (b"\xff", "?!")
        if not (c.startswith("model") and v == "?!")},
     **{f"prompts = {v[:9]!r}": (("UPDATE prompts SET json = ?", (v,)),) for v in
        ("{", "[]", "5", "null", '{"id": 1}', b"\xff", "[" * 20_000)},
@@ -301,7 +308,8 @@ def test_no_file_is_a_store_because_of_its_name(content: bytes, kept: Path, tmp_
 
 def test_a_fault_of_our_own_is_a_line_too(there: Path) -> None:
     (there / "sitecustomize.py").write_text(
-        "import harness.config.yaml as y\ndef broken(*_): raise ZeroDivisionError('secret words')\ny.read_yaml = broken\n"
+        "import harness.config.yaml as y\ndef broken(*_): raise ZeroDivisionError('secret words')\n"
+        "y.read_yaml = broken\n"
     )
     written(BASE)
     done = harness("score", "c.yaml", cwd=there, PYTHONPATH=str(there))

@@ -65,7 +65,8 @@ def soon() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("make", ODD)
-@pytest.mark.parametrize("name", ["path:a.jsonl", "path:a.csv", "path:a.parquet", "set:a.yaml", "set:a.jsonl", "calibration:a.json",
+@pytest.mark.parametrize("name", ["path:a.jsonl", "path:a.csv", "path:a.parquet", "set:a.yaml", "set:a.jsonl",
+                                  "calibration:a.json",
                                   "secrets:a.env", "gguf:a.gguf", "reuse:a.sqlite", "results:a"])  # fmt: skip
 def test_no_file_that_a_config_names(name: str, make: Callable[[Path], None], there: Path) -> None:
     if make is sparse and name == "gguf:a.gguf":
@@ -82,8 +83,10 @@ def test_no_file_that_a_config_names(name: str, make: Callable[[Path], None], th
 
 
 @pytest.mark.parametrize("make", ODD)
-@pytest.mark.parametrize("said", ["check F --offline", "score F", "verify F", "pack F --out x.zip", "merge c.yaml F", "export F", "which a F",
-                                  "monitor c.yaml --against F", "calibrate c.yaml F", "import F --out x", "compare F F", "verify . --signer F",
+@pytest.mark.parametrize("said", ["check F --offline", "score F", "verify F", "pack F --out x.zip", "merge c.yaml F",
+                                  "export F", "which a F",
+                                  "monitor c.yaml --against F", "calibrate c.yaml F", "import F --out x", "compare F F",
+                                  "verify . --signer F",
                                   "prompts show F"])  # fmt: skip
 def test_no_file_of_a_command_line(said: str, make: Callable[[Path], None], there: Path) -> None:
     Path("c.yaml").write_text(yaml.safe_dump(BASE))

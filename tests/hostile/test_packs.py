@@ -198,14 +198,17 @@ def stamping_service(folder: Path, name: str) -> Path:
         ("root", "root", ()),
         ("tsa", "service", ("-CA", at / "root.pem", "-CAkey", at / "root.key")),
     ):
-        openssl("req", "-x509", "-new", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-config", at / "c", "-extensions", section,
-                "-subj", f"/O={name}/CN={who}", "-keyout", at / f"{who}.key", "-out", at / f"{who}.pem", *by)  # fmt: skip
+        openssl("req", "-x509", "-new", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-config", at / "c",
+                "-extensions", section,
+                "-subj", f"/O={name}/CN={who}", "-keyout", at / f"{who}.key", "-out", at / f"{who}.pem",
+                *by)  # fmt: skip
     return at
 
 
 def stamp(service: Path, file: Path, out: Path) -> None:
     openssl("ts", "-query", "-data", file, "-sha256", "-cert", "-out", service / "query")
-    openssl("ts", "-reply", "-queryfile", service / "query", "-config", service / "c", "-section", "tsa", "-signer", service / "tsa.pem",
+    openssl("ts", "-reply", "-queryfile", service / "query", "-config", service / "c", "-section", "tsa",
+            "-signer", service / "tsa.pem",
             "-inkey", service / "tsa.key", "-out", out)  # fmt: skip
 
 

@@ -26,13 +26,15 @@ KEY = "test-key-0123456789abcdef"
 REDACT = Redactor(KEY)
 FEW, MANY = 2_000, 100_000
 NAMES = [
-    *("choices", "message", "content", "text", "logprobs", "tokens", "token_logprobs", "top_logprobs", "index", "output"),
+    *("choices", "message", "content", "text", "logprobs", "tokens", "token_logprobs", "top_logprobs", "index",
+      "output"),
     *("usage", "error", "code", "token", "logprob", "bytes", "reasoning", "finish_reason", "status", "refusal", "type"),
     *("prompt_tokens", "completion_tokens_details", "reasoning_tokens", "incomplete_details", "innererror", "metadata"),
 ]  # fmt: skip
 LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-    | st.sampled_from([KEY, "error", "failed", "content_filter", "\ud800", "thinking", "<think>", 10**400, -(2**63), 1e308,
+    | st.sampled_from([KEY, "error", "failed", "content_filter", "\ud800", "thinking", "<think>", 10**400, -(2**63),
+                       1e308,
                        "length", "x" * 300, "\\u0000", [[[[[[]]]]]], "text", "reasoning", "assistant"])
 )  # fmt: skip
 VALUES = st.recursive(
@@ -125,11 +127,14 @@ def look_at(blob: bytes) -> None:
 
 
 TOKENS = st.fixed_dictionaries(
-    {}, optional={"token": LEAVES, "logprob": LEAVES, "bytes": LEAVES | st.lists(st.integers(-2, 300) | LEAVES, max_size=4),
-                  "top_logprobs": LEAVES | st.lists(st.fixed_dictionaries({}, optional={"token": LEAVES, "logprob": LEAVES}))}
+    {}, optional={"token": LEAVES, "logprob": LEAVES, "bytes": LEAVES |
+                  st.lists(st.integers(-2, 300) | LEAVES, max_size=4),
+                  "top_logprobs": LEAVES | st.lists(st.fixed_dictionaries({}, optional=
+                  {"token": LEAVES, "logprob": LEAVES}))}
 )  # fmt: skip
 SHAPES = st.fixed_dictionaries(
-    {}, optional={"content": LEAVES | st.lists(TOKENS | LEAVES, max_size=4), "tokens": LEAVES | st.lists(LEAVES, max_size=4),
+    {}, optional={"content": LEAVES | st.lists(TOKENS | LEAVES, max_size=4),
+                  "tokens": LEAVES | st.lists(LEAVES, max_size=4),
                   "token_logprobs": LEAVES | st.lists(LEAVES, max_size=4),
                   "top_logprobs": LEAVES | st.lists(st.dictionaries(st.text(max_size=3), LEAVES) | LEAVES, max_size=4)}
 )  # fmt: skip
@@ -159,8 +164,10 @@ def test_a_hundred_thousand(check: Callable[[bytes], None], inputs: st.SearchStr
     fuzz(check, inputs, MANY)
 
 
-@pytest.mark.parametrize("value", [None, "text", 5, b"", b"x", b"\x78\x9c", zlib.compress(b"\xff"), zlib.compress(b"[" * 10**6),
-                                   zlib.compress(b'{"content":[{"bytes":[1e400]}]}'), zlib.compress(b'{"tokens":["\\ud800"]}')])  # fmt: skip
+@pytest.mark.parametrize("value", [None, "text", 5, b"", b"x", b"\x78\x9c", zlib.compress(b"\xff"),
+                                   zlib.compress(b"[" * 10**6),
+                                   zlib.compress(b'{"content":[{"bytes":[1e400]}]}'),
+                                   zlib.compress(b'{"tokens":["\\ud800"]}')])  # fmt: skip
 def test_a_blob_that_is_none_is_no_logprobs(value: Any) -> None:
     assert decode_logprobs(value) is None
 
