@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -28,8 +29,13 @@ def declared(requirements: list[str]) -> set[str]:
     return {normal(re.match(r"[\w.-]+", r).group()) for r in requirements}  # type: ignore[union-attr]
 
 
-def imported() -> Iterator[tuple[Path, str]]:
+@cache
+def imported() -> tuple[tuple[Path, str], ...]:
     """(file, top-level module) of all that harness/ imports from outside, wherever in a file it does."""
+    return tuple(_imported())
+
+
+def _imported() -> Iterator[tuple[Path, str]]:
     for path in sorted((ROOT / "harness").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
