@@ -105,7 +105,8 @@ def shown(found: Finished) -> Iterator[str]:
     if "{closeness}" in reading:
         reading = reading.format(closeness=closeness(found.scores))
     yield from ("", *_wrapped(reading), "")
-    yield f"[The report](gallery/{found.name}/report.html), `harness run examples/gallery/{found.name}.yaml`"
+    links = f"[The report](gallery/{found.name}/report.html), [all answers](gallery/{found.name}/answers.html)"
+    yield f"{links}: `harness run examples/gallery/{found.name}.yaml`"
     yield ""
 
 

@@ -44,20 +44,26 @@ class Case:
 
 R1, R1_0528 = "DeepSeek-R1", "R1-0528"
 GPT = "gpt-4.1-2025-04-14"
+KIN = ("fine-tuned from it", "a preview of it", "one pretrained root")  # what kinship should find
 OPEN = "no closer, but text does not exclude a shared base"
 CASES = (
     Case("r1-children", "r1-1776", "deepseek-r1", "fine-tuned from it", shown=("R1-1776", R1)),
     Case("r1-children", "mai-ds-r1-fp8", "deepseek-r1", "fine-tuned from it", shown=("MAI-DS-R1", R1)),
-    Case("cloaked-gpt-4.1", "optimus-alpha", GPT, "a preview of it", note="a miss", shown=("Optimus Alpha", "GPT-4.1")),
-    Case("cloaked-gpt-4.1", "quasar-alpha", GPT, "a preview of it", note="a miss", shown=("Quasar Alpha", "GPT-4.1")),
+    Case("cloaked-gpt-4.1", "optimus-alpha", GPT, "a preview of it", shown=("Optimus Alpha", "GPT-4.1")),
+    Case("cloaked-gpt-4.1", "quasar-alpha", GPT, "a preview of it", shown=("Quasar Alpha", "GPT-4.1")),
     Case("stranger", "grok-3-beta", "deepseek-r1", "unrelated", note=OPEN, shown=("Grok 3", R1)),
     Case("r1-0528", "r1-0528", "gemini-1.5-pro", "nothing", "teaching", "no sign of it", (R1_0528, "Gemini 1.5 Pro")),
     Case("r1-0528", "r1-0528", "gemini-1.5-pro", "nothing", shown=(R1_0528, "Gemini 1.5 Pro")),
     Case("r1-0528", "r1-0528", "deepseek-r1", "one pretrained root", "teaching", "no sign of it", (R1_0528, R1)),
-    Case("r1-0528", "r1-0528", "deepseek-r1", "one pretrained root", note="a miss", shown=(R1_0528, R1)),
+    Case("r1-0528", "r1-0528", "deepseek-r1", "one pretrained root", shown=(R1_0528, R1)),
     Case("local-swap", "honest", "reference", "the same weights", "identity"),
     Case("local-swap", "swapper", "reference", "another model", "identity"),
 )  # fmt: skip
+NAMED = {  # what is known of the suspects of which-model, and whether the answer is right
+    "optimus-alpha": ("a preview of GPT-4.1", ""),
+    "quasar-alpha": ("a preview of GPT-4.1", ", a miss"),
+    "horizon-beta": ("a preview of GPT-5, not among them", ": right of the model, its maker is missed"),
+}
 FEW = 5  # of them stand in the README
 
 
@@ -93,10 +99,24 @@ def rows(cases: tuple[Case, ...], results: Path) -> Iterator[str]:
         with (results / case.campaign / "summary.csv").open(newline="", encoding="utf-8") as f:
             key = (case.question, case.suspect, case.candidate)
             (found,) = (r for r in csv.DictReader(f) if (r["question"], r["suspect"], r["candidate"]) == key)
-        verdict = f"{found['verdict']}{': ' + case.note if case.note else ''}"
+        missed = case.question == "kinship" and case.known in KIN and found["verdict"] == "INCONCLUSIVE"
+        verdict = ": ".join(filter(None, (found["verdict"], "a miss" if missed else case.note)))
         ratio = number(found["log10_lr"]) if case.question == "kinship" else ""
         cells = (*case.names, case.known, case.question, verdict, number(found["p_value"]), number(found["p_adjusted"]))
         yield f"| {' | '.join(cells)} | {ratio or ('none: it thinks first' if case.question == 'kinship' else '')} |"
+
+
+def attributions(results: Path) -> Iterator[str]:
+    """A table of which known model is named, out of the `attribution.csv` of that campaign."""
+    with (results / "which-model" / "attribution.csv").open(newline="", encoding="utf-8") as f:
+        found = list(csv.DictReader(f))
+    yield "| suspect | what is known | answer | closest of 14 | score | p of an unknown model |"
+    yield "|---|---|---|---|---|---|"
+    for suspect, (known, note) in NAMED.items():
+        best = max((r for r in found if r["suspect"] == suspect), key=lambda r: float(r["score"]))
+        named = f"{best['attributed_to']} or close kin of it" if best["tier"] == "model" else "none of these"
+        cells = (suspect, known, named + note, best["known_model"], number(best["score"]), number(best["p_unknown"]))
+        yield f"| {' | '.join(cells)} |"
 
 
 def number(text: str) -> str:
@@ -107,7 +127,7 @@ def number(text: str) -> str:
 def replaced(page: str, name: str, text: str) -> str:
     """A page with the text between the marks of ``name`` exchanged; `ValueError` if it has no such marks."""
     pattern = rf"(<!-- {re.escape(name)}: [^>]*-->\n).*?(<!-- /{re.escape(name)} -->)"
-    made, count = re.subn(pattern, lambda m: f"{m[1]}{text}{m[2]}", page, flags=re.DOTALL)
+    made, count = re.subn(pattern, lambda m: f"{m[1]}\n{text}\n{m[2]}", page, flags=re.DOTALL)
     if count != 1:
         raise ValueError(f"{count} places for {name}")
     return made
@@ -128,6 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
         write(ROOT / page, "default", text)
     if given.cases:
         write(ROOT / "docs" / "cases.md", "cases", "\n".join(rows(CASES, ROOT / "results")) + "\n")
+        write(ROOT / "docs" / "cases.md", "attributions", "\n".join(attributions(ROOT / "results")) + "\n")
         write(ROOT / "README.md", "cases", "\n".join(rows(CASES[:FEW], ROOT / "results")) + "\n")
     return 0
 

@@ -1,5 +1,5 @@
 // The manual's search, also from the disk: a page of file:// may read no file but scripts, so index and lunr come as such.
-(function () {
+document.addEventListener("DOMContentLoaded", function () {
   var field = document.getElementById("properdocs-search-query");
   var list = document.getElementById("properdocs-search-results");
   var index = null;
@@ -57,4 +57,4 @@
 
   field.addEventListener("input", search);
   load("lunr.js", function () { load("index.js", start); });
-})();
+});

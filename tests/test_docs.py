@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import csv
 import importlib.util
+import json
+import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -13,20 +18,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import typer
 import yaml
+from pyarrow import parquet
 from pydantic import TypeAdapter
+from selenium.webdriver.support.ui import WebDriverWait
 
 from harness.cli import app
 from harness.config.endpoint import Endpoint
 from harness.config.providers import Provider
 from harness.inference.conclusion import conclusions
-from harness.inference.findings import ChannelEvidence, Finding
-from harness.inference.verdicts import different, inconclusive, same_weights
-from harness.records import Surface
+from harness.inference.findings import Finding
+from harness.inference.verdicts import inconclusive, same_weights
 from harness.report.words import concluded, sentence
 from tests.support import ROOT, Write
 from tests.support.fault_server import FaultServer
@@ -37,6 +45,15 @@ TEXTS = [
     *PAGES,
     *sorted((ROOT / "examples").rglob("*.yaml")),
 ]
+PERSONS = ("journalist", "auditor", "engineer", "researcher")
+REPORTS = {  # what each of the gallery's suspects is called, in this order
+    "hit": ["SAME-WEIGHTS-LIKE"],
+    "stranger": ["DIFFERENT-LIKE"],
+    "swap": ["SAME-LIKE", "DIFFERENT-LIKE"],
+    "router": ["DIFFERENT-LIKE"],
+    "hub": ["INCONCLUSIVE"],
+    "garbage": ["INCONCLUSIVE"],
+}
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
 
 
@@ -59,14 +76,32 @@ class _Page(HTMLParser):
         self.anchors |= {found[k] for k in ("id", "name") if k in found}
 
 
+def _program(name: str) -> ModuleType:
+    """A program of docs/, imported."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder with the finished reports, and the page that shows them, both made now."""
+    out = tmp_path_factory.mktemp("gallery")
+    return out, _program("make_gallery").page(out)
+
+
+@pytest.fixture(scope="module")
+def site(gallery: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built manual."""
     if importlib.util.find_spec("properdocs") is None:
         pytest.skip("properdocs is not installed: pip install -e '.[docs]'")
     out = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "properdocs", "build", "--strict", "-f", "mkdocs.yml", "-d", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    env = {**os.environ, "HARNESS_GALLERY": str(gallery[0])}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
     return out
@@ -80,14 +115,15 @@ def test_every_page_is_reached_from_the_front_page(site: Path) -> None:
             continue
         seen.add(page)
         todo += [(page.parent / target).resolve() for target, _ in _local(_Page(page)) if target.endswith(".html")]
-    assert {p.with_suffix(".html").name for p in PAGES} == {p.name for p in seen}
+    reports = {f"gallery/{name}/{page}.html" for name in REPORTS for page in ("report", "answers")}
+    assert {p.with_suffix(".html").name for p in PAGES} | reports == {str(p.relative_to(site)) for p in seen}
 
 
 def test_no_link_is_dead(site: Path) -> None:
-    pages = {p: _Page(p) for p in site.glob("*.html") if p.name != "404.html"}
+    pages = {p: _Page(p) for p in site.rglob("*.html") if p.name != "404.html"}
     dead = []
     for path, page in pages.items():
-        for target, anchor in [*_local(page), *((load, "") for load in page.loads)]:
+        for target, anchor in [*_local(page), *((load, "") for load in page.loads if not load.startswith("data:"))]:
             file = (path.parent / target).resolve() if target else path
             known = pages[file].anchors if file in pages else set()
             if not file.is_file() or (anchor and anchor not in known):
@@ -96,7 +132,7 @@ def test_no_link_is_dead(site: Path) -> None:
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
-    loads = [load for p in site.glob("*.html") for load in _Page(p).loads]
+    loads = [load for p in site.rglob("*.html") for load in _Page(p).loads]
     assert len(loads) > len(PAGES)
     assert [load for load in loads if re.match(r"(?:[a-z]+:)?//", load)] == []
     styles = "".join(p.read_text("utf-8") for p in site.rglob("*.css"))
@@ -206,46 +242,12 @@ def test_a_quoted_verdict_on_kinship_is_what_the_program_says(page: str, log10_l
     assert _nova(log10_lr) in text
 
 
-@pytest.mark.parametrize(
-    ("page", "tells", "silent", "p"),
-    [
-        ("README.md", ["logprobs"], ["logprobs"], 0.0015),
-        ("docs/first-campaign.md", ["logprobs"], ["logprobs"], 0.0015),
-    ],
-)
-def test_a_quoted_verdict_on_identity_is_what_the_program_says(
-    page: str, tells: list[str], silent: list[str], p: float
-) -> None:
-    judged = same_weights([f"{c} (chat)" for c in tells], [f"{c} (completion)" for c in silent])
-    raw = ChannelEvidence("logprobs", "samples", "MMD squared", 40, 1.0, raw=0, control_low=0.255, surface="completion")
-    said = sentence(
-        Finding("identity", "nova", "smollm2", ("a", "b"), 0.05, judged, p_value=p, p_weights=0.7**40, evidence=(raw,))
-    )
-    assert said in " ".join((ROOT / page).read_text("utf-8").split())
-
-
 SERVED = same_weights(["logprobs (chat)"], ["logprobs (completion)"])
 HIT = Finding("identity", "nova", "smollm2", ("a", "b"), 0.05, SERVED, p_value=0.0015, p_adjusted=0.0045)
 
 
-def _views(*views: tuple[str, Surface]) -> tuple[ChannelEvidence, ...]:
-    return tuple(ChannelEvidence(c, "samples", "MMD squared", 20, 1.0, surface=s) for c, s in views)
-
-
 def _quoted(page: str) -> str:
     return " ".join((ROOT / page).read_text("utf-8").replace("\n> ", " ").split())
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/first-campaign.md"])
-def test_quoted_conclusions_are_what_the_program_says(page: str) -> None:
-    told = ["text (chat)", "logprobs (chat)", "logprobs (completion)"]
-    apart = different(told, [], only_chat=False)
-    raw = _views(("text", "chat"), ("logprobs", "chat"), ("logprobs", "completion"))
-    stranger = replace(HIT, suspect="orion", judgement=apart, evidence=raw)
-    weak = inconclusive("not shown to be the same", ["text (chat)"])
-    open_ = replace(HIT, suspect="lyra", judgement=weak, evidence=_views(("text", "chat")), p_adjusted=0.44)
-    for c in conclusions([HIT, stranger, open_]):
-        assert concluded(c) in _quoted(page)
 
 
 def test_a_quoted_conclusion_with_kinship_is_what_the_program_says() -> None:
@@ -253,6 +255,134 @@ def test_a_quoted_conclusion_with_kinship_is_what_the_program_says() -> None:
     kinship = replace(HIT, question="kinship", judgement=few, p_value=1 / 3, p_adjusted=1 / 3)
     (found,) = conclusions([kinship, HIT])
     assert concluded(found) in _quoted("docs/verdicts.md")
+
+
+def test_the_gallery_is_what_its_reports_say(gallery: tuple[Path, str]) -> None:
+    out, made = gallery
+    assert (ROOT / "docs" / "gallery.md").read_text("utf-8") == made, "python docs/make_gallery.py"
+    for part, (name, verdicts) in zip(made.split("\n## ")[1:], REPORTS.items(), strict=True):
+        assert part.lower().startswith(f"{name}\n")
+        assert re.findall(r"\* `([A-Z-]+)`", part) == verdicts
+        report = (out / name / "report.html").read_text("utf-8")
+        assert [v for v in verdicts if v not in report] == []
+        assert f"gallery/{name}/report.html" in part
+
+
+def test_the_hub_of_the_gallery_is_the_most_similar_and_no_kin(gallery: tuple[Path, str]) -> None:
+    with (gallery[0] / "hub" / "pairs.csv").open(newline="", encoding="utf-8") as f:
+        pairs = [r for r in csv.DictReader(f) if r["channel"] == "wording"]
+    hub = {r["b"]: r for r in pairs if r["a"] == "common"} | {r["a"]: r for r in pairs if r["b"] == "common"}
+    others = [r for r in pairs if "common" not in (r["a"], r["b"]) and "broken" not in (r["a"], r["b"])]
+    assert len(others) > 30
+    assert float(hub["north"]["raw"]) > max(float(r["raw"]) for r in others)
+    assert float(hub["north"]["residual"]) < max(float(r["residual"]) for r in others)
+
+
+def test_made_up_answers_are_those_that_their_program_makes() -> None:
+    folder = ROOT / "examples" / "gallery"
+    made = runpy.run_path(str(folder / "make.py"))
+    assert (folder / "made.jsonl").read_text("utf-8") == "".join(json.dumps(r) + "\n" for r in made["rows"]())
+    assert parquet.read_table(folder / "router.parquet").to_pylist() == made["routed"]()
+
+
+def test_the_default_campaign_prints_what_the_manual_shows() -> None:
+    printed = _program("make_outputs").printed()
+    for page in ("README.md", "docs/first-campaign.md"):
+        assert printed in (ROOT / page).read_text("utf-8"), f"{page}: python docs/make_outputs.py"
+
+
+def test_cases_of_the_readme_are_those_of_the_manual() -> None:
+    maker = _program("make_outputs")
+    readme, manual = (_table(ROOT / page, "cases") for page in ("README.md", "docs/cases.md"))
+    assert len(readme) == maker.FEW + 2
+    assert manual[: len(readme)] == readme
+    assert [row.split(" | ")[:4] for row in manual[2:]] == [
+        [f"| {c.names[0]}", c.names[1], c.known, c.question] for c in maker.CASES
+    ]
+
+
+def _table(page: Path, name: str) -> list[str]:
+    (found,) = re.findall(rf"<!-- {name}: [^>]*-->(.*?)<!-- /{name} -->", page.read_text("utf-8"), re.DOTALL)
+    return found.strip().splitlines()
+
+
+def test_a_reader_finds_every_first_page_from_the_readme_in_one_look() -> None:
+    wanted = (*PERSONS, "files", "which-model", "swapping", "verdicts", "gallery", "troubleshooting", "faq")
+    top = "\n".join((ROOT / "README.md").read_text("utf-8").splitlines()[:40])
+    assert [w for w in wanted if f"](docs/{w}.md)" not in top] == []
+    front = (ROOT / "docs" / "index.md").read_text("utf-8")
+    assert [w for w in wanted if f"]({w}.md)" not in front] == []
+
+
+@pytest.mark.parametrize("name", [*PERSONS, "which-model", "swapping"])
+def test_a_first_page_is_one_screen(name: str) -> None:
+    text = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 40
+    assert len(text) <= 3200
+
+
+Said = tuple[re.Pattern[str], str]
+
+
+def _said() -> list[Said]:
+    """Every text that the program can say: with a wildcard where it puts something in, and as it may come out."""
+    out = []
+    for path in (ROOT / "harness").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts = [p.value if isinstance(p, ast.Constant) and isinstance(p.value, str) else None for p in parts]
+            fixed = [re.sub(r"\{[^{}]*\}", "\0", t) if t else "\0" for t in texts]
+            if sum(len(re.sub(r"\W", "", t)) for t in fixed) >= FEWEST_LETTERS:
+                out.append(_text(*"".join(fixed).split("\0")))
+    return out
+
+
+def _text(*fixed: str) -> Said:
+    """A text of the program by its fixed parts; quotes of code are not shown on a page."""
+    return re.compile(".*?".join(map(re.escape, fixed)), re.DOTALL), "X".join(fixed).replace("`", "")
+
+
+FEWEST_LETTERS = 8
+MESSAGE = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
+
+
+def _unsaid(message: str, said: list[Said]) -> bool:
+    """Whether no text of the program holds all of a message, or is held whole in it."""
+    quoted = re.compile(".*?".join(map(re.escape, message.split("..."))), re.DOTALL)
+    return not any(quoted.search(shown) or pattern.fullmatch(message) for pattern, shown in said)
+
+
+def test_the_judge_of_messages_finds_faults() -> None:
+    said = [_text("", ": another run is writing here"), _text("no channel has enough"), _text("has no `text` or ", " ")]
+    assert not _unsaid("...: another run is writing here", said)
+    assert not _unsaid("no channel has enough", said)
+    assert not _unsaid("has no text or ...", said)
+    assert _unsaid("...: another run was writing here", said)
+    assert _unsaid("no channel has ... enough of it", said)
+
+
+def test_every_message_of_the_troubleshooting_page_can_be_said() -> None:
+    messages = MESSAGE.findall((ROOT / "docs" / "troubleshooting.md").read_text("utf-8"))
+    said = _said()
+    assert len(messages) >= 30
+    assert [m for m in messages if _unsaid(m, said)] == []
+
+
+def test_the_manual_is_searched_from_the_disk(site: Path, page: Any) -> None:
+    page.get((site / "journalist.html").as_uri())
+    script = (
+        "const e = document.getElementById('properdocs-search-query'); e.value = arguments[0];"
+        "e.dispatchEvent(new Event('input'))"
+    )
+    found = "return [...document.querySelectorAll('#properdocs-search-results a')].map(a => a.href)"
+    for words, wanted in (("parked", "troubleshooting.html"), ("swapping provider", "swapping.html")):
+        page.execute_script(script, words)
+        WebDriverWait(page, 20).until(lambda p: p.execute_script(found))
+        links = page.execute_script(found)
+        assert [link for link in links if not Path(unquote(urlsplit(link).path)).is_file()] == []
+        assert any(wanted in link for link in links[:5])
+    page.execute_script(script, "zzzyyyxxx")
+    assert page.execute_script(found) == []
 
 
 def test_blocks_of_yaml_say_what_is_known() -> None:

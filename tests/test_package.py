@@ -86,7 +86,9 @@ def test_the_sdist_holds_the_manual_and_leaves_benchmarks_and_results_out(dist: 
         "benchmarks/README.md",
         "tests/test_docs.py",
     } <= names
-    assert [n for n in names if n.startswith(("results", ".ci", "benchmarks")) and not n.endswith((".md", ".gitkeep"))] == []
+    assert [
+        n for n in names if n.startswith(("results", ".ci", "benchmarks")) and not n.endswith((".md", ".gitkeep"))
+    ] == []
     assert path.stat().st_size < 8e6
 
 
