@@ -27,7 +27,8 @@ HEAD = """# Six finished reports
 What a report says in the six cases that come up most, from answers that are shipped in `examples/gallery/`. The first
 four are answers of real small models, served by the harness itself (the router's are put together out of two of them);
 the last two are of models that do not exist, made by `examples/gallery/make.py`. `python docs/make_gallery.py` writes
-this page, the build of the manual writes the reports, both without a network.
+this page, the build of the manual writes the reports, both without a network. In a checkout the command beside each
+report writes it to `results/gallery/`.
 """
 TOLD = {  # by campaign: what it is, what is true, how to read it
     "hit": (
