@@ -385,6 +385,25 @@ def test_the_manual_is_searched_from_the_disk(site: Path, page: Any) -> None:
     assert page.execute_script(found) == []
 
 
+@pytest.mark.parametrize("preset", ["brief", "kinship", "swap"])
+def test_calls_of_a_preset_are_as_many_as_the_questions_page_says(preset: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "harness"]
+    subprocess.run([*command, "init", "--preset", preset, "."], cwd=tmp_path, check=True, capture_output=True)
+    done = subprocess.run([*command, "check", "--offline"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    (calls,) = re.findall(r"at most (\d+) calls", done.stderr)
+    assert f"{int(calls):,}" in (ROOT / "docs" / "faq.md").read_text("utf-8")
+
+
+def test_blocks_of_python_run_as_they_stand(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples" / "gallery", tmp_path / "examples" / "gallery")
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "researcher.md").read_text("utf-8"), re.DOTALL)
+    *code, last = block.strip().splitlines()
+    program = "\n".join([*code, f"print({last}[['a', 'b']].to_csv())"])
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("common") == 5
+
+
 def test_blocks_of_yaml_say_what_is_known() -> None:
     blocks = [
         yaml.safe_load(block)

@@ -286,10 +286,15 @@ def next_steps(target: Path, text: str, campaign: Campaign, environ: Mapping[str
     if relatives:
         yield f"kin of the candidate by their names, shown apart and never counted: {', '.join(relatives)}"
     if unknown := [str(n) for n, line in enumerate(text.splitlines(), 1) if _UNKNOWN.search(line)]:
-        yield f"lineage or maker is unknown where a `?` stands (lines {', '.join(unknown)}): write what you know"
+        yield f"lineage or maker is unknown where a `?` stands ({_lines(unknown)}): write what you know"
     if places := [str(n) for n, line in enumerate(text.splitlines(), 1) if "# change:" in line]:
-        yield f"fill in what is marked `change:` (lines {', '.join(places)})"
+        yield f"fill in what is marked `change:` ({_lines(places)})"
     if missing := [v for v in variables(campaign) if v not in environ]:
-        yield f"set first: {', '.join(f'export {v}=...' for v in missing)}"
+        yield f"set first: {' '.join(('export', *(f'{v}=...' for v in missing)))}"
     local = all(isinstance(e, Local | Recorded) for e in campaign.endpoints)
     yield f"next: harness {'run' if local else 'check'} {target}"
+
+
+def _lines(numbers: Sequence[str]) -> str:
+    """Where something stands, in words."""
+    return f"line{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
