@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache, lru_cache
+from itertools import islice
 
 SHOWN = 3  # hidden characters in an answer from which it is one that hides: a stray joiner or byte order mark is none
 FAR = 200  # characters of white space in a row that no answer needs
@@ -72,8 +73,8 @@ def _lookalikes() -> dict[str, str]:
 
 def hidden(text: str) -> int:
     """How many characters of a text cannot be seen; joiners inside emoji and scripts that need them do not count."""
-    if text.isascii() and text.isprintable():
-        return 0
+    if (typed := _typed(text)).isascii():  # most texts, and told at once: what else stands there is seen
+        return len(_CONTROL.findall(typed)) if _hidden_ascii(typed) else 0
     return max(sum(1 for m in _hidden().finditer(text) if _unneeded(text, m.start())), _struck(text))
 
 
@@ -96,6 +97,7 @@ def gaps(text: str) -> bool:
     return _may_gape(text) and any(len(m.group()) >= FAR for m in _GAPS.finditer(text))
 
 
+@lru_cache(16)  # as of `comparable`
 def _may_gape(text: str) -> bool:
     """Whether `_GAPS` can match; told much sooner, as it looks for what stands still."""
     return " " * 9 in text or bool(_BREAKS.search(text))
@@ -103,7 +105,7 @@ def _may_gape(text: str) -> bool:
 
 def lookalikes(text: str) -> int:
     """How many letters of another script stand in words that are otherwise Latin, or pose as Latin words."""
-    if text.isascii() or (folded := _folded(text)) == text:
+    if _typed(text).isascii() or (folded := _folded(text)) == text:
         return 0
     return sum(a != b for a, b in zip(text, folded, strict=True))
 
@@ -121,17 +123,38 @@ def comparable(text: str) -> str:
     """
     text = _typed(text)
     if not text.isascii():
-        text = _hidden().sub("", _SPACE.sub(" ", text))
+        text = _seen(text)
         text = unicodedata.normalize("NFKC", _folded(text))  # some look-alikes are made another letter by it
-        text = _unmarked(_folded(text)).translate(_PLAIN)
-        text = _SPACE.sub(" ", text)
+        text = _unmarked(_folded(text))
+        signs = "".join(set(text))
+        text = text.translate(_PLAIN) if signs.translate(_PLAIN) != signs else text
+        text = _SPACE.sub(" ", text) if _SPACE.search(signs) else text
     elif not text.isprintable():
-        text = _hidden().sub("", _SPACE.sub(" ", text))
+        text = _seen(text)
     if _may_gape(text):
         text = _GAPS.sub(lambda m: "\n\n" if "\n" in m.group() else " ", text)
     return text.strip()
 
 
+def _seen(text: str) -> str:
+    """A text without hidden characters, white space within lines made plain; each character is looked at once."""
+    signs = "".join(set(text))
+    text = _SPACE.sub(" ", text) if _SPACE.search(signs) else text
+    return _hidden().sub("", text) if _hidden().search(signs) else text
+
+
+def is_typed(text: str) -> bool:
+    """Whether a text has nothing outside ASCII but typographic quotes and dashes."""
+    return _typed(text).isascii() and "\xa0" not in text
+
+
+@lru_cache(64)  # one question after the other is put to all models
+def asks(pattern: re.Pattern[str], question: str) -> bool:
+    """Whether a question holds what a pattern looks for."""
+    return bool(pattern.search(question))
+
+
+@lru_cache(16)  # as of `comparable`
 def _typed(text: str) -> str:
     """Typographic quotes, dashes and no-break spaces as on a keyboard, if a text has nothing else outside ASCII."""
     plain = text
@@ -148,7 +171,7 @@ def needs_folding(text: str) -> bool:
 
 
 def _hidden_ascii(text: str) -> bool:
-    return not text.isprintable() and bool(_CONTROL.search(text))
+    return not text.isprintable() and not text.replace("\n", "").isprintable() and bool(_CONTROL.search(text))
 
 
 def _folded(text: str) -> str:
@@ -224,6 +247,6 @@ def words_as_spelt(text: str) -> list[str]:
     return list(map(str.lower, _WORD.findall(text)))
 
 
-def word_spans(text: str) -> list[tuple[str, int, int]]:
-    """Lower-cased words with where each begins and ends."""
-    return [(m.group().lower(), *m.span()) for m in _WORD.finditer(text)]
+def word_spans(text: str, most: int | None = None) -> list[tuple[str, int, int]]:
+    """Lower-cased words with where each begins and ends, at most ``most``."""
+    return [(m.group().lower(), *m.span()) for m in islice(_WORD.finditer(text), most)]

@@ -9,6 +9,8 @@ import re
 from itertools import pairwise
 from typing import NamedTuple
 
+from harness.channels.characters import asks
+
 _NAME = (
     r"(?:[\w:]{1,20}[_:\- ])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion|ing)?|scratch[_-]?pad|monologue"
     r"|inner[_-]monologue|deliberat\w{0,6}|ponder\w{0,4}|chain[_-]of[_-]thought|cot|antThinking"
@@ -67,7 +69,8 @@ _OPENS_MUSING = re.compile(
     r"|we need to (?:answer|respond|produce|parse)"
     r"|(?:we|i) (?:need|have) to (?:figure out|think about)|let me (?:think|parse|figure))", re.IGNORECASE
 )  # fmt: skip
-_HINTS = ("</", "▷", "_end>", "|>", "[/", "{/", "】", "⟩", "｜", "done thinking", "assistantfinal", "<unused95>")
+_HINTS = ("</", "_end>", "|>", "[/", "{/", "done thinking", "assistantfinal", "<unused95>", "▷", "】", "⟩", "｜")
+_PLAIN_HINTS = 8  # of these, in ASCII
 _SAID = r"(?:final[_ ]?)?(?:answer|output|response|reply|solution)"
 _WRAPPER = re.compile(
     rf"\A\s*<\|?(?:(?:begin|start)_(?:of_)?)?{_SAID}\|?>|(?:<(?:/|\|end_(?:of_)?){_SAID}\|?>|<\|return\|>)\s*\Z",
@@ -117,7 +120,8 @@ def find_reasoning(text: str, asked: str = "") -> Split | None:
 
 
 def _thoughts_end(text: str, asked: str) -> int | None:
-    if any(h in text for h in _HINTS) and (found := _THROUGH_LAST_CLOSE.match(text)):
+    hints = _HINTS[:_PLAIN_HINTS] if text.isascii() else _HINTS
+    if any(map(text.__contains__, hints)) and (found := _THROUGH_LAST_CLOSE.match(text)):
         return found.end()
     head = text[:200]
     if ("```" in head or ":::" in head) and (fenced := _FENCE.match(text)):
@@ -132,7 +136,7 @@ def _thoughts_end(text: str, asked: str) -> int | None:
         return quoted.end()
     if (label := _LABELLED.match(text)) is not None:
         return _labelled_end(text, label.end(), bool(re.match(r"\A[\s#*_>💭🤔\[(]+\S", text)))
-    if not _ASKS_TO_SHOW.search(asked) and (label := _LABELLED_IF_NOT_ASKED.match(text)):
+    if not asks(_ASKS_TO_SHOW, asked) and (label := _LABELLED_IF_NOT_ASKED.match(text)):
         return found.end() if (found := _END.search(text, label.end())) else None
     if any(c in head for c in "<[{【⟨◁") and (found := _LEADING_OPEN.match(text)):
         return found.end()

@@ -9,7 +9,7 @@ Phrases are known in English and Chinese, less well in six other languages; iron
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -44,7 +44,8 @@ _HEDGES = re.compile(
     r"|\bas an ai\b|作为(?:一个)?(?:人工智能|AI)|需要注意|请注意",
     re.IGNORECASE,
 )
-# What every match holds in lower case, one of each row: looking for words is a hundred times as quick as the patterns.
+# What every match holds in lower case: looking for words is a hundred times as quick as the patterns. A match of
+# `_HEDGES` begins with one of its own.
 _DECLINING = (
     "sorry", "afraid", "can't", "cannot", "can not", "won't", "will not", "not able", "unable", "not comfortable",
     "not going to", "decline", "refuse", "against ", "violate", "as an ai", "抱歉", "对不起", "無法", "无法", "不能",
@@ -96,16 +97,29 @@ def _typed(text: str) -> str:
 
 def reaction_kind(text: str) -> ReactionKind:
     """Whether the beginning of an answer declines, a caveat stands anywhere in it, or it complies."""
-    if _holds(_DECLINES, _DECLINING, _typed(text[:HEAD])):
+    head = _typed(text[:HEAD])
+    if (any(map(head.lower().__contains__, _DECLINING)) or _of_other_cases(head)) and _DECLINES.search(head):
         return "declines"
-    return "hedges" if _holds(_HEDGES, _HEDGING, text) else "complies"
+    return "hedges" if _hedges(text) else "complies"
 
 
-def _holds(pattern: re.Pattern[str], signs: Sequence[str], text: str) -> bool:
-    """Whether a pattern stands in a text; where none of its ``signs`` does it is not looked for."""
+def _hedges(text: str) -> bool:
+    """Whether a caveat stands in a text: looked for where one of its signs does."""
+    if _of_other_cases(text):  # of which the lower case may be longer
+        return bool(_HEDGES.search(text))
     lower = text.lower()
-    may = any(sign in lower for sign in signs) or not (text.isascii() or _OTHER_CASES.isdisjoint(text))
-    return may and bool(pattern.search(text))
+    return any(_HEDGES.match(text, at) for sign in _HEDGING for at in _places(sign, lower))
+
+
+def _places(sign: str, text: str) -> Iterator[int]:
+    at = text.find(sign)
+    while at >= 0:
+        yield at
+        at = text.find(sign, at + 1)
+
+
+def _of_other_cases(text: str) -> bool:
+    return not (text.isascii() or _OTHER_CASES.isdisjoint(text))
 
 
 def same_reactions(found: Sequence[Reaction]) -> Floats:

@@ -14,10 +14,11 @@ import json
 import quopri
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
-from harness.channels.characters import word_spans
+from harness.channels.characters import asks, is_typed, word_spans
 
 LARGEST = 200_000  # characters of a reply that is read as JSON
 LEAST_ECHO = 3  # words of a question that must come back to be an echo: two may be the answer
@@ -27,6 +28,7 @@ _CODED = re.compile(
     r"&(?:#\d{2,6}|#x[0-9a-fA-F]{2,5}|[a-z]{2,6}\d?);|\\u[0-9a-fA-F]{4}|\\n|\\\"|<!--|\[//\]: #|\x1b\["
     r"|<[^>]{1,200}(?:display:\s*none|hidden)"
 )
+_CODING = ("&", "\\", "<", "[//]", "\x1b")  # without one of these it is not looked for
 _UNICODE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _ESCAPE = re.compile(r'\\(["\\/nrt])')
 _ESCAPED = {"n": "\n", "r": "\n", "t": "\t"}
@@ -73,6 +75,7 @@ _USER_TURN = re.compile(
     r"|<start_of_turn>user|<｜User｜>|\n\s*(?:#{1,4}\s*)?\**(?:Human|User|HUMAN|USER)\**\s*:"
     r"|\n\s*#{2,4}\s*(?:Instruction|Input|Human|User)\b|\n\s*Question\s*:[^\n]*\n+\s*Answer\s*:"
 )
+_TURNS = ("<", "[INST]", "Human", "User", "HUMAN", "USER", "Instruction", "Input", "Question")  # or no turn begins
 _DIALOGUE = re.compile(r"dialog|conversation|script|transcript|chat|interview|play|user|human", re.IGNORECASE)
 _MARK = re.compile(
     r"<\|[\w▁:./ -]{1,40}\|>|<｜[^｜\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>(?:model|user)?"
@@ -137,7 +140,7 @@ def decoded(text: str, asked: str = "") -> str:
     '<think>Hm.</think>Yes.'
     """
     text = _transferred(_structured(text, asked), asked)
-    if _CODED.search(text):
+    if any(map(text.__contains__, _CODING)) and _CODED.search(text):
         text = _unescaped(text)
         text = _TERMINAL.sub("", _shown(text))
     if "</" in text or "<br" in text or "<![CDATA[" in text:
@@ -210,7 +213,7 @@ def only_markup(text: str, plain: str) -> bool:
 
 def _repaired(text: str) -> str:
     """Text that was decoded with the wrong code page, if it can be repaired without doubt."""
-    if not _MISREAD.search(text) or not _OF_CODE_PAGES.search(text):
+    if is_typed(text) or not _MISREAD.search(text) or not _OF_CODE_PAGES.search(text):
         return text
     from ftfy import fix_encoding
     from ftfy.badness import is_bad
@@ -293,12 +296,15 @@ def echo_end(text: str, asked: str) -> int:
     >>> echo_end("It ran dry.", "The river ran")
     0
     """
-    question = [w for w, *_ in word_spans(asked)]
+    question = _question(asked)
     n = len(question)
     if n < LEAST_ECHO:
         return 0
-    head = word_spans(text[: 2 * len(asked) + 200])
-    found = [w for w, *_ in head]
+    said = text[: 2 * len(asked) + 200]
+    if question[0] not in (w for w, *_ in word_spans(said, BEFORE_ECHO + 1)):
+        return 0
+    head = word_spans(said)
+    found = tuple(w for w, *_ in head)
     for at in range(min(BEFORE_ECHO, len(found) - n) + 1):
         if found[at : at + n] == question:
             end: int = head[at + n - 1][2]
@@ -306,10 +312,15 @@ def echo_end(text: str, asked: str) -> int:
     return 0
 
 
+@lru_cache(16)  # one question after the other is looked for in the answers of all models
+def _question(asked: str) -> tuple[str, ...]:
+    return tuple(w for w, *_ in word_spans(asked))
+
+
 def second_turn(text: str, asked: str) -> int:
     """Where a further turn begins that the model, or its template, wrote for the user; the text's end if nowhere."""
-    ends = [m.start() for m in [_TURN_END.search(text)] if m and text[: m.start()].strip()]
-    if not _DIALOGUE.search(asked):
+    ends = [m.start() for m in [_TURN_END.search(text)] if m and text[: m.start()].strip()] if "<" in text else []
+    if any(map(text.__contains__, _TURNS)) and not asks(_DIALOGUE, asked):
         ends += [m.start() for m in [_USER_TURN.search(text)] if m and text[: m.start()].strip()]
     return min(ends, default=len(text))
 
@@ -318,4 +329,5 @@ def marks_of_template(text: str) -> list[tuple[int, int]]:
     """Spans of chat-template marks, the role in front of an answer among them."""
     role = _ROLE.match(text)
     start = role.end() if role else 0
-    return ([(0, start)] if role else []) + [m.span() for m in _MARK.finditer(text, start)]
+    marks = _MARK.finditer(text, start) if "<" in text or "[" in text else ()
+    return ([(0, start)] if role else []) + [m.span() for m in marks]

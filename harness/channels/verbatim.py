@@ -8,12 +8,13 @@ weights. Short answers agree by chance and are left out; a paraphrase is not see
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from harness.channels.base import by_prompt, first_answer, numbered, similarity, words
+from harness.channels.base import by_prompt, first_answer, similarity, words
 from harness.records import Responses, Similarity
 
 READS = ("text",)  # see `harness.channels.parallel`
@@ -41,34 +42,38 @@ def shared_runs(answers: Sequence[list[str]]) -> NDArray[np.float64]:
     """Distinct runs in common over those of the answer with fewer, (k, k)."""
     k = len(answers)
     lengths = np.array([len(a) for a in answers], dtype=np.int64)
-    owner, runs = _runs(numbered(answers)[0].astype(np.uint64), lengths)
-    number = np.unique(runs, return_inverse=True)[1]
-    cells = np.unique(number * k + owner)  # each run once an answer
-    number, owner = cells // k, cells % k
-    size = np.bincount(owner, minlength=k)
-    common = np.bincount(number)[number] > 1  # a run of one answer alone matters to its size only
-    column = np.unique(number[common], return_inverse=True)[1]
-    table = csr_matrix((np.ones(len(column)), (owner[common], column)), shape=(k, int(column.max(initial=0)) + 1))
+    codes = np.fromiter(map(hash, chain.from_iterable(answers)), dtype=np.int64, count=int(lengths.sum()))
+    owner, runs = _runs(codes.view(np.uint64), lengths)
+    turned = np.sort(runs)
+    twice = np.unique(turned[1:][turned[1:] == turned[:-1]])  # what stands but once matters to the size of its answer
+    at = np.minimum(np.searchsorted(twice, runs), max(len(twice) - 1, 0))
+    again = twice[at] == runs if len(twice) else np.zeros(len(runs), dtype=bool)
+    cells = np.unique(at[again] * k + owner[again])  # each run once an answer
+    size = np.bincount(owner[~again], minlength=k) + np.bincount(cells % k, minlength=k)
+    table = csr_matrix((np.ones(len(cells)), (cells % k, cells // k)), shape=(k, max(len(twice), 1)))
     shared = np.asarray((table @ table.T).todense(), dtype=np.float64)
     shared[np.arange(k), np.arange(k)] = size
     return np.asarray(shared / np.minimum(size[:, None], size), dtype=np.float64)
 
 
-def _runs(ids: NDArray[np.uint64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+def _runs(codes: NDArray[np.uint64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """Every run of words of answers end to end, the whole text of a shorter one: whose it is, and a number for it.
 
-    64 bits, so none meet by chance.
+    ``codes`` are of the words. 64 bits, so none meet by chance.
     """
-    mixed = (ids + np.uint64(1)) * _ODD
+    mixed = (codes + np.uint64(1)) * _ODD
     mixed ^= mixed >> np.uint64(31)
     mixed *= _ODD
     width = np.minimum(lengths, SHINGLE)
     owner = np.repeat(np.arange(len(lengths)), lengths)
     ends = np.cumsum(lengths)
-    starts = np.flatnonzero(np.arange(len(ids)) <= (ends - width)[owner])
-    owner, width = owner[starts], width[owner[starts]]
-    found = width.astype(np.uint64)
+    found = np.zeros(len(codes), dtype=np.uint64)
     padded = np.concatenate([mixed, np.zeros(SHINGLE, dtype=np.uint64)])
     for i, power in enumerate(_POWERS):
-        found += np.where(i < width, padded[starts + i], np.uint64(0)) * power
-    return owner, found
+        found += padded[i : i + len(codes)] * power
+    starts = np.flatnonzero(np.arange(len(codes)) <= (ends - width)[owner])
+    found[starts] += width[owner[starts]].astype(np.uint64)
+    for j in np.flatnonzero(lengths < SHINGLE):  # whose run would go on into the next answer
+        end, n = int(ends[j]), int(lengths[j])
+        found[end - n] = np.uint64(n) + (mixed[end - n : end] * _POWERS[:n]).sum(dtype=np.uint64)
+    return owner[starts], found[starts]

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -112,7 +113,7 @@ def _own(responses: Responses, row: int) -> WordIds:
     """The first words of an answer that are the model's own."""
     prompt, model = responses.cell(row)
     left, known = _left(answer(responses, row), prompt.text, responses.furniture.get(model)), responses.vocabulary
-    return WordIds(np.array([known[w] for w in left], dtype=np.int32).tobytes())
+    return WordIds(np.fromiter(map(known.__getitem__, left), dtype=np.int32, count=len(left)).tobytes())
 
 
 def own_words(responses: Responses, prompt: int, model: str, text: str) -> list[str]:
@@ -122,9 +123,9 @@ def own_words(responses: Responses, prompt: int, model: str, text: str) -> list[
 
 def _left(text: str, asked: str, furniture: Furniture | None) -> list[str]:
     """The first words of a text without what its question says and without what its endpoint says everywhere."""
-    found, quoted = words(text, MAX_WORDS) if text else [], _runs_of_question(asked)
+    found, (quoted, pairs) = words(text, MAX_WORDS) if text else [], _runs_of_question(asked)
     drop: set[int] = set()
-    if quoted:
+    if not pairs.isdisjoint(zip(found[:: QUOTED - 1], found[1 :: QUOTED - 1], strict=False)):  # one is in every run
         runs = zip(*(found[i:] for i in range(QUOTED)), strict=False)
         drop.update(j for i, run in enumerate(runs) if run in quoted for j in range(i, i + QUOTED))
     drop |= _of_furniture(found, furniture)
@@ -133,9 +134,11 @@ def _left(text: str, asked: str, furniture: Furniture | None) -> list[str]:
 
 
 @lru_cache(16)  # one question after the other is looked for in the answers of all models
-def _runs_of_question(text: str) -> frozenset[tuple[str, ...]]:
+def _runs_of_question(text: str) -> tuple[frozenset[tuple[str, ...]], frozenset[tuple[str, ...]]]:
+    """Runs of words of a question, and the pairs of neighbours in them."""
     asked = words(text, MAX_WORDS)
-    return frozenset(zip(*(asked[i:] for i in range(QUOTED)), strict=False))
+    runs = frozenset(zip(*(asked[i:] for i in range(QUOTED)), strict=False))
+    return runs, frozenset(pairwise(asked)) if runs else frozenset()
 
 
 def _of_furniture(found: list[str], furniture: Furniture | None) -> set[int]:
