@@ -18,7 +18,7 @@ from harness.channels.base import first_answers
 from harness.channels.draws import independent_draws, with_twin
 from harness.channels.kernels import kernel_coverage, logprob_kernels, next_token_distances, text_kernels
 from harness.channels.logprobs import honest_logprobs
-from harness.channels.parallel import LOCAL, Channel, compare, load_channels, probes
+from harness.channels.parallel import LOCAL, Channel, compare, load_channels, probes, taken_apart
 from harness.channels.reading import read
 from harness.channels.stylometry import habit_counts, opening_counts
 from harness.channels.wording import hashed
@@ -122,6 +122,7 @@ def _judged_at(
     watch: Watch,
 ) -> Judged:
     draws, copies = independent_draws(answers)
+    draws = taken_apart(draws, executor, watch)
     coded = any(isinstance(e, Reference) and not e.texts for e in plan.campaign.endpoints)
     table, doubted = honest_logprobs(draws if coded else read(draws))
     a = plan.campaign.analysis

@@ -238,6 +238,12 @@ class Responses:
         """Numbers of words, one for the table and all its parts."""
         return self._cache.vocabulary
 
+    def knows(self, work: Work[Any]) -> NDArray[np.bool_]:
+        """Of which prompts ``work`` was worked out for some answer, (p,)."""
+        found = self._cache.column(work)
+        known = np.cumsum([0, *(found[at] is not ... for at in self._origin)])
+        return np.diff(known[self.start[:: len(self.models)]]) > 0
+
     def known(self) -> RowCache:
         """What was worked out of these rows so far; small enough to come back from a worker."""
         return self._cache.take(self._origin)
@@ -314,7 +320,7 @@ class Responses:
 
     def furnished(self, furniture: Mapping[str, Furniture], kept: Iterable[Work[Any]]) -> Responses:
         """The same table with what each model says whatever it is asked; of the cache it keeps what ``kept`` found."""
-        return replace(self, furniture=furniture)._share(self._cache.only(kept), self._origin)
+        return replace(self, furniture=furniture)._share(self._cache.only((_says, *kept)), self._origin)
 
     def doubting(self, doubted: frozenset[tuple[str, float | None]], **more: Any) -> Responses:
         """The same table with models and temperatures whose logprobs are not to be believed, and with ``more``."""

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.channels.reading import take_apart, untaken
 from harness.channels.refusals import ladder
 from harness.channels.self_report import claims
 from harness.channels.tokenizer import families, wrapped_completions
@@ -26,7 +27,8 @@ from harness.records import COLUMNS, Observation, Probe, Responses, RowCache, Si
 
 Channel = Callable[[Responses], Similarity | None]
 SMALL = 20_000  # answers up to which starting workers costs more than it saves
-CHUNK = 100  # prompts in one task
+CHUNK = 100  # prompts in one task, at most
+ANSWERS = 8_000  # in one task, at most: the store keeps so many texts in memory
 PATIENCE = 20  # seconds for a scheduler to answer
 LOCAL = "local"
 _EXECUTOR = re.compile(r"local|dask://[^\s/:@]+:\d{1,5}")
@@ -66,6 +68,16 @@ def compare(
         with _workers(executor):
             found = _spread(channels, table, executor != LOCAL, watch)
     return tuple(found[name] for name in channels if name in found)
+
+
+def taken_apart(table: Responses, executor: str = LOCAL, watch: Watch = unwatched) -> Responses:
+    """The same table, with the model's own answer taken out of every first sample, by all workers if it is large."""
+    require_executor(executor)
+    if (executor != LOCAL or len(table.text) > SMALL) and (new := untaken(table)):
+        with _workers(executor):
+            parts = _chunks(table.only(new))
+            _run([({"reading": take_apart}, part) for part in parts], executor != LOCAL, watch)
+    return table
 
 
 def require_executor(text: str) -> str:
@@ -115,15 +127,14 @@ def _work(channels: Mapping[str, Channel], part: Responses) -> tuple[Found, RowC
 def _spread(channels: Mapping[str, Channel], table: Responses, loaded: bool, watch: Watch) -> Found:
     chunked = {name: c for name, c in channels.items() if _said_by(c, "PER_PROMPT", False)}
     chunks = _chunks(_served(table, chunked)) if chunked else []
-    pieces = _run([(chunked, part) for part in chunks], loaded, watch)
-    found = {}
-    for name in chunked:
-        if mine := [(part, f[name]) for part, f in zip(chunks, pieces, strict=True) if name in f]:
-            found[name] = _joined([s for _, s in mine], [_put(part, s) for part, s in mine])
-    # After the chunks, so that what was read for them is not read again.
     single = [{name: c} for name, c in channels.items() if name not in chunked]
-    for rest in _run([(one, part) for one in single if len((part := _served(table, one)).prompts)], loaded, watch):
-        found |= rest
+    # Those of one task first: chunks fill the time of whoever is done sooner.
+    whole = [(one, part) for one in single if len((part := _served(table, one)).prompts)]
+    pieces = _run([*whole, *((chunked, part) for part in chunks)], loaded, watch)
+    found = {name: s for piece in pieces[: len(whole)] for name, s in piece.items()}
+    for name in chunked:
+        if mine := [(part, f[name]) for part, f in zip(chunks, pieces[len(whole) :], strict=True) if name in f]:
+            found[name] = _joined([s for _, s in mine], [_put(part, s) for part, s in mine])
     return found
 
 
@@ -153,7 +164,9 @@ def _put(part: Responses, s: Similarity) -> NDArray[np.int64]:
 
 
 def _chunks(table: Responses) -> list[Responses]:
-    return [table.only(range(at, min(at + CHUNK, len(table.prompts)))) for at in range(0, len(table.prompts), CHUNK)]
+    count = len(table.prompts)
+    size = max(1, min(CHUNK, ANSWERS * count // max(1, len(table.text))))
+    return [table.only(range(at, min(at + size, count))) for at in range(0, count, size)]
 
 
 def _run(tasks: Sequence[Task], loaded: bool, watch: Watch) -> list[Found]:

@@ -19,6 +19,7 @@ from harness.channels.reasoning import find_reasoning, muses, stripped
 from harness.channels.residue import decoded, echo_end, marks_of_template, only_markup, second_turn
 from harness.records import Furniture, Removal, Removed, Responses
 
+READS = ("text",)  # see `harness.channels.parallel`
 Spans = tuple[tuple[int, int], ...]
 Where = Literal["", "begin", "end"]
 TOLD = 0.05  # share of an endpoint's answers from which it is told what was taken out
@@ -248,6 +249,18 @@ def read(responses: Responses) -> Responses:
         name = responses.models[m]
         found[name] = replace(found.get(name, NONE), stray=True)
     return responses.furnished(found, (_bare, _packed))
+
+
+def take_apart(responses: Responses) -> None:
+    """Take the model's own answer out of the first sample of every cell that has one: what channels then find known."""
+    for p in range(len(responses.prompts)):
+        for m in range(len(responses.models)):
+            next((row for row in responses.usable(p, m) if _body(responses, row)), None)
+
+
+def untaken(responses: Responses) -> list[int]:
+    """Prompts of which no answer was taken apart yet, by index."""
+    return [p for p, known in enumerate(responses.knows(_bare)) if not known]
 
 
 def _unlike(responses: Responses) -> list[int]:

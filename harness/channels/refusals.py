@@ -21,6 +21,7 @@ from harness.channels.wording import prompt_similarity
 from harness.records import Observation, Responses, Similarity
 
 READS = ("text",)  # see `harness.channels.parallel`
+PER_PROMPT = True  # see `harness.channels.parallel`
 Floats = NDArray[np.float64]
 
 HEAD = 240  # characters in which a refusal announces itself

@@ -75,7 +75,7 @@ def leave_own_out(table: csr_matrix, answered: Bools) -> Floats:
         mine = scaled[i * m : (i + 1) * m]
         weight = answered[i] / answered[i].sum()
         met = dots[i] - weight @ dots[i]
-        own = (mine @ mine.T).toarray()
+        own = mine @ mine.T.toarray()
         level = own @ weight
         met -= own - level[:, None] - level + weight @ level
         met[np.abs(met) <= ROUNDING * size[i][:, None] * (norm + size[i])] = 0.0

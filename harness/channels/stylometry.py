@@ -25,10 +25,12 @@ Cells = tuple[Ints, Ints, Floats]  # answer, feature and rate of each distinct f
 MAX_TOKENS = 256  # answers are cut here: counts grow with length
 COMMON = 150  # words that keep their name in a template; all others become one mark
 FEATURES = 4000  # most widespread features kept of each kind
+LARGEST = 4_000_000  # codes that fit a table
 MAX_WORDS = 256  # words of an answer that `habit_counts` looks at
 BIGRAMS = 10_000  # kept by `habit_counts`
 OPENINGS = 4_000  # kept by `opening_counts`
 OPENING = 3  # first words of an answer that `opening_counts` looks at
+BLOCK = 1000  # answers whose runs are counted at once
 BLOCKS = 20  # groups of prompts that the bootstrap draws
 _TOKEN = re.compile(r"\n+|\w+|[^\w\s]")
 _EDGE = 3  # words in an opener or closer
@@ -147,14 +149,28 @@ def marks(pattern: re.Pattern[str]) -> Rates:
 
 
 def _runs(t: Tokens, names: Ints, size: int, n: int) -> Cells:
-    """Rates of the runs of n names within answers; a name is under ``size``."""
-    owner = t.owner
+    """Rates of the runs of n names within answers; a name is under ``size``.
+
+    Some answers after the other, as a cell is of one answer: what is worked on then stays in the processor's cache.
+    """
+    blocks = (range(at, min(at + BLOCK, len(t.lengths))) for at in range(0, max(len(t.lengths), 1), BLOCK))
+    found = [_runs_of(t, names, size, n, block) for block in blocks]
+    owner, code, rate = (np.concatenate(column) for column in zip(*found, strict=True))
+    return owner, code, rate
+
+
+def _runs_of(t: Tokens, names: Ints, size: int, n: int, block: range) -> Cells:
+    """As `_runs`, of some answers."""
+    names = names[t.start[block.start] : t.start[block.stop]]
+    owner = np.repeat(np.arange(len(block)), t.lengths[block.start : block.stop])
     last = max(len(names) - n + 1, 0)
     code = np.zeros(last, dtype=np.int64)
     for k in range(n):
-        code = code * size + names[k : k + last]
+        code *= size
+        code += names[k : k + last]
     inside = owner[:last] == owner[len(names) - last :]
-    return _shares(owner[:last][inside], code[inside], len(t.lengths))
+    mine, code, rate = _shares(owner[:last][inside], code[inside], len(block))
+    return mine + block.start, code, rate
 
 
 def _shares(owner: Ints, code: Ints, answers: int) -> Cells:
@@ -183,9 +199,18 @@ def _table(found: Sequence[Cells], answers: int) -> csr_matrix:
     kept = np.sort(features[np.lexsort((features, -df))[:FEATURES]])
     if not len(kept):
         return csr_matrix((answers, 0))
-    column = np.minimum(np.searchsorted(kept, code), len(kept) - 1)
+    column = _places(kept, code)
     hit = kept[column] == code
     return csr_matrix((rate[hit], (owner[hit], column[hit])), shape=(answers, len(kept)))
+
+
+def _places(kept: Ints, code: Ints) -> Ints:
+    """Where each code stands among some, in order; anywhere if it is none of them."""
+    if kept[-1] >= LARGEST:
+        return np.minimum(np.searchsorted(kept, code), len(kept) - 1)
+    at = np.zeros(int(kept[-1]) + 2, dtype=np.int64)  # a table is much quicker than to search
+    at[kept] = np.arange(len(kept))
+    return at[np.minimum(code, kept[-1] + 1)]
 
 
 def habit_counts(responses: Responses, blocks: int = BLOCKS) -> NDArray[np.float32]:
