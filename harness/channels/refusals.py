@@ -98,10 +98,14 @@ def _typed(text: str) -> str:
 
 def reaction_kind(text: str) -> ReactionKind:
     """Whether the beginning of an answer declines, a caveat stands anywhere in it, or it complies."""
-    head = _typed(text[:HEAD])
-    if (any(map(head.lower().__contains__, _DECLINING)) or _of_other_cases(head)) and _DECLINES.search(head):
+    if _declines(_typed(text[:HEAD])):
         return "declines"
     return "hedges" if _hedges(text) else "complies"
+
+
+def _declines(text: str) -> bool:
+    """Whether a refusal stands in a text: looked for where one of its signs does."""
+    return (any(map(text.lower().__contains__, _DECLINING)) or _of_other_cases(text)) and bool(_DECLINES.search(text))
 
 
 def _hedges(text: str) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 from itertools import combinations
@@ -25,7 +25,7 @@ from scipy.sparse import csr_matrix
 from harness.channels.base import answer, answer_rows, cosines, thoughts, words
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import HALF, TOLD, Model, controls_of, told
-from harness.records import ControlRule, Responses
+from harness.records import ControlRule, Responses, Vocabulary
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ RATIO = 1.5  # in usual length, beyond which cutting all to one length takes mor
 
 _BULLET = re.compile(r"^\s*(?:[-*•+–]|[a-z]\))\s")
 _NUMBER = re.compile(r"^\s*\(?\d+[.):]")
-_EMPHASIS = re.compile(r"^\s*#{1,6}\s|\*\*|__")
+_HEADING = re.compile(r"^\s*#{1,6}\s")
 _END = re.compile(r"[.!?。！？…][\"')\]*]*(?:\s|$)")
 _MARKUP = re.compile(r"[{}\[\]<>\"\\|=;&`]")
 _MOST = 2000  # characters of an answer that are looked at
@@ -141,44 +141,41 @@ def manners_of(responses: Responses) -> Manners:
     prompts = prompts[:: max(1, -(-len(prompts) // ANSWERS))]
     m = len(responses.models)
     forms = np.full((len(prompts), m, len(FORMS)), np.nan)
-    number: dict[str, int] = {}  # of each word, in the order in which they first come
-    held = [array("i") for _ in range(m)]
+    number = Vocabulary()
+    held = [array("i") for _ in range(m)]  # words of the heads of each model's answers, by number
+    read = [array("i") for _ in range(m)]  # of as much of them as is looked at
+    length = np.zeros(m)
     thought = np.zeros((3, m))  # answers with thoughts, answers that the server says are without, all
-    first = [
-        (i, j, row)
-        for i, p in enumerate(prompts)
-        for j in range(m)
-        if (row := next(answer_rows(responses, p, j), None)) is not None
-    ]
-    for i, j, row in first:
-        said = answer(responses, row)
-        forms[i, j] = form_of(said)
-        held[j].extend(number.setdefault(w, len(number)) for w in set(words(said, HEAD)))
-        tokens = responses.reasoning_tokens[row]
-        with_thoughts = bool(thoughts(responses, row)) or (tokens or 0) > 0
-        thought[:, j] += with_thoughts, tokens == 0 and not with_thoughts, 1
-    counts = [np.unique(np.frombuffer(h, dtype=np.int32), return_counts=True) for h in held]
-    data, column = (np.concatenate([c[k] for c in counts]) for k in (1, 0))
-    start = np.cumsum([0, *(len(c[0]) for c in counts)])
-    table = csr_matrix((data.astype(np.float64), column, start), shape=(m, max(1, len(number))))
+    for i, p in enumerate(prompts):
+        for j in range(m):
+            if (row := next(answer_rows(responses, p, j), None)) is None:
+                continue
+            said = answer(responses, row)
+            forms[i, j] = form_of(said)
+            held[j].extend(map(number.__getitem__, dict.fromkeys(words(said, HEAD))))
+            found = words(said, READ)
+            length[j] += len(found)
+            read[j].extend(map(number.__getitem__, dict.fromkeys(found)))
+            tokens = responses.reasoning_tokens[row]
+            with_thoughts = bool(thoughts(responses, row)) or (tokens or 0) > 0
+            thought[:, j] += with_thoughts, tokens == 0 and not with_thoughts, 1
     spelled = list(number)
+    table = _table(held, len(spelled))
     common = tuple(_commonest(table[[j]], spelled) for j in range(m))
-    often = np.asarray(table.sum(0)).ravel() >= max(EXPECTED, COMMON * thought[2].sum())
-    said_by = ((j, words(answer(responses, row), READ)) for _, j, row in first)
-    usage = _usage([w for w, n in zip(spelled, often, strict=False) if n], m, said_by)
+    often = np.flatnonzero(np.asarray(table.sum(0)).ravel() >= max(EXPECTED, COMMON * thought[2].sum()))
+    usage = Usage(
+        tuple(spelled[i] for i in often), _table(read, len(spelled))[:, often].toarray(), thought[2].copy(), length
+    )
     seen, unseen = thought[:2] / np.maximum(thought[2], 1)
     return Manners(responses.models, forms, _cosines(table), seen, unseen, common, usage)
 
 
-def _usage(common: Sequence[str], m: int, answers: Iterable[tuple[int, Sequence[str]]]) -> Usage:
-    """How many answers of each of m models hold each of some words; ``answers`` are models, by index, and words."""
-    at = {word: i for i, word in enumerate(common)}
-    held, count, length = np.zeros((m, len(common))), np.zeros(m), np.zeros(m)
-    for j, said in answers:
-        held[j, [at[w] for w in at.keys() & set(said)]] += 1
-        count[j] += 1
-        length[j] += len(said)
-    return Usage(tuple(common), held, count, length)
+def _table(held: Sequence[array[int]], size: int) -> csr_matrix:
+    """How often each of ``size`` words stands in each of m lists, (m, size), at least one column."""
+    counts = [np.unique(np.frombuffer(h, dtype=np.int32), return_counts=True) for h in held]
+    data, column = (np.concatenate([c[k] for c in counts]) for k in (1, 0))
+    start = np.cumsum([0, *(len(c[0]) for c in counts)])
+    return csr_matrix((data.astype(np.float64), column, start), shape=(len(held), max(1, size)))
 
 
 def _commonest(counts: csr_matrix, spelled: Sequence[str]) -> tuple[str, ...]:
@@ -218,7 +215,7 @@ def form_of(text: str) -> tuple[float, ...]:
     digits = sum(plain[ord("0") : ord("9") + 1]) + sum(map(str.isdigit, others))
 
     def share(pattern: re.Pattern[str]) -> float:
-        return sum(bool(pattern.search(x)) for x in lines) / len(lines)
+        return sum(map(bool, map(pattern.match, lines))) / len(lines)
 
     return (
         float(said),
@@ -226,7 +223,7 @@ def form_of(text: str) -> tuple[float, ...]:
         said / len(lines),
         share(_BULLET),
         share(_NUMBER),
-        share(_EMPHASIS),
+        sum("**" in x or "__" in x or bool(_HEADING.match(x)) for x in lines) / len(lines),
         len(_MARKUP.findall(text)) / visible,
         upper / max(1, upper + lower),
         digits / visible,

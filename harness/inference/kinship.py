@@ -234,7 +234,8 @@ def _wrapped(a: Assessment, settings: Settings) -> list[Caveat]:
 
 def _mixed(a: Assessment, settings: Settings) -> list[Caveat]:
     """Channels of text in which some of the suspect's answers are a relative's, and others too far from it."""
-    found = [(c.similarity.channel, mixture(c.residuals)) for c in a.channels if c.similarity.sees == "text"]
+    text = [c for c in a.channels if c.similarity.sees == "text"]
+    found = [(c.similarity.channel, mixture(c.residuals, settings.alpha)) for c in text]
     return [
         Caveat("mixture", name, a.pool.names[:2], (m.share, m.low, m.high))
         for name, m in found

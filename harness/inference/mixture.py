@@ -44,7 +44,8 @@ class Mixture:
     """Share of the pair's prompts that another model answered, its 95 % interval (``low``, ``high``), and two p-values.
 
     ``p`` is that of a relative that answers all by itself, ``p_kin`` the rank of what speaks for any kin's answers
-    among all pairs of the pool: only where that is small is a ``share`` the share of anything.
+    among all pairs of the pool: only where that is small is a ``share`` the share of anything. NaN where ``p`` is so
+    large that the rank was not asked for.
     """
 
     share: float
@@ -56,10 +57,10 @@ class Mixture:
 
     def found(self, alpha: float) -> bool:
         """Whether some answers are a relative's, and others too far from it, each at ``alpha``."""
-        return reaches(max(self.p_kin, self.p), alpha) and self.low > 0
+        return reaches(self.p, alpha) and reaches(self.p_kin, alpha) and self.low > 0
 
 
-def mixture(residuals: Floats) -> Mixture | None:
+def mixture(residuals: Floats, alpha: float = 1.0) -> Mixture | None:
     """Estimate which share of the prompts the suspect answered with a model that is not the candidate's kin.
 
     Parameters
@@ -67,6 +68,8 @@ def mixture(residuals: Floats) -> Mixture | None:
     residuals : (p, n, n)
         Scaled residuals of one channel (`additive_residuals`), suspect first, candidate second, then the controls.
         NaN where a model did not answer.
+    alpha : float
+        The level at which it is looked for: the rank, which takes longest, is worked out where the other p reaches it.
 
     Returns
     -------
@@ -110,12 +113,13 @@ def mixture(residuals: Floats) -> Mixture | None:
     best = int(profile.argmax())
     inside = SHARES[profile >= profile[best] - SUPPORT]
     gain = 2.0 * float(profile[best] - profile[0])
+    p = float(chi2.sf(gain, 1) / 2) if best else 1.0
     return Mixture(
         share=float(SHARES[best]),
         low=float(inside.min()),
         high=float(inside.max()),
-        p=float(chi2.sf(gain, 1) / 2) if best else 1.0,
-        p_kin=_kin_rank(scaled, strangers, kin),
+        p=p,
+        p_kin=_kin_rank(scaled, strangers, kin) if reaches(p, alpha) else NAN,
         prompts=len(pair),
     )
 

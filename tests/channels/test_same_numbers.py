@@ -13,10 +13,11 @@ from ftfy.badness import BADNESS_RE, is_bad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.channels import characters, refusals, residue
+from harness.channels import characters, reasoning, refusals, residue
 from harness.channels.furniture import cut_spans, masked
 from harness.channels.verbatim import SHINGLE, SHORTEST, shared_runs
-from harness.channels.wording import IDF_FLOOR, prompt_similarity
+from harness.channels.wording import IDF_FLOOR, QUOTED, _left, prompt_similarity
+from harness.channels.wording import SHORTEST as SHORTEST_SAID
 from harness.inference.control_match import FORMS, form_of
 from harness.records import Furniture, Responses, RowCache, WordIds
 
@@ -147,8 +148,8 @@ PIECES = (
 @settings(max_examples=400, deadline=None)
 def test_signs_of_a_refusal_hide_none(pieces: list[str], case: Callable[[str], str]) -> None:
     text = case(" ".join(pieces))
-    for pattern, signs in ((refusals._DECLINES, refusals._DECLINING), (refusals._HEDGES, refusals._HEDGING)):
-        assert refusals._holds(pattern, signs, text) == bool(pattern.search(text))
+    assert refusals._declines(text) == bool(refusals._DECLINES.search(text))
+    assert refusals._hedges(text) == bool(refusals._HEDGES.search(text))
 
 
 @pytest.mark.parametrize("letter", ["ı", "İ", "ſ", "\u212a"])
@@ -156,6 +157,67 @@ def test_letters_that_a_pattern_takes_for_others_hide_nothing(letter: str) -> No
     said = {"ı": "dıscla\u0131mer", "İ": "dİsclaİmer", "ſ": "I am ſorry", "\u212a": "I am as\u212aed, sorry"}[letter]
     found = refusals._DECLINES.search(said) or refusals._HEDGES.search(said)
     assert (refusals.reaction_kind(said) != "complies") == bool(found)
+
+
+MARKS = ("<|im_end|>", "</s>", "<eos>", "[INST]", "<|user|>", "<｜User｜>", "\nHuman:", "\n\n**USER** :", "\n## Instruction",
+         "\n### Input", "\nQuestion: why?\nAnswer:", "&amp;", "\\u00e9", "\\n", '\\"', "<!-- x -->", "[//]: # x", "\x1b[1m",
+         "<p hidden>", "</think>", "Hm.", "\n", "User said", "[1]", "<", "assistantfinal", "◁/think▷", "】")  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(MARKS), max_size=6))
+@settings(max_examples=400, deadline=None)
+def test_signs_of_turns_marks_and_encodings_hide_none(pieces: list[str]) -> None:
+    text = "So. " + " ".join(pieces)
+    found = [m for p in (residue._TURN_END, residue._USER_TURN) for m in [p.search(text)] if m]
+    assert residue.second_turn(text, "") == min((m.start() for m in found), default=len(text))
+    assert residue.marks_of_template(text) == [m.span() for m in residue._MARK.finditer(text)]
+    assert any(sign in text for sign in residue._CODING) or not residue._CODED.search(text)
+    assert any(h in text for h in reasoning._HINTS) or not reasoning._THROUGH_LAST_CLOSE.match(text)
+
+
+def test_hints_of_thoughts_in_ascii_come_first() -> None:
+    plain = reasoning._HINTS[: reasoning._PLAIN_HINTS]
+    assert all(map(str.isascii, plain)) and not any(map(str.isascii, reasoning._HINTS[len(plain) :]))
+
+
+UNSEEN = st.text(
+    alphabet=st.sampled_from("aZ \n\t.’“—…\xa0\xad\u200b\u200d\u2003\x00\x1c\x7féо①😀\u0301ﬁ海´\x85\U000e0041"),
+    max_size=40,
+)
+
+
+@given(UNSEEN)
+@settings(max_examples=400, deadline=None)
+def test_characters_looked_at_once_are_those_looked_at_everywhere(text: str) -> None:
+    unneeded = sum(characters._unneeded(text, m.start()) for m in characters._hidden().finditer(text))
+    assert characters.hidden(text) == max(unneeded, characters._struck(text))
+    assert characters._seen(text) == characters._hidden().sub("", characters._SPACE.sub(" ", text))
+    folded = characters._folded(text)
+    assert characters.lookalikes(text) == sum(a != b for a, b in zip(text, folded, strict=True))
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "c", "d", "e", "f", "g"]), max_size=30),
+    st.lists(st.sampled_from(["a", "b", "c", "d", "e", "f", "g"]), max_size=14),
+)
+@settings(max_examples=500, deadline=None)
+def test_pairs_of_a_question_hide_none_of_its_runs(said: list[str], asked: list[str]) -> None:
+    runs = [tuple(asked[i : i + QUOTED]) for i in range(len(asked) - QUOTED + 1)]
+    drop = {
+        j for i in range(len(said) - QUOTED + 1) if tuple(said[i : i + QUOTED]) in runs for j in range(i, i + QUOTED)
+    }
+    left = [w for i, w in enumerate(said) if i not in drop]
+    assert _left(" ".join(said), " ".join(asked), None) == (left if len(left) >= SHORTEST_SAID else [])
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=12), st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=5)
+)
+@settings(max_examples=500, deadline=None)
+def test_the_first_word_of_a_question_hides_no_echo(said: list[str], asked: list[str]) -> None:
+    n, at = len(asked), range(min(residue.BEFORE_ECHO, len(said) - len(asked)) + 1)
+    ends = [" ".join(said[: i + n]) for i in at if said[i : i + n] == asked and n >= residue.LEAST_ECHO]
+    assert residue.echo_end(" ".join(said), " ".join(asked)) == len(next(iter(ends), ""))
 
 
 @given(
