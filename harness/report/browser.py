@@ -35,6 +35,8 @@ LENGTHS = (
     120,
     60,
 )  # of one answer: the longest with which all fit
+SMALL = 3_000_000  # characters of answers, so few that all are tried at once
+SLACK = 1.2  # by how much more may fit than a part of the answers says
 SAMPLES = 5  # of one model to one prompt
 ALTERNATIVES = 8  # of an answer's first token
 
@@ -63,20 +65,29 @@ def _block(m: Material) -> tuple[str, int]:
     sizes = np.array([len(t) for column in (m.responses.text, m.responses.reasoning) for t in column])
     total = {length: int(np.minimum(sizes, length).sum()) for length in LENGTHS}
     most = total[LENGTHS[0]]
+    if most > SMALL:  # what a part of them takes tells what surely does not fit
+        part = m.responses.only(range(0, len(m.responses.prompts), -(-most // SMALL)))
+        share = sum(min(len(t), LENGTHS[0]) for column in (part.text, part.reasoning) for t in column)
+        most = int(share * MOST / len(_packed(m, part, LENGTHS[0])) * SLACK)
     for length in LENGTHS:
         if total[length] > most and length != LENGTHS[-1]:
             continue  # what was tried says that this cannot fit
-        text = json.dumps(_content(m, length), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        block = packed(text)
+        block = _packed(m, m.responses, length)
         if len(block) <= MOST:
             break
         most = int(total[length] * MOST / len(block))
     return block, length
 
 
-def _content(m: Material, length: int) -> dict[str, Any]:
+def _packed(m: Material, table: Responses, length: int) -> str:
+    """The answers of a table, each up to so many characters, as a block of data."""
+    return packed(
+        json.dumps(_content(m, table, length), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    )
+
+
+def _content(m: Material, table: Responses, length: int) -> dict[str, Any]:
     """What the page shows. Numbers of a list are indices into ``models`` and ``prompts``."""
-    table = m.responses
     at = {p.id: i for i, p in enumerate(table.prompts)}
     return {
         "campaign": harmless(m.campaign, 200),
