@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from statistics import median_low
 
 import numpy as np
@@ -68,17 +69,15 @@ def find_furniture(answers: Mapping[str, Sequence[str]]) -> dict[str, Furniture]
     (['c'], [(11, 64)])
     """
     read = {name: texts[:READ] for name, texts in answers.items()}
-    numbers: dict[str, int] = {}  # of words, one for all endpoints
-    known: dict[str, int] = {}
-    cells = {name: _Words.of(texts, numbers, known) for name, texts in read.items()}
-    counts = {name: _counts(said) for name, said in cells.items()}
+    known = _Numbers()  # of words, one for all endpoints
+    cells = {name: _Words.of(texts, known) for name, texts in read.items()}
+    unusual_runs = _unusual({name: _counts(said) for name, said in cells.items()}, {n: len(t) for n, t in read.items()})
     repeats = {name: _repeated(texts, cells[name]) for name, texts in read.items()}
-    vocabulary = list(numbers)
+    vocabulary = list(known.numbers)
     out = {}
     for name, mine in read.items():
         others = [other for other in read if other != name]
-        codes = _unusual(counts[name], len(mine), [(counts[o], max(1, len(read[o]))) for o in others])
-        unusual = _spelt(codes, cells[name], vocabulary)
+        unusual = _spelt(unusual_runs[name], cells[name], vocabulary)
         whole = _canned(repeats[name], len(mine), [(repeats[o], len(read[o])) for o in others])
         if unusual or whole:
             runs = frozenset(k for k in unusual if k.count(" ") >= 3)
@@ -87,6 +86,17 @@ def find_furniture(answers: Mapping[str, Sequence[str]]) -> dict[str, Furniture]
             spent = sum(bool(t.strip()) and cut_spans(t, found) == [(0, len(t))] for t in mine)
             out[name] = replace(found, alone=spent >= LEAST)
     return out
+
+
+class _Numbers(dict[str, int]):
+    """Words by number, a new one's the next; words that are `masked` alike have one, by which ``numbers`` has them."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def __missing__(self, word: str) -> int:
+        self[word] = number = self.numbers.setdefault(masked(word), len(self.numbers))
+        return number
 
 
 @dataclass(frozen=True)
@@ -98,20 +108,17 @@ class _Words:
     piece: NDArray[np.int64]
 
     @classmethod
-    def of(cls, texts: Sequence[str], numbers: dict[str, int], known: dict[str, int]) -> _Words:
-        """``numbers`` (by masked word) and ``known`` (by word) grow."""
+    def of(cls, texts: Sequence[str], known: _Numbers) -> _Words:
+        """``known`` grows."""
         pieces: list[tuple[int, list[str]]] = []
         for i, text in enumerate(texts):
             found = words(text)
             pieces += [(i, p) for p in ([found] if len(found) <= HEAD + TAIL else [found[:HEAD], found[-TAIL:]])]
-        flat = [w for _, piece in pieces for w in piece]
-        for word in dict.fromkeys(flat):
-            if word not in known:
-                known[word] = numbers.setdefault(masked(word), len(numbers))
         lengths = [len(piece) for _, piece in pieces]
+        flat = map(known.__getitem__, chain.from_iterable(piece for _, piece in pieces))
         answer = np.repeat(np.array([i for i, _ in pieces], dtype=np.int64), lengths)
         return cls(
-            np.array([known[w] for w in flat], dtype=np.uint64),
+            np.fromiter(flat, dtype=np.uint64, count=sum(lengths)),
             answer,
             np.repeat(np.arange(len(pieces), dtype=np.int64), lengths),
         )
@@ -130,23 +137,38 @@ def _counts(said: _Words) -> Counts:
     """How many answers hold each run of 8, 4, 2 and 1 words; what one alone holds is left out."""
     found = [said.runs(n) for n in SIZES]
     code, answer = np.concatenate([c for _, c in found]), np.concatenate([said.answer[at] for at, _ in found])
-    order = np.lexsort((answer, code))
-    code, answer = code[order], answer[order]
-    first = np.ones(len(code), dtype=bool)  # of a run in an answer
-    first[1:] = (code[1:] != code[:-1]) | (answer[1:] != answer[:-1])
-    codes, count = np.unique(code[first], return_counts=True)
-    return codes[count > 1], count[count > 1]
+    code = code[np.argsort(answer.astype(np.uint16), kind="stable")]  # so few answers are sorted at once
+    ends = np.cumsum(np.bincount(answer))
+    first = np.zeros(len(code), dtype=bool)  # of a run in an answer
+    first[ends[ends < len(code)]] = first[:1] = True
+    for own in np.split(code, ends[:-1]):
+        own.sort()
+    first[1:] |= code[1:] != code[:-1]
+    code = np.sort(code[first])
+    starts = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]])) if len(code) else np.zeros(0, dtype=int)
+    count = np.diff(np.append(starts, len(code)))
+    return code[starts][count > 1], count[count > 1]
 
 
-def _unusual(mine: Counts, total: int, others: Sequence[tuple[Counts, int]]) -> Ints:
+def _unusual(counts: Mapping[str, Counts], totals: Mapping[str, int]) -> dict[str, Ints]:
     """Runs that come back often enough, and much more often than with the others: their counts, of how many answers."""
+    often = {name: _often(mine, totals[name]) for name, mine in counts.items()}
+    some = np.unique(np.concatenate([codes for codes, _ in often.values()])) if often else np.zeros(0, dtype=np.uint64)
+    shares = np.array([_of(some, mine) / max(1, totals[name]) for name, mine in counts.items()])
+    out = {}
+    for i, (name, (codes, count)) in enumerate(often.items()):
+        others = np.sort(np.delete(shares[:, np.searchsorted(some, codes)], i, axis=0), axis=0)
+        usual = others[(len(others) - 1) // 2] if len(others) else np.zeros(len(codes))  # the lower median
+        out[name] = codes[count / max(1, totals[name]) >= USUAL * usual]
+    return out
+
+
+def _often(mine: Counts, total: int) -> Counts:
+    """Runs that come back in enough of an endpoint's answers."""
     codes, count = mine
     share = np.array([SPANS.get(n, WORDS) for n in SIZES])[(codes & np.uint64(3)).astype(np.intp)]
     often = (count >= LEAST) & (count >= share * total)
-    codes, count = codes[often], count[often]
-    shares = np.sort([_of(codes, c) / n for c, n in others] or [np.zeros(len(codes))], axis=0)
-    unusual: Ints = codes[count / max(1, total) >= USUAL * shares[(len(shares) - 1) // 2]]  # the lower median
-    return unusual
+    return codes[often], count[often]
 
 
 def _of(codes: Ints, counts: Counts) -> NDArray[np.int64]:
