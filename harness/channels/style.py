@@ -43,8 +43,11 @@ def habits(cells: Cells, kinds: Sequence[Rates]) -> tuple[Floats, Bools]:
     total = np.zeros((*answered.shape, answered.shape[1]))
     for kind in kinds:
         part = leave_own_out(kind(tokens), answered)
-        total += part / _size(part)
-    return total / len(kinds), answered
+        part /= _size(part)
+        total += part
+        del part  # before the next is made
+    total /= len(kinds)
+    return total, answered
 
 
 def _size(part: Floats) -> float:
@@ -66,7 +69,7 @@ def leave_own_out(table: csr_matrix, answered: Bools) -> Floats:
     scaled, sums, count = _scaled(table, answered)
     size = np.sqrt(np.asarray(scaled.multiply(scaled).sum(1))).reshape(p, m)
     norm = np.linalg.norm(sums, axis=1)
-    dots = np.asarray(scaled @ sums.T).reshape(p, m, m)
+    towards = np.ascontiguousarray(sums.T)
     out = np.full((p, m, m), np.nan)
     for i in range(p):
         here = np.flatnonzero(answered[i] & (count > 1))
@@ -74,7 +77,8 @@ def leave_own_out(table: csr_matrix, answered: Bools) -> Floats:
             continue
         mine = scaled[i * m : (i + 1) * m]
         weight = answered[i] / answered[i].sum()
-        met = dots[i] - weight @ dots[i]
+        dots = mine @ towards
+        met = dots - weight @ dots
         own = mine @ mine.T.toarray()
         level = own @ weight
         met -= own - level[:, None] - level + weight @ level

@@ -191,9 +191,10 @@ def _cells(owner: Ints, code: Ints, per: Floats) -> Cells:
 def _table(found: Sequence[Cells], answers: int) -> csr_matrix:
     """(answers, features) rates of the most widespread features of some lists of cells, which share none."""
     offsets = np.cumsum([0, *(int(code.max(initial=0)) + 1 for _, code, _ in found)])
-    owner = np.concatenate([o for o, _, _ in found])
-    code = np.concatenate([c + at for (_, c, _), at in zip(found, offsets, strict=False)])
-    rate = np.concatenate([r for _, _, r in found])
+    (owner, code, rate), *more = found
+    if more:
+        owner, rate = (np.concatenate([cells[k] for cells in found]) for k in (0, 2))
+        code = np.concatenate([c + at for (_, c, _), at in zip(found, offsets, strict=False)])
     features, df = np.unique(code, return_counts=True)
     features, df = features[df > 1], df[df > 1]
     kept = np.sort(features[np.lexsort((features, -df))[:FEATURES]])
