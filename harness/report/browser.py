@@ -81,9 +81,7 @@ def _block(m: Material) -> tuple[str, int]:
 
 def _packed(m: Material, table: Responses, length: int) -> str:
     """The answers of a table, each up to so many characters, as a block of data."""
-    return packed(
-        json.dumps(_content(m, table, length), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    )
+    return packed(json.dumps(_content(m, table, length), ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 
 def _content(m: Material, table: Responses, length: int) -> dict[str, Any]:

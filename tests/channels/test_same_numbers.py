@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from harness.channels import characters, reasoning, refusals, residue
 from harness.channels.furniture import cut_spans, masked
+from harness.channels.stylometry import read_tokens, tokenize
 from harness.channels.verbatim import SHINGLE, SHORTEST, shared_runs
 from harness.channels.wording import IDF_FLOOR, QUOTED, _left, prompt_similarity
 from harness.channels.wording import SHORTEST as SHORTEST_SAID
@@ -159,9 +160,11 @@ def test_letters_that_a_pattern_takes_for_others_hide_nothing(letter: str) -> No
     assert (refusals.reaction_kind(said) != "complies") == bool(found)
 
 
-MARKS = ("<|im_end|>", "</s>", "<eos>", "[INST]", "<|user|>", "<｜User｜>", "\nHuman:", "\n\n**USER** :", "\n## Instruction",
-         "\n### Input", "\nQuestion: why?\nAnswer:", "&amp;", "\\u00e9", "\\n", '\\"', "<!-- x -->", "[//]: # x", "\x1b[1m",
-         "<p hidden>", "</think>", "Hm.", "\n", "User said", "[1]", "<", "assistantfinal", "◁/think▷", "】")  # fmt: skip
+MARKS = (
+    "<|im_end|>", "</s>", "<eos>", "[INST]", "<|user|>", "<｜User｜>", "\nHuman:", "\n\n**USER** :", "\n## Instruction",
+    "\n### Input", "\nQuestion: why?\nAnswer:", "&amp;", "\\u00e9", "\\n", '\\"', "<!-- x -->", "[//]: # x",
+    "\x1b[1m", "<p hidden>", "</think>", "Hm.", "\n", "User said", "[1]", "<", "assistantfinal", "◁/think▷", "】",
+)  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(MARKS), max_size=6))
@@ -177,7 +180,24 @@ def test_signs_of_turns_marks_and_encodings_hide_none(pieces: list[str]) -> None
 
 def test_hints_of_thoughts_in_ascii_come_first() -> None:
     plain = reasoning._HINTS[: reasoning._PLAIN_HINTS]
-    assert all(map(str.isascii, plain)) and not any(map(str.isascii, reasoning._HINTS[len(plain) :]))
+    assert all(map(str.isascii, plain))
+    assert not any(map(str.isascii, reasoning._HINTS[len(plain) :]))
+
+
+ASCII = st.text(alphabet=st.characters(max_codepoint=0x7F), max_size=60)
+LONG = st.lists(st.sampled_from(["Words", "and_", "a" * 40, "\n\n", "!?", " ", "\x1c", "\t", "é"]), max_size=700).map(
+    "".join
+)
+
+
+@given(st.lists(ASCII | LONG | st.text(max_size=30) | st.none(), min_size=1, max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_tokens_of_many_texts_are_those_of_each(texts: list[str | None]) -> None:
+    found = read_tokens(texts)
+    said = [found.words[i] for i in found.ids]
+    each = [tokenize(t) if t else [] for t in texts]
+    assert [said[a:b] for a, b in pairwise(found.start)] == each
+    assert list(found.words) == sorted({w for row in each for w in row})
 
 
 UNSEEN = st.text(
@@ -210,9 +230,7 @@ def test_pairs_of_a_question_hide_none_of_its_runs(said: list[str], asked: list[
     assert _left(" ".join(said), " ".join(asked), None) == (left if len(left) >= SHORTEST_SAID else [])
 
 
-@given(
-    st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=12), st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=5)
-)
+@given(st.lists(st.sampled_from(list("abcd")), max_size=12), st.lists(st.sampled_from(list("abcd")), max_size=5))
 @settings(max_examples=500, deadline=None)
 def test_the_first_word_of_a_question_hides_no_echo(said: list[str], asked: list[str]) -> None:
     n, at = len(asked), range(min(residue.BEFORE_ECHO, len(said) - len(asked)) + 1)
