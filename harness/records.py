@@ -238,12 +238,6 @@ class Responses:
         """Numbers of words, one for the table and all its parts."""
         return self._cache.vocabulary
 
-    def knows(self, work: Work[Any]) -> NDArray[np.bool_]:
-        """Of which prompts ``work`` was worked out for some answer, (p,)."""
-        found = self._cache.column(work)
-        known = np.cumsum([0, *(found[at] is not ... for at in self._origin)])
-        return np.diff(known[self.start[:: len(self.models)]]) > 0
-
     def known(self) -> RowCache:
         """What was worked out of these rows so far; small enough to come back from a worker."""
         return self._cache.take(self._origin)

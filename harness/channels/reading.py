@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from harness.channels.characters import SHOWN, comparable, gaps, hidden, lookalikes, needs_folding
@@ -260,7 +261,9 @@ def take_apart(responses: Responses) -> None:
 
 def untaken(responses: Responses) -> list[int]:
     """Prompts of which no answer was taken apart yet, by index."""
-    return [p for p, known in enumerate(responses.knows(_bare)) if not known]
+    known = responses.known().found.get(_bare, [])
+    ends = responses.start[:: len(responses.models)].tolist()
+    return [p for p, (start, end) in enumerate(pairwise(ends)) if all(x is ... for x in known[start:end])]
 
 
 def _unlike(responses: Responses) -> list[int]:
