@@ -75,8 +75,8 @@ def taken_apart(table: Responses, executor: str = LOCAL, watch: Watch = unwatche
     require_executor(executor)
     if (executor != LOCAL or len(table.text) > SMALL) and (new := untaken(table)):
         with _workers(executor):
-            parts = _chunks(table.only(new))
-            _run([({"reading": take_apart}, part) for part in parts], executor != LOCAL, watch)
+            tasks = [({"answers": take_apart}, part) for part in _chunks(table.only(new))]
+            _run(tasks, executor != LOCAL, lambda _, what, done, of: watch("reading", what, done, of))
     return table
 
 
