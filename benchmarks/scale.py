@@ -33,9 +33,11 @@ import yaml
 from benchmarks.recorded import read
 from harness.channels.base import first_answers
 from harness.channels.parallel import Channel, compare, load_channels
+from harness.channels.reading import read as own_words
 from harness.endpoints.apis import planned_keys
 from harness.inference.excess import excess
-from harness.plan import STORE, prepare
+from harness.judging import read_responses
+from harness.plan import STORE, prepare, stored_plan
 from harness.records import Response, Responses
 from harness.store.store import Store
 
@@ -68,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="Parquet: model, prompt_id, output")
     parser.add_argument("--lineage", type=Path, required=True, help="CSV: model, base_model, parent, ...")
     parser.add_argument("--score", nargs="*", default=[], help="sizes as MODELSxPROMPTS, 118x805")
+    parser.add_argument("--steps", nargs="*", default=[], help="sizes of which each step is timed in this process")
     parser.add_argument("--workers", nargs="*", type=int, default=[], help="sizes of a Dask cluster on this machine")
     parser.add_argument("--no-channels", action="store_true", help="no table of single channels")
     given = parser.parse_args(arguments)
@@ -77,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if given.score:
         print_scores(table, [tuple(map(int, size.split("x"))) for size in given.score])
+    for models, prompts in (tuple(map(int, size.split("x"))) for size in given.steps):
+        print_steps(table, models, prompts)
     if given.workers:
         print_clusters(table, given.workers)
     if not given.no_channels:
@@ -96,6 +101,21 @@ def print_scores(table: Responses, sizes: Sequence[tuple[int, ...]]) -> None:
         print(f"| {models} | {prompts} | {r.seconds:.0f} | {r.cpu:.0f} | {r.peak:.2f} |", flush=True)
     for what, power in growth(runs).items():
         print(f"\n{what}", " x ".join(f"{name}^{x:.2f}" for name, x in power.items()))
+
+
+def print_steps(table: Responses, models: int, prompts: int) -> None:
+    """CPU seconds of reading the answers of a store, and of each channel that speaks of text, one after the other."""
+    with tempfile.TemporaryDirectory(prefix="scale-") as folder:
+        stored = read_responses(stored_plan(make(Path(folder), table, models, prompts)))
+        at = time.process_time()
+        answers = own_words(stored)
+        took = {"reading": time.process_time() - at}
+        for name, channel in load_channels(CHANNELS).items():
+            at = time.process_time()
+            channel(answers)
+            took[name] = time.process_time() - at
+    print(f"\n{models} x {prompts}, CPU seconds in one process:", f"all {sum(took.values()):.1f},", end=" ")
+    print(", ".join(f"{name} {seconds:.2f}" for name, seconds in took.items()))
 
 
 def growth(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
