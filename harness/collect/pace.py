@@ -23,6 +23,8 @@ TOLERATED = (2, 0.05, 100)  # refusals, and a share of the last so many calls, t
 IN_A_ROW = 3  # refusals: so many calls one after the other are no chance
 MINUTE = 60.0
 LOWEST = 1.0 / 60.0  # calls a second: nothing that is learnt goes below
+BELIEVED = 4.0  # times as long as a server asks: it is left alone no longer, and asked at least so often afterwards
+ENOUGH = 20  # calls taken: from fewer a rate is guessed rather than measured, and grows the faster
 
 
 class Ticket(NamedTuple):
@@ -61,6 +63,7 @@ class Learnt:
     minute: deque[Mark] = field(default_factory=deque)  # one a second, of the last two minutes
     at_refusal: float = 0.0  # calls a second in the minute before the last episode
     measured: float = math.inf
+    lowest: float = LOWEST
     since: float = 0.0
     span: float = FASTEST
 
@@ -69,7 +72,7 @@ class Learnt:
         if math.isinf(self.measured):
             return math.inf
         back = self.span * (1.0 - self.BELOW) ** (1.0 / 3.0)
-        return max(LOWEST, self.measured * (1.0 + float((now - self.since - back) / self.span) ** 3))
+        return max(self.lowest, self.measured * (1.0 + float((now - self.since - back) / self.span) ** 3))
 
     def note(self, mark: Mark) -> None:
         """So much was taken until now. Before the first refusal that says little: a bucket may have been full."""
@@ -89,19 +92,21 @@ class Learnt:
         ago = next((m for m in reversed(self.minute) if mark.at - m.at >= MINUTE), mark)
         return (mark.taken - ago.taken) / (mark.at - ago.at) if mark.at > ago.at else 0.0
 
-    def resume(self, mark: Mark) -> None:
-        """The server takes calls again."""
+    def resume(self, mark: Mark, told: float) -> None:
+        """The server takes calls again, after it asked for ``told`` seconds at most, 0 if it said nothing."""
         if len(self.marks) == 2 and self.marks[0].taken == 0:
             self.marks.popleft()
         base = next((m for m in reversed(self.marks) if mark.at - m.at >= self.HORIZON), self.marks[0])
         self.marks.append(mark)
         known = max(mark.at - base.at, 1e-3)
-        whole = max(1, mark.taken - base.taken) / known
+        whole = (taken := max(1, mark.taken - base.taken)) / known
         minute = self._last_minute(mark)
         half = self.measured / 2 if known < MINUTE and not math.isinf(self.measured) else 0.0  # little is known yet
         self.measured = max(whole, half, (minute + max(minute, self.at_refusal)) / 2)
         self.since = mark.at
         self.span = min(max(self.CALLS / self.measured, self.FASTEST), self.SLOWEST, 2.0 * known)
+        self.span *= min(1.0, taken / ENOUGH)
+        self.lowest = max(LOWEST, 1.0 / (BELIEVED * told)) if told else LOWEST
 
 
 @dataclass
@@ -126,7 +131,7 @@ class Pace:
         self._next_call = self._next_token = self.now
         self._phase: Literal["open", "held", "trying"] = "open"
         self._not_before = -math.inf
-        self._hold, self._lag = 0.0, 0.0
+        self._hold, self._lag, self._told = 0.0, 0.0, 0.0
         self._tried_in_vain = self.now  # the last call that was refused
         self._sent = self._refused = self._held_from = 0
         self._try: Ticket = Ticket(0, self.now)
@@ -154,7 +159,8 @@ class Pace:
             self._phase, self._try = "trying", ticket
         elif self._phase == "trying":
             self._phase = "open"
-            self.learnt.resume(Mark((self._try.at + self._tried_in_vain) / 2, self._try.number - self._refused))
+            self.learnt.resume(Mark((self._try.at + self._tried_in_vain) / 2, self._try.number - self._refused), self._told)
+            self._told = 0.0
         self.learnt.note(Mark(now, self._sent - self._refused))
         self._sent += 1
         self._next_call = _start(self._next_call, now) + 1.0 / self.rate(now)
@@ -181,11 +187,13 @@ class Pace:
         self._lag = lag if not self._lag else self._lag + (lag - self._lag) / 4
         if wait:
             self._not_before = max(self._not_before, now + wait)
+            self._told = max(self._told, wait)
         if ticket.number < self._held_from or not (wait or self._phase == "trying" or self._too_many(ticket)):
             return
         if self._phase == "open":
             self.learnt.hold(Mark(now, self._sent - self._refused))
         first, times, longest = HOLDS
+        longest = min(longest, BELIEVED * wait) if wait else longest
         again = self._phase == "trying"
         self._hold = min(longest, self._hold * times if again else max(first, 2.0 / self.rate(now)))
         self._phase, self._held_from, self._tried_in_vain = "held", self._sent, ticket.at
