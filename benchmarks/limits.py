@@ -1,7 +1,8 @@
 """Rate limits that nobody set: how much of them is used, and how many calls are refused.
 
 ``python -m benchmarks.limits`` drives the workers of one endpoint, with all that they do but the socket, against three
-kinds of limit in virtual time; then once a real server over a real socket. Latencies are log-normal.
+kinds of limit in virtual time; then a server that refuses everything for a while and has no limit otherwise; then once
+a real server over a real socket. Latencies are log-normal.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import itertools
 import math
 import random
 import sys
@@ -115,6 +117,22 @@ class CountsRefused:
         return max(0.0, self.rpm - len(self.log)), self.log[0] + MINUTE - now if self.log else 0.0
 
 
+@dataclass
+class Outage:
+    """No limit, but for so many seconds from its second call on every call is refused, and told to come back in 1 s."""
+
+    seconds: float
+    rpm: float = 0.0
+    began: float = math.inf
+
+    def take(self, now: float) -> bool:
+        first, self.began = math.isinf(self.began), min(self.began, now)
+        return first or now >= self.began + self.seconds
+
+    def left(self, now: float) -> tuple[float, float]:
+        return 0.0, 1.0
+
+
 KINDS: Mapping[str, Callable[[float, float], Limit]] = {
     "bucket": Bucket,
     "fixed window": Window,
@@ -202,10 +220,8 @@ class Cell:
 def jobs() -> Iterator[Job]:
     """Calls without end."""
     body = payloads.encode({"model": "m", "messages": [{"role": "user", "content": "Say something."}]})
-    n = 0
-    while True:
+    for n in itertools.count():
         yield Job(endpoint="limited", prompt=f"p{n}", sample=0, surface="chat", request_hash="hash", body=body)
-        n += 1
 
 
 def simulate(
@@ -225,10 +241,34 @@ def simulate(
     return _cell(calls, kind, rpm, says, latency, seconds, shelf.failures), calls
 
 
+def after_outage(outage: float, says: Says, calls: int = 1000, in_flight: int = 64) -> float:
+    """Virtual seconds that so many calls take of a server that refuses everything for ``outage`` seconds."""
+    rng, shelf = random.Random(1), Shelf()
+
+    async def main(clock: Clock) -> float:
+        server = SimulatedServer(Outage(outage), clock, rng, LATENCY, says)
+        await collect(cast(Client, server), clock, shelf, rng, in_flight, 86_400.0, calls)
+        return clock.monotonic()
+
+    return in_virtual_time(main)
+
+
+def outages() -> Iterator[str]:
+    """Rows of Markdown: how long outages of two lengths hold a run up."""
+    for says, seconds in itertools.product(("nothing", "wait"), (30.0, 120.0)):
+        yield f"| {seconds:g} | {says} | {after_outage(seconds, says):.0f} |"
+
+
 async def collect(
-    client: Client, clock: Clock, shelf: Shelf, rng: random.Random, in_flight: int, seconds: float
+    client: Client,
+    clock: Clock,
+    shelf: Shelf,
+    rng: random.Random,
+    in_flight: int,
+    seconds: float,
+    calls: int | None = None,
 ) -> None:
-    """What a run does with one endpoint, for so many seconds."""
+    """What a run does with one endpoint, for so many seconds, or until so many calls are made."""
     settings, stop, began = Collect(), asyncio.Event(), clock.monotonic()
     run = RunContext(cast(Store, shelf), settings, stop, clock=clock, rng=rng)
     breaker = CircuitBreaker(settings.park_after, settings.max_wait, clock.interrupted_by(stop))
@@ -241,7 +281,7 @@ async def collect(
         base_url="http://localhost:1/v1",
         concurrency=in_flight,
     )
-    workers = Workers(Connection(endpoint, client, breaker), run, Tally(), jobs())
+    workers = Workers(Connection(endpoint, client, breaker), run, Tally(), itertools.islice(jobs(), calls))
     await workers.with_retries(next(workers.jobs), 2, [])  # a run's first call is made alone
     asyncio.get_running_loop().call_later(began + seconds - clock.monotonic(), stop.set)
     await workers.run()
@@ -312,8 +352,14 @@ def main() -> None:
     parser.add_argument("--says", nargs="*", default=["nothing", "wait", "headers"], help="what a server tells")
     parser.add_argument("--minutes", type=float, default=20.0, help="of virtual time, fewer above 1,000 calls a minute")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--outage", action="store_true", help="only the server that refuses everything for a while")
     parser.add_argument("--real", action="store_true", help="only the check over a real socket")
     options = parser.parse_args()
+    if options.outage:
+        print(
+            "\n".join(["| refuses all for, s | it tells | s until 1,000 calls are made |", "|---|---|---|", *outages()])
+        )
+        return
     if not options.real:
         cells = []
         for says in options.says:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WINDOW = 30.0  # seconds that the rate looks back
 WIDE = 80  # columns that a bar and the cost need
+SOON = 2.0  # seconds that nobody has to be told of
 _ERROR = 100  # characters of an error shown
 
 Seen = tuple[float, int, int]  # clock, answers stored, calls failed
@@ -34,7 +35,10 @@ Seen = tuple[float, int, int]  # clock, answers stored, calls failed
 
 @dataclass(frozen=True)
 class Fact:
-    """One endpoint as it is shown. ``rate`` is in answers a second, ``eta`` in seconds, nan where nobody can tell."""
+    """One endpoint as it is shown. ``rate`` is in answers a second, ``eta`` in seconds, nan where nobody can tell.
+
+    ``held`` are the seconds until its next call may start, ``told`` those that the server last asked for.
+    """
 
     name: str
     state: str
@@ -47,6 +51,8 @@ class Fact:
     tokens: int
     cost: float | None
     last_error: str
+    held: float = 0.0
+    told: float = 0.0
 
 
 def fact(name: str, tally: Tally, seen: Sequence[Seen]) -> Fact:
@@ -62,9 +68,10 @@ def fact(name: str, tally: Tally, seen: Sequence[Seen]) -> Fact:
         left = tally.planned - tally.stored - tally.failed
         eta = 0.0 if left <= 0 else left / over if over > 0 else math.nan
     state = "first calls" if tally.state == "waiting" and tally.in_flight else tally.state
+    held = max(0.0, tally.held_until - seen[-1][0]) if seen and state in ("running", "first calls") else 0.0
     return Fact(
         name, state, tally.stored, tally.planned, tally.failed, tally.retries, rate, eta,
-        tally.tokens, tally.cost, tally.last_error,
+        tally.tokens, tally.cost, tally.last_error, held, tally.told_wait,
     )  # fmt: skip
 
 
@@ -121,11 +128,20 @@ def errors(f: Fact) -> str:
     return ", ".join(f"{word} {n}" for word, n in (("failed", f.failed), ("retries", f.retries)) if n)
 
 
+def wait(f: Fact) -> str:
+    """How long an endpoint is left alone, and what its server asked for; nothing for less than `SOON`."""
+    if f.held < SOON:
+        return ""
+    return f"next call in {duration(f.held)}" + (f" (the server asked for {duration(f.told)})" if f.told else "")
+
+
 def line(f: Fact) -> str:
     """All facts of an endpoint in one line."""
     parts = [f"{f.name:24} {f.stored:6}/{f.planned:<6} {f.state}"]
     if f.state == "running" and math.isfinite(f.rate):
         parts += [speed(f.rate), f"ETA {duration(f.eta)}"]
+    if waits := wait(f):
+        parts.append(waits)
     if f.tokens:
         parts.append(spent(f))
     if found := errors(f):
@@ -154,7 +170,8 @@ def table(facts: Sequence[Fact], width: int, height: int) -> RenderableType:
         columns.append(text("spent", justify="right"))
     columns.append(text("errors"))
     shown = sorted(facts, key=lambda f: f.state == "done")
-    troubles = [f"{f.name}: {one_line(f.last_error)[:_ERROR]}" for f in shown if f.last_error][: max(1, height // 6)]
+    told = [(f.name, "; ".join(t for t in (wait(f), one_line(f.last_error)[:_ERROR]) if t)) for f in shown]
+    troubles = [f"{name}: {text}" for name, text in told if text][: max(1, height // 6)]
     room = max(1, height - 3 - len(troubles))
     progress = Progress(*columns)
     for f in shown[:room]:

@@ -21,7 +21,9 @@ State = Literal["waiting", "running", "parked", "stopped", "done"]
 class Tally:
     """How far one endpoint is; the progress display reads it, nothing decides on it.
 
-    ``tokens`` and ``cost`` are of this run's answers; ``cost`` stays None where no price is known.
+    ``tokens`` and ``cost`` are of this run's answers; ``cost`` stays None where no price is known. ``held_until`` is a
+    moment of the run's monotonic clock before which no call starts, ``told_wait`` how many seconds the server last asked
+    for, 0 if it never did.
     """
 
     planned: int = 0
@@ -32,6 +34,8 @@ class Tally:
     tokens: int = 0
     cost: float | None = None
     last_error: str = ""
+    held_until: float = 0.0
+    told_wait: float = 0.0
     state: State = "waiting"
     outcomes: dict[str, int] = field(default_factory=dict)
 

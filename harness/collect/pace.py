@@ -159,7 +159,9 @@ class Pace:
             self._phase, self._try = "trying", ticket
         elif self._phase == "trying":
             self._phase = "open"
-            self.learnt.resume(Mark((self._try.at + self._tried_in_vain) / 2, self._try.number - self._refused), self._told)
+            self.learnt.resume(
+                Mark((self._try.at + self._tried_in_vain) / 2, self._try.number - self._refused), self._told
+            )
             self._told = 0.0
         self.learnt.note(Mark(now, self._sent - self._refused))
         self._sent += 1

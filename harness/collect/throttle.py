@@ -78,20 +78,28 @@ class RateLimiter:
     """Lets calls start one after the other, when the pace allows it and nobody was told to wait.
 
     Who waits stands in a queue, and only the first looks at the clock: whatever is learnt meanwhile holds for all.
+    ``held`` is told the moment at which the next call may start, whenever it is waited for.
     """
 
     def __init__(
-        self, rpm: float | None, tpm: float | None, clock: Clock, not_before: Callable[[], float] = lambda: 0.0
+        self,
+        rpm: float | None,
+        tpm: float | None,
+        clock: Clock,
+        not_before: Callable[[], float] = lambda: 0.0,
+        held: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.pace = Pace(rpm, tpm, clock.monotonic())
         self._clock = clock
         self._not_before = not_before
+        self._held = held
         self._queue = asyncio.Lock()
 
     async def wait(self, tokens: float, ended: Callable[[], bool]) -> Ticket:
         """Return when one call of about ``tokens`` may start, or when there is no point in waiting."""
         async with self._queue:
-            while (left := self._due() - self._clock.monotonic()) > 1e-9 and not ended():
+            while (left := (due := self._due()) - self._clock.monotonic()) > 1e-9 and not ended():
+                self._held(due)
                 await self._clock.sleep(left)
             return self.pace.take(tokens, self._clock.monotonic())
 

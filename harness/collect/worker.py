@@ -66,7 +66,7 @@ class Workers:
         self.jobs = jobs
         self._clock = run.clock.interrupted_by(run.stop, self._breaker.tripped)
         rpm, tpm = (self.endpoint.rpm, self.endpoint.tpm) if isinstance(self.endpoint, Remote) else (None, None)
-        self._rate = RateLimiter(rpm, tpm, self._clock, lambda: self._breaker.not_before)
+        self._rate = RateLimiter(rpm, tpm, self._clock, lambda: self._breaker.not_before, self._held)
         self._concurrency = ConcurrencyLimit(self.endpoint.concurrency, self._clock)
         self._read, self._model, self._price = (
             APIS[self.endpoint.kind].read,
@@ -84,11 +84,16 @@ class Workers:
         self._tally.state = "parked" if self._breaker.parked else "stopped" if self._run.stop.is_set() else "done"
         if self._breaker.parked:
             reason = self._tally.last_error or "too many calls failed"
+            if (asked := self._tally.told_wait) > (most := self._run.settings.max_wait):
+                reason += f"; it asked to be left alone for {asked:,.0f} s, and `max_wait:` is {most:g}"
             self._run.say(f"{self.endpoint.name} is parked, its other calls wait for the next run: {reason}")
 
     def park(self) -> None:
         """Make no further calls: this endpoint cannot be used."""
         self._breaker.park()
+
+    def _held(self, until: float) -> None:
+        self._tally.held_until = until
 
     def _ended(self) -> bool:
         return self._run.stop.is_set() or self._breaker.parked
@@ -156,7 +161,7 @@ class Workers:
                 response = await self.send_once(job, within, tries.sent)
             except CallError as e:
                 self._breaker.record_attempt(e)
-                self._tally.last_error = str(e)
+                self._tally.last_error, self._tally.told_wait = str(e), e.wait or self._tally.told_wait
                 tries.failed.append(Attempt(job.key, tries.sent, e.kind, e.status, e.wait, self._clock.stamp()))
                 self._rate.pace.tell(e.quotas)
                 if e.kind == "rate_limit":

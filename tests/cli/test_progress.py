@@ -93,6 +93,23 @@ def test_a_line_holds_all_and_nothing_moves_the_cursor() -> None:
     assert "\x1b" not in said
 
 
+def test_a_wait_says_how_long_and_who_asked_for_it() -> None:
+    seen = [(0.0, 0, 0), (10.0, 60, 1)]
+    t = tally(stored=60, held_until=40.0, told_wait=7.0, last_error="HTTP 429: slow down")
+    assert "next call in 30 s (the server asked for 7 s)" in line(fact("a", t, seen))
+    for width in (79, 80):
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+            console = Console(file=nowhere, width=width, height=20, record=True)
+            console.print(table([fact("a", t, seen)], width, 20))
+        assert "a: next call in 30 s (the server asked for 7 s); HTTP 429" in console.export_text()
+    t.told_wait = 0.0
+    assert "next call in 30 s  " in line(fact("a", t, seen))
+    t.held_until = 10.5
+    assert "next call" not in line(fact("a", t, seen))
+    t.held_until, t.state = 40.0, "parked"
+    assert "next call" not in line(fact("a", t, seen))
+
+
 @pytest.mark.parametrize("width", [40, 60, 79, 80, 200])
 def test_the_table_fits_any_terminal(width: int) -> None:
     facts = [

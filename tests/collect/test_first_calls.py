@@ -10,7 +10,8 @@ import pytest
 
 from harness.endpoints.quotas import retry_after, server_time
 from harness.errors import EndpointError
-from tests.support.fault_server import FaultServer, says
+from tests.support import payloads
+from tests.support.fault_server import FaultServer, Reply, says
 
 NO = says({"error": {"message": "This deployment answers nobody."}}, 400)
 N = 12
@@ -48,3 +49,28 @@ def test_a_date_to_wait_for_is_read_by_the_servers_own_clock() -> None:
     }
     assert retry_after(headers, server_time(headers, ours)) == 1.0
     assert server_time({"date": "soon"}, ours) == server_time({}, ours) == ours
+
+
+@pytest.mark.parametrize("hours", [1, -1, 24 * 400])
+def test_a_server_whose_clock_is_wrong_is_asked_again_when_it_wants_to_be(run_on: Any, hours: int) -> None:
+    """Its Retry-After is a moment of its own clock, over a real socket: neither parked for the hour, nor asked at once."""
+    moment = datetime.now(UTC) + timedelta(hours=hours)
+    when = {
+        "Date": format_datetime(moment, usegmt=True),
+        "Retry-After": format_datetime(moment + timedelta(seconds=5), usegmt=True),
+    }
+    refused = Reply(429, payloads.encode({"error": {"message": "slow down"}}), when)
+    with FaultServer({"good": ["ok"], "shaky": ["ok", lambda _: refused, "ok"]}) as server:
+        run = run_on(server, n=3, samples=1)
+        run.go()
+        assert run.tallies["shaky"].state == "done"
+        assert run.tallies["shaky"].told_wait == 5
+        assert 5 <= max(run.slept) < 8
+        assert server.asked["shaky"] == 4
+
+
+def test_who_is_left_alone_for_long_says_who_asked_for_it(run_on: Any) -> None:
+    with FaultServer({"good": ["ok"], "shaky": ["ok", "429-hour"]}) as server:
+        run = run_on(server, n=9, samples=1, endpoint={"concurrency": 1})
+        run.go()
+        assert any("shaky is parked" in s and "left alone for 3,600 s, and `max_wait:` is 120" in s for s in run.said)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.limits import KINDS, simulate
+from benchmarks.limits import KINDS, after_outage, simulate
 from harness.clock import Clock
 from harness.collect.pace import LOWEST, Pace
 from harness.collect.throttle import RateLimiter
@@ -145,3 +145,21 @@ def test_a_limit_of_60_a_minute_is_found_and_kept(kind: str, says: str) -> None:
     assert cell.used >= 0.9  # the aim of .95 is measured over longer runs: benchmarks/README.md
     assert cell.refused < 0.05
     assert cell.failures == 0
+
+
+@pytest.mark.parametrize("says", ["nothing", "wait"])
+def test_after_an_outage_a_run_comes_back_to_speed(says: str) -> None:
+    """A server without a limit refuses everything for two minutes: what little it took then is no rate of it."""
+    assert after_outage(120.0, says) < 120 + 240
+
+
+def test_who_says_how_long_to_wait_is_left_alone_little_longer() -> None:
+    """Every call is refused at first, with a wait of a second: no hold and no pace makes minutes of it."""
+    pace, now, gaps = Pace(None, None, 0.0), 0.0, []
+    for n in range(60):
+        before, now = now, max(now, pace.due())
+        gaps.append(now - before)
+        ticket = pace.take(1.0, now)
+        if n % 3:
+            pace.refuse(ticket, now + 0.1, 1.0)
+    assert max(gaps) < 6.0
