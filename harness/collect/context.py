@@ -22,8 +22,8 @@ class Tally:
     """How far one endpoint is; the progress display reads it, nothing decides on it.
 
     ``tokens`` and ``cost`` are of this run's answers; ``cost`` stays None where no price is known. ``held_until`` is a
-    moment of the run's monotonic clock before which no call starts, ``told_wait`` how many seconds the server last asked
-    for, 0 if it never did.
+    moment of the run's monotonic clock before which no call starts, ``told_wait`` how many seconds the server last
+    asked for, 0 if it never did.
     """
 
     planned: int = 0

@@ -20,6 +20,7 @@ from harness.endpoints import (
     Answer,
     Quirks,
     describe,
+    is_refusal,
     is_unusable,
     jobs,
     learn,
@@ -131,7 +132,7 @@ async def _every_shape(calls: Calls, workers: Workers, run: RunContext, needed: 
     answered, last = False, None
     failed: list[Attempt] = []
     tried: set[Shape] = set()
-    probes = calls.probes()
+    probes, first = calls.probes(), ""
     while (shape := next((s for s in probes if s not in tried), None)) is not None:
         job = probes[shape]
         error = await workers.with_retries(job, attempts, failed)
@@ -139,10 +140,12 @@ async def _every_shape(calls: Calls, workers: Workers, run: RunContext, needed: 
             return True, None
         better = learn(calls.quirks, msgspec.json.decode(job.body), error) if error is not None else None
         if better is not None and lessons < _LESSONS:
-            lessons += 1
+            first, lessons = first if lessons else str(error), lessons + 1
             calls.quirks = better
             probes = calls.probes()
             continue
+        if lessons and error is not None and is_refusal(error) and str(error) == first:
+            calls.quirks = before  # the same words whatever is left out: they were not about that
         calls.quirks = calls.quirks.settled(took=error is None)
         remember(run.store, calls.endpoint, calls.quirks)
         if calls.quirks != before:

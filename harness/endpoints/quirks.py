@@ -9,32 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.config import Provider
+from harness.endpoints.server_errors import vocabulary
 from harness.errors import CallError
 
-_PARAMETER = re.compile(
-    r"[`'\"‘’“”「]([a-z_]+)[`'\"‘’“”」]|\b(top_logprobs|logprobs|max_(?:completion_|output_)?tokens|temperature|top_p|seed)\b"
-)
-_REFUSED = re.compile(
-    r"unsupported|not support|isn't support|unknown|unrecognized|unexpected|extra inputs|not permitted|not allowed|"
-    r"incompatible|not available|invalid|cannot|must be|should be|less than|greater than|maximum|minimum|at most|"
-    r"exceed|only the default|not enabled|may only be|"
-    r"deprecated|out of range|not valid|不支持|不能|无效|超过|超出|范围|必须|应该|非法|不合法|"
-    r"nicht unterstützt|nicht erlaubt|unbekannt|pas (?:pris en charge|support|autoris)|no (?:es |está )?(?:compatible|"
-    r"soportad|permitid|admite)|não (?:é )?(?:suportad|permitid)|не поддерж|недопустим|サポートされて|"
-    r"未対応|지원(?:하지|되지)",
-    re.IGNORECASE,
-)
-_SYSTEM = re.compile(
-    r"system ?(role|message|prompt|instruction|nachricht|消息|角色|提示|指令|ロール|メッセージ)|"
-    r"システム(メッセージ|プロンプト)|시스템 ?(메시지|프롬프트|역할)|"
-    r"(message|mensaje|mensagem|r[oôó]le?|papel)s? (de |du )?syst[eéè]m|"
-    r"\brole\b.{0,60}\bsystem\b|\bsystem\b.{0,60}\brole\b|"
-    r"developer instruction|roles? must alternate|must alternate between|alternating|first message.{0,40}\buser\b|"
-    r"(not|only).{0,30}support.{0,40}\brole|角色|系统(消息|提示|指令)",
-    re.IGNORECASE,
-)
 _UNNAMED = re.compile(r"handle the requested parameters|support the (provided|requested) parameters", re.IGNORECASE)
 _OPTIONAL = ("logprobs", "seed", "top_p", "temperature")  # the likeliest to be refused first
+_BARE = frozenset({"temperature", "seed", "logprobs"})  # names that are no other words; with an underscore, none is
+_QUOTES = "`'\"‘’“”「」『』«»"
+_ECHO = 2  # more names than these are a request that is told again rather than what is refused of it
+_LOOSE = re.compile(r"(?<![A-Za-z0-9_.\-])\d{1,6}(?![A-Za-z0-9_\-]|\.\d)")
 _BOUND = re.compile(
     r"(?:at most|less than or equal to|no more than|not (?:be )?(?:more|greater|larger) than|(?:not|cannot) exceed|<=|"
     r"≤|max(?:imum)?(?: [a-z_]+){0,3}(?::|=)?|up to|between \d+ and|from \d+ to|[\[(]\d+ ?[,，] ?|"
@@ -46,9 +29,6 @@ _NEEDED = frozenset({"model", "messages", "prompt", "input", "contents", "genera
 _LENGTHS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"})
 _LOGPROBS = frozenset({"logprobs", "top_logprobs", "responseLogprobs"})
 _NESTED = "generationConfig"  # where Gemini keeps its parameters
-_RANGE = re.compile(
-    r"too (large|small|high|low)|at (least|most)|\brange\b|minimum|maximum|greater|less than|between|范围|超过", re.I
-)
 
 
 def longest_answer(body: Mapping[str, Any]) -> int | None:
@@ -165,19 +145,19 @@ def learn(quirks: Quirks, body: Mapping[str, Any], error: CallError) -> Quirks |
     Only HTTP 400 and 422 are read, and only parameters that were sent are believed to be refused; and the 404 of a
     router (OpenRouter, `require_parameters`) that finds nobody who takes all of them and does not say which it was.
     """
-    text, body = error.message, parameters(body)
+    text, body = error.message.removeprefix(f"HTTP {error.status}: "), parameters(body)
     if error.status in (400, 404, 422) and _UNNAMED.search(text):
         return _guess(quirks, body)
     if error.status not in (400, 422) or error.kind != "http":
         return None
-    fields = {re.split(r"[.\[]", p)[0] for p in error.parameters}
-    if not fields and not any(p.search(text) for p in (_REFUSED, _SYSTEM, _BOUND)):
-        return None
-    about_role = "system" in fields or "instructions" in fields or _SYSTEM.search(" ".join((text, *error.parameters)))
+    paths = [re.split(r"[.\[\]/$]+", p) for p in error.parameters]
+    about_role = _has_role(paths) or vocabulary().role.search(" ".join((text, *error.parameters)))
     if about_role and _has_system(body) and "system" not in quirks.refuses:
         return replace(quirks, refuses=quirks.refuses | {"system"})
-    written = {a or b for a, b in _PARAMETER.findall(text)} & body.keys() or _spelled(body, text)
-    named = (fields & body.keys() or written) - _NEEDED
+    fields = {next((word for word in path if word in body and word not in _NEEDED), "") for path in paths} - {""}
+    named = fields or (_written(body, text) or _spelled(body, text)) - _NEEDED
+    if not fields and len(named) > _ECHO and not vocabulary().refused.search(text):
+        return None
     if named & _LENGTHS:
         return _length(quirks, body, text)
     if named & _LOGPROBS:
@@ -185,6 +165,20 @@ def learn(quirks: Quirks, body: Mapping[str, Any], error: CallError) -> Quirks |
     for name in sorted(named - {"provider"}, key=lambda n: (n == "temperature", n)):  # of both the other may go
         return replace(quirks, refuses=quirks.refuses | {name})
     return None
+
+
+def _has_role(paths: list[list[str]]) -> bool:
+    return any(path[0] in ("system", "instructions") or path[-1] == "role" for path in paths)
+
+
+def _written(body: Mapping[str, Any], text: str) -> set[str]:
+    """Parameters of a body that a text names, in whatever language: in quotes, or where the name is no other word."""
+    found = set()
+    for name in body:
+        bare = rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])"
+        if re.search(bare if "_" in name or name in _BARE else rf"[{_QUOTES}]{re.escape(name)}[{_QUOTES}]", text):
+            found.add(name)
+    return found
 
 
 def _spelled(body: Mapping[str, Any], text: str) -> set[str]:
@@ -196,7 +190,9 @@ def _spelled(body: Mapping[str, Any], text: str) -> set[str]:
 def _length(quirks: Quirks, body: Mapping[str, Any], text: str) -> Quirks | None:
     """`max_tokens` by its other name; where that is refused, too, nothing limits the answer there."""
     chat = "messages" in body
-    if _RANGE.search(text) and "max_completion_tokens" not in text:  # the number is refused, and not its name
+    words = vocabulary()
+    number = words.number.search(text) or (_LOOSE.search(text) and not words.flatly.search(text))
+    if number and "max_completion_tokens" not in text:  # the number is refused, and not its name
         return None
     if chat and "max_tokens" in body and quirks.max_tokens == "max_tokens":
         return replace(quirks, max_tokens="max_completion_tokens")
@@ -241,11 +237,8 @@ def _next_step(body: Mapping[str, Any], named: set[str], text: str, most: float 
     told = [n for n in (*map(int, _BOUND.findall(text)), *([int(most)] if most else [])) if 0 < n < asked]
     if told:
         return max(told)
-    flat = re.search(
-        r"unsupported|not support|isn't support|unknown|unrecognized|not (available|enabled)|extra input|not permitted|"
-        r"不支持",
-        text,
-        re.I,
-    )
     counted = "top_logprobs" in named or not isinstance(body.get("logprobs"), bool)
-    return 0 if flat or not counted else next((n for n in _STEPS if n < asked), 0)
+    if vocabulary().flatly.search(text) or not counted:
+        return 0
+    loose = [n for n in map(int, _LOOSE.findall(text)) if 0 < n < asked]  # in a language whose words are not known
+    return max(loose) if loose else next((n for n in _STEPS if n < asked), 0)

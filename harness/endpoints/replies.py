@@ -252,12 +252,12 @@ def finish_of(value: Any) -> str:
 
 def unknown_finish(finish: str) -> bool:
     """Whether nobody knows what an answer that ended so is worth."""
-    return bool(finish) and not any(ends(meaning, finish) for meaning in vocabulary()[1])
+    return bool(finish) and not any(ends(meaning, finish) for meaning in vocabulary().finish)
 
 
 def ends(meaning: str, finish: str) -> bool:
     """Whether a finish reason means that an answer was ``filtered``, ``broken`` off, ``truncated``, or is ``whole``."""
-    return finish.lower() in vocabulary()[1][meaning]
+    return finish.lower() in vocabulary().finish[meaning]
 
 
 def without_key(answer: Answer, redact: Callable[[str], str]) -> Answer:

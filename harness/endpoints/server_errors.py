@@ -1,7 +1,8 @@
 """Read what a server says went wrong: kind, refused parameters, seconds to wait, number allowed, in any shape.
 
 The shapes are those of OpenAI, Azure, Google, Anthropic, FastAPI (vLLM, TGI), OpenRouter, Baidu, MiniMax, Z.ai,
-Alibaba, DeepSeek, LiteLLM and plain text, in English and Chinese. The words of a server are all there is to read.
+Alibaba, DeepSeek, LiteLLM, Zod, NestJS and plain text. The words of a server are all there is to read; which they are,
+in which languages, is data: `server_words.yaml`.
 """
 
 from __future__ import annotations
@@ -21,31 +22,24 @@ from harness.endpoints.quotas import durations
 Trouble = Literal["auth", "quota", "rate_limit", "not_found", "filtered", ""]
 
 _INNER = (
-    "error",
-    "errors",
-    "detail",
-    "details",
-    "base_resp",
-    "innererror",
-    "inner_error",
-    "Error",
-    "metadata",
-    "parameters",
-    "data",
-    "fault",
+    *("error", "errors", "detail", "details", "base_resp", "innererror", "inner_error", "Error", "metadata"),
+    *("parameters", "data", "fault", "cause", "causes", "issues", "violations", "fieldViolations", "field_violations"),
+    *("invalid_params", "invalidParams", "validation_errors", "validationErrors"),
 )
-_TEXTS = ("message", "msg", "error_msg", "error_message", "status_msg", "errorMessage", "detail", "description", "raw")
-_CODES = ("code", "type", "status", "reason", "error_code", "status_code", "errorCode", "error_type", "kind")
+_TEXTS = (
+    *("message", "msg", "error_msg", "error_message", "status_msg", "errorMessage", "detail", "description", "raw"),
+    *("Message", "title"),
+)
+_CODES = ("code", "type", "status", "reason", "error_code", "status_code", "errorCode", "error_type", "kind", "__type")
+_NAMED = ("param", "parameter", "field", "path", "property", "propertyPath", "param_name", "parameter_name", "params")
+_KEY_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "api_key"})
+_MOST_ALLOWED = ("le", "maximum", "max_value", "max_allowed")
+_MEANT: Mapping[int, Trouble] = {401: "auth", 402: "quota", 429: "rate_limit"}  # a status in the body of another one
 _WAITS = ("retrydelay", "retry_delay", "retry_after", "retryafter", "retry_after_seconds", "retry-after")
+_VAGUE = frozenset({400, 422, 500, 502, 503})  # statuses under which servers send errors of others
 _DEEPEST = 6
 _MOST = 200  # objects of one error that are looked at
 _WRAPS = frozenset({"body", "query", "loc", "request", "extra_body"})
-
-_WAIT = re.compile(
-    r"(?:try again|retry|available(?: again)?|wait(?:ing)?|resets?)\s+(?:in|after|for)?\s*"
-    r"((?:\d+(?:\.\d+)?\s*(?:ms|[smhd])\w*\s*(?:,|and\b)?\s*)+)|(\d+(?:\.\d+)?)\s*(秒|分钟)后",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -57,16 +51,53 @@ class Words:
     pattern: re.Pattern[str]
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """What servers write, in the languages that they write in.
+
+    ``troubles`` for what went wrong, by kind; ``finish`` for why an answer ended, by what that means; ``refused`` of
+    whatever is not taken, ``flatly`` of what is not taken at all, ``number`` of a number that is not; ``role`` for the
+    role of the system; ``wait`` matches a time to wait, its units are ``units``, in seconds.
+    """
+
+    troubles: Mapping[Trouble, Words]
+    finish: Mapping[str, frozenset[str]]
+    refused: re.Pattern[str]
+    flatly: re.Pattern[str]
+    number: re.Pattern[str]
+    role: re.Pattern[str]
+    wait: re.Pattern[str]
+    units: Mapping[str, float]
+
+
 @functools.cache
-def vocabulary() -> tuple[Mapping[Trouble, Words], Mapping[str, frozenset[str]]]:
-    """What servers write: for what went wrong, by kind; and for why an answer ended, by what that means."""
-    text = Path(__file__).with_name("server_words.yaml").read_text(encoding="utf-8")
-    data = yaml.safe_load(text)
-    troubles = {
-        kind: Words(frozenset(w["codes"]), frozenset(w["statuses"]), re.compile("|".join(w["words"]), re.IGNORECASE))
+def vocabulary() -> Vocabulary:
+    """The words of `server_words.yaml`."""
+    data = yaml.safe_load(Path(__file__).with_name("server_words.yaml").read_text(encoding="utf-8"))
+    troubles: dict[Trouble, Words] = {
+        kind: Words(frozenset(w["codes"]), frozenset(w["statuses"]), _any_of(w["words"]))
         for kind, w in data["errors"].items()
     }
-    return troubles, {meaning: frozenset(words) for meaning, words in data["finish"].items()}
+    finish = {meaning: frozenset(words) for meaning, words in data["finish"].items()}
+    refused, flatly, number = (_any_of(words) for words in (data["refused"], data["flatly"], data["number"]))
+    units = {unit: float(seconds) for seconds, words in data["wait"]["units"].items() for unit in words}
+    wait = _wait_pattern(data["wait"], units)
+    return Vocabulary(troubles, finish, refused, flatly, number, _any_of(data["role"]), wait, units)
+
+
+def _any_of(words: list[str]) -> re.Pattern[str]:
+    return re.compile("|".join(words), re.IGNORECASE)
+
+
+def _wait_pattern(words: Mapping[str, list[str]], units: Mapping[str, float]) -> re.Pattern[str]:
+    """Durations between a word for coming again and a preposition, or before a word for afterwards."""
+    longest = sorted(units, key=len, reverse=True)
+    one = rf"\d+(?:\.\d+)?\s*(?:{'|'.join(longest)})(?![a-z])\.?(?:,|\s|and\b)*"
+    again, before, after = ("|".join(words[k]) for k in ("again", "before", "after"))
+    return re.compile(
+        rf"(?:{again})[\s:]*(?:(?:{before})[\s:]*){{0,2}}(?P<then>(?:{one})+|\d+(?:\.\d+)?)|(?P<first>(?:{one})+)\s*(?:{after})",
+        re.IGNORECASE,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +120,14 @@ class ServerError:
 
         Some answer a bad key with 400, an empty balance with 429, a filter with 403.
         """
-        troubles, _ = vocabulary()
+        troubles = vocabulary().troubles
         for kind, known in troubles.items():
             if known.codes & self.codes and (status is None or status < 500 or kind == "rate_limit"):
                 return kind
+        if any(p.lower().rpartition(".")[2] in _KEY_HEADERS for p in self.parameters):
+            return "auth"
         said = (kind for kind, w in troubles.items() if (status or 0) in w.statuses and w.pattern.search(self.message))
-        return next(said, "")
+        return next(said, _MEANT.get(self.status or 0, "") if not status or status in _VAGUE else "")
 
 
 def read_error(value: Any) -> ServerError:
@@ -105,7 +138,7 @@ def read_error(value: Any) -> ServerError:
         status=next((s for o in objects for c in _CODES if (s := _status(o.get(c))) is not None), None),
         codes=frozenset(c for o in objects for c in _codes(o)),
         parameters=tuple(dict.fromkeys(p for o in objects for p in _parameters(o))),
-        most=next((float(o["le"]) for o in objects if isinstance(o.get("le"), int | float)), None),
+        most=next((float(o[k]) for o in objects for k in _MOST_ALLOWED if isinstance(o.get(k), int | float)), None),
         wait=_wait(objects, _message(value, objects)),
     )
 
@@ -142,12 +175,11 @@ def _message(value: Any, objects: list[Mapping[str, Any]]) -> str:
     """The innermost thing that is said in words; several are joined."""
     told: dict[str, None] = {}
     for found in objects:
-        for name in _TEXTS:
-            text = found.get(name)
-            if isinstance(text, str) and text.strip() and _written(text) is None:
-                told[text.strip()] = None
-        if isinstance(plain := found.get("error"), str) and _written(plain) is None:
-            told[plain.strip()] = None
+        for name in (*_TEXTS, "error", "errors"):
+            value_of = found.get(name)
+            for text in value_of if isinstance(value_of, list) else [value_of]:
+                if isinstance(text, str) and text.strip() and _written(text) is None:
+                    told[text.strip()] = None
     kept = [t for t in told if t and not any(t != u and t in u for u in told)]
     if kept:
         return "; ".join(kept)
@@ -170,19 +202,19 @@ def _codes(found: Mapping[str, Any]) -> Iterator[str]:
 def _code(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return str(value).strip().lower() if _status(value) is None else ""
+    return str(value).strip().lower().rpartition("#")[2] if _status(value) is None else ""  # com.amazon#AccessDenied
 
 
 def _parameters(found: Mapping[str, Any]) -> Iterator[str]:
-    """Names in ``param``, or in FastAPI's ``loc``; ``messages[0].role`` is the role ``system`` or another one."""
-    for name in ("param", "parameter", "field"):
-        if isinstance(text := found.get(name), str) and text.strip():
-            yield text.strip().strip("`'\"")
-    place = found.get("loc")
-    if isinstance(place, list) and place:
-        words = [str(p) for p in place if str(p) not in _WRAPS]
-        if words:
-            yield words[0] if "messages" not in words else ".".join(words)
+    """Names in ``param`` and its like, in FastAPI's ``loc``, or the keys of ``errors``; paths have points in them."""
+    for name in (*_NAMED, "loc"):
+        place = found.get(name)
+        if isinstance(place, str) and (text := place.strip().strip("`'\"")):
+            yield text
+        elif isinstance(place, list) and (words := [str(p) for p in place if str(p) not in _WRAPS]):
+            yield ".".join(words)
+    if isinstance(by_name := found.get("errors"), dict):
+        yield from map(str, by_name)
 
 
 def _wait(objects: list[Mapping[str, Any]], message: str) -> float | None:
@@ -192,11 +224,15 @@ def _wait(objects: list[Mapping[str, Any]], message: str) -> float | None:
                 return wait
             if name.lower() in ("retry_after_ms", "retry-after-ms") and (wait := _seconds(value)) is not None:
                 return wait / 1000
-    if (match := _WAIT.search(message)) is None:
-        return None
-    if match[2]:
-        return float(match[2]) * (60.0 if match[3] == "分钟" else 1.0)
-    return _seconds(match[1])
+    match = vocabulary().wait.search(message)
+    return None if match is None else _told(match["then"] or match["first"])
+
+
+def _told(text: str) -> float | None:
+    """Durations in the units of any language, added up; seconds where there is no unit."""
+    units = vocabulary().units
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([^\W\d]*)", text)
+    return sum(float(n[:12]) * units.get(unit.lower(), 1.0) for n, unit in parts if unit.lower() != "and") or None
 
 
 def _seconds(value: Any) -> float | None:
