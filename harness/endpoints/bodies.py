@@ -19,6 +19,7 @@ FREE = 1_000_000  # bytes that a body may become whatever its size was
 AT_ONCE = 64_000_000  # bytes of all bodies that a run reads at one moment; one body alone may be larger
 LARGE = 1_000_000  # bytes from which a body is read by a thread, one after the other
 _PIECE = 65_536  # bytes
+_PLAIN = (b"{", b"[", b"<", b" ", b"\n", b"\r", b"\t", b"d", b":")  # how text begins, and nothing that is packed
 _WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # as zlib wants them
 T = TypeVar("T")
 
@@ -78,7 +79,12 @@ async def unpacked(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator
     if len(names) > 1 or names[0] not in _WINDOW:
         raise failures.unreadable(encoding)
     packed, size, decoder = 0, 0, zlib.decompressobj(_WINDOW[names[0]])
+    plain = False
     async for chunk in chunks:
+        plain = plain or (not packed and chunk[:1] in _PLAIN)
+        if plain:
+            yield chunk
+            continue
         packed += len(chunk)
         while chunk and not decoder.eof:
             try:
@@ -89,7 +95,7 @@ async def unpacked(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator
             if size > max(FREE, MOST_TIMES * packed):
                 raise failures.bomb(packed, size)
             yield piece
-    if not decoder.eof:
+    if not (decoder.eof or plain):
         raise failures.garbled(encoding, "it breaks off")
 
 

@@ -97,10 +97,12 @@ def garbled(encoding: str, why: str) -> CallError:
     return CallError(f"the reply is no whole {encoding[:40]}: {why[:120]}", kind="malformed", retry=True)
 
 
-def malformed(what: str, content: bytes) -> CallError:
-    """A reply that is no answer; such things pass, so it is asked again."""
+def malformed(what: str, content: bytes, paid: bool = False) -> CallError:
+    """A reply that is no answer; such things pass, so it is asked again, unless tokens were counted for it."""
+    page = content.lstrip()[:1] == b"<"
+    hint = "a web page came instead: is `base_url` the address of the API, and not of its website?" if page else ""
     excerpt = repr(content[:_MOST_SHOWN].decode("utf-8", "replace"))
-    return CallError(f"the reply is not the JSON expected ({what}): {excerpt}", kind="malformed", retry=True)
+    return CallError(f"the reply is not the JSON expected ({what}): {excerpt}", hint, kind="malformed", retry=not paid)
 
 
 def unfinished() -> CallError:

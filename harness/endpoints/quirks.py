@@ -21,7 +21,7 @@ _LOOSE = re.compile(r"(?<![A-Za-z0-9_.\-])\d{1,6}(?![A-Za-z0-9_\-]|\.\d)")
 _BOUND = re.compile(
     r"(?:at most|less than or equal to|no more than|not (?:be )?(?:more|greater|larger) than|(?:not|cannot) exceed|<=|"
     r"≤|max(?:imum)?(?: [a-z_]+){0,3}(?::|=)?|up to|between \d+ and|from \d+ to|[\[(]\d+ ?[,，] ?|"
-    r"\d+ ?[-~–到至] ?|不能超过|不超过|最大(?:值)?[为是]?|不大于|小于等于) ?[:：]? ?(\d{1,3})\b",
+    r"\d+ ?(?:[-~–到至]|\.\.) ?|不能超过|不超过|最大(?:值)?[为是]?|不大于|小于等于) ?[:：]? ?(\d{1,3})\b",
     re.IGNORECASE,
 )
 _STEPS = (20, 5, 0)
@@ -151,13 +151,13 @@ def learn(quirks: Quirks, body: Mapping[str, Any], error: CallError) -> Quirks |
     if error.status not in (400, 422) or error.kind != "http":
         return None
     paths = [re.split(r"[.\[\]/$]+", p) for p in error.parameters]
-    about_role = _has_role(paths) or vocabulary().role.search(" ".join((text, *error.parameters)))
-    if about_role and _has_system(body) and "system" not in quirks.refuses:
-        return replace(quirks, refuses=quirks.refuses | {"system"})
     fields = {next((word for word in path if word in body and word not in _NEEDED), "") for path in paths} - {""}
     named = fields or (_written(body, text) or _spelled(body, text)) - _NEEDED
     if not fields and len(named) > _ECHO and not vocabulary().refused.search(text):
         return None
+    about_role = _has_role(paths) or vocabulary().role.search(" ".join((text, *error.parameters)))
+    if about_role and _has_system(body) and "system" not in quirks.refuses:
+        return replace(quirks, refuses=quirks.refuses | {"system"})
     if named & _LENGTHS:
         return _length(quirks, body, text)
     if named & _LOGPROBS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -22,7 +23,8 @@ from harness.token_logprobs import packed, spoken
 
 # Only what an answer cannot do without is typed: one odd field beside it must not lose a paid answer.
 class _Choice(msgspec.Struct):
-    message: dict[str, Any] | None = None
+    message: Any = None
+    delta: dict[str, Any] | None = None
     text: str | None = None
     reasoning: Any = None
     reasoning_content: Any = None
@@ -75,7 +77,7 @@ class Usage:
         usage = usage if isinstance(usage, dict) else {}
         details = usage.get(f"{completion}_details")
         reasoning = count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
-        asked, said, total = (count(usage.get(name)) for name in (prompt, completion, "total_tokens"))
+        asked, said, total = (_counted(usage, name) for name in (prompt, completion, "total_tokens"))
         if said is None and asked is not None and total is not None and total >= asked:
             said = total - asked  # thoughts that ate the length are paid for, and some leave out what was said
         return cls(asked, said, reasoning)
@@ -84,6 +86,19 @@ class Usage:
     def paid(self) -> bool:
         """Whether tokens were counted: then this is an answer, whatever is missing from it."""
         return bool(self.prompt or self.completion)
+
+
+_ALSO = {
+    "prompt_tokens": ("input_tokens", "promptTokens", "inputTokens"),
+    "completion_tokens": ("output_tokens", "completionTokens", "outputTokens"),
+    "total_tokens": ("totalTokens",),
+}
+
+
+def _counted(usage: Mapping[str, Any], name: str) -> int | None:
+    """A number of tokens by its usual name, or by one that others use for it."""
+    found = count(usage.get(name))
+    return found if found is not None else next((n for k in _ALSO.get(name, ()) if (n := count(usage.get(k)))), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +129,15 @@ def parse(content: bytes) -> Answer:
 
     Raises `CallError` if it is not an answer: an error inside a 200, HTML, cut or mistyped JSON.
     """
-    content = without_stream(content)
-    reply = decode(content, _DECODER)
-    if reply.error:
-        raise inner_error(reply.error)
+    reply, content = _reply(without_stream(content))
+    if is_error(reply.error):
+        raise inner_error(decode(content, _ANYTHING) if reply.error is True else reply.error)
     usage = Usage.of(reply.usage)
     choice = _first(reply, usage, content)
     finish = finish_of(choice.finish_reason)
     if choice.error or ends("broken", finish):
         raise inner_error(choice.error or f"finish_reason is {finish}")
-    message = _message(choice, content)
+    message = _message(choice, usage, content)
     said, refusal = read_message(message), string(message.get("refusal"))
     return Answer(
         outcome=outcome_of(said.answer, refusal, finish),
@@ -143,6 +157,65 @@ def parse(content: bytes) -> Answer:
     )
 
 
+def is_error(value: Any) -> bool:
+    """Whether a field called ``error`` holds one: some servers write an empty one, or a code of 0, beside an answer."""
+    if isinstance(value, dict):
+        return any(is_error(v) for v in value.values())
+    return bool(value) and not (isinstance(value, str) and value.strip().lower() in _NO_ERROR)
+
+
+_NO_ERROR = frozenset({"", "0", "200", "none", "null", "ok", "success", "no error"})
+_WRAPPERS = ("data", "result", "response", "body", "output")
+_BESIDE = frozenset({"id", "object", "created", "model", "usage", "system_fingerprint", "provider", "service_tier"})
+
+
+def _reply(content: bytes) -> tuple[_Reply, bytes]:
+    """A reply, and its bytes, wherever in them it stands."""
+    try:
+        reply = decode(content, _DECODER)
+        if reply.choices is not None or is_error(reply.error):
+            return reply, content
+    except CallError as e:
+        if e.kind != "malformed" or (other := _taken_out(content)) is None:
+            raise
+        return decode(other, _DECODER), other
+    other = _taken_out(content)
+    return (reply, content) if other is None else (decode(other, _DECODER), other)
+
+
+def _taken_out(content: bytes) -> bytes | None:
+    """A reply that a gateway put into a list, a text or an object of its own, or whose only choice is in no list."""
+    try:
+        value = decode(content, msgspec.json.Decoder())
+    except CallError:
+        return None
+    for _ in range(3):
+        value = _inner(value)
+        if isinstance(value, dict) and isinstance(choices := value.get("choices"), dict):
+            alone = choices.keys() & {"message", "text", "delta"}
+            value = {**value, "choices": [choices] if alone else list(choices.values())}
+        if isinstance(value, dict) and (isinstance(value.get("choices"), list) or is_error(value.get("error"))):
+            return json.dumps(value).encode()
+    return None
+
+
+def _inner(value: Any) -> Any:
+    """What a wrapper holds, with the usage beside it; itself where it is none."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
+    if isinstance(value, list) and len(value) == 1:
+        return value[0]
+    if not isinstance(value, dict) or "choices" in value:
+        return value
+    for name in _WRAPPERS:
+        held = _inner(found) if isinstance(found := value.get(name), str | list) else found
+        if isinstance(held, dict) and ("choices" in held or isinstance(held.get("text"), str)):
+            whole = held if "choices" in held else {"choices": [held]}
+            return {k: v for k, v in value.items() if k in _BESIDE} | whole
+    return value
+
+
 def _first(reply: _Reply, usage: Usage, content: bytes) -> _Choice:
     """The choice to read. What was paid is an answer: with tokens counted, none at all is an empty one.
 
@@ -151,29 +224,39 @@ def _first(reply: _Reply, usage: Usage, content: bytes) -> _Choice:
     if reply.choices:
         choice = min(reply.choices, key=lambda c: c.index if isinstance(c.index, int) else 0)
         ended = bool(finish_of(choice.finish_reason)) or bool(choice.error)
-        if choice.message is not None or choice.text is not None or ended or usage.paid:
+        if choice.message is not None or choice.delta is not None or choice.text is not None or ended or usage.paid:
             return choice
         raise malformed("neither message nor text", content)
     if isinstance(reply.choices, list) and usage.paid:
         return _Choice()
     found = decode(content, _ANYTHING)
     said = read_error({k: v for k, v in found.items() if k not in ("choices", "usage")})
-    if said.kind(said.status) or (said.status or 0) >= 400:
+    if said.kind(said.status or 0) or (said.status or 0) >= 400:
         raise inner_error(found)
-    raise malformed("no choices", content)
+    if usage.paid and not any(v for k, v in found.items() if k not in _BESIDE and isinstance(v, str | list | dict)):
+        return _Choice()
+    raise malformed("no choices", content, usage.paid)
 
 
-def _message(choice: _Choice, content: bytes) -> dict[str, Any]:
+def _message(choice: _Choice, usage: Usage, content: bytes) -> dict[str, Any]:
     """The message of a choice, with what a server says beside it; of a plain completion its text; of neither none."""
     beside = {"reasoning_content": choice.reasoning_content, "reasoning": choice.reasoning}
-    message = {"content": choice.text} if choice.message is None else choice.message
-    if not isinstance(message.get("content"), str | list | dict | None):
-        raise malformed("the content is no text", content)
+    message = choice.delta if choice.message is None else choice.message
+    if message is None or (usage.paid and isinstance(message, str)):
+        message = {"content": choice.text if message is None else message}
+    if not isinstance(message, dict):
+        raise malformed("the message is no object", content, usage.paid)
+    said = message.get("content")
+    if usage.paid and isinstance(said, int | float) and not isinstance(said, bool):
+        message = {**message, "content": str(said)}  # a model's number, which a gateway took for one
+    elif not isinstance(said, str | list | dict | None):
+        raise malformed("the content is no text", content, usage.paid)
     return {k: v for k, v in beside.items() if v} | message
 
 
 _EVENT = b"data:"
-_DONE = b"\ndata: [DONE]"
+_DONE = re.compile(rb"(?:\s*\ndata: ?\[DONE\])+$")
+_BOM = b"\xef\xbb\xbf"
 _DELTAS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
@@ -184,19 +267,27 @@ def without_stream(content: bytes) -> bytes:
     """
     body = content.strip()
     if body.startswith(b"{"):
-        return body.removesuffix(_DONE).rstrip() if body.endswith(_DONE) else content
+        if body.endswith(b"[DONE]"):
+            return _DONE.sub(b"", body)
+        return body if b"}\n{" not in body else _joined(body.splitlines()) or content
+    body = body.removeprefix(_BOM)
     if not body.startswith((_EVENT, b"event:", b"id:", b":")):
         return content
-    chunks = [c for line in body.splitlines() if line.startswith(_EVENT) and (c := _chunk(line)) is not None]
+    return _joined([line[len(_EVENT) :] for line in body.splitlines() if line.startswith(_EVENT)]) or content
+
+
+def _joined(lines: list[bytes]) -> bytes | None:
+    """One reply out of the JSON of several lines; None if there is none in them."""
+    chunks = [c for line in lines if (c := _chunk(line)) is not None and ("choices" in c or "error" in c)]
     if not chunks:
-        return content
+        return None
     whole = next((c for c in reversed(chunks) if _is_whole(c)), None)
     return json.dumps(whole if whole is not None else _assembled(chunks)).encode("utf-8", "replace")
 
 
 def _chunk(line: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(line[len(_EVENT) :])
+        value = json.loads(line)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -286,9 +377,9 @@ def decode(content: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         pass
     if len(content) > _MOST_MENDED:
         raise malformed("no JSON, and too long to be mended", content)
-    try:  # NaN and Infinity are no JSON, lone surrogates no text, but servers send them: mended, and read again
+    try:  # NaN, Infinity, tabs in texts are no JSON, lone surrogates no text, but servers send them: mended, read again
         text = content.decode("utf-8-sig")  # never by guess: read as UTF-16, a reply says what nobody has looked at
-        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite, strict=False)
         return decoder.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError, msgspec.DecodeError) as e:
         raise malformed(str(e)[:120], content) from None
@@ -321,7 +412,11 @@ def string(value: Any) -> str:
 
 def count(value: Any) -> int | None:
     """``value`` if it is a number of tokens."""
-    return value if isinstance(value, int) and 0 <= value < 1 << 53 else None
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 16:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None
 
 
 def pack(content: bytes) -> bytes | None:

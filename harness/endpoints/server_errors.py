@@ -183,6 +183,8 @@ def _message(value: Any, objects: list[Mapping[str, Any]]) -> str:
     kept = [t for t in told if t and not any(t != u and t in u for u in told)]
     if kept:
         return "; ".join(kept)
+    if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+        return "; ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -53,7 +53,7 @@ def test_a_date_to_wait_for_is_read_by_the_servers_own_clock() -> None:
 
 @pytest.mark.parametrize("hours", [1, -1, 24 * 400])
 def test_a_server_whose_clock_is_wrong_is_asked_again_when_it_wants_to_be(run_on: Any, hours: int) -> None:
-    """Its Retry-After is a moment of its own clock, over a real socket: neither parked for the hour, nor asked at once."""
+    """Its Retry-After is a moment of its own clock, over a real socket: not parked for the hour, nor asked at once."""
     moment = datetime.now(UTC) + timedelta(hours=hours)
     when = {
         "Date": format_datetime(moment, usegmt=True),

@@ -392,3 +392,80 @@ def test_no_json_in_the_place_of_a_field_raises_anything_else(value: Any, place:
     target = reply if place == "usage" else choice["message"] if place == "content" else choice
     target[place] = value
     survives(json.dumps(reply).encode())
+
+
+WHOLE = payloads.chat("Paris.")
+CHOICE = WHOLE["choices"][0]
+DELTAS = [{"model": "m", "choices": [{"index": 0, "delta": {"content": t}}]} for t in ("Pa", "ris.")]
+LINES = b"\n".join(json.dumps(d).encode() for d in DELTAS)
+ELSEWHERE: dict[str, Any] = {
+    "in data": {"code": 0, "msg": "ok", "data": WHOLE},
+    "in a result": {"success": True, "result": WHOLE},
+    "in a body that is text": {"status_code": 200, "body": json.dumps(WHOLE)},
+    "in an output": {"output": {"choices": [CHOICE]}, "usage": {"input_tokens": 9, "output_tokens": 3}},
+    "a text in an output": {"output": {"text": "Paris.", "finish_reason": "stop"}, "usage": WHOLE["usage"]},
+    "in a list": [WHOLE],
+    "in a text": json.dumps(WHOLE),
+    "the choice in no list": {**WHOLE, "choices": CHOICE},
+    "choices by number": {**WHOLE, "choices": {"0": CHOICE}},
+    "a delta for a message": {**WHOLE, "choices": [{"delta": {"content": "Paris."}, "finish_reason": "stop"}]},
+    "a message that is text": {**WHOLE, "choices": [{"index": 0, "message": "Paris.", "finish_reason": "stop"}]},
+    "no error, written out": {**WHOLE, "error": {"code": 0, "message": ""}},
+    "no error, in a word": {**WHOLE, "error": "none"},
+    "JSON lines": LINES,
+    "JSON, then twice done": payloads.encode(WHOLE) + b"\n\ndata:[DONE]\n\ndata: [DONE]\n",
+    "events after a mark of bytes": b"\xef\xbb\xbf" + b"".join(map(event, DELTAS)),
+    "a tab in a text": payloads.encode(payloads.chat("Pa?ris.")).replace(b"?", b"\t"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ELSEWHERE)
+def test_an_answer_is_read_wherever_it_stands(place: str) -> None:
+    value = ELSEWHERE[place]
+    answer = parse(value if isinstance(value, bytes) else payloads.encode(value))
+    assert (answer.text.replace("\t", ""), answer.outcome) == ("Paris.", "ok")
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": "9", "completion_tokens": "3"},
+        {"prompt_tokens": 9.0, "completion_tokens": 3.0},
+        {"input_tokens": 9, "output_tokens": 3},
+        {"promptTokens": 9, "totalTokens": 12},
+    ],
+)
+@pytest.mark.parametrize("beside", [{}, {"choices": None}, {"choices": []}])
+def test_tokens_in_any_spelling_were_paid(usage: dict[str, Any], beside: dict[str, Any]) -> None:
+    answer = read({"model": "m", "usage": usage, **beside})
+    assert (answer.outcome, answer.prompt_tokens, answer.completion_tokens) == ("empty", 9, 3)
+
+
+def test_a_number_that_was_paid_is_text_and_what_cannot_be_read_is_not_paid_twice() -> None:
+    number = payloads.chat("x")
+    number["choices"][0]["message"]["content"] = 42
+    assert read(number).text == "42"
+    for odd in ({"generations": [{"text": "Paris."}], "usage": WHOLE["usage"]}, payloads.chat(True)):  # type: ignore[arg-type]
+        assert (refused(odd).kind, refused(odd).retry) == ("malformed", False)
+    del number["usage"]
+    assert refused(number).retry
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ({"error": True, "message": "rate limit exceeded"}, "rate_limit"),
+        ([{"error": {"code": 429, "message": "slow"}}], "rate_limit"),
+        ({"error": ["Invalid API key"]}, "auth"),
+        ({"detail": "Not authenticated"}, "auth"),
+        ({"code": 429, "msg": "x", "usage": {"prompt_tokens": 9}}, "rate_limit"),
+        ({"data": {"error": {"message": "余额不足"}}}, "quota"),
+    ],
+)
+def test_an_error_inside_a_200_in_any_shape(reply: Any, kind: str) -> None:
+    assert refused(payloads.encode(reply)).kind == kind
+
+
+def test_a_web_page_says_what_to_look_at() -> None:
+    assert "base_url" in refused(b"\n<!doctype html><html><title>Console</title></html>").hint
+    assert refused(b'{"choices": "none"}').hint == ""

@@ -120,7 +120,7 @@ def test_a_body_that_stalls_holds_up_nobody_who_fits() -> None:
     assert asyncio.run(asyncio.wait_for(main(), 5)) == b"x" * 90
 
 
-@pytest.mark.parametrize("step", ["gzip", "deflate"])
+@pytest.mark.parametrize("step", ["gzip", "deflate", "gzip-unused", "deflate-unused"])
 def test_packed_answers_are_read(run_on: Any, step: str) -> None:
     with FaultServer({"good": [step], "fine": ["ok"]}) as server:
         run = run_on(server, ("good", "fine"), n=2, samples=1)

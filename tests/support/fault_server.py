@@ -179,6 +179,8 @@ STEPS: dict[str, Step] = {
     "100-mb": lambda _: Reply(body=b" " * 65536, length=100 << 20, repeat=1600),
     "gzip": lambda r: Reply(body=gzip.compress(ok(r).body), headers={"Content-Encoding": "gzip"}),
     "deflate": lambda r: Reply(body=zlib.compress(ok(r).body), headers={"Content-Encoding": "deflate"}),
+    "gzip-unused": lambda r: Reply(body=ok(r).body, headers={"Content-Encoding": "gzip"}),
+    "deflate-unused": lambda r: Reply(body=b"\n" + ok(r).body, headers={"Content-Encoding": "deflate"}),
     "gzip-cut": lambda r: Reply(body=gzip.compress(ok(r).body)[:-9], headers={"Content-Encoding": "gzip"}),
     "gzip-bomb": lambda _: Reply(body=bomb(), headers={"Content-Encoding": "gzip"}),
     "500-bomb": lambda _: Reply(500, bomb(), {"Content-Encoding": "gzip"}),
