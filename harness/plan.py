@@ -203,7 +203,9 @@ def _judged(campaign: Campaign, recordings: Sequence[Recording], prompts: Sequen
     shared = [p for p in prompts if answered[p.id] >= least]
     if not shared:
         names = ", ".join(sorted(r.endpoint.name for r in judged))
-        raise ConfigError(f"{path}: no prompt was answered by all of {names}", "check `path:`")
+        ids = ", ".join(f"{r.endpoint.name} has {' and '.join(sorted(set(r.prompts))[:2])!r}" for r in judged[:4])
+        hint = f"check `path:` and `columns: {{prompt_id: ...}}`; of ids of prompts, {ids}"
+        raise ConfigError(f"{path}: no prompt was answered by all of {names}", hint)
     return shared
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ class Table:
     columns: tuple[str, ...]
     rows: Any  # datasets.Dataset, memory-mapped
     folder: tempfile.TemporaryDirectory[str] | None = None
+    lists: Mapping[str, int] = field(default_factory=dict)  # columns of JSON with lists of texts, and how long one is
 
     @property
     def kept(self) -> int:
@@ -92,8 +95,13 @@ def open_table(name: str, where: str, base: Path, environ: Mapping[str, str]) ->
         raise ConfigError(f"endpoint {name!r}: {where}: {told(said)}", "is it readable?") from e
 
 
-def _table(digest: str, rows: Any, folder: tempfile.TemporaryDirectory[str] | None = None) -> Table:
-    return Table(digest, tuple(rows.column_names), rows, folder)
+def _table(
+    digest: str,
+    rows: Any,
+    folder: tempfile.TemporaryDirectory[str] | None = None,
+    lists: Mapping[str, int] | None = None,
+) -> Table:
+    return Table(digest, tuple(rows.column_names), rows, folder, lists or {})
 
 
 def expand(written: str, environ: Mapping[str, str], name: str) -> str:
@@ -128,7 +136,9 @@ def _file(path: Path) -> tuple[Any, ...]:
         return digest, *_read_parquet(path)
     if path.suffix == ".csv":
         return digest, Dataset.from_pandas(_read_csv(path), preserve_index=False)
-    return digest, Dataset(_in_columns(path, jsonl_rows(path) if path.suffix == ".jsonl" else _json_rows(path)))
+    lists: dict[str, int] = {}
+    rows = jsonl_rows(path) if path.suffix == ".jsonl" else _json_rows(path)
+    return digest, Dataset(_in_columns(path, _noting(rows, lists))), None, lists
 
 
 def _read_parquet(path: Path) -> tuple[Any, tempfile.TemporaryDirectory[str] | None]:
@@ -202,6 +212,15 @@ def _bomb(path: Path, size: int) -> ConfigError:
     )
 
 
+def _noting(rows: Iterator[dict[str, Any]], lists: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """The same rows; which keys have lists of several texts, and of how many, is written into ``lists``."""
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value):
+                lists[name] = len(value)
+        yield row
+
+
 def _in_columns(path: Path, rows: Iterator[dict[str, Any]]) -> Any:
     """Rows of JSON with every value as text, for the reader of the library makes dates and numbers of answers."""
     import pyarrow as pa
@@ -226,12 +245,19 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
         is_list = f.read(64).lstrip().startswith(b"[")
     if not is_list:
         return jsonl_rows(path)
-    return iter(msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]]))
+    content = path.read_bytes()
+    try:
+        return iter(msgspec.json.decode(content, type=list[dict[str, Any]]))
+    except msgspec.DecodeError:
+        whole = _object(b'{"rows":' + content + b"}")["rows"]
+    return iter(msgspec.convert(whole, type=list[dict[str, Any]]))
 
 
 def _as_text(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value if value is None else value.encode("utf-8", "replace").decode()
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return _as_text(value[0])
     return msgspec.json.encode(value).decode()
 
 
@@ -247,9 +273,21 @@ def jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                yield msgspec.json.decode(line, type=dict[str, Any])
+                yield _object(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
                 raise ConfigError(f"{path}:{number}: {e}", "each line must be one JSON object") from e
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """A JSON object; NaN and Infinity, which Python writes and no JSON has, are nothing in it."""
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.DecodeError:
+        with contextlib.suppress(ValueError):
+            found = json.loads(line, parse_constant=lambda _: None)
+            if isinstance(found, dict):
+                return found
+        raise
 
 
 def _read_csv(path: Path) -> Any:

@@ -18,7 +18,7 @@ _FIELD = re.compile(
 )
 _NO_ANSWER = re.compile(r"tool|function|image|audio|video|file|citation|refusal|error")
 _WRAPPERS = ("provider_specific_fields", "model_extra", "additional_kwargs", "extra_content", "extra", "metadata")
-_TEXTS = ("text", "output_text", "content", "value", "parts")  # where a part keeps what it says
+_TEXTS = ("text", "output_text", "generated_text", "content", "value", "parts")  # where a part keeps what it says
 _WHOLE = ("text", "thinking", "reasoning", "reasoning_content", "thought", "content", "value", "parts", "summary")
 
 
@@ -71,6 +71,8 @@ def read_cell(value: Any) -> Parts:
     """
     if isinstance(value, list | dict):
         return _of_structure(value)
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
     if not isinstance(value, str):  # a table may have typed an answer that is a number
         return Parts("" if value is None or value != value else str(value))
     text = value.strip()
@@ -78,6 +80,13 @@ def read_cell(value: Any) -> Parts:
         return Parts(value)
     written = parsed(text)
     return _of_structure(written) if _is_message(written) or _are_parts(written) else Parts(value)
+
+
+def holds_no_text(value: Any) -> bool:
+    """Whether a cell is an object, or objects, without a place for a text that any message or part has."""
+    found = [p for p in (value if isinstance(value, list) else [value]) if isinstance(p, dict)]
+    places = {*_TEXTS, *_WHOLE, "choices", "message", "refusal", "type"}
+    return bool(found) and not any(places & p.keys() for p in found)
 
 
 def _of_structure(value: Any) -> Parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
+import re
 import zlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 
 from harness.config import Recorded, require_channels
 from harness.endpoints.answer_files import Row, Table, count, open_table
-from harness.endpoints.parts import Parts, read_cell
+from harness.endpoints.parts import Parts, holds_no_text, parsed, read_cell
 from harness.endpoints.replies import outcome_of
 from harness.errors import ConfigError
 from harness.records import Key, Prompt, Response, Surface
 
 FAMILY = "recorded"
 _RAW = ("verbatim", "continuations")  # what goes on a text is no answer, and is not compared as one
+_ONE_A_ROW = "write one row a sample; `harness import FILE --out answers.parquet` does that"
+_WHOLE = re.compile(r"^(-?\d+)\.0+$")
 _CHANNELS = ("wording", "verbatim", "style", "traces")
 
 
@@ -112,7 +115,7 @@ def _recording(
                           columns.channels) if c]  # fmt: skip
     logprobs = columns.logprobs in table.columns
     for row in table.read(wanted, rows):
-        prompt = prompts.get(str(row[columns.prompt_id])) or _prompt(endpoint, row, logprobs)
+        prompt = prompts.get(_id(endpoint, row[columns.prompt_id])) or _prompt(endpoint, row, logprobs)
         seen = taken.setdefault(prompt.id, set())
         sample = _sample(endpoint, prompt.id, row[columns.sample]) if given else len(seen)
         if sample in seen:
@@ -136,6 +139,19 @@ def _has_columns(endpoint: Recorded, table: Table) -> None:
                 f"it has {', '.join(table.columns)}; name the right one under `columns: {{{key}: ...}}`",
             )
 
+    if (texts := table.lists.get(endpoint.columns.output)) is not None:
+        said = f"{endpoint.path} has lists of {texts} texts for answers, in {endpoint.columns.output!r}"
+        raise ConfigError(f"endpoint {endpoint.name!r}: {said}", _ONE_A_ROW)
+
+
+def _id(endpoint: Recorded, value: object) -> str:
+    """A prompt's id: 1 and 1.0 are one, as a table makes floats of numbers where one is missing."""
+    written = _text(value)
+    if not written:
+        said = f"a row of {endpoint.path} has nothing in {endpoint.columns.prompt_id!r}"
+        raise ConfigError(f"endpoint {endpoint.name!r}: {said}", "number the prompts, the same in all files")
+    return _WHOLE.sub(r"\1", written)
+
 
 def _prompt(endpoint: Recorded, row: Row, logprobs: bool) -> Prompt:
     """A prompt with the channels that it serves: those that its row names, else what its answers can hold."""
@@ -147,7 +163,9 @@ def _prompt(endpoint: Recorded, row: Row, logprobs: bool) -> Prompt:
     channels = named or (*held, *(("logprobs",) if logprobs else ()))
     fields = {"scales": scales} if scales else {}
     text = _text(row.get(columns.prompt))
-    return Prompt(str(row[columns.prompt_id]), FAMILY, text, surface=surface, channels=channels, fields=fields)
+    return Prompt(
+        _id(endpoint, row[columns.prompt_id]), FAMILY, text, surface=surface, channels=channels, fields=fields
+    )
 
 
 def _answer(endpoint: Recorded, request_hash: str, prompt: str, sample: int, row: Row) -> Response:
@@ -155,7 +173,7 @@ def _answer(endpoint: Recorded, request_hash: str, prompt: str, sample: int, row
     refusal, finish = (_text(row.get(c)) for c in (columns.refusal, columns.finish_reason))
     said, apart = _said(endpoint, prompt, row.get(columns.output)), read_cell(row.get(columns.reasoning))
     logprobs = row.get(columns.logprobs)
-    written = logprobs if isinstance(logprobs, str) else _json(logprobs)
+    written = _written(logprobs)
     return Response(
         endpoint=endpoint.name,
         prompt=prompt,
@@ -180,14 +198,27 @@ def _said(endpoint: Recorded, prompt: str, value: object) -> Parts:
     if isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value):
         raise ConfigError(
             f"endpoint {endpoint.name!r}: prompt {prompt!r} has a list of {len(value)} texts for an answer",
-            "write one row a sample",
+            _ONE_A_ROW,
+        )
+    if holds_no_text(value):
+        first = value[0] if isinstance(value, list) else value
+        keys = ", ".join(map(str, first))[:100]
+        raise ConfigError(
+            f"endpoint {endpoint.name!r}: prompt {prompt!r} has an object with {keys} for an answer, and no text in it",
+            "write the text into a column of its own, and name that under `columns: {output: ...}`",
         )
     return read_cell(value)
 
 
-def _json(value: object) -> str:
-    """Logprobs that a table holds as such, as text; nothing if there are none."""
-    return msgspec.json.encode(value, enc_hook=str).decode() if isinstance(value, dict | list) and value else ""
+def _written(logprobs: object) -> str:
+    """Logprobs as JSON, as a cell has them or as Python wrote them into it; a list alone is that of the tokens."""
+    if isinstance(logprobs, str) and logprobs.startswith(("{'", "[{'")):
+        logprobs = parsed(logprobs) or logprobs
+    if isinstance(logprobs, dict | list) and logprobs:
+        logprobs = msgspec.json.encode(logprobs, enc_hook=str).decode()
+    if not isinstance(logprobs, str):
+        return ""
+    return f'{{"content":{logprobs}}}' if logprobs.startswith("[") else logprobs
 
 
 def _text(value: object) -> str:

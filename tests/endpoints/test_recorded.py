@@ -11,6 +11,7 @@ import pytest
 
 from harness.config.endpoint import Recorded
 from harness.errors import ConfigError, HarnessError
+from harness.plan import prepare
 from harness.records import Prompt, Response
 from harness.store.store import Store
 from harness.token_logprobs import decode_logprobs
@@ -28,7 +29,9 @@ ROWS = [
 
 def save(folder: Path, suffix: str, rows: list[dict[str, Any]] = ROWS) -> str:
     path = folder / f"answers{suffix}"
-    if suffix == ".jsonl":
+    if suffix == ".json":
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    elif suffix == ".jsonl":
         path.write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
     elif suffix == ".csv":
         with path.open("w", encoding="utf-8", newline="") as f:
@@ -215,3 +218,85 @@ def test_cells_of_parts_are_read_as_parts(tmp_path: Path, suffix: str) -> None:
 def test_a_list_of_texts_is_no_answer(tmp_path: Path) -> None:
     rows = [{"model": "a", "prompt_id": "x", "output": ["one", "two"]}]
     assert "a list of 2 texts" in refused(tmp_path, endpoint(save(tmp_path, ".parquet", rows)))
+
+
+def both(tmp_path: Path, suffix: str, **columns: list[Any]) -> list[Response]:
+    """Answers to two prompts from a table with these columns."""
+    given = {"model": ["a", "a"], "prompt_id": ["p1", "p2"], "output": ["x", "y"], **columns}
+    rows = [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+    return answers(tmp_path, endpoint(save(tmp_path, suffix, rows)))[1]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_numbers_that_python_writes_and_no_json_has(tmp_path: Path, number: str, suffix: str) -> None:
+    rows = [
+        f'{{"model":"a","prompt_id":"{p}","output":"{p} is {number}","score":{number},"x":[{number}]}}' for p in "12"
+    ]
+    (tmp_path / f"n{suffix}").write_text("\n".join(rows) if suffix == ".jsonl" else f"[{','.join(rows)}]")
+    _, found = answers(tmp_path, endpoint(f"n{suffix}"))
+    assert [r.text for r in found] == [f"1 is {number}", f"2 is {number}"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "output"),
+    [
+        (".parquet", [["x"], ["y"]]),
+        (".jsonl", [["x"], ["y"]]),
+        (".parquet", [{"text": "x", "score": 1.0}, {"text": "y", "score": 2.0}]),
+        (".parquet", [[{"generated_text": "x"}], [{"generated_text": "y"}]]),
+        (".parquet", [b"x", b"y"]),
+    ],
+)
+def test_what_holds_one_text_is_that_text(tmp_path: Path, suffix: str, output: list[Any]) -> None:
+    assert [r.text for r in both(tmp_path, suffix, output=output)] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "output", "said"),
+    [
+        (".parquet", [["x", "z"], ["y"]], "a list of 2 texts"),
+        (".jsonl", [["x", "z", "w"], ["y"]], "lists of 3 texts"),
+        (".json", [["x", "z"], ["y"]], "lists of 2 texts"),
+        (".parquet", [{"status": 200, "took": 3}, {"status": 200, "took": 4}], "an object with status, took"),
+    ],
+)
+def test_what_holds_no_one_text_is_named_and_never_compared(
+    tmp_path: Path, suffix: str, output: list[Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        both(tmp_path, suffix, output=output)
+
+
+TOP = {"content": [{"token": "a", "logprob": -0.1, "top_logprobs": [{"token": "a", "logprob": -0.1}]}]}
+
+
+@pytest.mark.parametrize("logprobs", [TOP, TOP["content"], json.dumps(TOP), repr(TOP)])
+def test_logprobs_in_every_form_that_a_table_holds(tmp_path: Path, logprobs: Any) -> None:
+    for r in both(tmp_path, ".parquet", logprobs=[logprobs, logprobs]):
+        decoded = decode_logprobs(r.logprobs)
+        assert decoded is not None
+        assert decoded.top == ({b"a": -0.1},)
+
+
+@pytest.mark.parametrize(("ids", "suffix"), [([1.0, 2.0], ".parquet"), (["1.0", "2.0"], ".csv"), ([1, 2], ".jsonl")])
+def test_ids_that_a_table_made_floats_of_are_the_same_ids(tmp_path: Path, ids: list[Any], suffix: str) -> None:
+    assert [r.prompt for r in both(tmp_path, suffix, prompt_id=ids)] == ["1", "2"]
+
+
+def test_a_row_without_an_id_and_files_without_a_common_one_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has nothing in 'prompt_id'"):
+        both(tmp_path, ".parquet", prompt_id=[1.0, float("nan")])
+    for name, ids in (("s", "12"), ("c", ("q1", "q2"))):
+        rows = [{"model": name, "prompt_id": p, "prompt": "?", "output": "x"} for p in ids]
+        save(tmp_path, ".jsonl", rows)
+        (tmp_path / "answers.jsonl").rename(tmp_path / f"{name}.jsonl")
+    (tmp_path / "config.yaml").write_text(
+        "campaign: c\nprompts: [{set: recorded}]\nendpoints:\n"
+        "- {name: s, role: suspect, kind: recorded, path: s.jsonl}\n"
+        "- {name: c, role: candidate, kind: recorded, path: c.jsonl, lineage: l}\n"
+        "analysis: {questions: [identity]}\n"
+    )
+    with pytest.raises(ConfigError, match="no prompt was answered by all of c, s") as caught:
+        prepare(tmp_path / "config.yaml", {})
+    assert "s has '1 and 2', c has 'q1 and q2'" in caught.value.hint
