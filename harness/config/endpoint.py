@@ -57,8 +57,11 @@ class Strict(BaseModel):
 
 _CALLS = re.compile(r"/(chat/completions|completions|responses|messages|models/[^/]+:generateContent)/*$")
 _OURS = re.compile(
-    "model|messages|prompt|input|instructions|system|contents|system_?instruction|stream|stream_options|n|best_of"
+    "model|messages|prompt|input|instructions|system|contents|system_?instruction|stream|stream_options|background|"
+    "n|best_of|n_samples|num_(?:completions|generations|samples|return_sequences)|candidate_?count"
 )
+
+_MORE = re.compile("candidate_?count|best_of")  # of these, what may stand in an object: two of what is asked for once
 
 
 def _takes(annotation: Any, *kinds: type) -> bool:
@@ -123,7 +126,11 @@ class _Endpoint(Strict):
     @field_validator("params")
     @classmethod
     def _params_leave_the_question(cls, params: dict[str, Any]) -> dict[str, Any]:
-        if taken := sorted(k.lower() for k in params if _OURS.fullmatch(k.lower())):
+        if "extra_body" in params:
+            raise ValueError("`extra_body` is a word of one client: write what it holds into `params` itself")
+        inner = [str(k) for value in params.values() if isinstance(value, dict) for k in value]
+        names = (*params, *(k for k in inner if _MORE.fullmatch(k.lower())))
+        if taken := sorted(k.strip().lower() for k in names if _OURS.fullmatch(k.strip().lower())):
             raise ValueError(f"`params` may not hold {', '.join(taken)}: the campaign writes these itself")
         return params
 

@@ -111,8 +111,8 @@ def check_rows(path: Path, rows: list[tuple[int, Any]], card: dict[str, Any]) ->
             if not isinstance(value, _TYPES[key]) or not _sendable(value):
                 raise ConfigError(f"{where}: {key!r} has the wrong type", f"is {value!r}"[:200])
         for item in row.get("answer", ()):
-            if isinstance(item, bool) or item is None:
-                raise ConfigError(f"{where}: 'answer' holds {item!r}, which is no text", f'quote it: "{item}"')
+            if isinstance(item, bool) or not isinstance(item, str | int | float):
+                raise ConfigError(f"{where}: 'answer' holds {item!r}, which is no text", "write each in quotes")
         if row["id"] in seen:
             raise ConfigError(f"{where}: id {row['id']!r} is already used on line {seen[row['id']]}", "ids are unique")
         if len(row["text"]) > _MAX_CHARS:

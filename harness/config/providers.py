@@ -31,7 +31,7 @@ def callable_address(url: str) -> str:
         good = bool(_AUTHORITY.fullmatch(parts.netloc)) and hostname(url) != "" and parts.port != 0
     except ValueError:
         good = False
-    if not good or re.search(r"[\s\\\x00-\x20\x7f]", url):
+    if not good or re.search(r"[\s\\\x00-\x20\x7f#]", url):
         raise ValueError("no address that can be called, such as https://HOST/v1")
     return url
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.channels.wrong_answers import RIGHT, wrong_answer
 from harness.config.prompts import available, draw, fill, load_set, shipped_folder
 from harness.config.schema import PromptUse
 from harness.errors import ConfigError
@@ -115,6 +116,21 @@ def test_wrong_count_and_missing_field(tmp_path: Path) -> None:
 def test_field_types(tmp_path: Path, field: str) -> None:
     name = field.partition(":")[0]
     assert refused(tmp_path, GOOD + f"    {field}\n") == f"{LINES + 4}: {name!r} has the wrong type"
+
+
+@pytest.mark.parametrize("item", ["true", "~", "[yes]", "{yes: 1}"])
+def test_an_accepted_answer_is_text_or_a_number(tmp_path: Path, item: str) -> None:
+    assert "which is no text" in refused(tmp_path, GOOD + f"    answer: [a, {item}]\n")
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "on", "off", "y", "N"])
+def test_an_accepted_answer_is_the_word_that_is_written(tmp_path: Path, word: str) -> None:
+    """YAML 1.1 made a boolean of it, so that a right answer was a mistake, the same for every model that is right."""
+    (tmp_path / "tiny.yaml").write_text(GOOD + f"    answer: [{word}]\n", encoding="utf-8")
+    prompt = load_set("tiny", tmp_path).prompts[-1]
+    assert prompt.fields["answer"] == [word]
+    assert wrong_answer(f"{word.capitalize()}, it is.", prompt) == RIGHT
+    assert wrong_answer("It is true.", prompt) != RIGHT
 
 
 @pytest.mark.parametrize("prompts", ["5", "{a: 1}", "[5]", "[]", "text"])

@@ -290,10 +290,25 @@ def test_what_is_no_plain_number_is_to_be_quoted(tmp_path: Path, value: str) -> 
     assert f'"{value}" in quotes' in error.hint
 
 
-@pytest.mark.parametrize("params", ["{model: other}", "{n: 4}", "{stream: true}", "{Messages: []}"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        *("{model: other}", "{n: 4}", "{stream: true}", "{Messages: []}", "{' model': other}", "{background: true}"),
+        *("{candidate_count: 2}", "{num_return_sequences: 2}", "{generationConfig: {candidateCount: 2}}"),
+    ],
+)
 def test_params_do_not_ask_another_question(tmp_path: Path, params: str) -> None:
     error = refused(tmp_path, GOOD.replace("model: m\n", f"model: m\n    params: {params}\n"))
     assert "may not hold" in error.message
+
+
+def test_a_word_of_one_client_is_not_sent(tmp_path: Path) -> None:
+    error = refused(tmp_path, GOOD.replace("model: m\n", "model: m\n    params: {extra_body: {model: other}}\n"))
+    assert "write what it holds into `params` itself" in error.message
+
+
+def test_an_address_with_a_fragment_is_none(tmp_path: Path) -> None:
+    refused(tmp_path, GOOD.replace("model: m\n", 'model: m\n    base_url: "https://host.example/v1#x"\n'))
 
 
 def test_params_hold_no_infinity(tmp_path: Path) -> None:
