@@ -132,6 +132,11 @@ class ReferenceUse(Strict):
         return {"pack": values} if isinstance(values, str) else values
 
 
+def _or_text(schema: dict[str, Any]) -> None:
+    """Say in the schema of a list that an item may be a text, too, as `ReferenceUse` takes one."""
+    schema["items"] = {"anyOf": [{"type": "string"}, schema["items"]]}
+
+
 class Campaign(Strict):
     """One campaign: what to ask whom, and how to decide."""
 
@@ -162,7 +167,9 @@ class Campaign(Strict):
     references: tuple[ReferenceUse, ...] = Field(
         (),
         description="Packs of answers recorded by others (docs/references.md). Their models serve as controls and as "
-        "known models without being asked, where they were asked the same under the same conditions.",
+        "known models without being asked, where they were asked the same under the same conditions. A name or a path "
+        "alone will do.",
+        json_schema_extra=_or_text,
     )
     endpoints: tuple[Endpoint, ...] = Field(min_length=1)
     collect: Collect = Collect()

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -201,7 +202,7 @@ def _said(endpoint: Recorded, prompt: str, value: object) -> Parts:
             _ONE_A_ROW,
         )
     if holds_no_text(value):
-        first = value[0] if isinstance(value, list) else value
+        first: Any = value[0] if isinstance(value, list) else value
         keys = ", ".join(map(str, first))[:100]
         raise ConfigError(
             f"endpoint {endpoint.name!r}: prompt {prompt!r} has an object with {keys} for an answer, and no text in it",

@@ -50,6 +50,8 @@ def test_what_ships_keeps_to_the_schema(path: Path) -> None:
         (("analysis",), "alhpa", 0.1),
         (("analysis",), "alpha", 3),
         (("prompts", 0), "max_tokens", -1),
+        ((), "references", [5]),
+        ((), "references", [{"pakc": "x"}]),
         (("endpoints", 0), "concurency", 3),
         (("endpoints", 0), "role", "accused"),
         (("endpoints", 0), "provider", "openruoter"),
@@ -66,6 +68,7 @@ def test_an_editor_sees_what_is_misspelt(where: tuple[str | int, ...], key: str,
         ],
     }
     assert complaints(config) == []
+    assert complaints({**config, "references": ["small-models", {"pack": "b.zip", "months": 12}]}) == []
     spoilt: Any = deepcopy(config)
     place = spoilt
     for step in where:
