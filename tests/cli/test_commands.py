@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -296,3 +297,19 @@ def test_the_shell_completes_commands_options_and_presets(tmp_path: Path) -> Non
     assert offered("harness", "mon") == ["monitor"]
     assert offered("harness", "run", "--dry") == ["--dry-run"]
     assert offered("harness", "init", "--preset", "") == ["demo", "kinship", "brief", "swap", "which", "recorded"]
+
+
+@pytest.mark.parametrize(
+    "where", ["code.yaml", "./code.yaml", "below/code.yaml", "../a folder/code.yaml", "/code.yaml"]
+)
+def test_a_prompt_set_is_found_in_the_current_folder(where: str, tmp_path: Path) -> None:
+    """As the README and the help say: a relative path starts where the command is given."""
+    here = tmp_path / "a folder"
+    for folder in (here, here / "below"):
+        folder.mkdir()
+        shutil.copy(ROOT / "prompts" / "code.yaml", folder)
+    named = f"{here}{where}" if where.startswith("/") else where
+    done = harness("prompts", "check", named, cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert "ok, 16 prompts" in done.stdout
+    one_line(harness("prompts", "check", "other.yaml", cwd=here), 2)

@@ -41,6 +41,15 @@ def test_a_socks_proxy_is_named_and_never_spoken_to(variable: str, monkeypatch: 
     assert heard == []
 
 
+@pytest.mark.parametrize("scheme", ["socks5h", "SOCKS5", "socks4", "socks", "quic"])
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
+def test_no_other_kind_of_proxy_is_spoken_to(scheme: str, variable: str) -> None:
+    with pytest.raises(EndpointError, match="only HTTP proxies") as caught:
+        proxy_for("https://model.example/v1", {variable: f"{scheme}://me:secret@127.0.0.1:1080"})
+    assert variable in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_dead_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
 
