@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.conditions import UNLIKE, Side, Write, _first, _model, _months, _pool, _similarity, _written
 from benchmarks.measures import markdown_head, markdown_row, rate
 from benchmarks.recorded import Collection, read
-from benchmarks.relations import CLOSE, SAME_ROOT
+from benchmarks.relations import CLOSE, SAME_MAKER, SAME_ROOT
 from harness.inference.control_match import Manners, manners_of, unlike
 from harness.inference.excess import additive_residuals, excess_of, max_null_p, reaches
 from harness.inference.findings import MISMATCHES
@@ -72,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         "unrelated, two makers": collection.by_relation()["unrelated"],
         "close": collection.pairs(*CLOSE),
         "one base": collection.pairs(*SAME_ROOT),
+        "one maker": collection.pairs(*SAME_MAKER),
     }
     print(
         *markdown_head(("bank", "pairs", "no guards", "withheld", "guards", "lineages that count", "pairs judged")),
