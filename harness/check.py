@@ -124,6 +124,7 @@ def _row(endpoint: Any, found: Capability | None) -> dict[str, Any]:
         "reasoning": found.reasoning or ("in the answer" if "thoughts" in beside else ""),
         "refused": " ".join(found.refused),
         "echoes": "prompt echo" in beside,
+        "finish": found.odd_finish,
         "surfaces": list(endpoint.surfaces),
         "beside": ", ".join(beside),
     }
@@ -281,6 +282,12 @@ def warnings(plan: Plan, rows: Sequence[Mapping[str, Any]] = ()) -> list[str]:
         notes.append(
             f"the prompt comes back in front of the answer: {', '.join(echoing)}; switch that off at the server"
         )
+    notes += [
+        f"an answer of {r['endpoint']} ended with “{one_line(str(r['finish']))[:40]}”, of which nobody knows what it "
+        "means: such answers are compared as whole ones, and counted in the limits"
+        for r in rows
+        if r.get("finish")
+    ]
     return notes
 
 

@@ -30,6 +30,7 @@ from harness.endpoints import (
     provider_of,
     request_body,
     surface_for,
+    unknown_finish,
     without_key,
 )
 from harness.errors import CallError
@@ -176,6 +177,7 @@ class Capability:
     usage: bool = False
     system: SystemRole = ""
     reasoning: str = ""  # the field it stands in, apart from the answer
+    odd_finish: str = ""  # why its answer ended, if nobody knows what that means
     text: str = field(default="", repr=False)  # what it said
     asked: str = field(default="", repr=False)
     refused: tuple[str, ...] = ()
@@ -270,6 +272,7 @@ def _capable(
         usage=answer.prompt_tokens is not None and answer.completion_tokens is not None,
         system="" if surface == "completion" else system,
         reasoning=answer.reasoning_field,
+        odd_finish=answer.finish_reason if unknown_finish(answer.finish_reason) else "",
         text=answer.text,
         asked=_QUESTION,
         refused=_refused(quirks),

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from harness import run_campaign
+from harness.check import check_endpoints, warnings
 from harness.errors import CeilingError
-from tests.support import payloads
+from harness.plan import prepare
+from tests.support import Write, payloads
 from tests.support.fault_server import FaultServer, Reply, Request, Step, says
 
 N = 4
@@ -77,6 +80,20 @@ def test_what_broke_off_is_asked_again(run_on: Any, reason: Any) -> None:
         run.go()
         assert {r.text for r in run.answers("shaky")} == {"Paris."}
         assert server.asked["shaky"] > N
+
+
+@pytest.mark.parametrize("reason", ["gave_up", {"type": "Zeit abgelaufen"}, "原因不明"])
+def test_a_reason_that_nobody_knows_is_kept_and_told_by_check_and_in_the_limits(
+    write_campaign: Write, reason: Any
+) -> None:
+    said = reason["type"] if isinstance(reason, dict) else reason
+    with FaultServer({"good": ["ok"], "fine": [says(payloads.chat("Paris.", finish=reason))]}) as server:
+        path = write_campaign(server.url)
+        plan = prepare(path, {})
+        assert [w for w in warnings(plan, check_endpoints(plan, {}, offline=False)) if f"fine ended with “{said}”" in w]
+        (finding,) = run_campaign(path).findings
+    (odd,) = [c for c in finding.caveats if c.kind == "unknown finish"]
+    assert (odd.names, odd.values) == (("fine", said), (6.0,))
 
 
 def events(request: Request) -> Reply:
