@@ -37,7 +37,7 @@ class Quota:
 _NAMES = (
     # x-ratelimit-limit-requests, x-ratelimit-remaining-tokens-minute, ratelimit-reset, ratelimitbysize-limit
     re.compile(
-        r"(?:x-)?ratelimit(?P<size>bysize)?-(?P<field>limit|remaining|reset|renewalperiod)(?:-(?P<of>[a-z-]+))?"
+        r"(?:x-)?rate-?limit(?P<size>bysize)?-(?P<field>limit|remaining|reset|renewalperiod)(?:-(?P<of>[a-z-]+))?"
     ),
     re.compile(r"x-(?P<size>token)limit-(?P<field>limit|remaining|reset)(?P<of>)"),  # Together
     re.compile(r"(?P<size>)[a-z]+-ratelimit-(?P<of>[a-z-]+)-(?P<field>limit|remaining|reset)"),  # Anthropic
@@ -47,9 +47,14 @@ _PARTS = ("input", "output", "prompt", "generated")
 _POLICY = re.compile(r"(\d+)\s*;\s*w(?:indow)?=(\d+)")
 _NAME = re.compile(r"\s*\"[^\"]*\"")
 _FIELD = re.compile(r"(\w+)\s*=\s*(\d+(?:\.\d+)?)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhd])")
+_UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# 1m30s, 7 seconds, PT1M30S (ISO 8601)
+_DURATION = re.compile(
+    r"p?t?(?:\d+(?:\.\d+)?\s*(?:ms|millisec\w*|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?)t?[\s,]*)+"
+)
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|mil|[smhd])")
+_FIRST = re.compile(r"\"?(\d+(?:\.\d+)?)\"?(?:\s*[,;].*)?")  # of several, or before a comment
+_RETRY = ("retry-after", "x-retry-after", "x-ratelimit-retry-after", "x-ratelimit-reset-after")
 
 
 def tells_quotas(headers: Iterable[str]) -> bool:
@@ -142,9 +147,10 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds a server asks to wait: ``retry-after-ms``, then ``retry-after``, in any form that `seconds` reads."""
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         with contextlib.suppress(KeyError, ValueError):
-            return max(0.0, float(headers[name]) / 1000)
-    with contextlib.suppress(KeyError, ValueError):
-        return seconds(headers["retry-after"], now)
+            return max(0.0, float(headers[name].lower().removesuffix("ms")) / 1000)
+    for name in _RETRY:
+        with contextlib.suppress(KeyError, ValueError):
+            return seconds(headers[name], now)
     return None
 
 
@@ -158,14 +164,16 @@ def server_time(headers: Mapping[str, str], now: float) -> float:
 def seconds(text: str, now: float) -> float:
     """A duration or a moment as seconds from now, none below 0; ``ValueError`` for neither.
 
-    A duration is "1m30s", "20ms" or "7"; a moment is in seconds or milliseconds since 1970, RFC 3339, or an HTTP date.
+    A duration is "1m30s", "20ms", "7", "7 seconds" or "PT7S"; a moment is in
+    seconds or milliseconds since 1970, RFC 3339, or an HTTP date.
     """
     text = text.strip()
     small = text.lower()
     if _DURATION.fullmatch(small):
         return durations(small) or 0.0
+    first = _FIRST.fullmatch(text)
     try:
-        value = float(text)
+        value = float(first[1] if first else text)
     except ValueError:
         return max(0.0, _moment(text) - now)
     if value > 1e11:

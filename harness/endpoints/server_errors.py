@@ -92,10 +92,11 @@ def _any_of(words: list[str]) -> re.Pattern[str]:
 def _wait_pattern(words: Mapping[str, list[str]], units: Mapping[str, float]) -> re.Pattern[str]:
     """Durations between a word for coming again and a preposition, or before a word for afterwards."""
     longest = sorted(units, key=len, reverse=True)
-    one = rf"\d+(?:\.\d+)?\s*(?:{'|'.join(longest)})(?![a-z])\.?(?:,|\s|and\b)*"
+    one = rf"\d{{1,9}}(?:\.\d{{1,9}})?\s{{0,3}}(?:{'|'.join(longest)})(?![a-z])\.?(?:,|\s|and\b){{0,5}}"
     again, before, after = ("|".join(words[k]) for k in ("again", "before", "after"))
     return re.compile(
-        rf"(?:{again})[\s:]*(?:(?:{before})[\s:]*){{0,2}}(?P<then>(?:{one})+|\d+(?:\.\d+)?)|(?P<first>(?:{one})+)\s*(?:{after})",
+        rf"(?:{again})[\s:]{{0,5}}(?:(?:{before})[\s:]{{0,5}}){{0,2}}(?P<then>(?:{one})+|\d{{1,9}}(?:\.\d{{1,9}})?)"
+        rf"|(?P<first>(?:{one}){{1,4}})(?:{after})",
         re.IGNORECASE,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -338,3 +339,15 @@ def test_what_is_learned_names_only_what_was_sent() -> None:
     )
     assert found is None
     assert Quirks() == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "piece", ["1", " ", "1s ", "retry in ", "role ", "model: a", "max ", "[1, ", "`", "残高", "モデル"]
+)
+def test_an_error_without_end_is_read_in_time(piece: str) -> None:
+    message = f"retry 30 s{piece * (60_000 // len(piece))}"
+    began = time.process_time()
+    learn(UNKNOWN, BODY, told(400, {"error": {"message": message}}))
+    assert (
+        time.process_time() - began < 5
+    )  # 0.5 s at most when this was written; what grows by the square takes minutes
