@@ -163,6 +163,7 @@ async def _every_shape(calls: Calls, workers: Workers, run: RunContext, needed: 
     return answered, last
 
 
+AGAIN = 15.0  # seconds that a check waits for a server that asks to be asked later
 _SYSTEM = "Answer in one word."
 _QUESTION = "What is the capital of France?"
 
@@ -202,7 +203,7 @@ async def _capability(
     surface: Surface = "chat" if "chat" in endpoint.surfaces else "completion"
     prompt = _probe(prompts, surface)
     asked = endpoint if surface == "completion" or endpoint.system_prompt else _with_system(endpoint)
-    quirks = UNKNOWN
+    quirks, patience = UNKNOWN, AGAIN
     async with open_client(endpoint, endpoint.base_url, settings, environ) as client:
         for _ in range(_LESSONS):
             body = request_body(prompt, asked, surface, 0, model_name(endpoint), quirks)
@@ -214,13 +215,17 @@ async def _capability(
                 return _capable(endpoint, surface, body, answer, quirks, clock.monotonic() - began)
             except CallError as e:
                 better = learn(quirks, body, e)
+                if better is None and e.retry and (e.wait or 1.0) <= patience:
+                    patience = 0.0  # such things pass: once more, as a run would, and not twice
+                    await clock.sleep(e.wait or 1.0)
+                    continue
                 if better is None:
                     return Capability(
                         False,
                         refused=_refused(quirks),
                         quirks=quirks,
                         error=client.redact(e.message)[:MOST_SAID],
-                        hint=e.hint,
+                        hint=e.hint or (f"it asked to be left alone for {e.wait:,.0f} s" if e.wait else ""),
                     )
                 quirks = better
     return Capability(False, quirks=quirks, error="refuses one parameter after the other")

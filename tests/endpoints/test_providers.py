@@ -336,6 +336,14 @@ def test_check_notes_refusals_for_the_run(tmp_path: Path, write_campaign: Write)
         assert [b["top_logprobs"] for b in bodies] == [5, 20]
 
 
+@pytest.mark.parametrize("passing", ["429-seconds", "500", "half-json", "error-502-in-200"])
+def test_check_asks_once_more_where_a_run_would(write_campaign: Write, passing: str) -> None:
+    with FaultServer({"good": [passing, "ok"], "fine": [passing]}) as server:
+        rows = check_endpoints(prepare(write_campaign(server.url), {}), {}, offline=False)
+        assert [r["state"].split(",")[0] for r in rows] == ["up", "does not answer"]
+        assert (server.asked["good"], server.asked["fine"]) == (2, 2)
+
+
 def test_a_dead_endpoint_is_said_by_check(write_campaign: Write) -> None:
     from harness.check import check_endpoints, raise_unusable
     from harness.plan import prepare
