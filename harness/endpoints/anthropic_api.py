@@ -11,7 +11,7 @@ import msgspec
 
 from harness.endpoints.failures import malformed
 from harness.endpoints.parts import read_parts
-from harness.endpoints.replies import Answer, count, decode, ends, inner_error, outcome_of, string
+from harness.endpoints.replies import Answer, alone, count, decode, ends, inner_error, outcome_of, string
 
 VERSION = "2023-06-01"  # of the API; the only one since
 _LONGEST = 4096  # this API answers nothing without a limit
@@ -51,7 +51,7 @@ def read(content: bytes) -> Answer:
 
     ``stop_reason: refusal`` is a classifier that stopped the model, so the outcome is filtered, whatever came before.
     """
-    reply = decode(content, _DECODER)
+    reply = decode(alone(content), _DECODER)
     finish = string(reply.stop_reason)
     if reply.error or reply.type == "error" or ends("broken", finish):
         raise inner_error(reply.error or f"stop_reason is {finish}")

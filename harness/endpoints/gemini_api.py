@@ -12,7 +12,7 @@ import msgspec
 
 from harness.endpoints.failures import malformed
 from harness.endpoints.parts import read_parts
-from harness.endpoints.replies import Answer, Usage, count, decode, ends, inner_error, outcome_of, pack, string
+from harness.endpoints.replies import Answer, Usage, alone, count, decode, ends, inner_error, outcome_of, pack, string
 
 _CONFIG = "generationConfig"
 _NAMES = {"max_tokens": "maxOutputTokens", "max_completion_tokens": "maxOutputTokens", "top_p": "topP"}
@@ -65,7 +65,7 @@ def read(content: bytes) -> Answer:
     A prompt that was blocked has no candidate, an answer that was blocked or thought too long one without parts: what
     was paid is an answer.
     """
-    reply = decode(content, _DECODER)
+    reply = decode(alone(content), _DECODER)
     if reply.error:
         raise inner_error(reply.error)
     usage = _usage(_fields(reply.usage_metadata))

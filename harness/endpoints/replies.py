@@ -352,6 +352,14 @@ def ends(meaning: str, finish: str) -> bool:
     return finish.lower() in vocabulary().finish[meaning]
 
 
+def alone(content: bytes) -> bytes:
+    """The only item of a list: Google's APIs write errors and streams so. Anything else as it is."""
+    if content.lstrip()[:1] != b"[":
+        return content
+    value = decode(content, msgspec.json.Decoder())
+    return json.dumps(value[0]).encode() if isinstance(value, list) and len(value) == 1 else content
+
+
 def without_key(answer: Answer, redact: Callable[[str], str]) -> Answer:
     """An answer with ``redact`` done to all that a server said in it.
 

@@ -8,7 +8,7 @@ import msgspec
 
 from harness.endpoints.failures import malformed, unfinished
 from harness.endpoints.parts import read_parts
-from harness.endpoints.replies import Answer, Usage, decode, inner_error, outcome_of, pack, string
+from harness.endpoints.replies import Answer, Usage, alone, decode, inner_error, outcome_of, pack, string
 
 _FINISH = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
@@ -40,16 +40,17 @@ def write(body: dict[str, Any]) -> dict[str, Any]:
 
 def read(content: bytes) -> Answer:
     """Read one reply. Raises `CallError` as `harness.endpoints.replies.parse` does."""
-    reply = decode(content, _DECODER)
+    reply = decode(alone(content), _DECODER)
     if reply.error or reply.status in ("failed", "cancelled"):
         raise inner_error(reply.error or f"status is {reply.status}")
-    if not isinstance(reply.output, list):
+    usage = Usage.of(reply.usage, "input_tokens", "output_tokens")
+    if not isinstance(reply.output, list) and not usage.paid:
         raise malformed("no output", content)
-    said = read_parts(reply.output)
-    messages = [i["content"] for i in reply.output if isinstance(i, dict) and isinstance(i.get("content"), list)]
+    items = reply.output if isinstance(reply.output, list) else []
+    said = read_parts(items)
+    messages = [i["content"] for i in items if isinstance(i, dict) and isinstance(i.get("content"), list)]
     parts = [p for content in messages for p in content if isinstance(p, dict)]
     refusal = "".join(string(p.get("refusal")) for p in parts)
-    usage = Usage.of(reply.usage, "input_tokens", "output_tokens")
     finish = _finish(reply, content)
     return Answer(
         outcome=outcome_of(said.answer, refusal, finish),

@@ -365,3 +365,27 @@ def test_check_shows_what_an_api_can_do(write_campaign: Write, kind: str, logpro
         good, _ = check_endpoints(plan, {}, offline=False)
     assert (good["state"][:2], good["model"]) == ("up", "served-model")
     assert (good["logprobs"], good["usage"], good["system"], good["reasoning"]) == (logprobs, "yes", "yes", "parts")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reply"),
+    [
+        ("gemini", payloads.gemini()),
+        ("anthropic-messages", payloads.anthropic()),
+        ("openai-responses", payloads.response()),
+    ],
+)
+def test_the_only_reply_of_a_list_is_read(kind: str, reply: Any) -> None:
+    assert APIS[kind].read(payloads.encode([reply])).text == "Paris."
+    for busy in (
+        [{"error": {"code": 429, "message": "slow"}}],
+        [{"error": {"message": "slow", "type": "rate_limit_error"}}],
+    ):
+        with pytest.raises(CallError) as caught:
+            APIS[kind].read(payloads.encode(busy))
+        assert (caught.value.kind, caught.value.retry) == ("rate_limit", True)
+
+
+def test_a_response_without_output_that_was_paid_is_an_empty_answer() -> None:
+    answer = APIS["openai-responses"].read(payloads.encode(payloads.response(output=None)))
+    assert (answer.outcome, answer.completion_tokens) == ("empty", 7)
