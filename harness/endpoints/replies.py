@@ -161,7 +161,7 @@ def is_error(value: Any) -> bool:
     """Whether a field called ``error`` holds one: some servers write an empty one, or a code of 0, beside an answer."""
     if isinstance(value, dict):
         return any(is_error(v) for v in value.values())
-    return bool(value) and not (isinstance(value, str) and value.strip().lower() in _NO_ERROR)
+    return bool(value) and (value is True or str(value).strip().lower() not in _NO_ERROR)
 
 
 _NO_ERROR = frozenset({"", "0", "200", "none", "null", "ok", "success", "no error"})

@@ -411,6 +411,7 @@ ELSEWHERE: dict[str, Any] = {
     "a delta for a message": {**WHOLE, "choices": [{"delta": {"content": "Paris."}, "finish_reason": "stop"}]},
     "a message that is text": {**WHOLE, "choices": [{"index": 0, "message": "Paris.", "finish_reason": "stop"}]},
     "no error, written out": {**WHOLE, "error": {"code": 0, "message": ""}},
+    "no error, by its status": {**WHOLE, "error": {"code": 200, "message": "OK"}},
     "no error, in a word": {**WHOLE, "error": "none"},
     "JSON lines": LINES,
     "JSON, then twice done": payloads.encode(WHOLE) + b"\n\ndata:[DONE]\n\ndata: [DONE]\n",
