@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.store_scale import make
+from benchmarks.store_scale import make, most_held
 from harness.plan import STORE
 
 
@@ -29,14 +29,15 @@ def main() -> None:
         config = make(Path(folder), given.planned, given.left, f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
         store = config.parent / "results" / "scale" / STORE
         size = store.stat().st_size / (given.planned - given.left)
-        seconds, cpu = first_request(config, listener)
-    print("| planned | answered | bytes of store an answer | first request after, s | CPU until then, s |")
-    print("|---|---|---|---|---|")
-    print(f"| {given.planned:,} | {given.planned - given.left:,} | {size:.0f} | {seconds:.1f} | {cpu:.1f} |")
+        seconds, cpu, peak = first_request(config, listener)
+    print("| planned | answered | bytes of store an answer | first request, s | CPU until then, s | peak MB | load |")
+    print("|---|---|---|---|---|---|---|")
+    told = f"| {given.planned:,} | {given.planned - given.left:,} | {size:.0f} | {seconds:.1f} | {cpu:.1f} "
+    print(f"{told}| {peak / 1e6:.0f} | {os.getloadavg()[0]:.0f} |")
 
 
-def first_request(config: Path, listener: socket.socket) -> tuple[float, float]:
-    """Run the harness until its first request is there; seconds, and CPU seconds of its process."""
+def first_request(config: Path, listener: socket.socket) -> tuple[float, float, int]:
+    """Run the harness until its first request is there: seconds, CPU seconds of its process, and its peak in bytes."""
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "harness", "run", str(config)], stdout=subprocess.DEVNULL)
     try:
@@ -45,11 +46,12 @@ def first_request(config: Path, listener: socket.socket) -> tuple[float, float]:
         seconds = time.monotonic() - began
         times = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
         cpu = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+        peak = most_held(process.pid)
         connection.close()
     finally:
         process.kill()
         process.wait()
-    return seconds, cpu
+    return seconds, cpu, peak
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def measured(command: list[str]) -> tuple[float, int]:
     def watch() -> None:
         nonlocal peak
         while not done.wait(0.1):
-            peak = max(peak, sum(map(_rss, _tree(process.pid))), _most(process.pid))
+            peak = max(peak, sum(map(_rss, _tree(process.pid))), most_held(process.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -98,7 +98,7 @@ def _rss(pid: int) -> int:
         return 0
 
 
-def _most(pid: int) -> int:
+def most_held(pid: int) -> int:
     """The most that a process ever held, in bytes."""
     try:
         told = Path(f"/proc/{pid}/status").read_text()

@@ -152,18 +152,21 @@ class Held:
     failures: int
 
 
+_STORED = (
+    "SELECT endpoint, prompt, sample, lower(hex(hash)) AS request_hash, text, outcome, body "
+    "FROM responses LEFT JOIN requests ON id = request"
+)
+
+
 def inspect(config: Path, texts: dict[bytes, set[str]]) -> Held:
     """Read a store without the harness; an answer that its request did not get by the server's log counts as torn."""
     db = sqlite3.connect(config.parent / "results" / "storm" / "responses.sqlite")
     try:
         healthy = db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        rows = db.execute(
-            "SELECT endpoint, prompt, sample, request_hash, text, outcome, body FROM responses "
-            "LEFT JOIN requests ON requests.hash = request_hash"
-        ).fetchall()
+        rows = db.execute(_STORED).fetchall()
         failed = db.execute(
-            "SELECT COUNT(*) FROM (SELECT DISTINCT endpoint, prompt, sample, request_hash FROM failures EXCEPT "
-            "SELECT endpoint, prompt, sample, request_hash FROM responses)"
+            "SELECT COUNT(*) FROM (SELECT DISTINCT endpoint, prompt, sample, request_hash FROM failures EXCEPT "  # noqa: S608
+            f"SELECT endpoint, prompt, sample, request_hash FROM ({_STORED}))"
         ).fetchone()[0]
     finally:
         db.close()
@@ -282,7 +285,7 @@ def _visible(config: Path) -> set[tuple[str, str, int, str]]:
     """Keys that another process can read at this moment: the harness has acknowledged them."""
     db = sqlite3.connect(config.parent / "results" / "storm" / "responses.sqlite", timeout=10)
     try:
-        return set(db.execute("SELECT endpoint, prompt, sample, request_hash FROM responses"))
+        return {row[:4] for row in db.execute(_STORED)}
     finally:
         db.close()
 

@@ -342,10 +342,10 @@ def _campaign_caveats(path: Path) -> tuple[list[Caveat], list[Caveat]]:
     """What limits a campaign as a whole; and of single endpoints: they were several models, or ended oddly."""
     with Store(path, readonly=True) as store:
         mixed, short, ended = mixtures(store), store.note(SHORT_FORM), stated(store, "finish_reason")
-        answered = [done for _, done in store.plan_keys()]
+        planned, answered = map(sum, zip((0, 0), *store.progress().values(), strict=True))
         first = gaps_of(left_of(store.note(REFERENCES)))
-    if missing := len(answered) - sum(answered):
-        first.append(Caveat("unanswered calls", values=(missing, len(answered))))
+    if missing := planned - answered:
+        first.append(Caveat("unanswered calls", values=(missing, planned)))
     if short:
         first.append(Caveat("short form", names=(short,)))
     odd = (

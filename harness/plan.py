@@ -110,7 +110,7 @@ class Plan:
     def require_answers(self) -> None:
         """`EndpointError` if there is nothing to score: no call of the plan got an answer."""
         with Store(self.store, readonly=True) as store:
-            if not any(answered for _, answered in store.plan_keys()):
+            if not any(answered for _, answered in store.progress().values()):
                 hint = "the lines above say why; mend it and run the same command again"
                 raise EndpointError("no call got an answer", hint)
 

@@ -54,6 +54,23 @@ async def ask_in_stages(run: Asking, decided: Callable[[Plan], bool]) -> bool:
         return await _ask_stages(run, stages, decided, servers)
 
 
+async def ask_in_parts(run: Asking, sizes: Sequence[int], enough: Callable[[int], bool]) -> bool:
+    """Ask the first so many prompts, then more, until ``enough`` says of a part's index that no more is needed.
+
+    Local servers stay up between the parts. Returns whether the run is done: not if it was stopped before.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        servers = Servers(stack, run.plan.base, cache_folder(run.environ), run.say)
+        for i, size in enumerate(sizes):
+            part = replace(run.plan, prompts=run.plan.prompts[:size])
+            await _ask(replace(run, plan=part), part, "", servers)
+            if run.stop.is_set():
+                return False
+            if await asyncio.to_thread(enough, i):
+                break
+    return True
+
+
 async def _ask_stages(run: Asking, stages: Sequence[Stage], decided: Callable[[Plan], bool], servers: Servers) -> bool:
     plan = run.plan
     began = run.clock.monotonic()
@@ -134,9 +151,10 @@ async def _ask(run: Asking, part: Plan, stage: str, servers: Servers) -> str:
         def note_plan(found: Iterable[Key]) -> None:
             store.set_plan(plan.prompts, itertools.chain(found, part.recorded_keys()), plan.prompt_hashes)
 
+        own = holds if plan.shard.count > 1 else None
         context = RunContext(store, plan.campaign.collect, run.stop, say, run.clock)
         lag = await collect(
-            plan.campaign, part.prompts, context, run.tallies, environ, plan.base, holds, note_plan, servers
+            plan.campaign, part.prompts, context, run.tallies, environ, plan.base, own, note_plan, servers
         )
         note_run(store, began, {**told, "longest_lag_seconds": round(lag.longest, 3)})
         return context.budget.reached

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from harness.endpoints import (
     Answer,
     Quirks,
     describe,
+    is_busy,
     is_refusal,
     is_unusable,
     jobs,
@@ -81,7 +82,8 @@ class Calls:
     prompts: Sequence[Prompt]
     answered: Callable[[Key], bool] = lambda _: False
     quirks: Quirks = UNKNOWN
-    wanted: Callable[[Key], bool] = lambda _: True
+    wanted: Callable[[Key], bool] | None = None  # None: every call
+    done: Callable[[str, int], Set[tuple[str, str]]] = lambda *_: frozenset()  # (prompt, hash) of a sample's answers
     ended: set[Key] = field(default_factory=set)
 
     def jobs(self) -> Iterator[Job]:
@@ -90,10 +92,15 @@ class Calls:
 
     def todo(self) -> Iterator[Job]:
         """Every call that is not answered yet, at the moment when it is due."""
-        return (j for j in self.jobs() if self._open(j.key))
+        sample, done = 0, self.done(self.endpoint.name, 0)
+        for job in self.jobs():
+            if job.sample != sample:  # answers are looked up together: one by one takes longer than making the calls
+                sample, done = job.sample, self.done(job.endpoint, job.sample)
+            if (job.prompt, job.request_hash) not in done and self._open(job.key):
+                yield job
 
     def _open(self, key: Key) -> bool:
-        return self.wanted(key) and key not in self.ended and not self.answered(key)
+        return (self.wanted is None or self.wanted(key)) and key not in self.ended and not self.answered(key)
 
     def probes(self) -> dict[Shape, Job]:
         """The first unanswered call of every set of parameters."""
@@ -163,7 +170,6 @@ async def _every_shape(calls: Calls, workers: Workers, run: RunContext, needed: 
     return answered, last
 
 
-AGAIN = 15.0  # seconds that a check waits for a server that asks to be asked later
 _SYSTEM = "Answer in one word."
 _QUESTION = "What is the capital of France?"
 
@@ -195,6 +201,10 @@ async def capabilities(
     return await asyncio.gather(*(_capability(e, prompts, settings, environ) for e in endpoints))
 
 
+SOON, SHORTEST_WAIT = 5.0, 0.5  # seconds until a server that is busy is asked again, if it does not say when
+PATIENCE = 60.0  # seconds that a check waits for one that is busy, in all
+
+
 async def _capability(
     endpoint: Remote, prompts: Sequence[Prompt], settings: Collect, environ: Mapping[str, str], clock: Clock = Clock()
 ) -> Capability:
@@ -203,9 +213,10 @@ async def _capability(
     surface: Surface = "chat" if "chat" in endpoint.surfaces else "completion"
     prompt = _probe(prompts, surface)
     asked = endpoint if surface == "completion" or endpoint.system_prompt else _with_system(endpoint)
-    quirks, patience = UNKNOWN, AGAIN
+    quirks, again = UNKNOWN, True
     async with open_client(endpoint, endpoint.base_url, settings, environ) as client:
-        for _ in range(_LESSONS):
+        lessons, waited = 0, 0.0
+        while lessons < _LESSONS:
             body = request_body(prompt, asked, surface, 0, model_name(endpoint), quirks)
             began = clock.monotonic()
             try:
@@ -214,10 +225,15 @@ async def _capability(
                 answer = without_key(answer, client.redact)
                 return _capable(endpoint, surface, body, answer, quirks, clock.monotonic() - began)
             except CallError as e:
-                better = learn(quirks, body, e)
-                if better is None and e.retry and (e.wait or 1.0) <= patience:
-                    patience = 0.0  # such things pass: once more, as a run would, and not twice
-                    await clock.sleep(e.wait or 1.0)
+                wait = max(e.wait or SOON, SHORTEST_WAIT)
+                if is_busy(e) and waited + wait <= PATIENCE:
+                    await clock.sleep(wait)
+                    waited += wait
+                    continue
+                better, lessons = learn(quirks, body, e), lessons + 1
+                if better is None and again and e.retry and not is_busy(e):
+                    again = False  # such things pass: once more, as a run would, and not twice
+                    await clock.sleep(min(wait, SOON))
                     continue
                 if better is None:
                     return Capability(

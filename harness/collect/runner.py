@@ -83,7 +83,7 @@ async def collect(
     tallies: dict[str, Tally],
     environ: Mapping[str, str],
     base: Path,
-    wanted: Callable[[Key], bool] = lambda _: True,
+    wanted: Callable[[Key], bool] | None = None,
     note_plan: Callable[[Iterable[Key]], None] | None = None,
     servers: Servers | None = None,
 ) -> Lag:
@@ -99,7 +99,7 @@ async def collect(
     tallies : kept up to date by endpoint name.
     environ : keys of endpoints, and where weights are kept.
     base : folder that relative paths of weights start from.
-    wanted : only these keys are asked.
+    wanted : only these keys are asked; default: all.
     note_plan : gets the keys of the plan when a refusal has changed them, and writes them down; with one of its own, a
         caller has written the plan already.
     servers : of local models, if they are to stay up afterwards; default: they are stopped.
@@ -112,7 +112,7 @@ async def collect(
     for endpoint in called:
         key_of(endpoint, environ)
     store, budget = run.store, run.budget
-    plans = [Calls(e, prompts, store.answered, recall(store, e), wanted) for e in called]
+    plans = [Calls(e, prompts, store.answered, recall(store, e), wanted, store.answered_calls) for e in called]
     if note_plan is None:
         note_plan = functools.partial(store.set_plan, prompts)
         note_plan(_keys(plans))
@@ -169,13 +169,18 @@ def _keys(plans: Iterable[Calls]) -> Iterator[Key]:
     return (j.key for c in plans for j in c.jobs())
 
 
-def _tallies(called: Sequence[Called], store: Store, wanted: Callable[[Key], bool]) -> dict[str, Tally]:
+def _tallies(called: Sequence[Called], store: Store, wanted: Callable[[Key], bool] | None) -> dict[str, Tally]:
     """How far each endpoint is, from the plan in the store."""
     out = {e.name: Tally() for e in called}
-    for key, answered in store.plan_keys():
-        if key[0] in out and wanted(key):
-            out[key[0]].planned += 1
-            out[key[0]].stored += answered
+    if wanted is None:
+        counted = store.progress()
+        for name, tally in out.items():
+            tally.planned, tally.stored = counted.get(name, (0, 0))
+    else:
+        for key, answered in store.plan_keys():
+            if key[0] in out and wanted(key):
+                out[key[0]].planned += 1
+                out[key[0]].stored += answered
     for tally in out.values():
         tally.state = "waiting" if tally.stored < tally.planned else "done"
     return out

@@ -7,6 +7,7 @@ the head of the chain has a proof of every answer up to it. The head stands in t
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -18,18 +19,36 @@ import msgspec
 from harness.records import Key, Prompt, Response
 
 COLUMNS = tuple(f.name for f in fields(Response))
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS chain (
-  position INTEGER PRIMARY KEY, endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT, link BLOB
-);
-"""
+CHAIN = "chain"  # note: how many answers are chained, and the last link
+_HEX = "CASE typeof(hash) WHEN 'blob' THEN lower(hex(hash)) ELSE hash END"
+HASH = f"(SELECT {_HEX} FROM requests WHERE id = request)"  # noqa: S608 - of the request that ``request`` numbers
+SELECTED = ", ".join(f"{HASH} AS request_hash" if c == "request_hash" else c for c in COLUMNS)  # a `Response`
+ORDER = "endpoint, prompt, sample, request_hash"
+NUMBER = "(SELECT id FROM requests WHERE hash = ?)"
+_MARKS = ", ".join(NUMBER if c == "request_hash" else "?" for c in COLUMNS)
+ADD = f"INSERT INTO responses VALUES (?, {_MARKS}, ?)"  # noqa: S608 - position, columns with the hash `packed`, link
+AT_HASH = COLUMNS.index("request_hash")
+MENTION = "INSERT OR IGNORE INTO requests (hash) VALUES (?)"
+SENT = (
+    "INSERT INTO requests (hash, surface, body) VALUES (?, ?, ?) "
+    "ON CONFLICT (hash) DO UPDATE SET surface = excluded.surface, body = excluded.body WHERE body IS NULL"
+)
 _LINES = msgspec.json.Encoder()
 _START = b"\0" * 32
-_KEY = "endpoint, prompt, sample, request_hash"
-_ANSWERS = (
-    f"SELECT position, link, {', '.join(COLUMNS)}, responses.rowid FROM chain "  # noqa: S608
-    f"LEFT JOIN responses USING ({_KEY}) ORDER BY position"
-)
+_ANSWERS = f"SELECT position, link, {SELECTED} FROM responses WHERE link IS NOT NULL ORDER BY position"  # noqa: S608
+_NOTE = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+_SHA256 = re.compile("[0-9a-f]{64}")
+_END = re.compile("([0-9]{1,15}) ([0-9a-f]{64})")
+
+
+def packed(request_hash: str) -> bytes | str:
+    """A hash as it is stored: 32 bytes; what is no SHA-256 in hexadecimal stays the text that it is."""
+    return bytes.fromhex(request_hash) if _SHA256.fullmatch(request_hash) else request_hash
+
+
+def unpacked(stored: bytes | str) -> str:
+    """The hash that `packed` made shorter."""
+    return stored.hex() if isinstance(stored, bytes) else stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,52 +69,55 @@ def content_digest(r: Response) -> bytes:
 
 
 def begun(db: sqlite3.Connection) -> Tip:
-    """The tip of a store that is written to; answers of an earlier version, which made no chain, are chained first."""
-    last = db.execute("SELECT position, link FROM chain ORDER BY position DESC LIMIT 1").fetchone()
+    """The tip of a store that is written to; answers of an early version, which made no chain, are chained first."""
+    noted = _noted(db)
+    if noted is not None:
+        return noted
+    last = db.execute(
+        "SELECT position, link FROM responses WHERE link IS NOT NULL ORDER BY position DESC LIMIT 1"
+    ).fetchone()
     if last is not None:
         return Tip(*last)
-    rows = db.execute(f"SELECT {', '.join(COLUMNS)} FROM responses ORDER BY {_KEY}")  # noqa: S608
     tip = Tip()
     db.execute("BEGIN IMMEDIATE")
-    for row in rows:
-        tip = tip.next(row)
-        append(db, [(tip, row)])
+    db.execute("UPDATE responses SET position = -position WHERE position > 0")
+    rows = f"SELECT {SELECTED} FROM responses WHERE position = ?"  # noqa: S608
+    for at, _ in db.execute(f"SELECT position, {HASH} AS request_hash FROM responses ORDER BY {ORDER}").fetchall():  # noqa: S608
+        tip = tip.next(db.execute(rows, (at,)).fetchone())
+        db.execute("UPDATE responses SET position = ?, link = ? WHERE position = ?", (tip.answers, tip.link, at))
+    note(db, tip)
     db.execute("COMMIT")
     return tip
 
 
-def append(db: sqlite3.Connection, links: Sequence[tuple[Tip, Sequence[Any]]]) -> None:
-    """Write the links of answers, inside the transaction that writes the answers."""
-    rows = ((tip.answers, *row[:4], tip.link) for tip, row in links)
-    db.executemany("INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?)", rows)
+def note(db: sqlite3.Connection, tip: Tip) -> None:
+    """Write down where the chain ends, inside the transaction that writes the answers."""
+    if tip.answers:
+        db.execute(_NOTE, (CHAIN, f"{tip.answers} {tip.link.hex()}"))
 
 
-def copy_chain(target: sqlite3.Connection, source: sqlite3.Connection) -> None:
-    """Take over a chain as it is, link by link; a store of an earlier version has none."""
-    if not there(source):
-        return
-    target.execute("DELETE FROM chain")
-    rows = source.execute(f"SELECT position, {_KEY}, link FROM chain ORDER BY position")  # noqa: S608
-    target.executemany("INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?)", rows)
+def _noted(db: sqlite3.Connection) -> Tip | None:
+    """Where the chain ends, as it is written down; None where nothing is, or nothing that is an end."""
+    found = db.execute("SELECT value FROM meta WHERE key = ?", (CHAIN,)).fetchone()
+    told = _END.fullmatch(str(found[0])) if found else None
+    return Tip(int(told[1]), bytes.fromhex(told[2])) if told else None
 
 
 def there(db: sqlite3.Connection) -> bool:
     """Whether a store has a chain."""
-    found = db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'chain'").fetchone()
-    return found is not None and db.execute("SELECT 1 FROM chain").fetchone() is not None
+    return db.execute("SELECT 1 FROM responses WHERE link IS NOT NULL").fetchone() is not None
 
 
 def head(db: sqlite3.Connection) -> dict[str, object]:
     """How many answers are chained, and the head worked out from the answers themselves, those that are gone left out.
 
-    Nothing of a store of an earlier version.
+    Nothing of a store of an early version.
     """
     if not there(db):
         return {}
     tip = Tip()
-    for _, _, *row, rowid in db.execute(_ANSWERS):
-        if rowid is not None:
-            tip = tip.next(row)
+    for _, _, *row in db.execute(_ANSWERS):
+        tip = tip.next(row)
     return {"answers": tip.answers, "head": tip.link.hex()}
 
 
@@ -104,15 +126,19 @@ def broken(db: sqlite3.Connection) -> Iterator[str]:
     if not there(db):
         return
     tip = Tip()
-    for position, link, *row, rowid in db.execute(_ANSWERS):
-        where = f"answer {position} ({row[0]} / {row[1]} / sample {row[2]})"
-        if rowid is None:
-            yield f"{where} was removed"
+    for position, link, *row in db.execute(_ANSWERS):
+        where = f"{row[0]} / {row[1]} / sample {row[2]}"
+        if position > tip.answers + 1:
+            yield f"answer {tip.answers + 1} (before {where}) was removed"
             return
         tip = tip.next(row)
         if (tip.answers, tip.link) != (position, link):
-            yield f"{where} was changed, or one before it removed"
+            yield f"answer {position} ({where}) was changed, or one before it removed"
             return
+    noted = _noted(db)
+    if noted != tip:
+        gone = noted.answers - tip.answers if noted else 0
+        yield f"answer {tip.answers + 1} and all after it were removed" if gone > 0 else "its chain has another end"
     (stored,) = db.execute("SELECT COUNT(*) FROM responses").fetchone()
     if stored != tip.answers:
         yield f"{stored - tip.answers} answers are not in the chain of those that came in"
@@ -123,7 +149,7 @@ def plan_digest(db: sqlite3.Connection) -> str:
     digest = hashlib.sha256()
     for query in (
         "SELECT position, id, json FROM prompts ORDER BY position",
-        f"SELECT {_KEY} FROM plan ORDER BY {_KEY}",  # noqa: S608
+        f"SELECT endpoint, prompt, sample, {HASH} AS request_hash FROM plan ORDER BY {ORDER}",  # noqa: S608
     ):
         rows = db.execute(query)
         while part := rows.fetchmany(1_000):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from harness.errors import NoLocksError, StoreError
 from harness.files import real_path
-from harness.store import chain
+from harness.store import older
 from harness.store.chain import COLUMNS
 
 
@@ -62,7 +63,7 @@ def _scratch(folder: Path) -> Iterator[int]:
         Path(name).unlink(missing_ok=True)
 
 
-FORMAT = 1
+FORMAT = 2
 PLAN_DIGEST = "plan_sha256"  # note: of prompts and plan as they were written
 PLAN_GIVEN = "plan_given_sha256"  # note: of prompts and plan in the order in which they were given
 NOTES = {  # tables of what happened, by name: what a copy of a store takes over
@@ -72,17 +73,18 @@ NOTES = {  # tables of what happened, by name: what a copy of a store takes over
     "attempts": ("endpoint", "prompt", "sample", "request_hash", "number", "kind", "status", "wait", "at"),
     "runs": ("started_at", "json"),
 }
+_STORED = ", ".join("request" if c == "request_hash" else c for c in COLUMNS)
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS prompts (id TEXT PRIMARY KEY, position INTEGER NOT NULL, json TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS requests (hash TEXT PRIMARY KEY, surface TEXT NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, surface TEXT, body BLOB);
 CREATE TABLE IF NOT EXISTS plan (
-  endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
-  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+  endpoint, prompt, sample, request, -- without types, as those of the answers: else their index is of no use
+  PRIMARY KEY (endpoint, prompt, sample, request)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS responses (
-  {", ".join(COLUMNS)},
-  PRIMARY KEY (endpoint, prompt, sample, request_hash)
+  position INTEGER PRIMARY KEY, {_STORED}, link BLOB,
+  UNIQUE (endpoint, sample, prompt, request)
 );
 CREATE TABLE IF NOT EXISTS failures (
   endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
@@ -98,19 +100,22 @@ CREATE TABLE IF NOT EXISTS attempts (
   endpoint TEXT, prompt TEXT, sample INTEGER, request_hash TEXT,
   number INTEGER, kind TEXT, status INTEGER, wait REAL, at TEXT
 );
-DROP INDEX IF EXISTS plan_order;
 """
 
+_PAGE = 8192  # bytes: of smaller pages an answer of a few hundred words leaves more empty
 _PATIENCE = 30.0  # seconds: a lock of somebody who only looks is no reason to end a run
 
 
 def for_writing(path: Path) -> sqlite3.Connection:
     """A connection that writes, with all tables there. Raises `sqlite3.Error`."""
     db = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
+    db.execute(f"PRAGMA page_size = {_PAGE}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     refuse_code(path, db)
-    db.executescript(SCHEMA + chain.SCHEMA)
+    if _is_older(db):
+        older.upgrade(path, db, SCHEMA, FORMAT)
+    db.executescript(SCHEMA)
     db.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(FORMAT),))
     return db
 
@@ -119,14 +124,52 @@ def for_reading(path: Path, *, shared: bool = False) -> sqlite3.Connection:
     """A connection that cannot write, not even fold the log into the file: that is the writer's to do.
 
     SQLite needs a file beside a store in WAL mode. Where it cannot make one, and no log is left that it would have to
-    read, the store is taken as it is. ``shared`` is for use in more than one thread. Raises `sqlite3.Error`.
+    read, the store is taken as it is. ``shared`` is for use in more than one thread. A store of an earlier format is
+    left as it is, and a copy in this one's is read. Raises `sqlite3.Error`.
     """
+    how = "mode=ro"
     try:
-        return _connected(path, "mode=ro", shared)
+        db = _connected(path, how, shared)
     except sqlite3.OperationalError:
         if os.access(path.parent, os.W_OK) or _has_log(path):
             raise
-        return _connected(path, "mode=ro&immutable=1", shared)
+        how = "mode=ro&immutable=1"
+        db = _connected(path, how, shared)
+    if not _is_older(db):
+        return db
+    refuse_code(path, db)
+    db.close()
+    return _connected(_copy_of(real_path(path), how, _state(path)), "mode=ro", shared)
+
+
+def _is_older(db: sqlite3.Connection) -> bool:
+    """Whether this is a store of an earlier format; of what is none, whoever reads it says so."""
+    try:
+        return format_of(db) in older.FORMATS
+    except sqlite3.Error:
+        return False
+
+
+def _state(path: Path) -> tuple[tuple[int, int], ...]:
+    """Size and time of a store and its log: as long as they stay, a copy is one of what is there."""
+    files = [f for f in (path, path.with_name(f"{path.name}-wal")) if f.exists()]
+    return tuple((s.st_size, s.st_mtime_ns) for s in map(os.stat, files))
+
+
+@functools.lru_cache(maxsize=2)
+def _copied(path: Path, how: str, _: tuple[tuple[int, int], ...]) -> tuple[Path, tempfile.TemporaryDirectory[str]]:
+    """A copy of an older store in this format, and the folder that goes when nobody reads it any more."""
+    folder = tempfile.TemporaryDirectory(prefix="harness-store-")
+    copy = Path(folder.name) / path.name
+    with contextlib.closing(sqlite3.connect(copy, isolation_level=None, uri=True)) as db:
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
+        db.executescript(SCHEMA)
+        older.copy(path, f"{path.as_uri()}?{how}", db, FORMAT)
+    return copy, folder
+
+
+def _copy_of(path: Path, how: str, state: tuple[tuple[int, int], ...]) -> Path:
+    return _copied(path, how, state)[0]
 
 
 def _connected(path: Path, how: str, shared: bool) -> sqlite3.Connection:
@@ -181,6 +224,14 @@ def refuse_code(path: Path, db: sqlite3.Connection) -> None:
             f"{path}: not as a run writes it: it has a {kind} {str(name)[:40]!r}",
             "it is damaged or forged; leave it out",
         )
+
+
+def format_of(db: sqlite3.Connection) -> str:
+    """The format that a store says it has, "" if it says none. Raises `sqlite3.Error` where there is no store."""
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        return ""
+    found = db.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+    return str(found[0]) if found else ""
 
 
 def check_format(path: Path, db: sqlite3.Connection) -> None:

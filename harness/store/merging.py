@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from harness.errors import StoreError
-from harness.records import Key, Prompt, Response, request_hash
-from harness.store.chain import COLUMNS, content_digest
+from harness.records import Key, Prompt, Response, Surface, request_hash
+from harness.store.chain import COLUMNS, content_digest, unpacked
 from harness.store.database import NOTES, compact
 from harness.store.provenance import copy_notes, note_reused, noted_endpoints
 from harness.store.store import Store, batches, key_of
@@ -119,19 +119,16 @@ def _missing(target: Store, key: Key, wanted: Callable[[Key], bool]) -> bool:
 
 
 def copy_store(source_path: Path, target_path: Path) -> Path:
-    """A new store of all answers, its rows in the order of their keys: the same bytes every time.
+    """A new store of all answers, in the order in which they came: the same bytes every time.
 
     Answers to earlier plans go with it: what the manifest says of endpoints and costs counts them.
     """
     with Store(source_path, readonly=True) as source, Store(target_path) as target:
         target.set_plan(source.prompts(), (key for key, _ in source.plan_keys()), source.prompt_hashes())
-        for batch in batches(source.all_responses()):
-            target.add_many(batch)
-            target.copy_requests(source, {r.request_hash for r in batch})
+        target.take_answers(source)
         copy_notes(target, source)
         for key, value in source.notes():
             target.set_note(key, value)
-        target.take_chain(source)
     compact(target_path)
     return target_path
 
@@ -141,6 +138,7 @@ _Status = Annotated[int, Meta(ge=0, le=999)]
 _Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 _BOUNDED: Mapping[Any, Any] = {int: Whole, int | None: Whole | None, float: _Seconds}
 _KEY = {"endpoint": str, "prompt": str, "sample": Whole, "request_hash": str}
+_NUMBERED = {"endpoint": str, "prompt": str, "sample": Whole, "request": Whole}
 _NOTE = {
     **_KEY,
     "name": str,
@@ -160,9 +158,10 @@ _HINTS = get_type_hints(Response)
 _NEEDED: Mapping[str, Mapping[str, Any]] = {
     "meta": {"key": str, "value": str},
     "prompts": {"id": str, "position": Whole, "json": str},
-    "requests": {"hash": str, "surface": Literal["chat", "completion"], "body": bytes},
-    "plan": _KEY,
-    "responses": {c: _BOUNDED.get(_HINTS[c], _HINTS[c]) for c in COLUMNS},
+    "requests": {"id": Whole, "hash": str, "surface": Surface | None, "body": bytes | None},
+    "plan": _NUMBERED,
+    "responses": {c: _BOUNDED.get(_HINTS[c], _HINTS[c]) for c in COLUMNS if c != "request_hash"}
+    | {"request": Whole, "position": int, "link": bytes | None},
     "failures": {c: _NOTE[c] for c in NOTES["failures"]},
 }
 _OTHERS: Mapping[str, Mapping[str, Any]] = {  # not in stores of every version
@@ -203,8 +202,8 @@ def require_whole(store: Store) -> None:
 
 def forged_requests(store: Store) -> list[str]:
     """Hashes of stored requests whose surface and body are not what was hashed."""
-    rows = store.each("SELECT hash, surface, body FROM requests ORDER BY hash")
-    return [found for found, surface, body in rows if request_hash(surface, body) != found]
+    rows = store.each("SELECT hash, surface, body FROM requests WHERE body IS NOT NULL ORDER BY hash")
+    return [unpacked(found) for found, surface, body in rows if request_hash(surface, body) != unpacked(found)]
 
 
 def check(store: Store) -> None:
@@ -229,6 +228,8 @@ def _check_rows(store: Store, table: str, columns: Mapping[str, Any]) -> None:
     row_type = msgspec.defstruct("Row", list(columns.items()))
     for row in store.each(f"SELECT {', '.join(columns)} FROM {table}"):  # noqa: S608
         values = dict(zip(columns, row, strict=True))
+        if table == "requests":
+            values["hash"] = unpacked(values["hash"])
         msgspec.convert(values, row_type, builtin_types=(bytes,))
         if table == "meta":
             _check_note(values["key"], values["value"])

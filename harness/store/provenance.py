@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from harness.errors import StoreError
 from harness.records import CHARACTERS_PER_TOKEN, Response
+from harness.store.chain import HASH
 from harness.store.database import NOTES, for_reading
 from harness.store.store import Store
 
@@ -75,8 +76,8 @@ def reused(store: Store) -> list[tuple[str, str, int]]:
     """(endpoint, source, count) of the plan's answers that were taken from other stores."""
     return store.rows(
         "reused",
-        "SELECT endpoint, source, COUNT(*) FROM reused JOIN plan USING (endpoint, prompt, sample, request_hash) "
-        "GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT endpoint, source, COUNT(*) FROM reused JOIN plan USING (endpoint, prompt, sample) "  # noqa: S608
+        f"WHERE request_hash = {HASH} GROUP BY 1, 2 ORDER BY 1, 2",
     )
 
 
@@ -90,9 +91,9 @@ def spent(store: Store) -> list[tuple[str, int, int]]:
     return store.rows(
         "reused",
         f"SELECT r.endpoint, SUM({asked}), SUM({wrote}) FROM responses r "  # noqa: S608
-        "LEFT JOIN requests q ON q.hash = r.request_hash "
-        "LEFT JOIN reused u USING (endpoint, prompt, sample, request_hash) "
-        "WHERE u.endpoint IS NULL GROUP BY r.endpoint",
+        "LEFT JOIN requests q ON q.id = r.request "
+        "LEFT JOIN reused u ON (u.endpoint, u.prompt, u.sample) = (r.endpoint, r.prompt, r.sample) "
+        f"AND u.request_hash = {HASH} WHERE u.endpoint IS NULL GROUP BY r.endpoint",
     )
 
 
@@ -134,7 +135,7 @@ def stated(store: Store, column: Stating) -> dict[str, list[tuple[str, int]]]:
     found: dict[str, list[tuple[str, int]]] = {}
     query = (
         f"SELECT endpoint, {column}, COUNT(*) FROM plan "  # noqa: S608
-        f"JOIN responses USING (endpoint, prompt, sample, request_hash) WHERE {column} != '' GROUP BY 1, 2 "
+        f"JOIN responses USING (endpoint, prompt, sample, request) WHERE {column} != '' GROUP BY 1, 2 "
         "ORDER BY 1, 3 DESC, 2"
     )
     for endpoint, value, count in store.rows("responses", query):
@@ -146,7 +147,7 @@ def recorded_between(store: Store) -> dict[str, tuple[str, str]]:
     """When the first and the last answer of each endpoint came, as the store has it; none that came without a time."""
     query = (
         "SELECT endpoint, MIN(received_at), MAX(received_at) FROM plan "
-        "JOIN responses USING (endpoint, prompt, sample, request_hash) WHERE received_at != '' GROUP BY 1"
+        "JOIN responses USING (endpoint, prompt, sample, request) WHERE received_at != '' GROUP BY 1"
     )
     return {endpoint: (first, last) for endpoint, first, last in store.rows("responses", query)}
 
@@ -186,7 +187,7 @@ def endpoint_summary(path: Path) -> tuple[dict[str, object], list[dict[str, obje
         )
         entry["outcomes"] = dict(counts)
         # Servers take the parameter and leave it out of the answer: what was asked for and what came are two things.
-        asked = "SELECT COUNT(*), COUNT(r.logprobs) FROM responses r JOIN requests q ON q.hash = r.request_hash "
+        asked = "SELECT COUNT(*), COUNT(r.logprobs) FROM responses r JOIN requests q ON q.id = r.request "
         found = db.execute(f"{asked} WHERE r.endpoint = ? AND instr(q.body, ?)", (endpoint, b'"logprobs":'))
         entry["logprobs"] = dict(zip(("asked", "came"), found.fetchone(), strict=True))
     db.close()

@@ -18,7 +18,7 @@ import msgspec
 from harness.errors import CallError, NoLocksError, StoreError
 from harness.records import Job, Key, Outcome, Prompt, Response
 from harness.store import chain
-from harness.store.chain import COLUMNS
+from harness.store.chain import ADD, AT_HASH, COLUMNS, HASH, MENTION, NUMBER, ORDER, SELECTED, SENT, packed
 from harness.store.database import (
     PLAN_DIGEST,
     PLAN_GIVEN,
@@ -31,7 +31,7 @@ from harness.store.database import (
 )
 from harness.store.reserve import Reserve
 
-_NAMES = ("endpoint", "prompt", "request_hash", "finish_reason", "model_asked", "model_answered", "provider",
+_NAMES = ("endpoint", "prompt", "finish_reason", "model_asked", "model_answered", "provider",
           "system_fingerprint", "response_id", "received_at")  # fmt: skip
 _COUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
 _DAMAGED = "this store is damaged, or was not written by harness; take it from where it came from again"
@@ -54,12 +54,12 @@ def _prompt(text: str) -> Prompt:
 
 _ROW = attrgetter(*COLUMNS)
 _PART = 200  # answers that are read at once
-_KEY = "endpoint = ? AND prompt = ? AND sample = ? AND request_hash = ?"
+_KEY = f"endpoint = ? AND prompt = ? AND sample = ? AND request = {NUMBER}"
 _ANSWERED = f"SELECT 1 FROM responses WHERE {_KEY}"  # noqa: S608
 _PLANNED = f"SELECT 1 FROM plan WHERE {_KEY}"  # noqa: S608
 _PROGRESS = (
-    "SELECT endpoint, prompt, sample, request_hash, responses.rowid FROM plan "
-    "LEFT JOIN responses USING (endpoint, prompt, sample, request_hash) ORDER BY 1, 2, 3, 4"
+    f"SELECT endpoint, prompt, sample, {HASH} AS request_hash, responses.position FROM plan "  # noqa: S608
+    f"LEFT JOIN responses USING (endpoint, prompt, sample, request) ORDER BY {ORDER}"
 )
 
 
@@ -154,11 +154,22 @@ class Store:
                 "INSERT INTO prompts VALUES (?, ?, ?)",
                 ((p.id, i, json.dumps(asdict(p), ensure_ascii=True)) for i, p in enumerate(prompts)),
             )
-            self._db.executemany("INSERT OR IGNORE INTO plan VALUES (?, ?, ?, ?)", given.through(keys))
+            self._add_plan(given.through(keys))
             text = json.dumps(dict(hashes or {}), sort_keys=True)
             notes = [("prompt_hashes", text), (PLAN_DIGEST, chain.plan_digest(self._db))]
             notes.append((PLAN_GIVEN, given.hexdigest()))
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", notes)
+
+    def _add_plan(self, keys: Iterator[Key]) -> None:
+        """Write keys, and forget requests of earlier plans that were never sent."""
+        add = f"INSERT OR IGNORE INTO plan VALUES (?, ?, ?, {NUMBER})"  # noqa: S608
+        for part in batches(keys):
+            self._db.executemany(MENTION, {(packed(key[3]),) for key in part})
+            self._db.executemany(add, [(*key[:3], packed(key[3])) for key in part])
+        self._db.execute(
+            "DELETE FROM requests WHERE body IS NULL "
+            "AND id NOT IN (SELECT request FROM plan) AND id NOT IN (SELECT request FROM responses)"
+        )
 
     def ensure_plan(
         self, prompts: Sequence[Prompt], keys: Callable[[], Iterable[Key]], hashes: Mapping[str, str] | None = None
@@ -217,28 +228,25 @@ class Store:
 
     def add_many(self, responses: Iterable[Response], asked: Iterable[Job] = (), tried: Iterable[Attempt] = ()) -> None:
         """Commit answers in one transaction."""
-        marks, tip, links = ", ".join("?" * len(COLUMNS)), self._tip, []
-
-        def chained() -> Iterator[tuple[object, ...]]:
-            nonlocal tip
-            for r in responses:
-                row = tuple([v if v.__class__ is not str else _storable(v) for v in _ROW(r)])
-                tip = tip.next(row)
-                links.append((tip, row[:4]))
-                yield row
-
+        tip = self._tip
         with self._transaction():
-            self._db.executemany(
-                "INSERT OR IGNORE INTO requests VALUES (?, ?, ?)",
-                ((j.request_hash, j.surface, j.body) for j in asked),
-            )
-            self._db.executemany(
-                f"INSERT INTO responses VALUES ({marks})",  # noqa: S608
-                chained(),
-            )
-            chain.append(self._db, links)
+            self._db.executemany(SENT, ((packed(j.request_hash), j.surface, j.body) for j in asked))
+            for batch in batches(iter(responses)):
+                rows = []
+                for r in batch:
+                    row = [v if v.__class__ is not str else _storable(v) for v in _ROW(r)]
+                    tip = tip.next(row)
+                    row[AT_HASH] = packed(r.request_hash)
+                    rows.append((tip.answers, *row, tip.link))
+                self._add_rows(rows)
+            chain.note(self._db, tip)
             self._add_attempts(tried)
         self._tip = tip
+
+    def _add_rows(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Write answers with their positions and links, hashes `packed`."""
+        self._db.executemany(MENTION, {(row[AT_HASH + 1],) for row in rows})
+        self._db.executemany(ADD, rows)
 
     def add_failure(self, job: Job, error: CallError, at: str, tried: Iterable[Attempt] = ()) -> None:
         """Record that a call failed for now; running again asks it again."""
@@ -282,22 +290,34 @@ class Store:
 
     def answered(self, key: Key) -> bool:
         """Whether a key has its answer. Keys stay in the file: a plan of millions needs no memory."""
-        return key in self._waiting or self._connection.execute(_ANSWERED, key).fetchone() is not None
+        return key in self._waiting or self._connection.execute(_ANSWERED, _packed(key)).fetchone() is not None
+
+    def answered_calls(self, endpoint: str, sample: int) -> set[tuple[str, str]]:
+        """(prompt, request hash) of all calls of one sample that have their answer by now, read with one statement."""
+        query = f"SELECT prompt, {HASH} FROM responses WHERE endpoint = ? AND sample = ?"  # noqa: S608
+        return set(self._db.execute(query, (endpoint, sample)))
+
+    def progress(self) -> dict[str, tuple[int, int]]:
+        """How many calls of the plan each endpoint has, and how many of them are answered."""
+        rows = self._db.execute(
+            "SELECT endpoint, COUNT(*), COUNT(position) FROM plan "
+            "LEFT JOIN responses USING (endpoint, prompt, sample, request) GROUP BY endpoint"
+        )
+        return {endpoint: (planned, answered) for endpoint, planned, answered in rows}
 
     def planned(self, key: Key) -> bool:
         """Whether a key is of the plan."""
-        return self._db.execute(_PLANNED, key).fetchone() is not None
+        return self._db.execute(_PLANNED, _packed(key)).fetchone() is not None
 
     def first_calls(self, endpoint: str) -> set[tuple[str, str]]:
         """(prompt, request hash) of the first sample of every planned call of an endpoint."""
-        rows = self._db.execute("SELECT prompt, request_hash FROM plan WHERE endpoint = ? AND sample = 0", (endpoint,))
-        return set(rows.fetchall())
+        query = f"SELECT prompt, {HASH} FROM plan WHERE endpoint = ? AND sample = 0"  # noqa: S608
+        return set(self._db.execute(query, (endpoint,)))
 
     def planned_request(self, endpoint: str, prompt: str, sample: int) -> bytes | None:
         """The body of a planned call that was sent; None if there is none."""
         found = self._db.execute(
-            "SELECT body FROM plan JOIN requests ON hash = request_hash "
-            "WHERE endpoint = ? AND prompt = ? AND sample = ?",
+            "SELECT body FROM plan JOIN requests ON id = request WHERE endpoint = ? AND prompt = ? AND sample = ?",
             (endpoint, prompt, sample),
         ).fetchone()
         return found[0] if found else None
@@ -310,8 +330,8 @@ class Store:
         """How many of the plan's answers have no stored request, by endpoint; those that were recorded have none."""
         return dict(
             self._db.execute(
-                "SELECT endpoint, COUNT(*) FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "
-                "WHERE request_hash NOT IN (SELECT hash FROM requests) GROUP BY 1"
+                "SELECT endpoint, COUNT(*) FROM plan JOIN responses USING (endpoint, prompt, sample, request) "
+                "WHERE request NOT IN (SELECT id FROM requests WHERE body IS NOT NULL) GROUP BY 1"
             )
         )
 
@@ -335,11 +355,18 @@ class Store:
         """How many answers are chained, and the head of their chain; nothing in a store of an earlier version."""
         return chain.head(self._db)
 
-    def take_chain(self, source: Store) -> None:
-        """Take over a chain, for answers that were copied in another order."""
-        with self._transaction():
-            chain.copy_chain(self._db, source._db)
-        self._tip = chain.begun(self._db)
+    def take_answers(self, source: Store) -> None:
+        """Take over all answers as they are: in the order in which they came, with the links of their chain."""
+        rows = source.each(f"SELECT position, {SELECTED}, link FROM responses ORDER BY position")  # noqa: S608
+        for batch in batches(rows):
+            hashes = {row[AT_HASH + 1] for row in batch}
+            with self._transaction():
+                self._add_rows([(*row[: AT_HASH + 1], packed(row[AT_HASH + 1]), *row[AT_HASH + 2 :]) for row in batch])
+            self.copy_requests(source, hashes)
+        end = source.note(chain.CHAIN)
+        if end is not None:
+            self.set_note(chain.CHAIN, end)
+        self._tip = chain.begun(self._db) if end is not None else self._tip
 
     def damage(self) -> str:
         """What shows that answers or plan are not as they were written, or nothing. Raises `sqlite3.Error`."""
@@ -353,7 +380,9 @@ class Store:
 
     def notes(self) -> list[tuple[str, str]]:
         """What was noted of the campaign, by key, but for what belongs to the file itself."""
-        return list(self._db.execute("SELECT key, value FROM meta WHERE key != 'format' ORDER BY key"))
+        return list(
+            self._db.execute("SELECT key, value FROM meta WHERE key NOT IN ('format', ?) ORDER BY key", (chain.CHAIN,))
+        )
 
     def set_note(self, key: str, value: str) -> None:
         """Remember something about this campaign, such as what an endpoint refuses."""
@@ -362,7 +391,7 @@ class Store:
 
     def keys(self) -> set[Key]:
         """Keys of all stored answers."""
-        return set(self._db.execute("SELECT endpoint, prompt, sample, request_hash FROM responses"))
+        return set(self._db.execute(f"SELECT endpoint, prompt, sample, {HASH} FROM responses"))  # noqa: S608
 
     def prompts(self) -> list[Prompt]:
         """The prompts of the campaign in their order."""
@@ -386,7 +415,7 @@ class Store:
         """
         named = ", ".join(f"'{o}'" for o in get_args(Outcome))
         wrong = [f"typeof({c}) != 'text'" for c in _NAMES] + [
-            f"typeof({c}) != 'integer'" for c in ("sample", "attempts")
+            f"typeof({c}) != 'integer'" for c in ("sample", "attempts", "request")
         ]
         wrong += [f"typeof({c}) NOT IN ('integer', 'null')" for c in _COUNTS] + [f"outcome NOT IN ({named})"]
         found = self._db.execute(f"SELECT rowid FROM responses WHERE {' OR '.join(wrong)} LIMIT 1").fetchone()  # noqa: S608
@@ -399,45 +428,50 @@ class Store:
 
     def responses(self) -> Iterator[Response]:
         """The plan's answers, by prompt, endpoint and sample."""
-        ordered = (
-            "SELECT responses.rowid FROM plan JOIN responses USING (endpoint, prompt, sample, request_hash) "
-            "ORDER BY prompt, endpoint, sample, request_hash"
+        return self._in_order(
+            f"SELECT responses.position, {HASH} AS request_hash FROM plan "  # noqa: S608
+            "JOIN responses USING (endpoint, prompt, sample, request) ORDER BY prompt, endpoint, sample, request_hash"
         )
-        rows = self._db.execute(ordered)
-        while part := [at for (at,) in rows.fetchmany(_PART)]:  # texts are not sorted with their keys
-            marks = ", ".join("?" * len(part))
-            some = f"SELECT rowid, {', '.join(COLUMNS)} FROM responses WHERE rowid IN ({marks})"  # noqa: S608
-            found = {at: row for at, *row in self._db.execute(some, part)}
-            yield from (Response(*found[at]) for at in part)
 
     def all_responses(self) -> Iterator[Response]:
         """All answers, also those to earlier plans, by key."""
-        columns = ", ".join(COLUMNS)
-        order = "endpoint, prompt, sample, request_hash"
-        for row in self._db.execute(f"SELECT {columns} FROM responses ORDER BY {order}"):  # noqa: S608
-            yield Response(*row)
+        return self._in_order(f"SELECT position, {HASH} AS request_hash FROM responses ORDER BY {ORDER}")  # noqa: S608
+
+    def _in_order(self, query: str) -> Iterator[Response]:
+        """The answers whose positions a query finds first of each row."""
+        rows = self._db.execute(query)
+        while part := [at for at, _ in rows.fetchmany(_PART)]:  # texts are not sorted with their keys
+            marks = ", ".join("?" * len(part))
+            some = f"SELECT position, {SELECTED} FROM responses WHERE position IN ({marks})"  # noqa: S608
+            found = {at: row for at, *row in self._db.execute(some, part)}
+            yield from (Response(*found[at]) for at in part)
 
     def copy_requests(self, source: Store, hashes: Iterable[str]) -> None:
         """Take over the requests with these hashes, where the source has them."""
-        found = ((h, *request) for h in sorted(hashes) if (request := source.request(h)) is not None)
+        found = ((packed(h), *request) for h in sorted(hashes) if (request := source.request(h)) is not None)
         with self._transaction():
-            self._db.executemany("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", found)
+            self._db.executemany(SENT, found)
 
     def failures(self) -> list[tuple[str, str, int]]:
         """(endpoint, kind, count) of calls that failed and have no answer since."""
         return list(
             self._db.execute(
-                "SELECT f.endpoint, f.kind, COUNT(DISTINCT f.prompt || char(0) || f.sample) FROM failures f "
-                "JOIN plan USING (endpoint, prompt, sample, request_hash) "
-                "LEFT JOIN responses r USING (endpoint, prompt, sample, request_hash) "
-                "WHERE r.endpoint IS NULL GROUP BY f.endpoint, f.kind ORDER BY 1, 2"
+                "SELECT f.endpoint, f.kind, COUNT(DISTINCT f.prompt || char(0) || f.sample) FROM failures f "  # noqa: S608
+                "JOIN plan p USING (endpoint, prompt, sample) "
+                "LEFT JOIN responses r USING (endpoint, prompt, sample, request) "
+                f"WHERE r.endpoint IS NULL AND f.request_hash = {HASH} GROUP BY f.endpoint, f.kind ORDER BY 1, 2"
             )
         )
 
     def request(self, request_hash: str) -> tuple[str, bytes] | None:
         """(surface, body) of a stored request."""
-        found = self._db.execute("SELECT surface, body FROM requests WHERE hash = ?", (request_hash,)).fetchone()
+        query = "SELECT surface, body FROM requests WHERE hash = ? AND body IS NOT NULL"
+        found = self._db.execute(query, (packed(request_hash),)).fetchone()
         return (found[0], found[1]) if found else None
+
+
+def _packed(key: Key) -> tuple[str, str, int, bytes | str]:
+    return *key[:3], packed(key[3])
 
 
 def _storable(value: object) -> object:

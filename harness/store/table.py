@@ -18,8 +18,8 @@ from harness.store.database import for_reading
 from harness.store.store import Store
 
 _HEADS = (  # texts are left where they are
-    "SELECT responses.rowid, endpoint, prompt, sample, outcome, prompt_tokens FROM plan "
-    "JOIN responses USING (endpoint, prompt, sample, request_hash)"
+    "SELECT responses.position, endpoint, prompt, sample, outcome, prompt_tokens FROM plan "
+    "JOIN responses USING (endpoint, prompt, sample, request)"
 )
 BLOCK = 128  # values read with one statement, at most: the one asked for, and those that follow
 FIRST_BLOCK = 16  # while it is not seen that values are asked for in turn
@@ -60,7 +60,7 @@ class _Column:
     def _read(self, rows: Sequence[int]) -> None:
         if self._db is None:
             self._db = for_reading(self._path, shared=True)
-        query = f"SELECT rowid, {self._name} FROM responses WHERE rowid IN ({', '.join('?' * len(rows))})"  # noqa: S608
+        query = f"SELECT position, {self._name} FROM responses WHERE position IN ({', '.join('?' * len(rows))})"  # noqa: S608
         try:
             block = {row: _typed(self._name, value) for row, value in self._db.execute(query, rows)}
         except sqlite3.Error as e:

@@ -336,7 +336,7 @@ def test_check_notes_refusals_for_the_run(tmp_path: Path, write_campaign: Write)
         assert [b["top_logprobs"] for b in bodies] == [5, 20]
 
 
-@pytest.mark.parametrize("passing", ["429-seconds", "500", "half-json", "error-502-in-200"])
+@pytest.mark.parametrize("passing", ["500", "half-json", "error-502-in-200"])
 def test_check_asks_once_more_where_a_run_would(write_campaign: Write, passing: str) -> None:
     with FaultServer({"good": [passing, "ok"], "fine": [passing]}) as server:
         rows = check_endpoints(prepare(write_campaign(server.url), {}), {}, offline=False)

@@ -279,10 +279,13 @@ def test_a_changed_answer_is_found_by_score_itself(scored: Plan, column: str) ->
     ("change", "said"),
     [
         ("DELETE FROM responses WHERE rowid = 7", "answer 7 .* was removed"),
-        ("DELETE FROM responses WHERE rowid = 7; DELETE FROM chain WHERE position = 7", "answer 8 .* was changed, or"),
-        ("INSERT INTO responses SELECT endpoint, 'more', sample, request_hash, outcome, text, reasoning, refusal, "
+        ("DELETE FROM responses WHERE position = 7; UPDATE responses SET position = position - 1 WHERE position > 7",
+         "answer 7 .* was changed, or"),
+        ("DELETE FROM responses WHERE position > 20", "answer 21 and all after it were removed"),
+        ("DELETE FROM meta WHERE key = 'chain'", "its chain has another end"),
+        ("INSERT INTO responses SELECT NULL, endpoint, 'more', sample, request, outcome, text, reasoning, refusal, "
          "finish_reason, model_asked, model_answered, system_fingerprint, provider, response_id, prompt_tokens, "
-         "completion_tokens, reasoning_tokens, logprobs, attempts, seconds, received_at FROM responses LIMIT 1",
+         "completion_tokens, reasoning_tokens, logprobs, attempts, seconds, received_at, NULL FROM responses LIMIT 1",
          "1 answers are not in the chain"),
         ("DELETE FROM plan WHERE sample = 1", "prompts or plan were changed"),
         ("UPDATE prompts SET json = replace(json, 'number 1', 'number 9')", "prompts or plan were changed"),
@@ -301,7 +304,10 @@ def test_answers_cut_off_at_the_end_show_by_the_head_in_the_manifest(scored: Pla
     head = json.loads((scored.folder / "manifest.json").read_text())["chain"]["head"]
     assert head in (scored.folder / "report.html").read_text()
     with sqlite3.connect(scored.folder / STORE) as db:
-        db.executescript("DELETE FROM responses WHERE rowid > 20; DELETE FROM chain WHERE position > 20")
+        db.executescript(
+            "DELETE FROM responses WHERE position > 20; UPDATE meta SET value = '20 ' || "
+            "(SELECT lower(hex(link)) FROM responses WHERE position = 20) WHERE key = 'chain'"
+        )
     assert any(said.startswith("chain is ") for said in verify(scored.folder).differs)
 
 
@@ -309,7 +315,7 @@ def test_a_chain_goes_on_over_runs_and_takes_in_an_older_store(scored: Plan) -> 
     with Store(scored.folder / STORE, readonly=True) as store:
         before = store.chain()
     with sqlite3.connect(scored.folder / STORE) as db:
-        db.execute("DROP TABLE chain")
+        db.executescript("UPDATE responses SET link = NULL; DELETE FROM meta WHERE key = 'chain'")
     assert score(scored).findings  # a store of an earlier version
     with Store(scored.folder / STORE) as store:
         assert store.chain()["answers"] == before["answers"] == 24

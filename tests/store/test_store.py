@@ -313,7 +313,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_stored(tmp_path: Path) -> No
         status, done = 1, 0
         try:
             with Store(path) as store:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
                 while True:
                     store.add(replace(ANSWER, sample=done, text=os.urandom(2000).hex()))
                     done += 1
