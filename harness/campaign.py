@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.notebook import Findings, frame, parquet, shown
 from harness.report.tables import csv_text, tables
-from harness.stages import Asking, ask_in_stages
+from harness.stages import Asking, ask_in_parts, ask_in_stages
 from harness.store import Store, require_whole
 
 if TYPE_CHECKING:
@@ -252,6 +252,9 @@ def _finish(work: Coroutine[None, None, object]) -> None:
         pool.submit(asyncio.run, work).result()
 
 
+Parts = tuple[Sequence[int], Callable[[int], bool]]
+
+
 async def collect_async(
     plan: Plan,
     environ: Mapping[str, str],
@@ -259,15 +262,20 @@ async def collect_async(
     stop: asyncio.Event,
     say: Callable[[str], None] = lambda _: None,
     clock: Clock = Clock(),
+    parts: Parts | None = None,
 ) -> bool:
     """Ask whatever is not stored yet, until done or ``stop`` is set; of a shard its own keys only.
 
-    A campaign of stages is judged after each, and is done when every verdict stops. Returns whether it is done: also
+    A campaign of stages is judged after each, and is done when every verdict stops; ``parts`` are numbers of prompts to
+    ask in their place, and what says of the index of one that it was enough. Returns whether it is done: also
     if calls failed, and not if ``stop`` came between two stages.
     """
+    asking = Asking(plan, environ, tallies, stop, say, clock)
+    if parts is not None:
+        return await ask_in_parts(asking, *parts)
     known: Known = {}  # what this run has judged already
 
     def decided(plan: Plan) -> bool:
         return all_over(judged(plan, known=known).findings)
 
-    return await ask_in_stages(Asking(plan, environ, tallies, stop, say, clock), decided)
+    return await ask_in_stages(asking, decided)

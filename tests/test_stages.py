@@ -3,6 +3,7 @@ between two stages changes nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import csv
 import io
@@ -21,6 +22,7 @@ import pytest
 import yaml
 
 from harness import run_campaign, score
+from harness.campaign import collect_async
 from harness.config import Local
 from harness.endpoints import local as serving
 from harness.errors import ConfigError
@@ -144,6 +146,41 @@ def test_a_local_server_stays_up_between_stages(staged: Write, tmp_path: Path, m
         assert found.stop is not None
         assert sum(line.startswith("stage ") for line in said) > 1
         assert started == stopped == ["s"]
+
+
+def test_a_local_server_stays_up_between_the_parts_of_a_monitoring(
+    staged: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`harness monitor` looks at the answers after each part; here the fault server stands for what loads weights."""
+    started: list[str] = []
+    stopped: list[str] = []
+
+    with FaultServer(served("c")) as server:
+
+        @contextlib.asynccontextmanager
+        async def start(endpoint: Local, gguf: Path) -> AsyncIterator[tuple[Any, str]]:
+            started.append(endpoint.name)
+            yield SimpleNamespace(returncode=None), server.url
+            stopped.append(endpoint.name)
+
+        monkeypatch.setattr(serving, "_started", start)
+        path = staged(server.url, n=40, stop="all")
+        config = yaml.safe_load(path.read_text())
+        weights = tmp_path / "s.gguf"
+        weights.write_bytes(b"GGUF")
+        told = {"kind": "local", "weights": {"gguf": str(weights)}, "surfaces": ["chat"]}
+        config["endpoints"][0] = {k: config["endpoints"][0][k] for k in ("name", "role", "lineage", "maker")} | told
+        path.write_text(yaml.safe_dump(config))
+        looked: list[tuple[int, int]] = []
+
+        def enough(part: int) -> bool:
+            looked.append((part, server.asked["s"]))
+            return part == 2
+
+        done = asyncio.run(collect_async(prepare(path, {}), {}, {}, asyncio.Event(), parts=((10, 20, 30, 40), enough)))
+    assert done
+    assert looked == [(0, 10), (1, 20), (2, 30)]
+    assert started == stopped == ["s"]
 
 
 def test_by_default_all_is_asked(staged: Write) -> None:

@@ -29,6 +29,7 @@ from harness.cli.trust import Trust, require_trust, tell_reach
 from harness.clock import Clock
 
 if TYPE_CHECKING:
+    from harness.campaign import Parts
     from harness.config import Campaign
     from harness.plan import Plan
 
@@ -175,11 +176,11 @@ def _planned(config: Path, limit: int | None = None, shard: str | None = None, *
     return stored_plan(config) if stored else prepare(config, os.environ, limit, shard)
 
 
-def _collect(plan: Plan, again: str, *, quiet: bool) -> int:
+def _collect(plan: Plan, again: str, *, quiet: bool, parts: Parts | None = None) -> int:
     """Ask what is missing, with progress; returns how many calls failed."""
     from harness.cli.progress import run_with_progress
 
-    return run_with_progress(plan, os.environ, again, quiet=quiet)
+    return run_with_progress(plan, os.environ, again, quiet=quiet, parts=parts)
 
 
 def _finish(plan: Plan, as_json: bool, executor: str, *, quiet: bool = False) -> None:
@@ -342,11 +343,15 @@ def monitor(
         tell("nobody was asked; a baseline with more samples or prompts can be tested, or a larger --alpha")
         raise typer.Exit(CANNOT_TELL)
     carry_over(watched)
-    for batch, size in enumerate(watched.batches()):
-        _collect(watched.until(size).plan, "run the same command again; it starts anew", quiet=quiet)
-        changes = judge(watched, alpha, batch)
-        if all(c.state == "differs" or c.ground == "too few answered again" for c in changes):
-            break
+    changes = ahead
+
+    def enough(part: int) -> bool:
+        nonlocal changes
+        changes = judge(watched, alpha, part)
+        return all(c.state == "differs" or c.ground == "too few answered again" for c in changes)
+
+    again = "run the same command again; it starts anew"
+    _collect(watched.plan, again, quiet=quiet, parts=(watched.batches(), enough))
     write_whole(watched.plan.folder / CHANGES, changes_json(changes))
     show_block(changes_json(changes) if as_json else "\n".join(map(change_line, changes)))
     if not quiet:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.campaign import collect_async
+from harness.campaign import Parts, collect_async
 from harness.cli.options import tell
 from harness.clock import Clock
 from harness.collect.context import Tally
@@ -207,14 +207,16 @@ def _summary(facts: Sequence[Fact], hidden: int) -> str:
 LINES, REDRAW = 10, 0.25  # seconds between lines, and between drawings
 
 
-def run_with_progress(plan: Plan, environ: Mapping[str, str], again: str, *, quiet: bool) -> int:
-    """Collect with progress; returns the number of calls that failed.
+def run_with_progress(
+    plan: Plan, environ: Mapping[str, str], again: str, *, quiet: bool, parts: Parts | None = None
+) -> int:
+    """Collect with progress, in ``parts`` if there are any; returns the number of calls that failed.
 
     Raises `InterruptedRunError` after Ctrl-C; ``again`` is what to do then.
     """
     tallies: dict[str, Tally] = {}
     try:
-        stopped = asyncio.run(_run(plan, environ, tallies, quiet))
+        stopped = asyncio.run(_run(plan, environ, tallies, quiet, parts))
     except (KeyboardInterrupt, asyncio.CancelledError):
         stopped = True
     except BaseExceptionGroup as group:
@@ -234,7 +236,9 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return group
 
 
-async def _run(plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally], quiet: bool) -> bool:
+async def _run(
+    plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally], quiet: bool, parts: Parts | None
+) -> bool:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -250,7 +254,7 @@ async def _run(plan: Plan, environ: Mapping[str, str], tallies: dict[str, Tally]
         clock = Clock()
         watcher = asyncio.create_task(_watch(tallies, clock, quiet))
         try:
-            done = await collect_async(plan, environ, tallies, stop, lambda text: _say(text, quiet), clock)
+            done = await collect_async(plan, environ, tallies, stop, lambda text: _say(text, quiet), clock, parts)
         finally:
             watcher.cancel()
             await asyncio.wait([watcher])  # the table is gone before anything else is written

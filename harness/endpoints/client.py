@@ -125,6 +125,27 @@ class Reply(Generic[T]):
     quotas: tuple[Quota, ...] = ()
 
 
+def _is_closed(error: BaseException, root: BaseException) -> bool:
+    """Whether a connection that there was ended before a reply was whole."""
+    broke = isinstance(error, aiohttp.ClientOSError) and isinstance(root, ConnectionError)
+    made = not isinstance(error, aiohttp.ClientConnectorError)
+    return isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError) or (broke and made)
+
+
+@dataclass(slots=True)
+class Came:
+    """Bytes of a reply that have come so far, as they were sent; None until its head is there."""
+
+    size: int | None = None
+
+    async def of(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The pieces of a body as they come."""
+        self.size = 0
+        async for chunk in response.content.iter_any():
+            self.size += len(chunk)
+            yield chunk
+
+
 class Client:
     """One client for one endpoint; every call is one attempt, retries are decided elsewhere.
 
@@ -219,11 +240,11 @@ class Client:
         """The lines of a body of any size, one in memory at a time. Raises `CallError` and nothing else."""
         patience = aiohttp.ClientTimeout(total=None, sock_connect=MOST_CONNECTING, sock_read=self._timeout)
         rest = b""
-        with self._as_call_error(self._timeout):
+        with self._as_call_error(self._timeout) as came:
             async with self._session().get(self._url(path), allow_redirects=False, timeout=patience) as response:
                 await self._refuse(response)
                 encoding = response.headers.get("content-encoding", "")
-                async for chunk in unpacked(response.content.iter_any(), encoding):
+                async for chunk in unpacked(came.of(response), encoding):
                     *complete, rest = (rest + chunk).split(b"\n")
                     if len(rest) > self._max_bytes:
                         raise failures.too_large(self._max_bytes)
@@ -240,7 +261,7 @@ class Client:
         data: bytes | aiohttp.FormData | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply[T]:
-        with self._as_call_error(seconds):
+        with self._as_call_error(seconds) as came:
             async with (
                 asyncio.timeout(seconds),
                 self._session().request(
@@ -248,21 +269,22 @@ class Client:
                 ) as response,
             ):
                 await self._refuse(response)
-                return await self._reply(response, read)
+                return await self._reply(response, came.of(response), read)
         raise AssertionError("a call ends with a reply or an error")
 
     @contextlib.contextmanager
-    def _as_call_error(self, seconds: float) -> Iterator[None]:
-        """Whatever goes wrong in a call of so many seconds as a `CallError`."""
+    def _as_call_error(self, seconds: float) -> Iterator[Came]:
+        """Whatever goes wrong in a call of so many seconds as a `CallError`; yields what counts the bytes that came."""
+        came = Came()
         try:
-            yield
+            yield came
         except CallError as e:
             e.__context__ = None  # their frames hold the body, and the error outlives its room in memory
             raise e.with_traceback(None) from None
         except Exception as e:  # libraries lie below, and a broken server gets exceptions of all of them through
-            raise self._error(e, seconds) from None
+            raise self._error(e, seconds, came.size) from None
 
-    def _error(self, error: BaseException, seconds: float) -> CallError:
+    def _error(self, error: BaseException, seconds: float, came: int | None) -> CallError:
         """What lies under the layers of exceptions."""
         root = error
         while root.__cause__ is not None and not isinstance(root, TimeoutError):
@@ -270,13 +292,17 @@ class Client:
         if isinstance(root, ssl.SSLCertVerificationError):
             return failures.untrusted(root.verify_message)
         if isinstance(root, TimeoutError):
-            return failures.timed_out(seconds)
-        said = without_keys(str(root)) or type(root).__name__  # of a proxy it may name the address, with its password
+            return failures.timed_out(seconds, came)
         through = f" through {self._proxy}" if self._proxy else ""
+        if _is_closed(error, root):
+            return failures.closed_early(came, self.redact(through))
+        said = without_keys(str(root)) or type(root).__name__  # of a proxy it may name the address, with its password
         return failures.unreachable(self.redact(f"{said}{through}"))
 
-    async def _reply(self, response: aiohttp.ClientResponse, read: Callable[[bytes], T]) -> Reply[T]:
-        headers, chunks = response.headers, response.content.iter_any()
+    async def _reply(
+        self, response: aiohttp.ClientResponse, chunks: AsyncIterator[bytes], read: Callable[[bytes], T]
+    ) -> Reply[T]:
+        headers = response.headers
         with self._budget.body() as number:
             content = await whole(chunks, headers.get("content-encoding", ""), self._max_bytes, self._budget, number)
             # A server may echo the header back: the key is cut out before anything is kept.
@@ -294,7 +320,7 @@ class Client:
             return
         encoding = headers.get("content-encoding", "")
         try:
-            content = await beginning(response.content.iter_any(), encoding, _ERROR_BYTES)
+            content = await beginning(_as_far_as_it_goes(response), encoding, _ERROR_BYTES)
         finally:
             response.close()  # what is left of the page is not waited for
         content = as_utf8(content, headers.get("content-type", ""))
@@ -310,6 +336,13 @@ class Client:
         if wait is None:
             wait = until_reset(quotas) or None
         raise failures.from_status(status, said, text, wait, quotas)
+
+
+async def _as_far_as_it_goes(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The pieces of a page of error: its status holds though the connection was closed early."""
+    with contextlib.suppress(aiohttp.ClientError):
+        async for chunk in response.content.iter_any():
+            yield chunk
 
 
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
@@ -360,20 +393,40 @@ async def open_client(
         await client.close()
 
 
-_CHUNK = 1 << 20  # bytes
+STALL = 60.0  # seconds without a byte after which a download ends
+LEAST = 50_000.0  # bytes a second that a download has in all, the first `STALL` seconds aside
 
 
-def download(url: str, write: Callable[[bytes], object], expect: Callable[[int], object] = lambda _: None) -> None:
-    """Write what is at ``url`` chunk by chunk, following redirects. `EndpointError` if it cannot be had.
+def download(
+    url: str,
+    write: Callable[[bytes], object],
+    expect: Callable[[int], object] = lambda _: None,
+    *,
+    stall: float = STALL,
+    least: float = LEAST,
+    clock: Clock = Clock(),
+) -> None:
+    """Write what is at ``url`` piece by piece, following redirects. `EndpointError` if it cannot be had.
 
-    ``expect`` is told before how many bytes the server says it has, where it says so, and may raise.
+    ``expect`` is told before how many bytes the server says it has, where it says so, and may raise. It ends after
+    ``stall`` seconds without a byte, and where so many bytes have taken longer than at ``least`` bytes a second.
     """
+    size, began = 0, clock.monotonic()
     try:
-        with httpx.stream("GET", url, follow_redirects=True, timeout=60.0) as reply:
+        with httpx.stream("GET", url, follow_redirects=True, timeout=stall) as reply:
             reply.raise_for_status()
             if (declared := reply.headers.get("content-length", "")).isdecimal():
                 expect(int(declared[:20]))
-            for chunk in reply.iter_bytes(_CHUNK):
-                write(chunk)
+            for piece in reply.iter_bytes():  # as they come: who waits for a whole one waits for ever
+                write(piece)
+                size += len(piece)
+                seconds = clock.monotonic() - began
+                if seconds > stall + size / least:
+                    said = f"{size:,} bytes came in {seconds:.0f} s, fewer than {least:,.0f} a second"
+                    raise EndpointError(
+                        said, "is the network slow, or the server? run again, or fetch the file by hand"
+                    )
+    except httpx.ReadTimeout as e:
+        raise EndpointError(f"no byte came for {stall:.3g} s, after {size:,} bytes", "run again") from e
     except httpx.HTTPError as e:
         raise EndpointError(str(e), "check the name and the network") from e

@@ -45,9 +45,16 @@ def stopped() -> CallError:
     return CallError("not asked any more", kind="stopped")
 
 
-def timed_out(seconds: float) -> CallError:
-    """The server took longer than one attempt may."""
-    return CallError(f"no full reply within {seconds:.3g} s", kind="timeout", retry=True)
+def timed_out(seconds: float, came: int | None = None) -> CallError:
+    """The server took longer than one attempt may; ``came`` are the bytes of its reply until then, None before it."""
+    so_far = "; none had begun" if came is None else f"; {came:,} bytes of one came"
+    return CallError(f"no full reply within {seconds:.3g} s{so_far}", kind="timeout", retry=True)
+
+
+def closed_early(came: int | None, through: str) -> CallError:
+    """The server took the call and ended the connection before its reply was whole; ``came`` as in `timed_out`."""
+    where = "before any reply" if came is None else f"early, after {came:,} bytes of the reply"
+    return CallError(f"the connection{through} was closed {where}", kind="connection", retry=True)
 
 
 def out_of_time() -> CallError:

@@ -263,6 +263,9 @@ def test_prompts_commands(tmp_path: Path, write_prompts: Write) -> None:
     )
     assert harness("prompts", "check", "tiny", cwd=tmp_path).returncode == 0
     assert "known:" in one_line(harness("prompts", "show", "no-such", cwd=tmp_path), 2)
+    (tmp_path / "my-prompts.yaml").write_text((tmp_path / "prompts" / "tiny.yaml").read_text())
+    mine = harness("prompts", "check", "my-prompts.yaml", cwd=tmp_path)  # a file in the current folder
+    assert (mine.returncode, mine.stdout[:30]) == (0, "my-prompts.yaml: ok, 2 prompts")
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import threading
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,71 @@ def test_a_wrong_address_is_shown_as_it_was_asked(run_on: Any) -> None:
             EndpointError, match=r"HTTP 404: Not Found \(asked: http://127.0.0.1:\d+/v1/chat/completions\)"
         ):
             run.go()
+
+
+def told(raw: bytes, *, reset: bool = False, hang: bool = False) -> CallError:
+    """The error of a call whose server sends these bytes and ends the connection, or keeps it and says no more."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(2)
+        writer.write(raw)
+        await writer.drain()
+        if hang:
+            await asyncio.sleep(1.5)
+        elif reset:
+            await asyncio.sleep(0.05)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        writer.close()
+
+    async def ask() -> CallError:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+            client = Client(address, None, timeout=1, max_bytes=10_000, connections=1)
+            try:
+                await client.post("/chat/completions", b"{}", read=bytes)
+            except CallError as e:
+                return e
+            finally:
+                await client.close()
+        raise AssertionError("the call went well")
+
+    return asyncio.run(ask())
+
+
+_OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "closed before any reply"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "closed before any reply"),
+        (_OK + b"Content-Length: 1000\r\n\r\n" + b"{" * 313, "closed early, after 313 bytes of the reply"),
+        (_OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\n[1, 2\r\n", "closed early, after 5 bytes of the reply"),
+        (_OK + b"Transfer-Encoding: chunked\r\n\r\n500\r\n[1", "closed early, after 2 bytes of the reply"),
+        (_OK + b"Content-Encoding: gzip\r\nContent-Length: 99\r\n\r\n\x1f\x8b\x08\x00", "closed early, after 4 bytes"),
+    ],
+)
+def test_a_connection_that_is_closed_early_is_said_with_what_came(raw: bytes, said: str, reset: bool) -> None:
+    error = told(raw, reset=reset)
+    assert said in error.message
+    assert (error.kind, error.retry) == ("connection", True)
+    assert "no full reply" not in error.message
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_an_error_whose_page_breaks_off_keeps_its_status(reset: bool) -> None:
+    error = told(b"HTTP/1.1 429 x\r\nRetry-After: 7\r\nContent-Length: 1000\r\n\r\nslow down", reset=reset)
+    assert (error.status, error.kind, error.wait) == (429, "rate_limit", 7)
+    assert "slow down" in error.message
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"), [(b"", "none had begun"), (_OK + b"Content-Length: 99\r\n\r\n[1, 2", "5 bytes of one came")]
+)
+def test_a_server_that_says_no_more_is_told_from_one_that_hangs_up(raw: bytes, said: str) -> None:
+    error = told(raw, hang=True)
+    assert (error.kind, error.message) == ("timeout", f"no full reply within 1 s; {said}")

@@ -354,6 +354,21 @@ def test_a_dead_endpoint_is_said_by_check(write_campaign: Write) -> None:
         raise_unusable(rows)
 
 
+def test_check_waits_for_a_server_that_is_busy_as_long_as_it_says_but_not_for_ever(write_campaign: Write) -> None:
+    from harness.check import check_endpoints
+    from harness.plan import prepare
+
+    faults = {"good": ["429-seconds", "ok"], "fine": ["503-seconds", "429-ms", "ok"], "shaky": ["429-hour"]}
+    with FaultServer(faults) as server:
+        began = time.monotonic()
+        rows = check_endpoints(prepare(write_campaign(server.url, list(faults)), {}), {}, offline=False)
+        seconds = time.monotonic() - began
+        assert [r["state"].split()[0] for r in rows] == ["up,", "up,", "does"]
+        assert "come back later" in rows[2]["error"]
+        assert server.asked == {"good": 2, "fine": 3, "shaky": 1}
+        assert 3.5 <= seconds < 60
+
+
 @pytest.mark.parametrize("fault", ["reordered", "minus-9999", "nan"])
 def test_odd_json_is_an_answer(run_on: Any, fault: str) -> None:
     with FaultServer({"good": ["ok"], "shaky": [fault]}) as server:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import gzip
 import json
 import random
 import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,11 +27,14 @@ from pyarrow import parquet
 from harness.endpoints import bodies, replies
 from harness.endpoints.answer_files import open_table
 from harness.endpoints.bodies import BodyBudget, unpacked, whole
+from harness.endpoints.client import Client
 from harness.errors import CallError, ConfigError
 from harness.plan import prepare
 from harness.sources import gather
 from tests.support import ROOT, Write, payloads
 from tests.support.fault_server import FaultServer, bomb
+
+MB = 1_000_000
 
 
 async def _pieces(content: bytes, size: int = 16_384) -> AsyncIterator[bytes]:
@@ -299,3 +305,35 @@ def test_a_list_in_json_is_read_as_lines_are(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     lists, lines = (open_table("a", f"a.{kind}", tmp_path, {}) for kind in ("json", "jsonl"))
     assert [*lists.read(["model", "output"])] == [*lines.read(["model", "output"])]
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip", "deflate", "gzip, gzip", "deflate, br"])
+def test_a_packed_bomb_over_a_socket_is_a_typed_error_and_takes_no_memory(encoding: str) -> None:
+    """200 MB of zeros in 200 kB, in encodings that were asked for and in those that were not."""
+    packed = zlib.compress(b"\0" * 200 * MB) if encoding == "deflate" else gzip.compress(b"\0" * 200 * MB)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(packed)}\r\n\r\n"
+        writer.write(head.encode() + packed)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    async def ask() -> tuple[str, int]:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+            client = Client(address, None, timeout=20, max_bytes=300 * MB, connections=1)
+            tracemalloc.start()
+            try:
+                await client.post("/chat/completions", b"{}", read=bytes)
+            except CallError as e:
+                return e.kind, tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+                await client.close()
+        return "none", 0
+
+    kind, peak = asyncio.run(ask())
+    assert kind == ("too_large" if encoding in ("gzip", "deflate") else "malformed")
+    assert peak < 40 * MB

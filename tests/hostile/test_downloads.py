@@ -6,9 +6,11 @@ import contextlib
 import gzip
 import json
 import shutil
+import socket
 import socketserver
 import subprocess
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,3 +191,38 @@ def test_a_bound_is_no_other_model(change: Callable[[Weights], Weights]) -> None
     one = Local(name="w", role="suspect", kind="local", weights=Weights(hf="o/r/f.gguf"))
     other = one.model_copy(update={"weights": change(one.weights)})
     assert endpoint_fingerprint(one) == endpoint_fingerprint(other)
+
+
+@contextlib.contextmanager
+def slow_server(pause: float, pieces: int) -> Iterator[str]:
+    """A server that says it has 1 MB and sends a byte every so many seconds; then it says no more."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = threading.Event()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(10_000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                for _ in range(pieces):
+                    connection.sendall(b"x")
+                    time.sleep(pause)
+                done.wait(20)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/weights"
+        done.set()
+        serving.join()
+
+
+@pytest.mark.parametrize(
+    ("pause", "pieces", "said"),
+    [(0.05, 1_000, "bytes came in .* fewer than 1,000 a second"), (0.0, 7, "no byte came for 1 s, after 7 bytes")],
+    ids=["drips", "stalls"],
+)
+def test_a_server_that_drips_or_stalls_is_not_waited_for_for_ever(pause: float, pieces: int, said: str) -> None:
+    began = time.monotonic()
+    with slow_server(pause, pieces) as url, pytest.raises(EndpointError, match=said):
+        download(url, lambda _: None, stall=1.0, least=1_000.0)
+    assert time.monotonic() - began < 15
