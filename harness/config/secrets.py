@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from harness.config import disguises
 from harness.config.endpoint import Called, Local
 from harness.config.providers import hostname, provider, providers
 from harness.config.schema import Campaign
@@ -186,6 +187,8 @@ _ESCAPED = re.compile(rb"(?<!\\)((?:\\\\)*)\\(?:u00([2-7][0-9a-fA-F])|/)")
 class Redactor:
     """Cuts one key out of whatever a server says: plain, in base64 at any offset, in hex, percent-encoded or escaped.
 
+    A long one also in every encoding that the standard library undoes, and in one such encoding of another.
+
     Base64 of ``Bearer KEY`` or ``user:KEY`` holds the key at another offset than that of the key alone, so what is
     looked for is the part of it that depends on the key only, at each of the three offsets and in both alphabets. What
     is spelled in escapes is found in a copy in which they are undone, once more for escapes of escapes; of a long key
@@ -196,11 +199,12 @@ class Redactor:
     Without a key, or with one too short to be a secret, everything stays as it is.
     """
 
-    __slots__ = ("_cores", "_cut", "_folded", "_forms", "_in_bytes", "_key", "_raw", "_spelled")
+    __slots__ = ("_cores", "_cut", "_folded", "_forms", "_in_bytes", "_key", "_long", "_raw", "_spelled")
 
     def __init__(self, key: str | None) -> None:
         self._key = key if key and len(key) >= _SHORTEST else ""
         self._forms: tuple[str, ...] = ()
+        self._long = self._key.encode() if len(self._key) >= _LONG else b""
         if not self._key:
             return
         codes = self._key.encode()
@@ -223,12 +227,24 @@ class Redactor:
 
     def text(self, said: str) -> str:
         """``said`` with `[key]` wherever the key stood."""
-        if not self._held(said):
-            return said
-        said = self._cut.sub(_GONE, said)
-        said = _RUN.sub(lambda run: _GONE if any(core in run[0] for core in self._cores) else run[0], said)
-        said = self._spelled.sub(_GONE, said)
+        if self._held(said):
+            said = self._cut.sub(_GONE, said)
+            said = _RUN.sub(lambda run: _GONE if any(core in run[0] for core in self._cores) else run[0], said)
+            said = self._spelled.sub(_GONE, said)
+        said = self._undisguised(said)
         return _GONE if self._held(said) else said
+
+    def _undisguised(self, said: str) -> str:
+        """A text without the runs that hold the key in an encoding, or in two; see `disguises`."""
+        if not self._long or len(said) < len(self._long):
+            return said
+        for solid in (False, True):
+            content = said.encode("utf-8", "surrogatepass")
+            found = disguises.spans(content, self._long, solid=solid)
+            for start, end, _ in sorted(found, reverse=True):
+                content = content[:start] + _GONE.encode() + content[end:]
+            said = content.decode("utf-8", "surrogatepass") if found else said
+        return said
 
     def body(self, content: bytes) -> bytes:
         """A JSON body without the key, also where it is spelled in escapes of single characters (``\\u0073k-...``).
@@ -237,6 +253,10 @@ class Redactor:
         """
         if not self._key:
             return content
+        content = self._plainly_cut(content)
+        return disguises.without(content, self._long, _GONE.encode()) if self._long else content
+
+    def _plainly_cut(self, content: bytes) -> bytes:
         if b"\\u00" in content or b"\\/" in content:
             content = _ESCAPED.sub(_spelled_out, content)
         if b"%" not in content and b"\0" not in content and not any(form in content for form in self._in_bytes):
