@@ -1,303 +1,364 @@
-"""Geometry of the report's figures: numbers in, coordinates out; templates/figures.j2 draws them as inline SVG.
+"""Figures of the report as Vega-Lite specifications: numbers in, a specification out; `renderer` draws it.
 
-Our own SVG and no plotting library: a page without network or `eval` cannot use one that draws in the browser, a static
-renderer would add 30 MB to every installation, and lines of our own take colour from CSS (dark mode, print) and carry
-titles for a screen reader. Coordinates are in CSS pixels.
+A figure that stands in the text is drawn twice, for a wide screen and for a phone: text has one size on both.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import dendrogram, linkage
-from scipy.spatial.distance import squareform
 
-from harness.inference.breakdown import Detail, Measure, Overview
+from harness.inference.breakdown import Detail
 from harness.inference.findings import Finding
 from harness.inference.likelihood import Ratios
-from harness.inference.survey import Survey
+from harness.report import words
 from harness.report.numbers import interval, number
+from harness.report.renderer import TOLD, Renderer, Spec
 
 Floats = NDArray[np.float64]
-WIDTH, LEFT, RIGHT = 680.0, 130.0, 20.0
-ROW = 40.0
+Rows = list[dict[str, Any]]
+BROAD, SLIM = 720, 300  # CSS pixels
 LONGEST_AXIS = 10.0  # of a forest plot: times the second largest effect, and no shorter than this
+LETTER = 5.9  # pixels of a letter, on average
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A mark on an axis."""
+class Figure:
+    """A figure before it is drawn: what it is, what it shows, and its specification at a width in pixels."""
 
-    at: float
-    label: str
+    title: str
+    told: str
+    spec: Callable[[int], Spec]
 
-
-@dataclass(frozen=True)
-class Axis:
-    """A linear scale from ``low``..``high`` to ``start``..``end``."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
-
-    @property
-    def ticks(self) -> list[Tick]:
-        """Five or so round numbers."""
-        rough = (self.high - self.low) / 5
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
-        first = math.ceil(self.low / step)
-        marks = [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
-        return [Tick(self(v), f"{v:.10g}") for v in marks]
+    def svg(self, renderer: Renderer, key: str) -> Markup:
+        """Both drawings; the page's style shows the one that fits."""
+        broad = renderer.figure(self.spec(BROAD), f"{key}-b", self.title, self.told, "fit broad")
+        return broad + renderer.figure(self.spec(SLIM), f"{key}-s", self.title, self.told, "fit slim")
 
 
-def axis(values: Sequence[float], start: float, end: float) -> Axis:
-    """A scale that holds all finite values and zero, with a little room."""
+def layered(width: int, height: float, layers: Sequence[Spec], **rest: Any) -> Spec:
+    """Layers on one another, in all ``width`` pixels wide; ``height`` is that of the plot without its axis."""
+    fit = {"type": "fit-x", "contains": "padding"}
+    return {"width": width, "height": height, "padding": 3, "autosize": fit, "layer": list(layers), **rest}
+
+
+def layer(data: Rows, mark: Mapping[str, Any], tip: bool = False, **encoding: Any) -> Spec:
+    """Marks of ``data``; with ``tip`` each shows its field "tip" when it is pointed at."""
+    told = {"aria": True, "ariaRoleDescription": TOLD} if tip else {}
+    described = {"description": {"field": "tip"}} if tip else {}
+    return {"data": {"values": data}, "mark": {**mark, **told}, "encoding": {**encoding, **described}}
+
+
+def text(data: Rows, field: str, align: str = "center", fill: str = "var(--ink)", **encoding: Any) -> Spec:
+    """Text that stands in the field ``field`` of ``data``."""
+    return layer(data, {"type": "text", "align": align, "fill": fill}, text={"field": field}, **encoding)
+
+
+def pixels(field: str, most: float) -> Spec:
+    """Placed by pixels, from the left or the top."""
+    return {"field": field, "type": "quantitative", "axis": None, "scale": _exact(0.0, most, range=[0, most])}
+
+
+def measured(field: str, low: float, high: float, title: str = "", width: int = BROAD, **axis: Any) -> Spec:
+    """Placed by a number on an axis with a title."""
+    shown = {"title": wrapped(title, width), "grid": False, **axis}
+    return {"field": field, "type": "quantitative", "scale": _exact(low, high), "axis": shown}
+
+
+def _exact(low: float, high: float, **more: Any) -> Spec:
+    return {"domain": [low, high], "nice": False, "zero": False, **more}
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """A title in lines that fit."""
+    return textwrap.wrap(text, int(width / LETTER))
+
+
+def literal(field: str) -> Spec:
+    """Taken as it stands in the data: a colour, a size."""
+    return {"field": field, "type": "nominal", "scale": None, "legend": None}
+
+
+def kinds(looks: Mapping[str, Mapping[str, Any]], present: Sequence[str], width: int) -> dict[str, Spec]:
+    """Marks by their field "kind", each told apart by shape and size as well as by colour; a legend for two or more."""
+    names = [k for k in looks if k in present]
+    if len(names) < 2:
+        return {channel: {"value": value} for name in names for channel, value in looks[name].items()}
+    return {
+        channel: {
+            "field": "kind", "type": "nominal", "legend": legend(width),
+            "scale": {"domain": names, "range": [looks[k][channel] for k in names]},
+        }
+        for channel in ("shape", "fill", "stroke", "size", "fillOpacity")
+    }  # fmt: skip
+
+
+def legend(width: int) -> Spec:
+    """Beside one another on a wide screen, under one another on a phone."""
+    return {"title": None, "direction": "vertical", "columns": 3 if width >= BROAD else 1, "columnPadding": 18}
+
+
+def look(shape: str, fill: str, stroke: str, size: float, solid: float = 1.0) -> Spec:
+    """How marks of one kind look."""
+    return {"shape": shape, "fill": fill, "stroke": stroke, "size": size, "fillOpacity": solid}
+
+
+ACCENT, SOFT, CARD, CLEAR = "var(--accent)", "var(--soft)", "var(--card)", "transparent"
+ASKED, LEVEL, OTHER = "the accused pair", "level with it", "another pair"
+PAIRS = {
+    ASKED: look("diamond", ACCENT, CARD, 190),
+    LEVEL: look("circle", CARD, ACCENT, 60),
+    OTHER: look("circle", SOFT, CLEAR, 34, 0.45),
+}
+SPAN = {"grid": False, "tickCount": 6}
+
+
+def span(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of an axis that holds all finite values and zero, with a little room."""
     finite = [v for v in values if math.isfinite(v)] + [0.0]
     low, high = min(finite), max(finite)
     room = (high - low or 1.0) * 0.06
-    return Axis(low - room, high + room, start, end)
+    return low - room, high + room
 
 
-@dataclass(frozen=True)
-class Dot:
-    """One pair of a strip plot; ``y`` is jittered by a fixed pattern so that dots do not hide one another. ``tied`` is
-    level with the accused pair, and drawn beside its large dot instead of under it."""
+def zeros(lines: Sequence[float], x: Spec, y: Spec, reach: float = 13.0) -> Spec:
+    """Where 0 is, a dashed stretch a row."""
+    data: Rows = [{"v": 0, "y": line - reach, "y2": line + reach} for line in lines]
+    mark = {"type": "rule", "stroke": SOFT, "strokeDash": [3, 3]}
+    return layer(data, mark, x={**x, "field": "v"}, y=y, y2={"field": "y2"})
 
-    x: float
-    y: float
-    label: str
-    accused: bool
-    tied: bool = False
+
+ROW, TOP, LINE = 64.0, 8.0, 42.0
+MOST_DOTS = 300  # of one row; beyond, bars count the pairs and only the closest stay dots
+RIVALS = 3  # that are numbered in the figure and named below it
+BINS = 40
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Where the accused pair lies among all pairs of the pool, a row a channel, all channels together first."""
+    """Where the accused pair lies among all pairs of the pool: the figure, the rank in each row, the closest others."""
 
-    axis: Axis
-    height: float
-    rows: tuple[tuple[str, float, tuple[Dot, ...], str], ...]  # name, y, dots, rank in words
-    measure: Measure = "excess"
-
-
-BESIDE = 11.0  # off the row's line, where a dot of a tied pair is seen whole beside the large one
+    figure: Figure
+    ranks: tuple[tuple[str, str], ...]
+    rivals: tuple[str, ...]
 
 
-def strip(d: Detail, channels: bool = True) -> Strip:
-    """All rows on one axis, in the scale of the verdict; without ``channels`` only the first."""
-    matrices = d.drawn() if channels else d.drawn()[:1]
+def strip(d: Detail) -> Strip:
+    """A row a channel, all channels together first, in the scale of the verdict."""
     upper = np.triu_indices(len(d.names), 1)
     pairs = [f"{d.names[i]} with {d.names[j]}" for i, j in zip(*upper, strict=True)]
-    scaled = [(name, m[upper]) for name, m in matrices]
-    scale = axis([float(v) for _, row in scaled for v in row], LEFT, WIDTH - RIGHT)
-    rows = []
-    for r, (name, row) in enumerate(scaled):
-        y = 24.0 + ROW * r
-        tied = np.abs(row - row[0]) <= 1e-9
-        dots = [
-            Dot(scale(float(v)), y + _jitter(i, bool(tied[i])), f"{pairs[i]}: {v:.2f}", i == 0, bool(tied[i]) and i > 0)
-            for i, v in enumerate(row)
-            if math.isfinite(v)
-        ]
-        level = int(tied.sum()) - 1
-        with_it = f", {level} level" if level > 0 else ""
-        rank = 1 + int((row > row[0] + 1e-9).sum())
-        rows.append((name, y, tuple(reversed(dots)), f"{rank} of {len(dots)}{with_it}"))
-    return Strip(scale, 24.0 + ROW * len(rows) + 22.0, tuple(rows), d.measure)
+    rows = [(name, matrix[upper]) for name, matrix in d.drawn()]
+    ranks = tuple((name, _rank(values)) for name, values in rows)
+    first = rows[0][1]
+    closest = [
+        int(i) for i in np.argsort(-np.nan_to_num(first, nan=-np.inf), kind="stable") if i and first[i] == first[i]
+    ]
+    rivals = closest[:RIVALS]
+    ends = span([float(v) for _, row in rows for v in row])
+    title = words.measured(d.measure)
+
+    def spec(width: int) -> Spec:
+        height = TOP + ROW * len(rows)
+        x = measured("x", *ends, title, width, **SPAN)
+        y = pixels("y", height)
+        dots, bars = _marks(rows, pairs)
+        numbers = _numbered([float(first[i]) for i in rivals], (ends[1] - ends[0]) / width)
+        lines = [TOP + ROW * r + LINE for r in range(len(rows))]
+        said: Rows = [{"y": TOP + ROW * r, "name": n, "rank": k} for r, (n, k) in enumerate(ranks)]
+        bar = {"type": "rect", "fill": SOFT, "fillOpacity": 0.45}
+        return layered(width, height, [
+            layer([{"y": line} for line in lines], {"type": "rule", "stroke": "var(--line)"}, y=y),
+            zeros(lines, x, y),
+            *([layer(bars, bar, True, x=x, x2={"field": "x2"}, y=y, y2={"field": "y2"})] if bars else []),
+            layer(dots, {"type": "point", "strokeWidth": 1.6, "opacity": 1}, True, x=x, y=y,
+                  **kinds(PAIRS, [row["kind"] for row in dots], width)),
+            text(numbers, "n", x=x, y=y),
+            text(said, "name", "left", x={"value": 0}, y=y),
+            text(said, "rank", "right", SOFT, x={"value": "width"}, y=y),
+        ])  # fmt: skip
+
+    told = "A mark a pair of models, a row a channel; the accused pair is the diamond. The ranks are in a table below."
+    figure = Figure(f"Where {d.suspect} and {d.candidate} lie among all pairs", told, spec)
+    return Strip(figure, ranks, tuple(f"{pairs[i]} ({number(float(first[i]))})" for i in rivals))
 
 
-def _jitter(i: int, tied: bool) -> float:
-    return BESIDE * (1.0 if i % 2 else -1.0) if tied and i else ((i * 7) % 11 - 5) * 1.6
+def _numbered(at: Sequence[float], pixel: float) -> Rows:
+    """Numbers over the dots they name, one above the other where dots are close."""
+    rows: Rows = []
+    for n, x in enumerate(at, 1):
+        near = [row["y"] for row in rows if abs(row["x"] - x) < 10 * pixel]
+        rows.append({"x": x, "y": min(near, default=TOP + LINE - 4) - 11, "n": str(n)})
+    return rows
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One channel of a forest plot."""
-
-    name: str
-    note: str
-    y: float
-    x: float
-    low: float | None
-    high: float | None
-    text: str
-    counted: bool
-    beyond: bool = False  # off the axis: the mark stands at its end, and only the number says how far
+def _rank(values: Floats) -> str:
+    level = int((np.abs(values - values[0]) <= 1e-9).sum()) - 1
+    place = f"{1 + int((values > values[0] + 1e-9).sum())} of {int(np.isfinite(values).sum())}"
+    return f"{place}, {level} level" if level > 0 else place
 
 
-@dataclass(frozen=True)
-class Forest:
-    """Effects of a finding's channels with their intervals."""
+def _marks(rows: Sequence[tuple[str, Floats]], pairs: Sequence[str]) -> tuple[Rows, Rows]:
+    """Dots of all rows, those of the accused pair last so that nothing hides them, and bars where dots are too many."""
+    dots: Rows = []
+    bars: Rows = []
+    for r, (_, values) in enumerate(rows):
+        line = TOP + ROW * r + LINE
+        shown = np.flatnonzero(np.isfinite(values))
+        if len(shown) > MOST_DOTS:
+            bars += _bars(values[shown], line)
+            shown = shown[np.argsort(-values[shown], kind="stable")][: 4 * RIVALS]
+            shown = np.unique([*shown, *np.flatnonzero(np.abs(values - values[0]) <= 1e-9)])
+        for i in (int(i) for i in shown):
+            kind = OTHER if abs(values[i] - values[0]) > 1e-9 else LEVEL if i else ASKED
+            at = line + (0.0 if kind == ASKED else _jitter(i) if kind == OTHER else 11.0 if i % 2 else -11.0)
+            dots.append({"x": float(values[i]), "y": at, "kind": kind, "tip": f"{pairs[i]}: {values[i]:.2f}"})
+    return sorted(dots, key=lambda dot: [OTHER, LEVEL, ASKED].index(dot["kind"])), bars
 
-    axis: Axis
-    height: float
-    bars: tuple[Bar, ...]
+
+def _bars(values: Floats, line: float) -> Rows:
+    counts, edges = np.histogram(values, BINS)
+    tall = 22.0 / max(int(counts.max()), 1)
+    return [
+        {"x": a, "x2": b, "y": line, "y2": line - tall * n, "tip": f"{n} pairs from {a:.2f} to {b:.2f}"}
+        for n, (a, b) in zip(counts.tolist(), itertools.pairwise(edges.tolist()), strict=True)
+        if n
+    ]
 
 
-def forest(f: Finding) -> Forest | None:
-    """None where no channel has an effect.
+def _jitter(i: int) -> float:
+    """Off the line by a fixed pattern, so that dots do not hide one another."""
+    return ((i * 7) % 11 - 5) * 1.6
+
+
+COUNTED, SHOWN, BEYOND = "part of the verdict", "shown, without weight", "beyond the axis"
+EFFECTS = {
+    COUNTED: look("circle", ACCENT, ACCENT, 90),
+    SHOWN: look("circle", CARD, SOFT, 90),
+    BEYOND: look("triangle-right", ACCENT, ACCENT, 110),
+}
+BAR = 44.0
+
+
+def forest(f: Finding) -> Figure | None:
+    """Effects of a finding's channels with their 95 % intervals; None where no channel has an effect.
 
     A channel that agrees alike on every prompt has an effect in the hundreds, beside which all others would be one
-    point: the axis ends where those can still be read.
+    point: the axis ends where those can still be read, and the number says how far the mark lies beyond.
     """
     rows = [
-        (e.name, e.sees, e.scaled(e.effect), e.scaled(e.effect_low), e.scaled(e.effect_high), e.part == "counted")
+        (e, e.scaled(e.effect), e.scaled(e.effect_low), e.scaled(e.effect_high))
         for e in f.evidence
         if math.isfinite(e.effect)
     ]
     if not rows:
         return None
-    reach = sorted(max(abs(v) for v in row[2:5] if math.isfinite(v)) for row in rows)
+    reach = sorted(max(abs(v) for v in row[1:] if math.isfinite(v)) for row in rows)
     edge = reach[-1] if len(reach) < 2 else max(LONGEST_AXIS * reach[-2], LONGEST_AXIS)
-    held = [max(-edge, min(edge, v)) for row in rows for v in row[2:5] if math.isfinite(v)]
-    scale = axis(held, LEFT, WIDTH - 140)
-    bars = []
-    for i, (name, sees, effect, low, high, counted) in enumerate(rows):
-        whole = math.isfinite(low) and math.isfinite(high)
-        text = f"{number(effect)} {interval(low, high)}"
+    held: Rows = []
+    for i, (e, effect, low, high) in enumerate(rows):
         beyond = abs(effect) > edge
-        left, right = (scale(max(-edge, low)), scale(min(edge, high))) if whole and not beyond else (None, None)
-        at = scale(max(-edge, min(edge, effect)))
-        bars.append(Bar(name, sees, 22.0 + 34.0 * i, at, left, right, text, counted, beyond))
-    return Forest(scale, 22.0 + 34.0 * len(bars) + 18.0, tuple(bars))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A square of the heat map; ``strength`` 0..1 is its opacity."""
-
-    x: float
-    y: float
-    strength: float
-    sign: str
-    label: str
-
-
-@dataclass(frozen=True)
-class Heat:
-    """Excess or raw similarity of all models (`Overview`), in the order of the tree beside it."""
-
-    names: tuple[str, ...]
-    size: float
-    left: float
-    top: float
-    tree: float
-    cells: tuple[Cell, ...]
-    branches: tuple[str, ...]  # points of polylines
-    measure: Measure = "excess"
-    supports: tuple[tuple[float, float, str], ...] = ()
-
-    @property
-    def width(self) -> float:
-        """Of the whole figure."""
-        return self.left + self.size * len(self.names) + self.tree + (30 if self.supports else 12)
-
-    @property
-    def height(self) -> float:
-        """Of the whole figure."""
-        return self.top + self.size * len(self.names) + 8
-
-
-def survey_map(s: Survey) -> Heat | None:
-    """The matrix of a survey beside its tree, with the support of each branch in percent."""
-    support = {frozenset(s.names[i] for i in b.members): b.support for b in s.branches}
-    return heat(Overview(s.names, s.matrix, ()), support)
-
-
-def heat(o: Overview, support: Mapping[frozenset[str], float] | None = None) -> Heat | None:
-    """Average linkage on (largest value - value); None for fewer than three models. ``support`` is written beside the
-    joins of these models."""
-    m = len(o.names)
-    if m < 3 or not np.isfinite(o.matrix[np.triu_indices(m, 1)]).all():
-        return None
-    distance = np.nanmax(o.matrix) - (o.matrix + o.matrix.T) / 2
-    np.fill_diagonal(distance, 0.0)
-    links = linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
-    tree = dendrogram(links, no_plot=True)
-    order = tree["leaves"]
-    size = max(16.0, min(34.0, 420.0 / m))
-    left, room = 10.0 + 7.2 * max(len(_short(n)) for n in o.names), 150.0
-    top = left
-    most = float(np.nanmax(np.abs(o.matrix))) or 1.0
-    cells = [
-        Cell(
-            round(left + size * c, 1), round(top + size * r, 1), round(abs(float(v := o.matrix[i, j])) / most, 3),
-            "plus" if v > 0 else "minus", f"{o.names[i]} with {o.names[j]}: {v:.2f}",
-        )
-        for r, i in enumerate(order) for c, j in enumerate(order) if i != j
-    ]  # fmt: skip
-    deepest = max(max(d) for d in tree["dcoord"]) or 1.0
-    start = left + size * m + 6
-    branches = [
-        " ".join(
-            f"{start + room * d / deepest:.1f},{top + size * (i / 10.0):.1f}"
-            for i, d in zip(icoord, dcoord, strict=True)
-        )
-        for icoord, dcoord in zip(tree["icoord"], tree["dcoord"], strict=True)
-    ]
-    supports = tuple(
-        (start + room * height / deepest + 2, top + size * (at + 0.5) + 3, f"{100 * known:.0f}")
-        for under, at, height in _joins(links, order, o.names)
-        if support is not None and (known := support.get(under)) is not None and len(under) < m
+        kind = BEYOND if beyond else COUNTED if e.part == "counted" else SHOWN
+        whole = math.isfinite(low) and math.isfinite(high) and not beyond
+        ends = (max(-edge, low), min(edge, high)) if whole else (None, None)
+        said = f"{number(effect)} {interval(low, high)}"
+        held.append({
+            "label": i, "name": f"{e.name}, sees {e.sees}" if e.sees != "reported" else e.name, "text": said,
+            "x": max(-edge, min(edge, effect)), "low": ends[0], "high": ends[1], "kind": kind,
+            "tip": f"{e.name}: {said}",
+        })  # fmt: skip
+    told = "Points with 95 % intervals; hollow points carry no weight. The numbers are in the table below."
+    return Figure(
+        f"Effect of each channel: {f.suspect} and {f.candidate}", told, lambda w: _forest(w, held, words.axis(f))
     )
-    return Heat(
-        tuple(_short(o.names[i]) for i in order), size, left, top, room, tuple(cells), tuple(branches), o.measure,
-        supports,
-    )  # fmt: skip
 
 
-def _joins(links: Floats, order: Sequence[int], names: Sequence[str]) -> list[tuple[frozenset[str], float, float]]:
-    """Of each join of a tree the models under it, its place among the leaves and its height."""
-    at = [float(list(order).index(i)) for i in range(len(names))]
-    under = [frozenset([n]) for n in names]
-    for a, b, *_ in links.tolist():
-        under.append(under[int(a)] | under[int(b)])
-        at.append((at[int(a)] + at[int(b)]) / 2)
-    return [(u, x, float(h)) for u, x, h in zip(under[len(names) :], at[len(names) :], links[:, 2], strict=True)]
+def _forest(width: int, held: Rows, title: str) -> Spec:
+    height = TOP + BAR * len(held)
+    ends = span([v for row in held for v in (row["x"], row["low"], row["high"]) if v is not None])
+    rows = [{**row, "y": TOP + BAR * row["label"], "line": TOP + BAR * row["label"] + 22} for row in held]
+    x, line, label = measured("x", *ends, title, width, **SPAN), pixels("line", height), pixels("y", height)
+    low, high = {**x, "field": "low"}, {"field": "high"}
+    span_of: Any = {"x": low, "x2": high, "y": line}
+    known, bar = [row for row in rows if row["low"] is not None], {"type": "rule", "strokeWidth": 2.5}
+    return layered(width, height, [
+        layer(rows, {"type": "rule", "stroke": "var(--line)"}, y=line),
+        zeros([row["line"] for row in rows], x, line, 11.0),
+        *(layer([row for row in known if (row["kind"] == SHOWN) is faint], {**bar, "stroke": ink}, **span_of)
+          for faint, ink in ((True, SOFT), (False, ACCENT))),
+        layer(rows, {"type": "point", "strokeWidth": 2, "opacity": 1}, True, x=x, y=line,
+              **kinds(EFFECTS, [row["kind"] for row in rows], width)),
+        text(rows, "name", "left", x={"value": 0}, y=label),
+        text(rows, "text", "right", SOFT, x={"value": "width"}, y=label),
+    ])  # fmt: skip
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 28 else f"{name[:27]}…"
+LINES = {"known kin": ("var(--close)", [1, 0]), "known unrelated": ("var(--far)", [6, 4])}
+HERE = {"a pair of this campaign": look("diamond", ACCENT, CARD, 150)}
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Lines of a plot in a frame: ``x`` and ``y`` are its axes, points are those of polylines."""
-
-    x: Axis
-    y: Axis
-    lines: tuple[tuple[str, str], ...]  # class, points
-    marks: tuple[tuple[float, float, str], ...] = ()
-
-
-def ratio_line(ratios: Ratios, scores: Sequence[tuple[float, str]]) -> Curve:
+def ratio_line(ratios: Ratios, scores: Sequence[tuple[float, str]]) -> Figure:
     """log10 LR against the effect of the calibrated channel, flat at its bounds, with the pairs that were judged."""
-    finite = [s for s, _ in scores if math.isfinite(s)]
-    x = axis([-1.5, 4.0, *finite], 60.0, WIDTH - RIGHT)
-    y = axis([*ratios.bounds, 2.0, -2.0], 250.0, 14.0)
-    grid = np.linspace(x.low, x.high, 160)
-    points = " ".join(f"{x(float(a))},{y(float(b))}" for a, b in zip(grid, ratios.shares_weights(grid), strict=True))
-    marks = tuple((x(s), y(float(ratios.shares_weights([s])[0])), name) for s, name in scores if math.isfinite(s))
-    return Curve(x, y, (("known", points),), marks)
+    finite = [(s, name) for s, name in scores if math.isfinite(s)]
+    low, high = span([-1.5, 4.0, *(s for s, _ in finite)])
+    grid = np.linspace(low, high, 160)
+    line = [(float(a), float(b)) for a, b in zip(grid, ratios.shares_weights(grid), strict=True)]
+    marks = [(s, float(ratios.shares_weights([s])[0]), name) for s, name in finite]
+    ends = (low, high), span([*ratios.bounds, 2.0, -2.0])
+    titles = "effect of the calibrated channel, in its own noise", "log10 likelihood ratio"
+    told = "Flat where its bounds are. Marks: the pairs of this campaign."
+    return Figure("From effect to likelihood ratio", told, lambda w: _curve(w, {"": line}, marks, ends, titles))
 
 
 def tippett_curve(
     at: Sequence[float], kin: Sequence[float], unrelated: Sequence[float], asked: Sequence[tuple[float, str]]
-) -> Curve:
+) -> Figure:
     """Share of known pairs that reach each log10 LR; marks: the ratios of this campaign."""
-    x = axis([*at, *(v for v, _ in asked)], 60.0, WIDTH - RIGHT)
-    y = Axis(0.0, 1.04, 250.0, 14.0)
-    lines = [
-        (name, " ".join(f"{x(a)},{y(b)}" for a, b in zip(at, shares, strict=True)))
-        for name, shares in (("kin", kin), ("unrelated", unrelated))
+    marks = [(v, 0.0, name) for v, name in asked if math.isfinite(v)]
+    shares = zip(LINES, (kin, unrelated), strict=True)
+    lines = {name: list(zip(map(float, at), map(float, share), strict=True)) for name, share in shares}
+    ends = span([*at, *(m[0] for m in marks)]), (0.0, 1.0)
+    titles = "log10 likelihood ratio", "share of known pairs at or above it"
+    told = "Two falling lines, of pairs that are known to be kin or unrelated. Marks: the pairs of this campaign."
+    return Figure("Tippett plot of the calibration", told, lambda w: _curve(w, lines, marks, ends, titles))
+
+
+Points = Mapping[str, Sequence[tuple[float, float]]]
+Ends = tuple[tuple[float, float], tuple[float, float]]
+
+
+def _curve(
+    width: int, lines: Points, marks: Sequence[tuple[float, float, str]], ends: Ends, titles: tuple[str, str]
+) -> Spec:
+    """Lines by name in a frame, with a grid, and marks on them."""
+    height, named = 230, any(lines)
+    x, y = measured("x", *ends[0], titles[0], width, **SPAN), measured("y", *ends[1], titles[1], height, grid=True)
+    points = [{"x": a, "y": b, "line": name, "tip": name} for name, line in lines.items() for a, b in line]
+    looks = {
+        channel: {
+            "field": "line", "type": "nominal", "legend": {**legend(width), "symbolSize": 500},
+            "scale": {"domain": [*LINES], "range": [look[i] for look in LINES.values()]},
+        }
+        for i, channel in enumerate(("stroke", "strokeDash"))
+    } if named else {}  # fmt: skip
+    mark = {
+        "type": "line",
+        "strokeWidth": 2.4,
+        **({"interpolate": "step-before"} if named else {"stroke": "var(--close)"}),
+    }
+    dots = [
+        {"x": a, "y": b, "tip": f"{name}, log10 LR {a if named else b:.2f}", "kind": next(iter(HERE))}
+        for a, b, name in marks
     ]
-    return Curve(x, y, tuple(lines), tuple((x(v), y(0.0), name) for v, name in asked if math.isfinite(v)))
+    here = layer(
+        dots, {"type": "point", "strokeWidth": 1.5, "opacity": 1}, True, x=x, y=y, **kinds(HERE, [*HERE], width)
+    )
+    zero = layer([{"v": 0}], {"type": "rule", "stroke": SOFT, "strokeDash": [3, 3]}, x={**x, "field": "v"})
+    return layered(width, height, [zero, layer(points, mark, named, x=x, y=y, **looks), *([here] if dots else [])])

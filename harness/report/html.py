@@ -26,9 +26,10 @@ from harness.inference.findings import NAN, Attribution, Finding
 from harness.inference.likelihood import LikelihoodTable
 from harness.inference.survey import Survey
 from harness.records import Observation, Responses, Similarity
-from harness.report import figures, naming, numbers, survey_words, words
+from harness.report import figures, heatmap, naming, numbers, survey_words, words
 from harness.report.caveats import stopped
 from harness.report.citing import asked_of, cited, may_write, propositions
+from harness.report.renderer import Renderer
 from harness.report.text import Piece, harmless, shared_runs, short, window
 
 
@@ -82,7 +83,7 @@ class Card:
     notes: tuple[str, ...]
     effect: str
     zero: str
-    forest: figures.Forest | None
+    forest: figures.Figure | None
     prompts: str
     together: str
 
@@ -128,7 +129,6 @@ def _card(i: int, f: Finding, found: tuple[int, Detail] | None, together: str) -
 
 BUDGET = 2_500_000  # characters of answers in one file, so that it stays under 15 MB whatever they are
 LONGEST, SHORTEST = 6000, 240  # characters of one answer
-MOST_DOTS = 25_000  # of all strip plots; beyond, only the combined row is drawn
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Calibrated:
     """The figure of the calibration: its kind, the ratios of this campaign by pair, and what the Tippett plot is of."""
 
     kind: str
-    curve: figures.Curve
+    curve: figures.Figure
     asked: Sequence[tuple[float, str]]
     points: Mapping[str, Any]
 
@@ -176,15 +176,13 @@ class Telling:
 
 def report_html(m: Material) -> str:
     """The report as one HTML text."""
-    style, script = asset("report.css"), asset("report.js")
+    style, script = asset("report.css"), asset("report.js") + asset("tips.js")
     environment = Environment(
         loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=shown,
     )  # fmt: skip
-    whole = _dots(m.details) <= MOST_DOTS
-    strips = [
-        (d, figures.strip(d, channels=whole), words.drawn(d.measure, d.place()[2], len(d.names))) for d in m.details
-    ]
+    renderer = Renderer()
+    strips = [(d, figures.strip(d), words.drawn(d.measure, d.place()[2], len(d.names))) for d in m.details]
     page = overview(m.similarities) if m.survey is None else None  # a survey has its own map
     verdicts = cards(m.findings, m.details)
     asked = asked_of(m.facts, m.roles)
@@ -194,6 +192,7 @@ def report_html(m: Material) -> str:
         script=Markup(script),  # noqa: S704
         policy=policy(style, script),
         cards=verdicts,
+        draw=lambda figure, key: figure.svg(renderer, key),
         pairs=pairs_of(conclusions(m.findings), verdicts),
         attributed=[(a, naming.attributed(a)) for a in m.attributions],
         attribution_basis=[naming.attribution_basis(a) for a in m.attributions],
@@ -202,14 +201,14 @@ def report_html(m: Material) -> str:
         cited=cited(m.campaign, m.facts, asked),
         strips=strips,
         page=page,
-        heat=figures.heat(page) if page else None,
+        heat=heatmap.heatmap(renderer, "models", page, m.roles) if page else None,
         mapped=words.mapped(page.measure) if page else "",
         curve=_curve(m),
         described=_described(_used(m), _size(m)),
         calibration=_used(m).channel,
         telling=_telling(m),
         survey=survey_words,
-        survey_heat=figures.survey_map(m.survey) if m.survey else None,
+        survey_heat=heatmap.survey_map(renderer, m.survey, m.roles) if m.survey else None,
         window=window,
         numbers=numbers,
         observed=_by_channel(m.observations),
@@ -247,10 +246,6 @@ def policy(style: str, script: str) -> str:
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _dots(details: Sequence[Detail]) -> int:
-    return sum(len(d.names) ** 2 // 2 * (1 + len(d.channels)) for d in details)
 
 
 def _used(m: Material) -> LikelihoodTable:

@@ -172,6 +172,10 @@ _DRAWN: Mapping[Measure, str] = {
     "raw": "Further right is more alike, by raw similarity: among fewer than six models, excess draws strangers close "
     "for want of others. p goes by excess all the same.",
 }
+_MEASURED: Mapping[Measure, str] = {
+    "excess": "excess, in units of its spread over all pairs (0: as close as expected)",
+    "raw": "similarity, in units of its spread over all pairs (0: the average pair)",
+}
 _MAPPED: Mapping[Measure, str] = {
     "excess": "Closer than expected is orange, further apart is blue, in the mean over channels of scaled excess.",
     "raw": "More alike than these models are on average is orange, less alike is blue, in the mean over channels of "
@@ -383,6 +387,16 @@ def effect(f: Finding) -> str:
 def zero(f: Finding) -> str:
     """What an effect of 0 means."""
     return QUESTIONS[f.question].wording.zero
+
+
+def axis(f: Finding) -> str:
+    """Title of an axis of effects, with what 0 on it means."""
+    return f"effect, on the scale of the verdict ({zero(f)})"
+
+
+def measured(measure: Measure) -> str:
+    """Title of an axis or a colour bar of pairs of models, with its unit."""
+    return _MEASURED[measure]
 
 
 def place(rank: int, pairs: int, tied: Sequence[tuple[str, str]], models: int) -> str:

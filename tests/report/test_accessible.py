@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import axe_core, dark, press_tab, requests, resize, violations
+from tests.support.browser import axe_core, contrast, dark, press_tab, requests, resize, violations
 from tests.support.hostile_campaign import campaign
 
 
@@ -33,19 +33,6 @@ def test_page_fits_and_has_contrast(small: Path, page: Any, width: int, shade: s
             assert contrast(colour[front], colour[back]) >= 4.5, (front, back)
     assert contrast(colour["soft"], colour["wash"]) >= 4.5
     assert contrast(colour["ink"], colour["mark"]) >= 4.5
-
-
-def contrast(a: str, b: str) -> float:
-    """WCAG 2 contrast ratio of two hex colours."""
-
-    def light(colour: str) -> float:
-        digits = colour[1:] if len(colour) == 7 else "".join(c * 2 for c in colour[1:])
-        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-        r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-    high, low = sorted((light(a), light(b)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_structure_for_screen_reader_and_keyboard(small: Path, page: Any) -> None:
@@ -97,7 +84,9 @@ def test_axe_finds_nothing(small: Path, page: Any, shade: str, width: int) -> No
 def test_a_phone_shows_the_accused_pair_without_scrolling(small: Path, page: Any) -> None:
     resize(page, 320, 800, phone=True)
     page.get(small.as_uri())
-    rights = "return [...document.querySelectorAll('svg.fit .accused')].map(e => e.getBoundingClientRect().right)"
+    rights = """const accused = (e) => /^m0[01] with m0[01]: /.test(e.dataset.tip) && e.checkVisibility();
+        const shown = [...document.querySelectorAll('svg [data-tip]')].filter(accused);
+        return shown.map(e => e.getBoundingClientRect().right)"""
     found = page.execute_script(rights)
     assert len(found) >= 3
     assert 0 < max(found) <= 320

@@ -122,29 +122,34 @@ def test_tippett_plot_of_the_calibration_in_use(report: Path, page: Any) -> None
     assert f"for {points['controls']} control lineages and {points['prompts']} prompts" in text
     assert "m00 and m01, log10 LR" in text
     assert re.search(r"Cllr / Cllr_min, shares weights0\.\d\d / 0\.\d\d \(\d+ controls, \d+ prompts\)", text)
-    all_lines = "[...document.querySelectorAll('#calibration polyline')]"
-    lines = f"return {all_lines}.map(e => [e.className.baseVal, e.points.length])"
-    drawn = len(points["log10_lr"])
-    assert page.execute_script(lines) == [["kin", drawn], ["unrelated", drawn]]
-    inside = """const box = document.querySelector('#calibration svg').viewBox.baseVal;
-        return [...document.querySelectorAll('#calibration polyline')].flatMap(e => [...e.points])
-            .every(p => p.x >= 0 && p.x <= box.width && p.y >= 0 && p.y <= box.height)"""
+    lines = """return [...document.querySelectorAll('#calibration svg.broad path[data-tip^="known"]')].map(
+        e => [e.dataset.tip, e.getAttribute('stroke'), e.getAttribute('stroke-dasharray') || '', e.getTotalLength()])"""
+    (kin, *kin_look, kin_long), (unrelated, *unrelated_look, unrelated_long) = page.execute_script(lines)
+    assert (kin, unrelated) == ("known kin", "known unrelated")
+    assert all(a != b for a, b in zip(kin_look, unrelated_look, strict=True)), "told apart in black and white, too"
+    assert min(kin_long, unrelated_long) > 400
+    inside = """const frame = document.querySelector('#calibration svg.broad').getBoundingClientRect();
+        return [...document.querySelectorAll('#calibration svg.broad *')].map(e => e.getBoundingClientRect()).every(
+            r => r.left >= frame.left - 2 && r.right <= frame.right + 2 && r.bottom <= frame.bottom + 2)"""
     assert page.execute_script(inside)
 
 
 def test_four_models_are_drawn_raw_and_six_by_excess(tmp_path: Path, page: Any) -> None:
     """By excess, opposite pairs of four are one: the strangers m02 and m03 would be as orange as the pair."""
-    opacity = """const at = (a, b) => [...document.querySelectorAll('#models rect')].find(
-        r => r.querySelector('title').textContent.startsWith(`${a} with ${b}:`));
-        return [at('m00', 'm01'), at('m02', 'm03')].map(r => [r.classList[1], +r.getAttribute('fill-opacity')])"""
+    fill = """const at = (...pair) => [...document.querySelectorAll('#models svg [data-tip]')].find(
+        e => pair.some(p => e.dataset.tip.startsWith(p + ':')));
+        const both = [at('m00 with m01', 'm01 with m00'), at('m02 with m03', 'm03 with m02')];
+        return both.map(e => e.getAttribute('fill'))"""
     for models, excess in ((4, False), (6, True)):
         (folder := tmp_path / str(models)).mkdir()
         page.get(campaign(folder, models, 40, 120).as_uri())
-        pair, strangers = page.execute_script(opacity)
-        assert pair == ["plus", 1]
-        assert strangers[0] == "minus" or strangers[1] < 0.5
+        pair, strangers = page.execute_script(fill)
+        assert pair in ("var(--up3)", "var(--up4)")
+        assert "down" in strangers or strangers == "var(--up1)"
         text = page.execute_script("return document.querySelector('#models').textContent")
         assert ("scaled excess" in text, "raw similarity" in text) == (excess, not excess)
+        title = page.execute_script("return document.querySelector('#models svg').textContent")
+        assert ("excess, in units of its spread" in title) is excess
         caption = page.execute_script("return document.querySelector('#pairs figcaption').textContent")
         assert ("by raw similarity" in caption) is not excess
         tied = "Level with the pair by excess: m02 with m03, as opposite pairs of four models always do."

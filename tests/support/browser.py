@@ -95,3 +95,16 @@ def press_tab(driver: Any) -> None:
     for kind in ("rawKeyDown", "keyUp"):
         key = {"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
         driver.execute_cdp_cmd("Input.dispatchKeyEvent", key)
+
+
+def contrast(a: str, b: str) -> float:
+    """WCAG 2 contrast ratio of two hex colours."""
+
+    def light(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(c * 2 for c in colour[1:])
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    high, low = sorted((light(a), light(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
