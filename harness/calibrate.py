@@ -31,6 +31,8 @@ from harness.inference.trials import Known
 from harness.judging import read_responses
 from harness.plan import Plan
 from harness.records import Similarity
+from harness.report.figures import BROAD, tippett_curve
+from harness.report.renderer import Renderer
 
 COLUMNS = ("model_a", "model_b", "relation", "lineage_a", "lineage_b")
 NAMED: Mapping[str, Relation] = {  # what the CSV may call a relation
@@ -122,27 +124,12 @@ def tippett_csv(check: Validation) -> str:
 
 def tippett_svg(check: Validation) -> str:
     """Tippett plot as SVG: for each log10 LR, the share of kin and of unrelated pairs that reach it."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
     at, kin, unrelated = tippett(check.log10_lr, check.kin)
-    with mpl.rc_context({"svg.hashsalt": "tippett", "svg.fonttype": "none"}):
-        figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-        axes.step(at, kin, where="pre", color="#0072B2", label="kin")
-        axes.step(at, unrelated, where="pre", color="#D55E00", linestyle="--", label="unrelated")
-        axes.axvline(0.0, color="0.6", linewidth=0.8)
-        axes.set(xlabel="log10 likelihood ratio", ylabel="share of pairs at or above", ylim=(0, 1.02))
-        axes.set_title(
-            f"Tippett plot, families held out: {check.controls} controls, {check.prompts} prompts, "
-            f"Cllr {check.cllr:.2f}", fontsize=10,
-        )  # fmt: skip
-        axes.legend(frameon=False)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-        plt.close(figure)
-    return out.getvalue()
+    title = (
+        f"Tippett plot, families held out: {check.controls} controls, {check.prompts} prompts, Cllr {check.cllr:.2f}"
+    )
+    spec = tippett_curve(at.tolist(), kin.tolist(), unrelated.tolist(), []).spec(BROAD)
+    return Renderer().alone({**spec, "title": title}, title)
 
 
 def summary_text(checks: Sequence[Validation], alpha: float) -> str:

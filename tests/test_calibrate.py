@@ -203,7 +203,9 @@ def test_command_writes_a_file_that_score_uses(tmp_path: Path) -> None:
     mine = LikelihoodTable.from_json((tmp_path / "mine.json").read_text())
     assert mine.about["source"] == "known"
     assert mine.about["tippett"]["kin"][0] == 1.0
-    assert (tmp_path / "mine.tippett.svg").read_text().count("<svg") == 1
+    drawn = (tmp_path / "mine.tippett.svg").read_text()
+    assert drawn.startswith("<svg xmlns=")
+    assert all(word in drawn for word in ("families held out", "known kin", "log10 likelihood ratio", "--close:#"))
     assert (tmp_path / "mine.tippett.csv").read_text().startswith("log10_lr,kin,unrelated\n")
     questions = ["kinship", "teaching", "attribution"]
     settings = yaml.safe_load(config.read_text()) | {"analysis": {"calibration": "mine.json", "questions": questions}}

@@ -66,7 +66,6 @@ def test_what_only_an_extra_brings_is_imported_where_it_is_used() -> None:
         *(("engine_server.py", name) for name in ("torch", "transformers", "vllm")),
         ("parallel.py", "distributed"),
         ("likelihood.py", "lir"),
-        ("calibrate.py", "matplotlib"),
         ("evidence.py", "cryptography"),
         ("evidence.py", "rfc3161_client"),
     }
