@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from harness.errors import ConfigError
 from harness.monitor import CHANGES
 from harness.report.shelf_page import shelf_html
 from harness.view import LARGEST, shelf
-from tests.support.browser import requests, resize
+from tests.support.browser import axe_core, dark, requests, resize, violations
 from tests.support.command_line import harness, one_line
 from tests.support.hostile_campaign import campaign
 
@@ -74,6 +75,8 @@ def test_the_page_compares_two_and_shows_the_time_line(results: Path, page: Any)
     runs = page.execute_script("return [...document.querySelectorAll('.runs summary')].map(e => e.textContent)")
     assert [r.split()[-1] for r in runs] == ["same", "same", "differs"]
     assert runs[0].startswith("2026-09-01 04:00")
+    folded = "return document.querySelector('#monitor summary').textContent"
+    assert page.execute_script(folded) == "3 runs, the last 2026-11-01 04:00: ● differs"
     links = "return [...document.querySelectorAll('tbody a')].map(e => e.href)"
     assert all(Path(link.removeprefix("file://")).is_file() for link in page.execute_script(links))
     assert page.execute_script("return document.documentElement.scrollWidth") <= 375
@@ -81,6 +84,40 @@ def test_the_page_compares_two_and_shows_the_time_line(results: Path, page: Any)
     assert not set("\u202e\x1b") & set(page.execute_script("return document.documentElement.textContent"))
     assert requests(page) == []
     assert page.get_log("browser") == []
+
+
+def test_runs_are_drawn_over_time(results: Path, page: Any) -> None:
+    (results / "page.html").write_text(shelf_html(shelf(results)), "utf-8")
+    resize(page, 1200, 900)
+    page.get((results / "page.html").as_uri())
+    marks = """return [...document.querySelectorAll('#monitor svg.broad [data-tip]')].map(
+        e => [e.dataset.tip, e.getAttribute('fill'), e.getBoundingClientRect().left])"""
+    found = page.execute_script(marks)
+    assert [tip.split(": ")[1].split(".")[0] for tip, *_ in found] == ["same", "same", "differs"]
+    assert found[0][0].startswith("m00 of hostile, 2026-09-01 04:00: same. <script>window.pwned = 1</script>")
+    assert found[0][1] != found[2][1]
+    months = [b[2] - a[2] for a, b in itertools.pairwise(found)]
+    assert months[0] == pytest.approx(months[1], rel=0.1)
+    assert "time of the run (UTC)" in page.execute_script("return document.querySelector('#monitor svg').textContent")
+    assert page.get_log("browser") == []
+
+
+@pytest.mark.parametrize("shade", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1200])
+def test_axe_finds_nothing(results: Path, page: Any, shade: str, width: int) -> None:
+    if (axe := axe_core()) is None:
+        pytest.skip("no axe-core here: pip install --no-deps axe-playwright-python, or set AXE_CORE to axe.min.js")
+    (results / "page.html").write_text(shelf_html(shelf(results)), "utf-8")
+    resize(page, width, 900, phone=width < 400)
+    dark(page, shade == "dark")
+    page.get((results / "page.html").as_uri())
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    assert violations(page, axe) == []
+    page.execute_script(
+        "document.querySelector('main select').removeAttribute('id');"
+        "document.querySelector('main select').parentElement.replaceWith(document.querySelector('main select'))"
+    )
+    assert {v.split(":")[0] for v in violations(page, axe)} == {"select-name"}, "axe does not see a fault"
 
 
 def test_links_hold_from_where_the_page_is(results: Path, tmp_path: Path) -> None:

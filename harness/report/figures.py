@@ -10,6 +10,7 @@ import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from harness.report.renderer import TOLD, Renderer, Spec
 Floats = NDArray[np.float64]
 Rows = list[dict[str, Any]]
 BROAD, SLIM = 720, 300  # CSS pixels
+MARGIN, AXIS = 24, 44  # pixels round a plot, and of an upright axis with its title
+INK, ACCENT, SOFT, CARD, CLEAR = "var(--ink)", "var(--accent)", "var(--soft)", "var(--card)", "transparent"
 LONGEST_AXIS = 10.0  # of a forest plot: times the second largest effect, and no shorter than this
 LETTER = 5.9  # pixels of a letter, on average
 
@@ -44,10 +47,10 @@ class Figure:
         return broad + renderer.figure(self.spec(SLIM), f"{key}-s", self.title, self.told, "fit slim")
 
 
-def layered(width: int, height: float, layers: Sequence[Spec], **rest: Any) -> Spec:
-    """Layers on one another, in all ``width`` pixels wide; ``height`` is that of the plot without its axis."""
-    fit = {"type": "fit-x", "contains": "padding"}
-    return {"width": width, "height": height, "padding": 3, "autosize": fit, "layer": list(layers), **rest}
+def layered(width: int, height: float, layers: Sequence[Spec], aside: int = 0) -> Spec:
+    """Layers on one another, about ``width`` pixels wide, ``aside`` of them for an upright axis; ``height`` is without
+    the axis below."""
+    return {"width": width - MARGIN - aside, "height": height, "padding": 3, "layer": list(layers)}
 
 
 def layer(data: Rows, mark: Mapping[str, Any], tip: bool = False, **encoding: Any) -> Spec:
@@ -57,9 +60,11 @@ def layer(data: Rows, mark: Mapping[str, Any], tip: bool = False, **encoding: An
     return {"data": {"values": data}, "mark": {**mark, **told}, "encoding": {**encoding, **described}}
 
 
-def text(data: Rows, field: str, align: str = "center", fill: str = "var(--ink)", **encoding: Any) -> Spec:
-    """Text that stands in the field ``field`` of ``data``."""
-    return layer(data, {"type": "text", "align": align, "fill": fill}, text={"field": field}, **encoding)
+def text(data: Rows, field: str, align: str = "center", fill: str = INK, limit: float = 0, **encoding: Any) -> Spec:
+    """Text that stands in the field ``field`` of ``data``, cut at ``limit`` pixels."""
+    return layer(
+        data, {"type": "text", "align": align, "fill": fill, "limit": limit}, text={"field": field}, **encoding
+    )
 
 
 def pixels(field: str, most: float) -> Spec:
@@ -111,7 +116,6 @@ def look(shape: str, fill: str, stroke: str, size: float, solid: float = 1.0) ->
     return {"shape": shape, "fill": fill, "stroke": stroke, "size": size, "fillOpacity": solid}
 
 
-ACCENT, SOFT, CARD, CLEAR = "var(--accent)", "var(--soft)", "var(--card)", "transparent"
 ASKED, LEVEL, OTHER = "the accused pair", "level with it", "another pair"
 PAIRS = {
     ASKED: look("diamond", ACCENT, CARD, 190),
@@ -181,7 +185,7 @@ def strip(d: Detail) -> Strip:
             layer(dots, {"type": "point", "strokeWidth": 1.6, "opacity": 1}, True, x=x, y=y,
                   **kinds(PAIRS, [row["kind"] for row in dots], width)),
             text(numbers, "n", x=x, y=y),
-            text(said, "name", "left", x={"value": 0}, y=y),
+            text(said, "name", "left", limit=0.6 * width, x={"value": 0}, y=y),
             text(said, "rank", "right", SOFT, x={"value": "width"}, y=y),
         ])  # fmt: skip
 
@@ -295,7 +299,7 @@ def _forest(width: int, held: Rows, title: str) -> Spec:
           for faint, ink in ((True, SOFT), (False, ACCENT))),
         layer(rows, {"type": "point", "strokeWidth": 2, "opacity": 1}, True, x=x, y=line,
               **kinds(EFFECTS, [row["kind"] for row in rows], width)),
-        text(rows, "name", "left", x={"value": 0}, y=label),
+        text(rows, "name", "left", limit=0.55 * width, x={"value": 0}, y=label),
         text(rows, "text", "right", SOFT, x={"value": "width"}, y=label),
     ])  # fmt: skip
 
@@ -361,4 +365,47 @@ def _curve(
         dots, {"type": "point", "strokeWidth": 1.5, "opacity": 1}, True, x=x, y=y, **kinds(HERE, [*HERE], width)
     )
     zero = layer([{"v": 0}], {"type": "rule", "stroke": SOFT, "strokeDash": [3, 3]}, x={**x, "field": "v"})
-    return layered(width, height, [zero, layer(points, mark, named, x=x, y=y, **looks), *([here] if dots else [])])
+    return layered(
+        width, height, [zero, layer(points, mark, named, x=x, y=y, **looks), *([here] if dots else [])], AXIS
+    )
+
+
+STATES = {
+    "differs": look("circle", "var(--close)", "var(--close)", 120),
+    "same": look("circle", CARD, "var(--far)", 100),
+    "cannot tell": look("stroke", CLEAR, "var(--open)", 120),
+}
+DAY = 86_400_000.0  # milliseconds
+
+
+def timeline(lines: Sequence[tuple[str, Sequence[tuple[datetime, str, str]]]]) -> Figure | None:
+    """When runs of `monitor` found a difference: a row an endpoint, of (when, state, what it tells)."""
+    times = [when.timestamp() * 1000 for _, runs in lines for when, _, _ in runs]
+    if not times:
+        return None
+    room = max(0.04 * (max(times) - min(times)), DAY / 2)
+    rows = [
+        {"x": when.timestamp() * 1000, "y": TOP + BAR * r + 22, "kind": state if state in STATES else "cannot tell",
+         "tip": f"{name}, {when:%Y-%m-%d %H:%M}: {state}. {told}"}
+        for r, (name, runs) in enumerate(lines) for when, state, told in runs
+    ]  # fmt: skip
+
+    def spec(width: int) -> Spec:
+        height = TOP + BAR * len(lines)
+        named: Rows = [
+            {"y": TOP + BAR * r, "line": TOP + BAR * r + 22, "name": name} for r, (name, _) in enumerate(lines)
+        ]
+        axis = {"title": "time of the run (UTC)", "grid": False, "tickCount": 5 if width < BROAD else 9}
+        scale = {"type": "utc", "domain": [min(times) - room, max(times) + room], "nice": False}
+        x: Spec = {"field": "x", "type": "temporal", "scale": scale, "axis": axis}
+        y = pixels("y", height)
+        return layered(width, height, [
+            layer(named, {"type": "rule", "stroke": "var(--line)"}, y=pixels("line", height)),
+            text(named, "name", "left", limit=width - MARGIN, x={"value": 0}, y=y),
+            layer(rows, {"type": "point", "strokeWidth": 2, "opacity": 1}, True, x=x, y=y,
+                  **kinds(STATES, [str(row["kind"]) for row in rows], width)),
+        ])  # fmt: skip
+
+    return Figure(
+        "What monitoring found, over time", "A mark a run, a row an endpoint; the list below says the same.", spec
+    )

@@ -146,5 +146,6 @@ CONFIG: Mapping[str, Any] = {
         "offset": 6, "rowPadding": 2,
     },
     "text": {"fill": "var(--ink)", "fontSize": 12},
+    "title": {"color": "var(--ink)", "fontSize": 13, "fontWeight": "normal", "anchor": "start"},
 }  # fmt: skip
 """What all figures share: colours of the page, one size of text."""

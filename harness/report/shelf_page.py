@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.report import figures
 from harness.report.citing import minute
 from harness.report.html import asset, packed, policy, shown
+from harness.report.renderer import Renderer
 from harness.report.words import TONES
 
 MARKS = {"same": ("far", "○"), "differs": ("close", "●"), "cannot tell": ("open", "–")}
@@ -77,7 +79,8 @@ class Line:
 
 def shelf_html(shelf: Shelf) -> str:
     """The page as one HTML text that needs no network."""
-    style, script = asset("report.css") + asset("shelf.css"), asset("shelf.js")
+    style, script = asset("report.css") + asset("shelf.css"), asset("shelf.js") + asset("tips.js")
+    renderer = Renderer()
     environment = Environment(
         loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=shown,
@@ -89,6 +92,8 @@ def shelf_html(shelf: Shelf) -> str:
         campaigns=shelf.campaigns,
         tones={t.verdict: TONES.get(t.verdict, _OTHER) for c in shelf.campaigns for t in c.verdicts},
         lines=lines(shelf.watches),
+        timeline=timeline(shelf.watches),
+        draw=lambda figure, key: figure.svg(renderer, key),
         unread=shelf.unread,
         link=lambda c, page: "/".join(quote(part) for part in (*c.folder.split("/"), page)),
         minute=minute,
@@ -107,6 +112,25 @@ def lines(watches: Sequence[Watched]) -> list[Line]:
     ]
 
 
+def timeline(watches: Sequence[Watched]) -> figures.Figure | None:
+    """The runs whose folder is named by a time, as a figure."""
+    rows = [
+        (
+            f"{line.endpoint} of {line.campaign}",
+            [(at, w.state, w.sentence) for *_, w in line.runs if (at := _time(w.stamp))],
+        )
+        for line in lines(watches)
+    ]
+    return figures.timeline([row for row in rows if row[1]])
+
+
+def _time(stamp: str) -> datetime | None:
+    try:
+        return datetime.strptime(stamp, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 def _when(stamp: str) -> str:
     """The time that names a run's folder, as people read it; the name itself where it is none.
 
@@ -115,10 +139,8 @@ def _when(stamp: str) -> str:
     >>> _when("20261126T161500"), _when("by hand")
     ('2026-11-26 16:15', 'by hand')
     """
-    try:
-        return datetime.strptime(stamp, "%Y%m%dT%H%M%S").strftime("%Y-%m-%d %H:%M")
-    except ValueError:
-        return stamp
+    at = _time(stamp)
+    return f"{at:%Y-%m-%d %H:%M}" if at else stamp
 
 
 def _compared(c: Shelved) -> dict[str, object]:

@@ -1,9 +1,10 @@
-"""Figures: drawn by Vega, the same bytes each time, nothing in them that a stranger wrote runs, and all of it can be read."""
+"""Figures: drawn by Vega, the same bytes each time; nothing in them that a stranger wrote runs; all can be read."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from harness.inference.breakdown import ChannelDetail, Detail, Overview
-from harness.report.figures import strip, tippett_curve
+from harness.report.figures import BROAD, SLIM, strip, timeline, tippett_curve
 from harness.report.heatmap import colour_step, heatmap, short
 from harness.report.renderer import COLOURS, Renderer
 from tests.support import ROOT
@@ -159,6 +160,19 @@ def test_many_pairs_are_counted_and_the_closest_stay(renderer: Renderer) -> None
     assert len(many.rivals) == 3
     assert "pairs from" in many.figure.svg(renderer, "s")
     assert many.ranks[0][1].endswith("of 1770")
+
+
+@pytest.mark.parametrize("name", ["m", "W" * 64])
+def test_a_long_name_takes_no_room_from_a_figure(renderer: Renderer, name: str) -> None:
+    runs = [(datetime(2026, 11, day, tzinfo=UTC), "same", "p .4") for day in (1, 8, 15)]
+    figure = timeline([(name, runs)])
+    assert figure is not None
+    for width in (BROAD, SLIM):
+        drawn = inline(renderer.figure(figure.spec(width), "t", "", ""))
+        assert 0.9 * width < float(drawn[1].get("width", "")) < 1.1 * width
+        marks = [e for e in drawn if name in e.get("data-tip", "")]
+        at = [float(re.findall(r"[\d.]+", e.get("transform", ""))[0]) for e in marks]
+        assert at[-1] - at[0] > 0.6 * width
 
 
 def test_a_figure_that_stands_alone_has_its_colours(renderer: Renderer) -> None:
