@@ -38,15 +38,29 @@ def init(
 
     The demo asks small models that run on this machine, no key needed.
     """
-    from harness.cli.templates import DEMO, ignore_results, next_steps, refuse_target, template_text, write_config
+    from harness.cli.templates import (
+        DEMO,
+        SCHEMA,
+        explained,
+        ignore_results,
+        next_steps,
+        refuse_target,
+        template_text,
+        write_config,
+        write_schema,
+    )
 
     target = folder / "config.yaml"
     refuse_target(target, force=force)
     seed = int.from_bytes(os.urandom(4), "big") >> 1
     asks = preset is None and sys.stdin.isatty()
-    text = _asked(folder, seed) if asks else template_text(preset or DEMO, seed=seed)
+    text = explained(_asked(folder, seed) if asks else template_text(preset or DEMO, seed=seed))
     campaign = write_config(target, text, force=force)
     tell(f"wrote {target}")
+    if (schema := write_schema(folder, force=force)) is not None:
+        tell(f"wrote {schema}, by which editors complete it")
+    else:
+        tell(f"{folder / SCHEMA} is there already and another; --force writes today's")
     if (ignored := ignore_results(folder)) is not None:
         tell(f"wrote {ignored}, so that results stay out of git")
     for line in next_steps(target, text, campaign, os.environ):

@@ -247,6 +247,26 @@ def write_config(target: Path, text: str, *, force: bool) -> Campaign:
         return load_config(part)
 
 
+SCHEMA = "campaign.schema.json"
+FIRST_LINE = f"# yaml-language-server: $schema=./{SCHEMA}\n"
+EXCEL = "# For Excel, write `report: {bom: true}`: tables then show letters of all languages right at a double click.\n"
+
+
+def explained(text: str) -> str:
+    """A config as it is written: its first line names the schema for editors, its last what Excel needs."""
+    return f"{FIRST_LINE}{text.rstrip()}\n\n{EXCEL}"
+
+
+def write_schema(folder: Path, *, force: bool) -> Path | None:
+    """The schema that the first line names, beside the config: the file written, or None where another is there."""
+    target = folder / SCHEMA
+    installed, checkout = shipped(SCHEMA), shipped(f"docs/{SCHEMA}")
+    schema = read_text(installed if installed.exists() else checkout)
+    if target.exists() and not force and read_text(target) != schema:
+        return None
+    return write_whole(target, schema)
+
+
 def refuse_target(target: Path, *, force: bool) -> None:
     """`ConfigError` if a file would be overwritten that nobody said may be, or its folder cannot be written."""
     if target.exists() and not force:

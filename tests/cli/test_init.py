@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from harness.cli.templates import lineage_of, shipped, template_text, templates
 from harness.comparison import cast, config_text, endpoints_for
@@ -39,6 +43,29 @@ def test_every_preset_passes_the_check(name: str, tmp_path: Path, request: pytes
     assert not [w for w in ("../results", "Twin", "examples/", "recorded/") if w in text and name != "recorded"]
     assert "../results" not in text
     assert text.lstrip().startswith("#")
+
+
+def test_an_editor_finds_the_schema_and_excel_its_switch(tmp_path: Path) -> None:
+    done = harness("init", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config = tmp_path / "config.yaml"
+    first, *_, last = config.read_text().splitlines()
+    named = tmp_path / first.removeprefix("# yaml-language-server: $schema=")
+    assert (
+        list(Draft202012Validator(json.loads(named.read_text())).iter_errors(yaml.safe_load(config.read_text()))) == []
+    )
+    assert "wrote campaign.schema.json" in done.stderr
+    switch = re.search(r"`(report: .*?)`", last)
+    assert switch is not None
+    config.write_text(config.read_text() + switch[1] + "\n")
+    assert load_config(config).report.bom
+
+    named.write_text("somebody's own")
+    config.unlink()
+    assert "campaign.schema.json is there already" in harness("init", "--preset", "which", cwd=tmp_path).stderr
+    assert named.read_text() == "somebody's own"
+    assert harness("init", "--force", cwd=tmp_path).returncode == 0
+    assert named.read_text() == (ROOT / "docs" / "campaign.schema.json").read_text()
 
 
 def test_kinship_has_enough_controls_and_nothing_of_the_example_s_case(tmp_path: Path) -> None:
@@ -90,7 +117,7 @@ def test_unknown_preset_and_nothing_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "config.yaml").read_bytes() == before
     assert harness("init", "--preset", "swap", "--force", cwd=tmp_path).returncode == 0
     assert (tmp_path / "config.yaml").read_bytes() != before
-    assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["campaign.schema.json", "config.yaml"]
 
 
 def test_results_stay_out_of_a_repository_that_ignores_nothing(tmp_path: Path) -> None:
