@@ -141,7 +141,7 @@ def zeros(lines: Sequence[float], x: Spec, y: Spec, reach: float = 13.0) -> Spec
 
 
 ROW, TOP, LINE = 64.0, 8.0, 42.0
-MOST_DOTS = 300  # of one row; beyond, bars count the pairs and only the closest stay dots
+MOST_DOTS, ALL_DOTS = 300, 4000  # of one row and of a report; beyond, bars count the pairs and the closest stay dots
 RIVALS = 3  # that are numbered in the figure and named below it
 BINS = 40
 
@@ -155,8 +155,14 @@ class Strip:
     rivals: tuple[str, ...]
 
 
-def strip(d: Detail) -> Strip:
-    """A row a channel, all channels together first, in the scale of the verdict."""
+def strips(details: Sequence[Detail]) -> list[Strip]:
+    """Those of a report, which share the dots that there may be, so that it stays small."""
+    rows = sum(len(d.drawn()) for d in details)
+    return [strip(d, min(MOST_DOTS, ALL_DOTS // rows)) for d in details]
+
+
+def strip(d: Detail, most: int = MOST_DOTS) -> Strip:
+    """A row a channel, all channels together first, in the scale of the verdict; ``most`` dots a row."""
     upper = np.triu_indices(len(d.names), 1)
     pairs = [f"{d.names[i]} with {d.names[j]}" for i, j in zip(*upper, strict=True)]
     rows = [(name, matrix[upper]) for name, matrix in d.drawn()]
@@ -173,7 +179,7 @@ def strip(d: Detail) -> Strip:
         height = TOP + ROW * len(rows)
         x = measured("x", *ends, title, width, **SPAN)
         y = pixels("y", height)
-        dots, bars = _marks(rows, pairs)
+        dots, bars = _marks(rows, pairs, most)
         numbers = _numbered([float(first[i]) for i in rivals], (ends[1] - ends[0]) / width)
         lines = [TOP + ROW * r + LINE for r in range(len(rows))]
         said: Rows = [{"y": TOP + ROW * r, "name": n, "rank": k} for r, (n, k) in enumerate(ranks)]
@@ -209,14 +215,14 @@ def _rank(values: Floats) -> str:
     return f"{place}, {level} level" if level > 0 else place
 
 
-def _marks(rows: Sequence[tuple[str, Floats]], pairs: Sequence[str]) -> tuple[Rows, Rows]:
+def _marks(rows: Sequence[tuple[str, Floats]], pairs: Sequence[str], most: int) -> tuple[Rows, Rows]:
     """Dots of all rows, those of the accused pair last so that nothing hides them, and bars where dots are too many."""
     dots: Rows = []
     bars: Rows = []
     for r, (_, values) in enumerate(rows):
         line = TOP + ROW * r + LINE
         shown = np.flatnonzero(np.isfinite(values))
-        if len(shown) > MOST_DOTS:
+        if len(shown) > most:
             bars += _bars(values[shown], line)
             shown = shown[np.argsort(-values[shown], kind="stable")][: 4 * RIVALS]
             shown = np.unique([*shown, *np.flatnonzero(np.abs(values - values[0]) <= 1e-9)])

@@ -127,7 +127,7 @@ def _card(i: int, f: Finding, found: tuple[int, Detail] | None, together: str) -
     )
 
 
-BUDGET = 2_500_000  # characters of answers in one file, so that it stays under 15 MB whatever they are
+BUDGET = 1_000_000  # characters of answers in one file, so that it stays under 3 MB
 LONGEST, SHORTEST = 6000, 240  # characters of one answer
 
 
@@ -182,7 +182,8 @@ def report_html(m: Material) -> str:
         lstrip_blocks=True, finalize=shown,
     )  # fmt: skip
     renderer = Renderer()
-    strips = [(d, figures.strip(d), words.drawn(d.measure, d.place()[2], len(d.names))) for d in m.details]
+    told = [words.drawn(d.measure, d.place()[2], len(d.names)) for d in m.details]
+    strips = list(zip(m.details, figures.strips(m.details), told, strict=True))
     page = overview(m.similarities) if m.survey is None else None  # a survey has its own map
     verdicts = cards(m.findings, m.details)
     asked = asked_of(m.facts, m.roles)

@@ -37,7 +37,7 @@ def choose(page: Any, name: str, value: str) -> None:
 
 
 def test_large_report_opens_fast_and_hostile_text_is_only_text(report: Path, page: Any) -> None:
-    assert report.stat().st_size < 15_000_000
+    assert report.stat().st_size < 3_000_000
     resize(page, 1200, 900)
     start = time.perf_counter()
     page.get(report.as_uri())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from harness.inference.breakdown import ChannelDetail, Detail, Overview
-from harness.report.figures import BROAD, SLIM, strip, timeline, tippett_curve
+from harness.report.figures import BROAD, SLIM, strip, strips, timeline, tippett_curve
 from harness.report.heatmap import colour_step, heatmap, short
 from harness.report.renderer import COLOURS, Renderer
 from tests.support import ROOT
@@ -173,6 +174,14 @@ def test_a_long_name_takes_no_room_from_a_figure(renderer: Renderer, name: str) 
         marks = [e for e in drawn if name in e.get("data-tip", "")]
         at = [float(re.findall(r"[\d.]+", e.get("transform", ""))[0]) for e in marks]
         assert at[-1] - at[0] > 0.6 * width
+
+
+def test_figures_of_many_pairs_stay_small(renderer: Renderer) -> None:
+    """Nineteen suspects against one candidate, in six channels."""
+    d = pool(20)
+    found = strips([replace(d, channels=d.channels * 6)] * 19)
+    assert sum(len(s.figure.svg(renderer, "s")) for s in found) < 2_000_000
+    assert strips([]) == []
 
 
 def test_a_figure_that_stands_alone_has_its_colours(renderer: Renderer) -> None:
