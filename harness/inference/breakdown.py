@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from harness.inference.assessment import Assessment, Compared
+from harness.inference.branches import Branch, branches
 from harness.inference.excess import (
     FEWEST,
     TINY,
@@ -143,12 +144,16 @@ def _loudest(c: Compared, share: Floats, most: int) -> list[Telling]:
 @dataclass(frozen=True)
 class Overview:
     """How alike all models of a campaign are, (m, m), NaN on the diagonal: mean over channels of the scaled excess, or
-    of raw similarity, standardised over the pairs of each channel."""
+    of raw similarity, standardised over the pairs of each channel. ``branches`` are those of its tree."""
 
     names: tuple[str, ...]
     matrix: Floats
     left_out: tuple[str, ...]
     measure: Measure = "excess"
+    branches: tuple[Branch, ...] = ()
+
+
+ROUNDS = 100  # resamplings of the prompts, for the support of a branch
 
 
 def overview(similarities: Sequence[Similarity]) -> Overview | None:
@@ -163,8 +168,32 @@ def overview(similarities: Sequence[Similarity]) -> Overview | None:
         kept, out = _complete(matrix)
     if len(kept) < 3 or not np.isfinite(matrix).any():
         return None
-    names = similarities[0].models
-    return Overview(tuple(names[i] for i in kept), matrix[np.ix_(kept, kept)], tuple(names[i] for i in out), measure)
+    names, shown = similarities[0].models, matrix[np.ix_(kept, kept)]
+    draws = [m[np.ix_(kept, kept)] for m in _resampled(counted, measure)]
+    found = branches(shown, draws) if np.isfinite(shown[np.triu_indices(len(kept), 1)]).all() else ()
+    return Overview(tuple(names[i] for i in kept), shown, tuple(names[i] for i in out), measure, found)
+
+
+def _resampled(counted: Sequence[Similarity], measure: Measure) -> Floats:
+    """The matrix of an overview on resampled prompts of each channel, (rounds, m, m), in the units of the original."""
+    rng = np.random.default_rng(0)
+    shape = counted[0].values.shape[1:]
+    total, known = np.zeros((ROUNDS, *shape)), np.zeros((ROUNDS, *shape))
+    for s in counted:
+        values = additive_residuals(s.values) if measure == "excess" else s.values.astype(np.float64)
+        present = np.isfinite(values)
+        if not present.any():
+            continue
+        weights = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=ROUNDS).astype(float)
+        weights = np.vstack([np.ones(len(values)), weights])  # the prompts as they are come first: they give the unit
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.tensordot(weights, np.where(present, values, 0.0), 1) / np.tensordot(weights, present, 1)
+        drawn = additive_residuals(means, scale=False) if measure == "excess" else means - known_mean(means[0])
+        drawn = drawn[1:] / max(float(np.sqrt(known_mean(drawn[0] ** 2))), TINY)
+        total += np.nan_to_num(drawn)
+        known += np.isfinite(drawn)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return total / known
 
 
 def _complete(matrix: Floats) -> tuple[list[int], list[int]]:

@@ -46,6 +46,7 @@ class Map:
     tree: Markup
     lineages: tuple[tuple[int, str, str], ...]  # tone, letter, name
     marked: bool
+    supported: bool
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,7 @@ class _Figure:
 
 def survey_map(renderer: Renderer, s: Survey, roles: Mapping[str, tuple[str, str]]) -> Map | None:
     """The matrix of a survey beside its tree, with the support of each branch in percent."""
-    support = {frozenset(s.names[i] for i in b.members): b.support for b in s.branches}
-    return heatmap(renderer, "survey", Overview(s.names, s.matrix, ()), roles, support)
+    return heatmap(renderer, "survey", Overview(s.names, s.matrix, (), branches=s.branches), roles)
 
 
 def heatmap(
@@ -88,7 +88,6 @@ def heatmap(
     key: str,
     o: Overview,
     roles: Mapping[str, tuple[str, str]],
-    support: Mapping[frozenset[str], float] | None = None,
 ) -> Map | None:
     """Average linkage on (largest value - value); None for fewer than three models.
 
@@ -97,11 +96,9 @@ def heatmap(
     key : str
         Unique in the page.
     o : Overview
-        Values of all pairs.
+        Values of all pairs, and the support of the branches, which is written beside their joins.
     roles : mapping
         (role, lineage) of a model.
-    support : mapping, optional
-        Share of resampled prompts in which these models form a branch, written beside their join.
     """
     m = len(o.names)
     if m < 3 or not np.isfinite(o.matrix[np.triu_indices(m, 1)]).all():
@@ -115,14 +112,15 @@ def heatmap(
     f = _Figure(leaves, order, o.matrix, colour_step(o.matrix), words.measured(o.measure))
     told = "Only the pairs below the diagonal are drawn. The numbers are in the table below."
     cells = renderer.figure(_cells(f), f"{key}-map", "How alike all models are", told, "own")
+    support = {frozenset(o.names[i] for i in b.members): b.support for b in o.branches}
     tree = Markup("").join(
         renderer.figure(
-            _tree(f, links, o.names, support or {}, TALL if m > MANY and look == "broad" else width),
+            _tree(f, links, o.names, support, TALL if m > MANY and look == "broad" else width),
             f"{key}-{look}", "Tree of all models, by average linkage", "Joins further right are closer.", f"own {look}",
         ) for look, width in TREE.items()
     )  # fmt: skip
     named = tuple((tone, letter, name) for name, (tone, letter) in letters.items())
-    return Map(cells, tree, named, any(leaf.mark for leaf in leaves))
+    return Map(cells, tree, named, any(leaf.mark for leaf in leaves), bool(o.branches))
 
 
 def colour_step(matrix: Floats) -> float:

@@ -1,7 +1,7 @@
 """Render Vega-Lite specifications to SVG, offline: Vega's own scripts in an embedded JavaScript engine, no browser.
 
 Why this way: QuickJS (`dukpy`, MIT, 17 MB, no dependencies) with Vega and Vega-Lite (BSD-3, 0.8 MB, in ``vega/``) loads
-in 0.1 CPU s and draws a figure in 0.03, in 20 MB. `vl-convert-python` is 84 MB and takes 0.4 CPU s and 90 MB; with
+in 0.1 CPU s and draws in 0.04 to 0.1, in 20 MB. `vl-convert-python` is 84 MB and takes 0.4 CPU s and 90 MB; with
 matplotlib come eight packages and 97 MB, and no tooltips. ``python benchmarks/figures.py`` measures the first.
 
 Colours in a specification are variables of the page (``var(--accent)``), so one drawing serves light, dark and print.

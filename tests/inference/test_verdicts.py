@@ -17,6 +17,7 @@ from harness.inference.questions import QUESTIONS, decide
 from harness.inference.verdicts import Verdict, related, taught, weights_speaking
 from harness.records import Question, Sees, Similarity
 from harness.report.figures import forest
+from tests.support.drawn import marks
 
 SETTINGS = Settings(alpha=0.05, min_coverage=0.9, permutations=99, bootstrap=100, seed=1)
 CONTROLS = 14
@@ -92,7 +93,7 @@ def test_only_what_counts_is_drawn_full_and_only_what_was_tested_is_heard(part: 
     f = Finding("kinship", "s", "c", ("a", "b"), 0.05, evidence=(evidence,))
     drawn = forest(f)
     assert drawn is not None
-    assert drawn.bars[0].counted == (part == "counted")
+    assert (marks(drawn)[0].fill == "var(--accent)") == (part == "counted")
     assert bool(f.weights_p()) == (part in ("counted", "own pool"))
 
 

@@ -8,17 +8,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from harness.inference.breakdown import ChannelDetail, Detail, Overview
+from harness.inference.breakdown import ChannelDetail, Detail, Overview, overview
+from harness.records import Similarity
 from harness.report.figures import BROAD, SLIM, strip, strips, timeline, tippett_curve
 from harness.report.heatmap import colour_step, heatmap, short
 from harness.report.renderer import COLOURS, Renderer
 from tests.support import ROOT
 from tests.support.browser import contrast, resize
+from tests.support.drawn import elements
 from tests.support.hostile_campaign import HOSTILE, campaign
 
 VEGA = ROOT / "harness" / "report" / "vega"
@@ -57,10 +58,6 @@ def pool(n: int) -> Detail:
     return Detail(o.names[0], o.names[1], o.names, matrix, (ChannelDetail("wording", "text", matrix, matrix),))
 
 
-def inline(svg: str) -> list[ElementTree.Element]:
-    return list(ElementTree.fromstring(f"<all>{svg}</all>").iter())  # noqa: S314 (ours)
-
-
 def test_vega_is_as_released() -> None:
     assert {name: hashlib.sha256((VEGA / name).read_bytes()).hexdigest() for name in RELEASED} == RELEASED
 
@@ -78,7 +75,7 @@ def test_nothing_in_a_figure_runs_or_breaks_the_policy(renderer: Renderer) -> No
     found = heatmap(renderer, "k", o, roles(o))
     assert found is not None
     for svg in (found.cells, found.tree, strip(pool(14)).figure.svg(renderer, "s")):
-        drawn = inline(svg)
+        drawn = elements(svg)
         assert {e.tag for e in drawn} <= {"all", "svg", "title", "desc", "g", "path", "line", "rect", "text", "tspan"}
         names = {name for e in drawn for name in e.attrib}
         assert not {n for n in names if n.startswith("on") or "href" in n or n == "style"}
@@ -93,7 +90,7 @@ def test_text_that_looks_like_an_expression_is_text(renderer: Renderer) -> None:
     o = Overview((name, "b", "c", "d", "e", "f"), models(6).matrix, ())
     found = heatmap(renderer, "k", o, {})
     assert found is not None
-    assert any(e.get("data-tip", "").startswith("1: ") or name in e.get("data-tip", "") for e in inline(found.tree))
+    assert any(e.get("data-tip", "").startswith("1: ") or name in e.get("data-tip", "") for e in elements(found.tree))
     assert name in found.tree.unescape()
 
 
@@ -103,7 +100,7 @@ def test_one_doubled_control_leaves_the_map_readable(renderer: Renderer, n: int)
     assert colour_step(doubled.matrix) <= 2 * colour_step(plain.matrix)
     found = heatmap(renderer, "k", doubled, roles(doubled))
     assert found is not None
-    tones = [e.get("fill", "") for e in inline(found.cells) if " with " in e.get("data-tip", "")]
+    tones = [e.get("fill", "") for e in elements(found.cells) if " with " in e.get("data-tip", "")]
     assert len(tones) == n * (n - 1) // 2
     assert len(set(tones)) >= 4, "all alike but one"
     joins = [float(x) for x in re.findall(r'd="M([\d.]+),', found.tree)]
@@ -115,7 +112,7 @@ def test_a_sign_is_seen_without_colour(renderer: Renderer) -> None:
     found = heatmap(renderer, "k", o, {})
     assert found is not None
     size = {"up": set(), "down": set()}
-    for e in inline(found.cells):
+    for e in elements(found.cells):
         if " with " in (tip := e.get("data-tip", "")):
             side = re.search(r"h([\d.]+)v([\d.]+)", e.get("d", ""))
             assert side is not None
@@ -129,9 +126,9 @@ def test_values_and_names_are_told_where_there_is_room_and_always_by_touch(rende
         o = models(n)
         found = heatmap(renderer, "k", o, roles(o))
         assert found is not None
-        sizes = [float(e.get("font-size", "12px")[:-2]) for e in inline(found.cells) if e.tag == "text"]
+        sizes = [float(e.get("font-size", "12px")[:-2]) for e in elements(found.cells) if e.tag == "text"]
         assert min(sizes) >= 11
-        tips = [e.get("data-tip", "") for e in inline(found.cells)]
+        tips = [e.get("data-tip", "") for e in elements(found.cells)]
         assert sum(" with " in t for t in tips) == n * (n - 1) // 2
     assert short("a" * 22) == "a" * 22
     assert len(short("b" * 90)) == 22
@@ -169,7 +166,7 @@ def test_a_long_name_takes_no_room_from_a_figure(renderer: Renderer, name: str) 
     figure = timeline([(name, runs)])
     assert figure is not None
     for width in (BROAD, SLIM):
-        drawn = inline(renderer.figure(figure.spec(width), "t", "", ""))
+        drawn = elements(renderer.figure(figure.spec(width), "t", "", ""))
         assert 0.9 * width < float(drawn[1].get("width", "")) < 1.1 * width
         marks = [e for e in drawn if name in e.get("data-tip", "")]
         at = [float(re.findall(r"[\d.]+", e.get("transform", ""))[0]) for e in marks]
@@ -184,9 +181,33 @@ def test_figures_of_many_pairs_stay_small(renderer: Renderer) -> None:
     assert strips([]) == []
 
 
+def test_a_branch_has_its_support_and_a_tree_its_scale(renderer: Renderer) -> None:
+    """On real resampling: two models that are one another's kin stay together, strangers do not."""
+    rng = np.random.default_rng(4)
+    values = 0.3 + rng.normal(0.0, 0.05, (40, 7, 7))
+    values = (values + values.transpose(0, 2, 1)) / 2
+    values[:, [0, 1], [1, 0]] += 0.2
+    values[:, range(7), range(7)] = np.nan
+    ids = tuple(f"q{i}" for i in range(40))
+    s = Similarity("wording", tuple("abcdefg"), ids, values.astype(np.float32), np.ones(7), "cosine", "text")
+    o = overview([s])
+    assert o is not None
+    support = {b.members: b.support for b in o.branches}
+    assert support[0, 1] == 1.0
+    assert min(support.values()) < 0.9
+    again = overview([s])
+    assert again is not None
+    assert again.branches == o.branches
+    found = heatmap(renderer, "k", o, {})
+    assert found is not None
+    assert found.supported
+    assert "2 models: a branch in 100% of resampled prompts" in found.tree
+    assert "join: mean excess" in found.tree
+
+
 def test_a_figure_that_stands_alone_has_its_colours(renderer: Renderer) -> None:
     alone = renderer.alone(tippett_curve([0.0, 1.0], [1.0, 0.5], [1.0, 0.0], []).spec(720), "A & B")
-    assert inline(alone)
+    assert elements(alone)
     assert set(re.findall(r"var\(--(\w+)\)", alone)) <= set(COLOURS)
 
 

@@ -18,6 +18,7 @@ from harness.inference.verdicts import different, related
 from harness.records import Similarity
 from harness.report import figures, numbers, words
 from harness.report.terminal import findings_json, print_findings
+from tests.support.drawn import marks
 from tests.support.results import read, results
 
 NAMES = ("s", "c", *(f"k{i}" for i in range(6)))
@@ -70,11 +71,10 @@ def test_one_effect_is_on_one_scale_in_tables_terminal_and_figures() -> None:
     assert f"effect {numbers.short(f.effect)} [" in out.getvalue()
     forest = figures.forest(f)
     assert forest is not None
-    assert forest.bars[0].text == numbers.effect(f)
+    assert marks(forest)[0].tip == f"wording: {numbers.effect(f)}"
     strip = figures.strip(found)  # type: ignore[arg-type]
-    ((_, _, dots, _), (_, _, of_channel, _)) = strip.rows
-    assert {d.label for d in dots if d.accused} == {f"s with c: {f.effect:.2f}"}
-    assert {d.label for d in of_channel if d.accused} == {f"s with c: {f.effect:.2f}"}
+    accused = [m.tip for m in marks(strip.figure) if m.tip.startswith("s with c")]
+    assert accused == [f"s with c: {f.effect:.2f}"] * 2
     prompts = read("prompts", replace(results([f]), details=(found,), responses=_asked()))
     assert {r["channel"] for r in prompts} == {"wording"}
     (channel,) = found.channels  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +19,13 @@ from harness.inference.verdicts import different, inconclusive
 from harness.records import Similarity
 from harness.report import figures, words
 from harness.report.dictionary import FILES, dictionary
+from harness.report.heatmap import heatmap
+from harness.report.renderer import Renderer
 from harness.report.tables import cell, csv_text
 from harness.report.terminal import findings_json, print_findings
 from harness.report.text import Piece, excerpt, harmless, plain, shared_runs, window
 from tests.support import ROOT
+from tests.support.drawn import elements, marks, svg_of
 from tests.support.results import made, read, results
 
 
@@ -141,16 +145,15 @@ def test_an_effect_without_spread_is_shown_as_it_is() -> None:
     assert (first["effect"], first["effect_low"], first["effect_high"]) == ("2291.7", "2291.7", "2291.7")
     drawn = figures.forest(f)
     assert drawn is not None
-    large, small = drawn.bars
-    assert (large.beyond, small.beyond) == (True, False)
-    assert large.text == "2292 alike on every prompt"
+    large, small = marks(drawn)
+    assert large.tip == "wording: 2292 alike on every prompt"
+    assert "beyond the axis" in svg_of(drawn)
     assert large.x > small.x
-    assert small.high is not None
-    assert small.low is not None
-    assert small.high - small.low > 10, "the other channel is a point beside it"
+    lengths = [float(e.get("x2", "0")) for e in elements(svg_of(drawn)) if e.get("stroke-width") == "2.5"]
+    assert max(abs(length) for length in lengths) > 10, "the other channel is a point beside it"
     alone = figures.forest(replace(f, evidence=(agreed,)))
     assert alone is not None
-    assert not alone.bars[0].beyond
+    assert "beyond the axis" not in svg_of(alone)
 
 
 def agreement(n: int, prompts: int = 12) -> Similarity:
@@ -174,19 +177,21 @@ def test_figures_of_perfect_agreement_show_the_pair_closest_and_warn_of_nothing(
         assert page.measure == "raw"
         assert page.matrix[0, 1] == np.nanmax(page.matrix) > 1.0
         assert np.nanmax(page.matrix[2:, 2:], initial=-np.inf) < 0
-        heat = figures.heat(page)
-        assert heat is not None
-        strongest = max(heat.cells, key=lambda c: c.strength)
-        assert strongest.label.startswith(("a with b", "b with a"))
-        assert all(c.sign == "minus" for c in heat.cells if c.strength < 1.0)
+        drawn = heatmap(Renderer(), "k", page, {})
+        assert drawn is not None
+        found = re.findall(r'fill="var\(--(\w+)\)"[^>]*data-tip="(\w with \w)', drawn.cells)
+        tones = {pair: tone for tone, pair in found}
+        assert len(tones) == n * (n - 1) // 2
+        up = [pair for pair, tone in tones.items() if tone.startswith("up")]
+        assert up in (["a with b"], ["b with a"])
     if n < 4:
         return
     compared = Compared.of(s, s.models)
     raw = ChannelDetail("wording", "text", compared.matrix, standardised(s.values))
-    drawn = figures.strip(Detail("a", "b", s.models, compared.matrix, (raw,)))
-    assert drawn.measure == ("raw" if n < FEWEST else "excess")
+    d = Detail("a", "b", s.models, compared.matrix, (raw,))
+    assert d.measure == ("raw" if n < FEWEST else "excess")
     if n < FEWEST:
-        assert [rank for _, _, _, rank in drawn.rows] == [f"1 of {n * (n - 1) // 2}"] * 2
+        assert [rank for _, rank in figures.strip(d).ranks] == [f"1 of {n * (n - 1) // 2}"] * 2
     effect = float(compared.matrix[0, 1])
     assert sum(t.contribution for t in telling(compared, 12)) == pytest.approx(effect)
 
@@ -219,9 +224,10 @@ def test_opposite_pairs_of_four_tie_by_excess_and_are_not_hidden() -> None:
     assert "c with d" in words.place(*four.place(), 4)
     by_excess = {(i, j): float(compared.matrix[i, j]) for i, j in ((0, 1), (2, 3))}
     assert by_excess[0, 1] == pytest.approx(by_excess[2, 3])
-    ((_, _, dots, rank), *_) = figures.strip(four).rows
-    at = {dot.label[:8]: dot for dot in dots}
-    assert rank == "1 of 6"
+    drawn = figures.strip(four)
+    first = min(mark.y for mark in marks(drawn.figure))
+    at = {mark.tip[:8]: mark for mark in marks(drawn.figure) if mark.y < first + 30}
+    assert drawn.ranks[0][1] == "1 of 6"
     assert at["a with b"].x > at["c with d"].x + 100
 
 
@@ -231,13 +237,13 @@ def test_a_pair_level_with_the_accused_is_drawn_beside_it() -> None:
     np.fill_diagonal(matrix, np.nan)
     d = Detail("a", "b", tuple("abcdef"), matrix, ())
     assert d.place() == (1, 15, (("c", "d"),))
-    ((_, y, dots, rank),) = figures.strip(d).rows
-    (accused,) = [dot for dot in dots if dot.accused]
-    (tied,) = [dot for dot in dots if dot.tied]
-    assert rank == "1 of 15, 1 level"
-    assert tied.label.startswith("c with d")
+    drawn = figures.strip(d)
+    assert [rank for _, rank in drawn.ranks] == ["1 of 15, 1 level"]
+    (accused,) = [m for m in marks(drawn.figure) if m.tip.startswith("a with b")]
+    (tied,) = [m for m in marks(drawn.figure) if m.tip.startswith("c with d")]
     assert tied.x == accused.x
-    assert abs(tied.y - y) >= 6.5 + 3.2, "under the large dot"
+    assert tied.shape != accused.shape
+    assert abs(tied.y - accused.y) >= 6.5 + 3.2, "under the large dot"
 
 
 def test_data_dictionary_describes_every_column() -> None:
