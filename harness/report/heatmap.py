@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,12 @@ from harness.report.renderer import Renderer, Spec
 Floats = NDArray[np.float64]
 MANY = 12  # models: map and tree stand one above the other
 STEPS = 4  # of colour on each side of 0
-SMALLEST, LARGEST, ROOM = 12.0, 34.0, 440.0  # pixels of a cell, and of the map
+SMALLEST, LARGEST, ROOM, SLIM = 12.0, 34.0, 440.0, 300.0  # pixels of a cell, of the map, and of that on a phone
+FEW = 6  # models whose names fit on a phone, beside the map; of more their numbers stand there
 ROOMY = 30.0  # pixels of a cell that its number fits into
 LONGEST = 22  # characters of a name
 SPARE, LEAST_SPARE = 0.15, 2.5  # of a cell's side and in pixels, round the square of a negative one
+STEADY = 0.5  # support from which a branch is marked with it
 TONES = 8  # colours of lineages
 MARKS = {"suspect": "▲ ", "candidate": "● "}
 SIDE = 220.0  # pixels: least width of a colour bar
@@ -68,10 +70,11 @@ class _Figure:
     matrix: Floats
     step: float
     title: str
+    room: float = ROOM
 
     @property
     def size(self) -> float:
-        return max(SMALLEST, min(LARGEST, ROOM / len(self.leaves)))
+        return max(SMALLEST, min(LARGEST, self.room / len(self.leaves)))
 
     @property
     def height(self) -> float:
@@ -111,7 +114,10 @@ def heatmap(
     leaves = tuple(_leaf(k, o.names[i], *roles.get(o.names[i], ("", "")), letters) for k, i in enumerate(order, 1))
     f = _Figure(leaves, order, o.matrix, colour_step(o.matrix), words.measured(o.measure))
     told = "Only the pairs below the diagonal are drawn. The numbers are in the table below."
-    cells = renderer.figure(_cells(f), f"{key}-map", "How alike all models are", told, "own")
+    cells = Markup("").join(
+        renderer.figure(_cells(g), f"{key}-map-{look}", "How alike all models are", told, f"own {look}")
+        for look, g in (("broad", f), ("slim", _on_a_phone(f)))
+    )
     support = {frozenset(o.names[i] for i in b.members): b.support for b in o.branches}
     tree = Markup("").join(
         renderer.figure(
@@ -121,6 +127,13 @@ def heatmap(
     )  # fmt: skip
     named = tuple((tone, letter, name) for name, (tone, letter) in letters.items())
     return Map(cells, tree, named, any(leaf.mark for leaf in leaves), bool(o.branches))
+
+
+def _on_a_phone(f: _Figure) -> _Figure:
+    """The same in less room, with numbers for names where those would not fit: the tree below has both."""
+    if len(f.leaves) <= FEW:
+        return f
+    return replace(f, room=SLIM, leaves=tuple(replace(leaf, label=str(leaf.number), letter="") for leaf in f.leaves))
 
 
 def colour_step(matrix: Floats) -> float:
@@ -285,7 +298,7 @@ def _tree(
         join, left, right = (leaf if h < 0 else min(high, top - h) for h in heights)
         corners = ((left, first), (join, first), (join, second), (right, second))
         lines += [{"join": n, "order": k, "x": v, "y": f.size * (at + 0.5)} for k, (v, at) in enumerate(corners)]
-        if (share := support.get(under)) is not None and len(under) < len(names):
+        if (share := support.get(under, 0.0)) >= STEADY and len(under) < len(names):
             tip = f"{len(under)} models: a branch in {share:.0%} of resampled prompts"
             known.append(
                 {"x": join, "y": f.size * ((first + second) / 2 + 0.5), "text": f"{100 * share:.0f}", "tip": tip}
@@ -295,12 +308,13 @@ def _tree(
     )
     y = pixels("y", whole)
     line = {"type": "line", "stroke": "var(--soft)", "strokeWidth": 1.4}
+    above = {"type": "text", "align": "right", "baseline": "bottom", "dx": -3, "dy": -1}
     return {
         "width": width, "height": whole, "padding": 3,
         "resolve": {"scale": {"x": "independent"}},  # of joins by value, of names by pixel
         "layer": [{"layer": [
             layer(lines, line, x=x, y=y, detail={"field": "join"}, order={"field": "order", "type": "quantitative"}),
-            layer(known, {"type": "text", "align": "right", "dx": -3}, True, x=x, y=y, text={"field": "text"}),
+            layer(known, above, True, x=x, y=y, text={"field": "text"}),
         ]}, {"layer": _names(f, [width + 6.0] * len(f.leaves))}],
     }  # fmt: skip
 
