@@ -1,10 +1,12 @@
 """docs/report.png, the picture in the README: the first screen of the default campaign's report.
 
-Run it after ``harness run config.yaml``, with Chromium and selenium installed: ``python docs/make_screenshot.py``.
+``python docs/make_screenshot.py`` runs the default campaign, or resumes it, and photographs what it wrote. It takes
+Chromium and selenium, and no key: the models are served on this machine.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,4 +27,5 @@ def main(report: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    subprocess.run([sys.executable, "-m", "harness", "run", "config.yaml"], cwd=ROOT, check=True)
     main(ROOT / "results" / "nova" / "report.html", ROOT / "docs" / "report.png")
