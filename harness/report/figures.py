@@ -137,7 +137,7 @@ def zeros(lines: Sequence[float], x: Spec, y: Spec, reach: float = 13.0) -> Spec
     """Where 0 is, a dashed stretch a row."""
     data: Rows = [{"v": 0, "y": line - reach, "y2": line + reach} for line in lines]
     mark = {"type": "rule", "stroke": SOFT, "strokeDash": [3, 3]}
-    return layer(data, mark, x={**x, "field": "v"}, y=y, y2={"field": "y2"})
+    return layer(data, mark, x={**x, "field": "v"}, y={**y, "field": "y"}, y2={"field": "y2"})
 
 
 ROW, TOP, LINE = 64.0, 8.0, 42.0
@@ -280,7 +280,7 @@ def forest(f: Finding) -> Figure | None:
         ends = (max(-edge, low), min(edge, high)) if whole else (None, None)
         said = f"{number(effect)} {interval(low, high)}"
         held.append({
-            "label": i, "name": f"{e.name}, sees {e.sees}" if e.sees != "reported" else e.name, "text": said,
+            "label": i, "name": f"{e.name}, sees {e.sees}" if e.sees in ("weights", "text") else e.name, "text": said,
             "x": max(-edge, min(edge, effect)), "low": ends[0], "high": ends[1], "kind": kind,
             "tip": f"{e.name}: {said}",
         })  # fmt: skip

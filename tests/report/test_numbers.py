@@ -18,7 +18,7 @@ from harness.inference.verdicts import different, related
 from harness.records import Similarity
 from harness.report import figures, numbers, words
 from harness.report.terminal import findings_json, print_findings
-from tests.support.drawn import marks
+from tests.support.drawn import marks, svg_of
 from tests.support.results import read, results
 
 NAMES = ("s", "c", *(f"k{i}" for i in range(6)))
@@ -72,7 +72,9 @@ def test_one_effect_is_on_one_scale_in_tables_terminal_and_figures() -> None:
     forest = figures.forest(f)
     assert forest is not None
     assert marks(forest)[0].tip == f"wording: {numbers.effect(f)}"
+    assert svg_of(forest).count("stroke-dasharray") == 1, "where 0 is"
     strip = figures.strip(found)  # type: ignore[arg-type]
+    assert svg_of(strip.figure).count("stroke-dasharray") == 2
     accused = [m.tip for m in marks(strip.figure) if m.tip.startswith("s with c")]
     assert accused == [f"s with c: {f.effect:.2f}"] * 2
     prompts = read("prompts", replace(results([f]), details=(found,), responses=_asked()))
