@@ -218,7 +218,7 @@ def signed(value: float, digits: int) -> str:
 
 def tone(value: float, step: float) -> str:
     """The page's colour of a value, in steps; the last holds all beyond it."""
-    return f"var(--{'up' if value >= 0 else 'down'}{1 + min(STEPS - 1, int(abs(value) / step))})"
+    return f"var(--{'up' if value >= 0 else 'down'}{1 + int(min(STEPS - 1, abs(value) / step))})"
 
 
 def _names(f: _Figure, at: Sequence[float]) -> list[Spec]:

@@ -42,11 +42,21 @@ COLOURS: Mapping[str, tuple[str, str]] = {
 """Of a figure that stands alone, in light and in dark."""
 
 
+class _Engine(dukpy.JSInterpreter):  # type: ignore[misc]
+    """QuickJS without what dukpy adds: the environment, in which keys are, a console, and modules from files."""
+
+    def _init_process(self) -> None: ...
+
+    def _init_console(self) -> None: ...
+
+    def _init_require(self) -> None: ...
+
+
 class Renderer:
     """An embedded JavaScript engine with Vega-Lite loaded; for one thread."""
 
     def __init__(self) -> None:
-        self._js = dukpy.JSInterpreter()
+        self._js = _Engine()
         for name in SCRIPTS:
             self._js.evaljs((files("harness.report") / "vega" / name).read_text("utf-8") + "\n;0")
 

@@ -85,6 +85,21 @@ def test_nothing_in_a_figure_runs_or_breaks_the_policy(renderer: Renderer) -> No
         assert "<script>window.pwned" in "".join(e.get("data-tip", "") for e in drawn)
 
 
+def test_the_engine_reaches_neither_environment_nor_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SECRET_API_KEY", "sk-very-secret")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.js").write_text("exports.told = 1")
+    engine = Renderer()._js
+    assert engine.evaljs("[typeof process, typeof require, typeof fetch]") == ["undefined"] * 3
+    assert engine._funcs == {}, "nothing of Python can be called"
+    every = """Object.getOwnPropertyNames(globalThis).map(
+        n => { try { return n + JSON.stringify(globalThis[n]) } catch { return n } })"""
+    assert "very-secret" not in str(engine.evaljs(every))
+    for name in ("fs", "os", "std", "./mine.js", "dukpy/jscore/fs"):
+        engine.evaljs(f"globalThis.got = 0; import({name!r}).then(() => {{ got = 1 }}, () => {{ got = 2 }}); 0")
+        assert engine.evaljs("got") == 2, name
+
+
 def test_text_that_looks_like_an_expression_is_text(renderer: Renderer) -> None:
     name = "{signal: 'x'} datum.x; ${1} {{ 7 * 191 }} [0]"
     o = Overview((name, "b", "c", "d", "e", "f"), models(6).matrix, ())
@@ -203,6 +218,25 @@ def test_a_branch_has_its_support_and_a_tree_its_scale(renderer: Renderer) -> No
     assert found.supported
     assert "2 models: a branch in 100% of resampled prompts" in found.tree
     assert "join: mean excess" in found.tree
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-300, 1e-12, 1e6])
+@pytest.mark.parametrize("n", [3, 4, 13])
+@pytest.mark.filterwarnings("error")
+def test_wild_numbers_are_drawn(renderer: Renderer, n: int, scale: float) -> None:
+    o = models(n)
+    wild = o.matrix * scale
+    lone = wild.copy()
+    wild[0, 1] = wild[1, 0] = 1e9
+    lone[1:, 1:] = np.nan
+    gaps = ChannelDetail("gaps", "text", np.full((n, n), np.nan), np.full((n, n), np.nan))
+    for matrix in (wild, o.matrix * scale):
+        found = heatmap(renderer, "k", replace(o, matrix=matrix), {})
+        assert found is not None
+        assert not re.search("NaN|Infinity", found.cells + found.tree)
+    for matrix in (np.nan_to_num(lone), lone):
+        d = Detail(o.names[0], o.names[1], o.names, matrix, (ChannelDetail("w", "text", matrix, matrix), gaps))
+        assert not re.search("NaN|Infinity", strip(d).figure.svg(renderer, "s"))
 
 
 def test_a_figure_that_stands_alone_has_its_colours(renderer: Renderer) -> None:
