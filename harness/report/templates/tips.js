@@ -36,6 +36,12 @@
     return best;
   }
   for (const figure of document.querySelectorAll(".drawn")) {
+    for (const svg of figure.querySelectorAll("svg")) { // the browser would show the figure's title over what a mark tells
+      const [title, desc] = svg.querySelectorAll(":scope > title, :scope > desc");
+      svg.setAttribute("aria-label", title.textContent + ". " + desc.textContent);
+      svg.removeAttribute("aria-labelledby");
+      title.remove();
+    }
     figure.addEventListener("pointermove", (e) => {
       if (e.pointerType !== "mouse") return;
       const mark = e.target.closest("[data-tip]");
