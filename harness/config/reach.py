@@ -63,7 +63,7 @@ def hosts_of(campaign: Campaign) -> dict[str, list[Remote]]:
     """Called endpoints by host, with the port where one is written, and `http://` before it unless it is this machine:
     who said yes to a host has not said yes to all on the way there."""
     out: dict[str, list[Remote]] = {}
-    for e in campaign.endpoints:
+    for e in (*campaign.endpoints, *campaign.readers):
         if isinstance(e, Remote):
             scheme, host, *_ = urlsplit(e.base_url)
             plain = "http://" if scheme != "https" and not is_this_machine(e.base_url) else ""
@@ -80,7 +80,7 @@ def _called(campaign: Campaign) -> Iterator[Reach]:
 
 
 def _downloads(campaign: Campaign, base: Path) -> Iterator[Reach]:
-    for e in campaign.endpoints:
+    for e in (*campaign.endpoints, *campaign.readers):
         if isinstance(e, Local):
             if e.weights.gguf is None:
                 yield Reach("download", _named(e.weights), HUB if e.weights.hf else INDEX)
@@ -116,8 +116,11 @@ def _files(campaign: Campaign, base: Path) -> Iterator[Reach]:
         yield from (Reach("sent file", path, host, asks=True) for host in others)
         if not others and path not in of_hub:
             yield Reach("read file", path)
+    reading = [h for h, es in others.items() if any(e.role == "reader" for e in es)] if not is_asked else []
+    for answers in recorded:  # which a reader elsewhere is sent
+        yield from (Reach("sent file", answers, host, asks=True) for host in reading)
     read = [*recorded, *(str(real_path(base / p.expanduser())) for p in campaign.reuse)]
-    for e in campaign.endpoints:
+    for e in (*campaign.endpoints, *campaign.readers):
         if isinstance(e, Local) and (path := e.weights.gguf or e.weights.folder) is not None:
             read.append(str(real_path(base / path.expanduser())))
     yield from (Reach("read file", path) for path in read if path not in sent and not (is_asked and path in recorded))

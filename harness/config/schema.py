@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from harness.config.endpoint import Endpoint, Name, Remote, Strict, SurfaceName, served, shared_roots
+from harness.config.endpoint import Endpoint, Name, Reader, Remote, Strict, SurfaceName, served, shared_roots
 from harness.config.providers import UNKNOWN
 from harness.records import ControlRule, Question
 
@@ -172,6 +172,12 @@ class Campaign(Strict):
         json_schema_extra=_or_text,
     )
     endpoints: tuple[Endpoint, ...] = Field(min_length=1)
+    readers: tuple[Reader, ...] = Field(
+        (),
+        description="Models with open weights that read the stored answers once all is asked, and say how likely they "
+        "find them (docs/readers.md). What comes of it is shown apart and decides nothing. Of each candidate's lineage "
+        "one or more, and one or more of other lineages.",
+    )
     collect: Collect = Collect()
     analysis: Analysis = Analysis()
     report: Report = Report()
@@ -182,14 +188,16 @@ class Campaign(Strict):
     @model_validator(mode="after")
     def _priced(self) -> Campaign:
         if self.collect.max_cost is not None:
-            for e in self.endpoints:
+            for e in (*self.endpoints, *self.readers):
                 if isinstance(e, Remote) and e.price is None:
                     raise ValueError(f"endpoint {e.name!r} has no `price:`, so `max_cost` cannot be kept")
         return self
 
     @model_validator(mode="after")
     def _roles(self) -> Campaign:
-        names = [e.name.casefold() for e in self.endpoints]
+        if readers := [e.name for e in self.endpoints if e.role == "reader"]:
+            raise ValueError(f"endpoint {readers[0]!r} is a reader: write it under `readers:`")
+        names = [e.name.casefold() for e in (*self.endpoints, *self.readers)]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two endpoints are called {name!r}; names must differ, upper and lower case aside")

@@ -286,7 +286,7 @@ def refuse_kin(campaign: Campaign, path: str) -> None:
 
 def refuse_leaks(campaign: Campaign, path: str) -> None:
     """`ConfigError` for the first endpoint whose key would go where it may not, with the line if ``path`` is a file."""
-    for e in campaign.endpoints:
+    for e in (*campaign.endpoints, *campaign.readers):
         if isinstance(e, Remote) and (leak := leak_of(e)) is not None:
             line = f":{_line_of_endpoint(read_yaml(Path(path)), repr(e.name))}" if Path(path).is_file() else ""
             raise ConfigError(f"{path}{line}: endpoint {e.name!r}: {leak[0]}", leak[1])

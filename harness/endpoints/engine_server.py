@@ -1,8 +1,8 @@
-"""Serve a folder of weights by transformers or vLLM as a child process: OpenAI-compatible, on a free loopback port.
+"""Serve weights by transformers or vLLM as a child process: OpenAI-compatible, on a free loopback port.
 
 As `local_server.py` it imports nothing of ours, prints one JSON line, and ends when standard input closes. vLLM has a
 server of its own, which is started and stopped here. transformers is asked directly: its own server gives no logprobs.
-No code from the folder is run, and of weights only safetensors are read: a pickle can run anything.
+No code from the folder is run, and of weights only safetensors and GGUF are read: a pickle can run anything.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import threading
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 KNOWN = frozenset(
     {"model", "messages", "prompt", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p"}
-    | {"seed", "logprobs", "top_logprobs", "n", "stream", "stop"}
+    | {"seed", "logprobs", "top_logprobs", "n", "stream", "stop", "echo"}
 )
 MOST_ALTERNATIVES = 20
 MEMORY = 0.4  # share that one vLLM server takes: it wants nearly all, and a campaign has several servers
@@ -42,17 +43,20 @@ class RefusedError(Exception):
 class Engine:
     """One model in transformers; it answers one call after the other."""
 
-    def __init__(self, folder: str, context: int, threads: int, alias: str) -> None:
+    def __init__(self, folder: str, context: int, threads: int, alias: str, reads: bool = False) -> None:
         import torch
         import transformers
 
         torch.set_num_threads(threads)
         self._torch, self._transformers = torch, transformers
         told: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        if as_gguf := Path(folder).is_file():
+            folder, told["gguf_file"] = str(Path(folder).parent), Path(folder).name
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **told)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        told |= {"dtype": torch.float32} if as_gguf else {"dtype": "auto", "use_safetensors": True}
         load = transformers.AutoModelForCausalLM.from_pretrained
-        self._model = load(folder, use_safetensors=True, dtype="auto", **told).to(self._device).eval()
+        self._model = load(folder, **told).to(self._device, dtype=_fast(torch) if reads else None).eval()
         self._context, self._alias, self._one = context, alias, threading.Lock()
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         self._bytes = _byte_letters() if backend is not None and '"ByteLevel"' in backend.to_str() else {}
@@ -63,6 +67,8 @@ class Engine:
             if name not in KNOWN or (name in ("n", "stream", "stop") and body[name] not in (None, 1, False)):
                 raise RefusedError(f"unsupported parameter: {name}", name)
         chat = "messages" in body
+        if body.get("echo"):
+            return self._echo(body)
         ids = self._encoded(body)
         longest = body.get("max_completion_tokens") or body.get("max_tokens") or LONGEST_ANSWER
         room = self._context - ids.shape[1]
@@ -87,6 +93,31 @@ class Engine:
             "choices": [choice],
             "usage": used,
         }
+
+    def _echo(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The prompt itself, with the logprob of each of its tokens after all before it; nothing is generated."""
+        if "messages" in body or body.get("max_tokens") != 0:
+            raise RefusedError("echo: of completions alone, with max_tokens 0", "echo")
+        text, torch = str(body.get("prompt", "")), self._torch
+        told = self._tokenizer(text, return_offsets_mapping=True)
+        ids = torch.tensor([told.input_ids], device=self._device)
+        if not 1 < ids.shape[1] <= self._context:
+            raise RefusedError(f"the prompt has {ids.shape[1]} tokens, and the context holds {self._context}")
+        with self._one, torch.inference_mode():
+            logits = self._model(ids).logits[0, :-1].float()
+            found = logits.gather(1, ids[0, 1:, None])[:, 0] - logits.logsumexp(-1)
+        tokens, offsets, end = [], [], 0
+        for (
+            start,
+            stop,
+        ) in told.offset_mapping:  # pieces of one character have one place
+            offsets.append(max(start, end))
+            tokens.append(text[max(start, end) : stop])
+            end = max(end, stop)
+        shape = {"tokens": tokens, "token_logprobs": [None, *found.tolist()], "text_offset": offsets}
+        choice = {"index": 0, "text": text, "finish_reason": "length", "logprobs": {**shape, "top_logprobs": None}}
+        used = {"prompt_tokens": len(tokens), "completion_tokens": 0, "total_tokens": len(tokens)}
+        return {"object": "text_completion", "model": self._alias, "choices": [choice], "usage": used}
 
     def _encoded(self, body: Mapping[str, Any]) -> Any:
         if "messages" not in body:
@@ -166,6 +197,16 @@ class Engine:
         return raw.replace("\u2581", " ").encode()
 
 
+def _fast(torch: Any) -> Any:
+    """Numbers to read in: bfloat16 where the processor computes in it, three times as fast; else as the weights are.
+
+    A logprob then is off by about .03 nat, at random; the mean of an answer's by less than .01
+    (tests/endpoints/test_engines.py).
+    """
+    knows = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return torch.bfloat16 if torch.cuda.is_available() or (knows is not None and knows()) else None
+
+
 def _byte_letters() -> dict[str, int]:
     """The letter that byte-level tokenizers write for each byte (GPT-2): itself if it prints, else one from 256 on."""
     printing = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -173,9 +214,9 @@ def _byte_letters() -> dict[str, int]:
     return {chr(b): b for b in printing} | {chr(256 + i): b for i, b in enumerate(others)}
 
 
-def serve_transformers(folder: str, context: int, threads: int, alias: str) -> str:
+def serve_transformers(folder: str, context: int, threads: int, alias: str, reads: bool) -> str:
     """Start to answer in threads of this process; the address."""
-    engine = Engine(folder, context, threads, alias)
+    engine = Engine(folder, context, threads, alias, reads)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -254,14 +295,18 @@ def _stop_with_parent(process: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """``engine_server FOLDER SLOTS CONTEXT THREADS ALIAS ENGINE``; one JSON line: the address, or what is missing."""
+    """``engine_server PATH SLOTS CONTEXT THREADS ALIAS ENGINE [reads]``: a JSON line, the address or what is missing.
+
+    With ``reads`` it is a model that reads answers, and gives none.
+    """
     folder, slots, context, threads, alias, engine = sys.argv[1:7]
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     try:
         if engine == "vllm":
             address, process = serve_vllm(folder, int(slots), int(context), alias)
         else:
-            address, process = serve_transformers(folder, int(context), int(threads), alias), None
+            reads = sys.argv[7:] == ["reads"]
+            address, process = serve_transformers(folder, int(context), int(threads), alias, reads), None
     except ModuleNotFoundError as e:
         print(json.dumps({"missing": e.name}))  # noqa: T201 - the parent reads this
         return

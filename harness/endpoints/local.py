@@ -44,7 +44,7 @@ async def _started(endpoint: Local, gguf: Path) -> AsyncIterator[tuple[asyncio.s
     script = local_server if endpoint.engine == "llama.cpp" else engine_server
     command = [sys.executable, "-P", str(script.__file__), str(gguf.absolute())]
     command += [str(endpoint.concurrency), str(endpoint.context), str(endpoint.threads), model_name(endpoint)]
-    command += [] if script is local_server else [endpoint.engine]
+    command += [] if script is local_server else [endpoint.engine, *(["reads"] if endpoint.role == "reader" else [])]
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -103,7 +103,7 @@ async def _address(process: asyncio.subprocess.Process, endpoint: Local, gguf: P
             )
         return f"{said['address']}/v1"
     except (TimeoutError, ValueError, KeyError) as e:
-        whole = "file a complete GGUF" if endpoint.engine == "llama.cpp" else "folder a whole model (safetensors)"
+        whole = "folder a whole model (safetensors)" if gguf.is_dir() else "file a complete GGUF"
         raise EndpointError(
             f"{endpoint.name}: {endpoint.engine} could not serve {gguf}: {_tail(log) or type(e).__name__}",
             f"is the {whole} of a kind that {endpoint.engine} knows, and is there memory for it?",

@@ -195,8 +195,8 @@ _PROMPTS = {
 }
 _OBSERVATIONS = {
     "channel": Column(
-        "metadata (contradicts what was asked), tokenizer, identity, refusals, reading (what was cut) or relatives (of "
-        "the candidate or the suspect)"
+        "metadata (contradicts what was asked), tokenizer, identity, refusals, reading (what was cut), readers (how "
+        "likely they find the answers) or relatives (of the candidate or the suspect)"
     ),
     "model": Column("Endpoint; empty of what is said of all"),
     "what": Column(
@@ -247,6 +247,24 @@ _SURVEY = {
     "support": _number("Share of resampled prompts in which it is as close as the last pair that stands"),
     "note": Column("What is known of it, or why it is withheld"),
 }
+_READINGS = {
+    "suspect": Column("Endpoint under suspicion"),
+    "candidate": Column("Whose it may be"),
+    "readers": Column("Readers of the candidate's lineage, by name"),
+    "rivals": Column("Readers of other lineages"),
+    "effect": _number(
+        "How much likelier the readers find the suspect's answers than the controls', beyond what the rivals explain, "
+        "in standard deviations of the controls"
+    ),
+    "p_value": _number("Rank of that among suspect and controls; it decides nothing"),
+    "p_smallest_possible": _number("The smallest it could have been"),
+    "effect_candidate": _number("The same of the candidate's own answers: the positive control"),
+    "p_candidate": _number("Its rank among candidate and controls"),
+    "prompts": _count("Prompts whose answers were read"),
+    "controls": _count("Controls with answers that were read"),
+    "missing": Column("Why there are no numbers, in a fixed term"),
+    "words": Column("The same in words"),
+}
 MATRIX = "matrix-CHANNEL"
 FILES: Mapping[str, Described] = {
     "summary": Described("One row a suspect, candidate and question.", {**_VERDICT, **_SUMMARY}),
@@ -280,6 +298,10 @@ FILES: Mapping[str, Described] = {
     ),
     "attribution": Described("One row a suspect and known model, if attribution was asked.", _ATTRIBUTION),
     "survey": Described("One row a pair of models, the closest first, if a survey was asked.", _SURVEY),
+    "readings": Described(
+        "One row a suspect and candidate, if the campaign has readers: models that were given everybody's answers.",
+        _READINGS,
+    ),
 }
 _HEAD = f"""# Data dictionary
 

@@ -20,10 +20,11 @@ from harness.channels.base import first_answer
 from harness.inference.breakdown import AllPairs, Detail, all_pairs
 from harness.inference.conclusion import Conclusion, conclusions
 from harness.inference.findings import FAILED, Attribution, Caveat, ChannelEvidence, Finding, Match
+from harness.inference.liking import Liking
 from harness.inference.pool import Model
 from harness.inference.survey import Survey
 from harness.records import Observation, Responses, Similarity
-from harness.report import caveats, naming, survey_words, words
+from harness.report import caveats, naming, reading_words, survey_words, words
 from harness.report.dictionary import FILES, MATRIX, Kind, dictionary
 from harness.report.text import excerpt, harmless
 
@@ -49,6 +50,8 @@ class Results(Protocol):
     def survey(self) -> Survey | None: ...
     @property
     def models(self) -> Sequence[Model]: ...
+    @property
+    def likings(self) -> Sequence[Liking]: ...
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def tables(r: Results) -> list[Table]:
         "observations": lambda: _observations(r),
         "attribution": lambda: (_match(a, m) for a in r.attributions for m in a.ranked or [Match("")]),
         "survey": lambda: () if r.survey is None else _survey(r.survey),
+        "readings": lambda: reading_words.rows(r.likings),
     }
     found = [table_of(name, make()) for name, make in makers.items()]
     at = next(i for i, t in enumerate(found) if t.name == "prompts")
@@ -82,7 +86,7 @@ def tables(r: Results) -> list[Table]:
     return [t for t in found if t.rows or t.name not in _IF_ASKED]
 
 
-_IF_ASKED = ("attribution", "survey")
+_IF_ASKED = ("attribution", "survey", "readings")
 
 
 def table_of(name: str, rows: Iterable[Row]) -> Table:

@@ -21,7 +21,7 @@ from harness.store.provenance import (
     stated,
 )
 from harness.store.store import Attempt, Store, batches, key_of
-from harness.store.table import stored_table
+from harness.store.table import echoes, stored_table
 
 __all__ = [
     "FORMAT",
@@ -31,6 +31,7 @@ __all__ = [
     "check",
     "content_digest",
     "copy_store",
+    "echoes",
     "endpoint_summary",
     "foreign",
     "forged_requests",

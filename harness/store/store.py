@@ -269,9 +269,9 @@ class Store:
         there = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
         return list(self._db.execute(query)) if there else []
 
-    def each(self, query: str) -> Iterator[Any]:
-        """What ``query`` finds, one row in memory at a time. Raises `sqlite3.Error`."""
-        return iter(self._db.execute(query))
+    def each(self, query: str, values: Sequence[object] = ()) -> Iterator[Any]:
+        """What ``query`` finds, with ``values`` for its marks, a row in memory at a time. Raises `sqlite3.Error`."""
+        return iter(self._db.execute(query, values))
 
     def insert(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Write rows in one transaction."""

@@ -114,6 +114,12 @@ class StoredColumn(Sequence[Any]):
         return StoredColumn(self._column, self._rows[np.asarray(rows, dtype=np.int64)])
 
 
+def echoes(store: Store, reader: str) -> dict[str, bytes | None]:
+    """Packed logprobs of all that one reader has read, by the hash of its request."""
+    query = "SELECT request_hash, logprobs FROM responses WHERE endpoint = ?"
+    return {digest: _typed("logprobs", blob) for digest, blob in store.each(query, (reader,))}
+
+
 def stored_table(store: Store, models: Sequence[str], prompts: Sequence[Prompt], asked: NDArray[np.bool_]) -> Responses:
     """The plan's answers as a table whose texts stay in the store; those of unknown models or prompts left out."""
     model_at = {m: i for i, m in enumerate(models)}

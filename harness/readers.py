@@ -1,0 +1,151 @@
+"""Readers: models with open weights are given the stored answers, and say how likely they find each token of them.
+
+It is done once all is asked, since only then it is known what stands in all answers of an endpoint and is not its
+model's. What a reader says is stored like any answer, under the reader's name, with the request that got it. It is not
+of the plan: nobody is judged by it, and a text that is read already is not read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from harness.channels.draws import independent_draws
+from harness.channels.likelihoods import Heard, heard, likelihoods, texts_to_read
+from harness.channels.reading import read
+from harness.collect.agreement import recognise
+from harness.collect.context import RunContext, Tally
+from harness.collect.runner import committed_in_groups
+from harness.collect.throttle import CircuitBreaker
+from harness.collect.worker import Connection, Workers
+from harness.config import Reader, environment, lineage_of, require_keys, told_of
+from harness.endpoints import Servers, cache_folder, model_name
+from harness.errors import EndpointError
+from harness.inference.liking import Readings
+from harness.inference.pool import Model
+from harness.judging import read_responses
+from harness.plan import Plan
+from harness.records import Job, Responses, request_hash
+from harness.stages import Asking
+from harness.store import Store, echoes, spent
+
+PROMPTS = 32  # most prompts whose answers are read, spread over all: each more costs a call a model and reader
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What readers are given: ``texts`` by prompt and model, (p, m), of the prompts ``at`` (indices) of ``table``."""
+
+    table: Responses
+    at: tuple[int, ...]
+    texts: Sequence[Sequence[str]]
+
+    @classmethod
+    def of(cls, table: Responses) -> Shelf:
+        """Of a table whose answers are read already (`harness.channels.reading.read`)."""
+        served = table.where("wording")
+        at = tuple(served[int(i * len(served) / PROMPTS)] for i in range(PROMPTS)) if len(served) > PROMPTS else served
+        return cls(table, tuple(at), texts_to_read(table, at))
+
+    def jobs(self, reader: Reader) -> Iterator[tuple[tuple[int, int], str, Job]]:
+        """For every text its prompt and model (indices), all that the reader is given, and the call."""
+        for p, row in enumerate(self.texts):
+            prompt = self.table.prompts[self.at[p]]
+            before = reader.template.replace("{prompt}", prompt.text)
+            for m, text in enumerate(row):
+                if text:
+                    asked = {"prompt": before + text, "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 1.0}
+                    told = {k: v for k, v in reader.params.items() if v is not None}
+                    body = msgspec.json.encode({"model": model_name(reader), **asked, **told})
+                    digest = request_hash("completion", body)
+                    yield (p, m), before + text, Job(reader.name, prompt.id, 0, "completion", body, digest)
+
+
+def readings(plan: Plan, table: Responses) -> Readings | None:
+    """What the readers of a campaign said of its answers, as far as it is stored; None without readers."""
+    readers = plan.campaign.readers
+    if not readers:
+        return None
+    shelf = Shelf.of(table)
+    found: dict[tuple[int, int, int], Heard] = {}
+    with Store(plan.store, readonly=True) as store:
+        for r, reader in enumerate(readers):
+            said = echoes(store, reader.name)
+            for (p, m), asked, job in shelf.jobs(reader):
+                one = heard(said.get(job.request_hash), asked, shelf.texts[p][m])
+                if one is not None:
+                    found[p, m, r] = one
+    return Readings(
+        models=table.models,
+        readers=tuple(Model(e.name, e.role, lineage_of(e), *told_of(e)) for e in readers),
+        prompts=tuple(table.prompts[p].id for p in shelf.at),
+        given=sum(bool(t) for row in shelf.texts for t in row),
+        values=likelihoods(shelf.texts, found, len(readers)),
+    )
+
+
+async def read_answers(run: Asking) -> None:
+    """Give every reader the stored answers that it has not read yet, one reader after the other.
+
+    A reader that cannot be used is told and left out: nothing else waits for it.
+    """
+    plan = run.plan
+    readers = plan.campaign.readers
+    environ = environment(plan.campaign, plan.base, run.environ)
+    require_keys(readers, environ)
+    shelf = await asyncio.to_thread(lambda: Shelf.of(read(independent_draws(read_responses(plan))[0])))
+    with Store(plan.store) as store:
+        recognise(readers, plan.base, store)
+        context = RunContext(store, plan.campaign.collect, run.stop, run.say, run.clock)
+        context.budget.charge_stored([*plan.called, *readers], spent(store))
+        todo = {}
+        for reader in readers:
+            jobs = {job.key: (asked, p, m, job) for (p, m), asked, job in shelf.jobs(reader)}
+            left = [of for key, of in jobs.items() if not store.answered(key)]
+            run.tallies[reader.name] = Tally(planned=len(jobs), stored=len(jobs) - len(left))
+            run.tallies[reader.name].state = "waiting" if left else "done"
+            todo[reader.name] = left
+        async with committed_in_groups(context):
+            for reader in readers:
+                if todo[reader.name] and not run.stop.is_set():
+                    await _read_by(reader, run, context, shelf, todo[reader.name], environ)
+
+
+async def _read_by(
+    reader: Reader,
+    run: Asking,
+    context: RunContext,
+    shelf: Shelf,
+    todo: Sequence[tuple[str, int, int, Job]],
+    environ: Mapping[str, str],
+) -> None:
+    """All that one reader has not read: first one text, to see that it says how likely it finds what it is given."""
+    from harness.endpoints.client import open_client  # not before somebody is asked: see there
+
+    tally = run.tallies[reader.name]
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            servers = Servers(stack, run.plan.base, cache_folder(environ), run.say)
+            address = await servers.addresses([reader])[reader.name]
+            client = await stack.enter_async_context(open_client(reader, address, context.settings, environ))
+            breaker = CircuitBreaker(context.settings.park_after, context.settings.max_wait, run.clock)
+            workers = Workers(Connection(reader, client, breaker), context, tally)
+            asked, p, m, first = todo[0]
+            await workers.run_job(first)
+            said = echoes(context.store, reader.name).get(first.request_hash)
+            if said is None and not tally.stored:
+                raise EndpointError(tally.last_error or "it gives no logprobs", "is it a completions API?")
+            if said is not None and heard(said, asked, shelf.texts[p][m]) is None:
+                raise EndpointError(
+                    "its reply holds no logprobs of the text that it was given",
+                    "a reader's completions must take `echo` with `logprobs` and `max_tokens: 0`, as vLLM's do",
+                )
+            workers.jobs = iter([job for *_, job in todo[1:]])
+            await workers.run()
+    except EndpointError as e:
+        tally.state, tally.last_error = "parked", str(e)
+        run.say(f"reader {reader.name} cannot be used: {e}")
