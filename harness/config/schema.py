@@ -197,6 +197,11 @@ class Campaign(Strict):
     def _roles(self) -> Campaign:
         if readers := [e.name for e in self.endpoints if e.role == "reader"]:
             raise ValueError(f"endpoint {readers[0]!r} is a reader: write it under `readers:`")
+        if len({e.lineage for e in self.readers}) == 1:
+            raise ValueError(
+                f"all `readers` are of one lineage, {self.readers[0].lineage!r}: what they like is plain prose as much "
+                "as kin; add a reader of another lineage"
+            )
         names = [e.name.casefold() for e in (*self.endpoints, *self.readers)]
         for name in names:
             if names.count(name) > 1:
