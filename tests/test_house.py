@@ -28,7 +28,7 @@ STOREYS = (
     {"channels"},
     {"inference"},
     {"report"},
-    {"stages", "judging", "power"},
+    {"stages", "judging", "power", "readers"},
     {"campaign", "check", "monitor", "calibrate", "transfer", "evidence", "comparison", "which", "view", "references"},
     {"cli", "__main__", "__init__"},
 )
@@ -36,7 +36,7 @@ NETWORK = {"socket", "ssl", "http", "urllib.request", "httpx", "httpx2", "aiohtt
 SQL = re.compile(
     r"\b(SELECT .* FROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE|PRAGMA )\b", re.DOTALL
 )
-MOST_MODULES, MOST_IMPORTS, LONGEST, SHORTEST = 168, 22.0, 500, 40
+MOST_MODULES, MOST_IMPORTS, LONGEST, SHORTEST = 174, 22.0, 500, 40
 
 
 @cache

@@ -240,9 +240,8 @@ def test_what_rivals_explain_is_no_liking() -> None:
 
 
 def test_gaps_and_what_is_missing_is_said() -> None:
-    models = (
-        Model("s", "suspect", None), Model("c", "candidate", "mine"), *(Model(f"k{i}", "control", f"k{i}") for i in range(5))
-    )  # fmt: skip
+    pair = Model("s", "suspect", None), Model("c", "candidate", "mine")
+    models = (*pair, *(Model(f"k{i}", "control", f"k{i}") for i in range(5)))
     readers = tuple(Model(n, "reader", root) for n, root in (("a", "mine"), ("b", "b")))
     values = np.random.default_rng(0).normal(-1, 0.1, (6, 7, 2))
 
