@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 
+from harness.channels.likelihoods import heard
 from harness.config import Local
-from harness.config.endpoint import Weights
+from harness.config.endpoint import LocalReader, Weights
 from harness.config.yaml import load_config
 from harness.endpoints.client import Client
 from harness.endpoints.local import cache_folder, endpoint_fingerprint, fetch, serve
@@ -183,6 +184,61 @@ def test_transformers_gives_what_llama_cpp_gives(folder: Path, monkeypatch: pyte
         assert len(a.keys() & b.keys()) >= 8
         apart = sum(abs(math.exp(a[t]) - math.exp(b[t])) for t in a.keys() & b.keys()) / 2
         assert apart < 0.1  # not 0: llama.cpp multiplies in 8 bits
+
+
+ANSWER = "The capital of France is Paris — and the capital of Italy is Rome. Both are visited by millions."
+
+
+@pytest.mark.slow
+def test_a_reader_says_of_every_token_what_llama_cpp_says_of_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same file of weights: read at once in bfloat16, and asked token by token. A reader that gave logprobs of
+    another place, or of what it would have written itself, is off by whole nats."""
+    pytest.importorskip("xllamacpp", reason="kind `local` needs the extra [local]")
+    weights = smollm2().weights
+    gguf = fetch(weights, ROOT, cache_folder(os.environ), print)
+    before = "Which capitals are worth a visit?\n\n"
+
+    async def reads() -> Answer:
+        reader = LocalReader(name="r", kind="local", lineage="smollm2", weights=weights, context=512)
+        async with serve(reader, gguf) as address:
+            client = Client(address, None, timeout=300, max_bytes=10**7, connections=1)
+            try:
+                with pytest.raises(CallError, match="max_tokens 0"):
+                    await post(client, "/completions", prompt="a b", echo=True, max_tokens=4, logprobs=1)
+                return await post(client, "/completions", prompt=before + ANSWER, echo=True, max_tokens=0, logprobs=1)
+            finally:
+                await client.close()
+
+    async def next_tokens(starts: list[int]) -> list[dict[bytes, float]]:
+        out = []
+        async with serve(smollm2(), gguf) as address:
+            client = Client(address, None, timeout=60, max_bytes=10**7, connections=1)
+            for start in starts:
+                told = await post(
+                    client, "/completions", prompt=before + ANSWER[:start], max_tokens=1, logprobs=500, temperature=1
+                )
+                found = decode_logprobs(told.logprobs)
+                assert found is not None
+                out.append(dict(found.top[0]))
+            await client.close()
+        return out
+
+    with monkeypatch.context() as engines:
+        engines.setattr(sys, "executable", python_of("ENGINES_PYTHON", "transformers, torch, gguf"))
+        found = heard(asyncio.run(reads()).logprobs, before + ANSWER, ANSWER)
+    assert found is not None
+    assert found.ends[-1] == len(ANSWER)
+    starts = [0, *found.ends[:-1].tolist()]
+    apart = []
+    for start, end, value, top in zip(
+        starts, found.ends.tolist(), found.values.tolist(), asyncio.run(next_tokens(starts)), strict=True
+    ):
+        theirs = top.get(ANSWER[start:end].encode())
+        if theirs is not None and theirs > math.log(0.01):
+            apart.append(abs(value - theirs))
+    assert len(apart) >= 10
+    assert max(apart) < 0.5  # llama.cpp multiplies in 8 bits, the reader in 16
+    assert sum(apart) / len(apart) < 0.1
 
 
 @pytest.mark.slow
