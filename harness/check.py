@@ -46,6 +46,7 @@ from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import told
 from harness.plan import Plan, looks_of, stages_of
 from harness.power import least_adjusted, model_of, smallest_pool
+from harness.readers import PROMPTS
 from harness.records import Job, Key, Surface
 from harness.report.text import one_line
 from harness.store import Store
@@ -184,6 +185,18 @@ def _dry_run_row(plan: Plan, endpoint: Called, quirks: Quirks, answered: Callabl
         "thinks": told_of(endpoint)[5] or bool(endpoint.reasoning),
         "requests": [{"path": path_of(endpoint, s), "body": j.body.decode()} for s, j in sorted(first.items())],
     }
+
+
+def readers_line(plan: Plan) -> str:
+    """How much the readers of a campaign are given; nothing where it has none."""
+    if not plan.campaign.readers:
+        return ""
+    prompts = min(PROMPTS, sum("wording" in p.channels for p in plan.prompts))
+    names = ", ".join(e.name for e in plan.campaign.readers)
+    return (
+        f"{names}: at most {prompts * len(plan.campaign.endpoints)} answers each, once all is asked; what readers say "
+        "decides nothing (docs/readers.md)"
+    )
 
 
 def stages_line(plan: Plan) -> str:

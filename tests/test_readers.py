@@ -10,6 +10,7 @@ import csv
 import json
 import math
 import re
+import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -19,8 +20,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from harness import run_campaign, score, write
+from harness.cli import app
 from harness.config.reach import reach_of
 from harness.config.yaml import load_config
 from harness.errors import ConfigError
@@ -127,6 +130,22 @@ def test_a_reader_of_its_lineage_likes_a_child_and_no_stranger(tmp_path: Path) -
             assert row["missing"] == ""
             said = next(o for o in found.observations if o.channel == "readers")
             assert ("more likely" in said.value) == (liked.effect > 0)
+
+
+def test_what_readers_said_is_verified_and_packed_with_the_answers(tmp_path: Path) -> None:
+    with FaultServer(SERVED) as server:
+        path = campaign(tmp_path, server.url)
+        write(path, run_campaign(path))
+    folder = tmp_path / "results" / "read"
+    for command in (["verify", str(folder)], ["check", str(path), "--offline"], ["run", str(path), "--dry-run"]):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+        if command[0] != "verify":
+            assert "own, rival: at most 110 answers each" in done.output
+    with sqlite3.connect(folder / "responses.sqlite") as db:
+        assert db.execute("SELECT COUNT(*) FROM responses WHERE endpoint = 'own'").fetchone() == (110,)
+        db.execute("UPDATE responses SET logprobs = x'00' WHERE endpoint = 'own' AND prompt = 'q3'")
+    assert CliRunner().invoke(app, ["verify", str(folder)]).exit_code != 0
 
 
 def test_readers_decide_nothing(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def check(
     trust: Trust = False,
 ) -> None:
     """Check config, prompts and keys, and find out with a call or two what each endpoint can do."""
-    from harness.check import advice, check_endpoints, raise_unusable, stages_line, table, warnings
+    from harness.check import advice, check_endpoints, raise_unusable, readers_line, stages_line, table, warnings
     from harness.power import expected_power, power_text
 
     campaign, base = _loaded(config)
@@ -70,6 +70,8 @@ def check(
             tell(f"power: {line}")
         if staged := stages_line(plan):
             tell(f"calls: {staged}")
+        if reading := readers_line(plan):
+            tell(f"readers: {reading}")
     raise_unusable(rows)
     if not as_json:
         tell(f"ok: {len(plan.prompts)} prompts; next: harness run {config}")
@@ -129,7 +131,7 @@ def run(
         require_trust(campaign, base, os.environ, trust=trust)
     plan = _planned(config, limit, shard)
     if dry_run:
-        from harness.check import dry_run_rows, dry_run_text, stages_line, unpinned
+        from harness.check import dry_run_rows, dry_run_text, readers_line, stages_line, unpinned
         from harness.power import expected_power, power_text
 
         rows = dry_run_rows(plan)
@@ -138,6 +140,8 @@ def run(
             tell(f"power: {line}")
         if staged := stages_line(plan):
             tell(f"calls: {staged}")
+        if reading := readers_line(plan):
+            tell(f"readers: {reading}")
         for line in unpinned(plan.campaign):
             tell(f"note: {line}")
         return
