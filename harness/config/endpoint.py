@@ -342,7 +342,9 @@ class LocalReader(Local):
 
     role: Literal["reader"] = "reader"
     engine: Literal["transformers", "vllm"] = Field(
-        "transformers", description="As above; llama.cpp's server returns no logprobs of a prompt."
+        "transformers",
+        description="transformers takes a GGUF file or a folder, vllm a folder; llama.cpp's server has no logprobs of "
+        "what it is given.",
     )
     surfaces: tuple[SurfaceName, ...] = ("completion",)
     template: str = Field(READ_AFTER, description="What stands before the answer that it reads.")
