@@ -11,7 +11,8 @@ question into the reader's own chat template, `none` leaves it out; default is t
 A pair is a suspect and a candidate of a reader's house; what the reader makes of the suspect does not hang on the
 candidate. Cells are the area under the curve against unrelated suspects with the same candidates, and the share found
 at 1 % false alarms. `partial` is the correlation of reading with kinship, wording held fixed. The second table ranks
-single suspects among 14 control lineages, as the product does: the least p is 1/15 there.
+single suspects among 14 control lineages, as the product does: the least p is 1/15 there. With `--trick NAME`
+(`benchmarks/tricks.py`) some suspects are read as a host would show them, and a third table says what that changes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,20 @@ from benchmarks.channels import s_norm
 from benchmarks.measures import auc, markdown_head, markdown_row, rate, tpr_at
 from benchmarks.recorded import Collection, read
 from benchmarks.relations import CLOSE, SAME_MAKER, SAME_ROOT, TAUGHT
+from benchmarks.tricks import TRICKS, Scene, synonyms_of
 from harness.channels.likelihoods import Heard, likelihoods, texts_to_read
+from harness.channels.reading import read as own_words
 from harness.channels.wording import wording
 from harness.inference.excess import excess
 from harness.inference.liking import preference, ranked
+from harness.records import Responses
 
 Floats = NDArray[np.float64]
 HOUSES: Mapping[str, str] = {"qwen05": "qwen", "qwen15": "qwen", "gemma": "google", "smol": "smollm"}
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "close kin": CLOSE, "same base": SAME_ROOT, "same maker": SAME_MAKER, "taught": TAUGHT
 }  # fmt: skip
+KEYS = ("reader", "template", "trick")
 LONGEST = 500  # characters of a question: the longer one costs what several short ones do
 CONTROLS, DRAWS = 14, 20
 
@@ -53,14 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--read", action="append", default=[], metavar="NAME=GGUF")
     parser.add_argument("--prompts", type=int, default=24)
     parser.add_argument("--models", type=int, default=4, help="most models of one root that has no reader")
+    parser.add_argument("--trick", default="", help="read eight models of each side with this done to their answers")
     parser.add_argument("--template", choices=("bare", "chat", "none"), default="bare")
     given = parser.parse_args(arguments)
     collection = read(given.data, given.lineage)
     if given.read:
         chosen = chosen_prompts(collection, given.prompts)
         models = chosen_models(collection, given.models)
+        if given.trick:
+            models = some_of_each_side(collection, models)
+            collection = replace(collection, table=shown(collection, chosen, models, given.trick))
         for name, path in (each.split("=", 1) for each in given.read):
-            read_by(name, Path(path), given.template, collection, chosen, models, given.readings)
+            told = {"reader": name, "template": given.template} | ({"trick": given.trick} if given.trick else {})
+            read_by(told, Path(path), collection, chosen, models, given.readings)
         return
     print("\n".join(tables(collection, given.readings, given.template)))
 
@@ -87,27 +97,47 @@ def chosen_models(collection: Collection, most: int) -> list[int]:
     return out
 
 
+def some_of_each_side(collection: Collection, models: Sequence[int], most: int = 8) -> list[int]:
+    """Models of a reader's house and others, at most so many of each, drawn at random."""
+    order = np.random.default_rng(1).permutation(list(models)).tolist()
+    own = [m for m in order if collection.rows[m].superfamily in HOUSES.values()]
+    return sorted([*own[:most], *[m for m in order if m not in own][:most]])
+
+
+def shown(collection: Collection, prompts: Sequence[int], models: Sequence[int], trick: str) -> Responses:
+    """The table as a host shows it that does something to all answers of some models."""
+    table = collection.table
+    texts = list(table.text)
+    for m in models:
+        at = [next(iter(table.rows(p, m)), None) for p in prompts]
+        rows = [r for r in at if r is not None]
+        asked = [table.prompts[p].text for p, r in zip(prompts, at, strict=True) if r is not None]
+        scene = Scene(questions=asked, host=1, own=m, synonyms=synonyms_of(texts[:20_000]) if "syn" in trick else {})
+        for row, text in zip(rows, TRICKS[trick]([texts[r] for r in rows], scene), strict=True):
+            texts[row] = text
+    return own_words(replace(table.only(list(range(len(table.prompts)))), text=texts, furniture={}))
+
+
 def read_by(
-    name: str,
+    told: Mapping[str, str],
     gguf: Path,
-    template: str,
     collection: Collection,
     prompts: Sequence[int],
     models: Sequence[int],
     out: Path,
 ) -> None:
-    """Let one model read what it has not read yet; a line a prompt."""
-    done = {(e["reader"], e["template"], e["prompt"]) for e in _lines(out)}
+    """Let one model read what it has not read yet; a line a prompt, with what is ``told`` of all of them."""
+    done = {e["prompt"] for e in _lines(out) if all(e.get(k, "") == told.get(k, "") for k in KEYS)}
     table = collection.table
-    todo = [p for p in prompts if (name, template, table.prompts[p].id) not in done]
+    todo = [p for p in prompts if table.prompts[p].id not in done]
     if not todo:
         return
     reader = BatchReader.load(gguf)
     for p in todo:
         (texts,) = texts_to_read(table, [p])
         at = [m for m in models if texts[m]]
-        found = reader.read(table.prompts[p].text, [texts[m] for m in at], template)
-        line: dict[str, Any] = {"reader": name, "template": template, "prompt": table.prompts[p].id}
+        found = reader.read(table.prompts[p].text, [texts[m] for m in at], told["template"])
+        line: dict[str, Any] = {**told, "prompt": table.prompts[p].id}
         line["heard"] = {
             table.models[m]: [h.values.round(3).tolist(), h.ends.tolist()] for m, h in zip(at, found, strict=True)
         }
@@ -201,7 +231,7 @@ class Read:
 def read_of(collection: Collection, path: Path, template: str) -> Read:
     """Prompts that every reader has read; models of which half the prompts were."""
     table = collection.table
-    lines = [e for e in _lines(path) if e["template"] == template]
+    lines = [e for e in _lines(path) if e["template"] == template and not e.get("trick")]
     readers = tuple(sorted({e["reader"] for e in lines}))
     by = {(e["prompt"], e["reader"]): e["heard"] for e in lines}
     at = {p.id: i for i, p in enumerate(table.prompts)}
@@ -257,7 +287,67 @@ def tables(collection: Collection, path: Path, template: str) -> list[str]:
         third.append(f"Liked most by {own} (* of its house): {', '.join(order)}.")
     about = f"{len(found.prompts)} prompts, {len(rows)} models, template {template}, readers {', '.join(found.readers)}"
     ranks = markdown_head(["reader", "suspects", "trials", "least p (1/15)", "p <= .20", "worst stranger"])
-    return [about, "", *first, "", *ranks, *second, "", *third]
+    return [about, "", *first, "", *ranks, *second, "", *third, *_trick_rows(collection, path, template)]
+
+
+def _trick_rows(collection: Collection, path: Path, template: str) -> list[str]:
+    """What tricks of a host do to the effect of single suspects, ranked among all models of other houses, plain.
+
+    In nats a character of all 48 words, as what was done to an answer is not there to be cut again.
+    """
+    lines = [e for e in _lines(path) if e["template"] == template]
+    tricks = sorted({e["trick"] for e in lines if e.get("trick")})
+    if not tricks:
+        return []
+    row = {r.name: r for r in collection.rows}
+    out = ["", *markdown_head(["trick", "reader", "suspects", "effect, plain", "effect, so shown", "first of all"])]
+    for trick in tricks:
+        done = [e for e in lines if e.get("trick") == trick]
+        readers = sorted({e["reader"] for e in done})
+        prompts = sorted({e["prompt"] for e in done})
+        plain = {(e["prompt"], e["reader"]): e["heard"] for e in lines if not e.get("trick")}
+        under = {(e["prompt"], e["reader"]): e["heard"] for e in done}
+        prompts = [p for p in prompts if all((p, r) in plain and (p, r) in under for r in readers)]
+        names = sorted({m for p in prompts for m in plain[p, readers[0]] if row[m].usable})
+        suspects = sorted({m for p in prompts for m in under[p, readers[0]]} & set(names))
+        for own in (r for r in readers if any(row[m].superfamily == HOUSES.get(r) for m in suspects)):
+            house, r = HOUSES[own], readers.index(own)
+            rivals = [i for i, other in enumerate(readers) if HOUSES.get(other) != house]
+            for who, some in (
+                ("its house", [m for m in suspects if row[m].superfamily == house]),
+                ("strangers", [m for m in suspects if row[m].superfamily != house]),
+            ):
+                effects = []
+                for s in some:
+                    others = [m for m in names if m != s and row[m].superfamily != house]
+                    effects.append(
+                        [
+                            ranked(_values([s, *others], s, source, plain, prompts, readers), [r], rivals)
+                            for source in (plain, under)
+                        ]
+                    )
+                shares = [f"{np.mean([e[1][1] * (len(others) + 1) < 1.5 for e in effects]):.2f}"] if effects else ["-"]
+                means = [f"{np.mean([e[i][0] for e in effects]):.2f}" for i in (0, 1)] if effects else ["-", "-"]
+                out.append(markdown_row([trick, own, f"{who} ({len(some)})", *means, *shares]))
+    return out
+
+
+def _values(
+    models: Sequence[str],
+    suspect: str,
+    source: Mapping[tuple[str, str], Mapping[str, Any]],
+    plain: Mapping[tuple[str, str], Mapping[str, Any]],
+    prompts: Sequence[str],
+    readers: Sequence[str],
+) -> Floats:
+    out = np.full((len(prompts), len(models), len(readers)), np.nan)
+    for p, prompt in enumerate(prompts):
+        for r, reader in enumerate(readers):
+            for m, name in enumerate(models):
+                one = (source if name == suspect else plain)[prompt, reader].get(name)
+                if one is not None:
+                    out[p, m, r] = sum(one[0]) / max(one[1][-1], 1)
+    return out
 
 
 def _pairs_row(own: str, group: str, kin: NDArray[np.bool_], liked: Floats, alone: Floats, said: Floats) -> str:
