@@ -37,6 +37,28 @@ PROMPTS = 32  # most prompts whose answers are read, spread over all: each more 
 
 
 @dataclass(frozen=True)
+class ToRead:
+    """One text and what stands before it, together all that a reader is given, and the call."""
+
+    asked: str
+    text: str
+    job: Job
+
+    @classmethod
+    def of(cls, reader: Reader, name: str, before: str, text: str) -> ToRead:
+        """A call under the name of a prompt."""
+        asked = {"prompt": before + text, "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 1.0}
+        told = {k: v for k, v in reader.params.items() if v is not None}
+        body = msgspec.json.encode({"model": model_name(reader), **asked, **told})
+        job = Job(reader.name, name, 0, "completion", body, request_hash("completion", body))
+        return cls(before + text, text, job)
+
+    def heard(self, said: Mapping[str, bytes | None]) -> Heard | None:
+        """How likely the reader found it, of all that it said, by the hash of its request."""
+        return heard(said.get(self.job.request_hash), self.asked, self.text)
+
+
+@dataclass(frozen=True)
 class Shelf:
     """What readers are given: ``texts`` by prompt and model, (p, m), of the prompts ``at`` (indices) of ``table``."""
 
@@ -51,18 +73,14 @@ class Shelf:
         at = tuple(served[int(i * len(served) / PROMPTS)] for i in range(PROMPTS)) if len(served) > PROMPTS else served
         return cls(table, tuple(at), texts_to_read(table, at))
 
-    def jobs(self, reader: Reader) -> Iterator[tuple[tuple[int, int], str, Job]]:
-        """For every text its prompt and model (indices), all that the reader is given, and the call."""
+    def jobs(self, reader: Reader) -> Iterator[tuple[tuple[int, int], ToRead]]:
+        """For every text its prompt and model (indices), and the call."""
         for p, row in enumerate(self.texts):
             prompt = self.table.prompts[self.at[p]]
             before = reader.template.replace("{prompt}", prompt.text)
             for m, text in enumerate(row):
                 if text:
-                    asked = {"prompt": before + text, "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 1.0}
-                    told = {k: v for k, v in reader.params.items() if v is not None}
-                    body = msgspec.json.encode({"model": model_name(reader), **asked, **told})
-                    digest = request_hash("completion", body)
-                    yield (p, m), before + text, Job(reader.name, prompt.id, 0, "completion", body, digest)
+                    yield (p, m), ToRead.of(reader, prompt.id, before, text)
 
 
 def readings(plan: Plan, table: Responses) -> Readings | None:
@@ -75,10 +93,9 @@ def readings(plan: Plan, table: Responses) -> Readings | None:
     with Store(plan.store, readonly=True) as store:
         for r, reader in enumerate(readers):
             said = echoes(store, reader.name)
-            for (p, m), asked, job in shelf.jobs(reader):
-                one = heard(said.get(job.request_hash), asked, shelf.texts[p][m])
-                if one is not None:
-                    found[p, m, r] = one
+            for (p, m), one in shelf.jobs(reader):
+                if (likely := one.heard(said)) is not None:
+                    found[p, m, r] = likely
     return Readings(
         models=table.models,
         readers=tuple(Model(e.name, e.role, lineage_of(e), *told_of(e)) for e in readers),
@@ -94,39 +111,40 @@ async def read_answers(run: Asking) -> None:
     A reader that cannot be used is told and left out: nothing else waits for it.
     """
     plan = run.plan
-    readers = plan.campaign.readers
-    environ = environment(plan.campaign, plan.base, run.environ)
-    require_keys(readers, environ)
     shelf = await asyncio.to_thread(lambda: Shelf.of(read(independent_draws(read_responses(plan))[0])))
     with Store(plan.store) as store:
-        recognise(readers, plan.base, store)
-        context = RunContext(store, plan.campaign.collect, run.stop, run.say, run.clock)
-        context.budget.charge_stored([*plan.called, *readers], spent(store))
-        todo = {}
-        for reader in readers:
-            jobs = {job.key: (asked, p, m, job) for (p, m), asked, job in shelf.jobs(reader)}
-            left = [of for key, of in jobs.items() if not store.answered(key)]
-            run.tallies[reader.name] = Tally(planned=len(jobs), stored=len(jobs) - len(left))
-            run.tallies[reader.name].state = "waiting" if left else "done"
-            todo[reader.name] = left
-        async with committed_in_groups(context):
-            for reader in readers:
-                if todo[reader.name] and not run.stop.is_set():
-                    await _read_by(reader, run, context, shelf, todo[reader.name], environ)
+        await read_texts(run, store, [(r, [one for _, one in shelf.jobs(r)]) for r in plan.campaign.readers])
+
+
+async def read_texts(run: Asking, store: Store, texts: Sequence[tuple[Reader, Sequence[ToRead]]]) -> None:
+    """Give readers what the store does not hold yet of these texts, each text once."""
+    plan = run.plan
+    environ = environment(plan.campaign, plan.base, run.environ)
+    readers = [reader for reader, _ in texts]
+    require_keys(readers, environ)
+    recognise(readers, plan.base, store)
+    context = RunContext(store, plan.campaign.collect, run.stop, run.say, run.clock)
+    context.budget.charge_stored([*plan.called, *readers], spent(store))
+    todo = []
+    for reader, some in texts:
+        once = {one.job.key: one for one in some}
+        left = [one for key, one in once.items() if not store.answered(key)]
+        todo.append((reader, left))
+        tally = Tally(planned=len(once), stored=len(once) - len(left), state="waiting" if left else "done")
+        run.tallies[reader.name] = tally
+    async with committed_in_groups(context):
+        for reader, left in todo:
+            if left and not run.stop.is_set():
+                await _read_by(reader, run, context, left, environ)
 
 
 async def _read_by(
-    reader: Reader,
-    run: Asking,
-    context: RunContext,
-    shelf: Shelf,
-    todo: Sequence[tuple[str, int, int, Job]],
-    environ: Mapping[str, str],
+    reader: Reader, run: Asking, context: RunContext, todo: Sequence[ToRead], environ: Mapping[str, str]
 ) -> None:
     """All that one reader has not read: first one text, to see that it says how likely it finds what it is given."""
     from harness.endpoints.client import open_client  # not before somebody is asked: see there
 
-    tally = run.tallies[reader.name]
+    tally, first = run.tallies[reader.name], todo[0]
     try:
         async with contextlib.AsyncExitStack() as stack:
             servers = Servers(stack, run.plan.base, cache_folder(environ), run.say)
@@ -134,17 +152,16 @@ async def _read_by(
             client = await stack.enter_async_context(open_client(reader, address, context.settings, environ))
             breaker = CircuitBreaker(context.settings.park_after, context.settings.max_wait, run.clock)
             workers = Workers(Connection(reader, client, breaker), context, tally)
-            asked, p, m, first = todo[0]
-            await workers.run_job(first)
-            said = echoes(context.store, reader.name).get(first.request_hash)
-            if said is None and not tally.stored:
+            await workers.run_job(first.job)
+            said = echoes(context.store, reader.name)
+            if first.job.request_hash not in said and not tally.stored:
                 raise EndpointError(tally.last_error or "it gives no logprobs", "is it a completions API?")
-            if said is not None and heard(said, asked, shelf.texts[p][m]) is None:
+            if first.job.request_hash in said and first.heard(said) is None:
                 raise EndpointError(
                     "its reply holds no logprobs of the text that it was given",
                     "a reader's completions must take `echo` with `logprobs` and `max_tokens: 0`, as vLLM's do",
                 )
-            workers.jobs = iter([job for *_, job in todo[1:]])
+            workers.jobs = iter([one.job for one in todo[1:]])
             await workers.run()
     except EndpointError as e:
         tally.state, tally.last_error = "parked", str(e)

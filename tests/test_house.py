@@ -29,7 +29,8 @@ STOREYS = (
     {"inference"},
     {"report"},
     {"stages", "judging", "power", "readers"},
-    {"campaign", "check", "monitor", "calibrate", "transfer", "evidence", "comparison", "which", "view", "references"},
+    {"campaign", "check", "monitor", "calibrate", "transfer", "evidence", "comparison", "which", "view", "references"}
+    | {"order"},
     {"cli", "__main__", "__init__"},
 )
 NETWORK = {"socket", "ssl", "http", "urllib.request", "httpx", "httpx2", "aiohttp", "openai", "requests", "urllib3"}

@@ -366,6 +366,27 @@ def monitor(
         raise typer.Exit(code)
 
 
+@app.command(epilog="Example: harness order training.csv config.yaml --suspect mystery")
+def order(
+    texts: Annotated[Path, typer.Argument(help="CSV or JSONL: texts of a training, columns text and position.")],
+    config: Config = DEFAULT,
+    suspect: Annotated[str, typer.Option(help="Who may have been trained on them: a name under `readers:`.")] = "",
+    as_json: Json = False,
+    trust: Trust = False,
+) -> None:
+    """Test whether a suspect finds texts the likelier the later they came in your own model's training.
+
+    The suspect and one or more models that never saw the texts stand under `readers:`; they say how likely they find
+    each text. The order must have been drawn at random, as training data are shuffled.
+    """
+    from harness.order import order
+    from harness.report.reading_words import ordered
+
+    require_trust(*_loaded(config), os.environ, trust=trust)
+    found = order(texts, config, suspect, os.environ, tell)
+    show_block(json.dumps(asdict(found), indent=2) if as_json else ordered(suspect, found))
+
+
 @app.command(epilog="Example: harness view results")
 def view(
     folder: Annotated[Path, typer.Argument(help="Folder that holds your campaigns.")] = Path("results"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.inference.liking import Liking, Missing
+from harness.inference.palimpsest import Order
 from harness.records import Observation
 from harness.report.numbers import number
 
@@ -50,3 +51,18 @@ def rows(likings: Sequence[Liking]) -> Iterator[Sequence[object]]:
             k.suspect, k.candidate, ", ".join(k.readers), ", ".join(k.rivals), k.effect, k.p, k.p_floor,
             k.effect_candidate, k.p_candidate, k.prompts, k.controls, k.missing, said(k),
         ]  # fmt: skip
+
+
+def ordered(suspect: str, o: Order) -> str:
+    """What the order of texts says of a suspect."""
+    if o.p <= 0.05:
+        found = (
+            "finds later texts likelier than models that never saw them do, as one trained on them in this order would"
+        )
+    else:
+        found = "shows no sign of having been trained on these texts in this order"
+    at_least = ", the smallest that so many permutations allow" if o.p <= o.p_floor else ""
+    return (
+        f"{suspect} {found}: rank correlation with position {number(o.rho)} over {o.texts} texts, p = {number(o.p)}"
+        f"{at_least}. The p-value holds if the order was drawn at random."
+    )
