@@ -4,6 +4,8 @@
         --read qwen05=PATH.gguf --read smol=PATH.gguf --read gemma=PATH.gguf --prompts 24
     python -m benchmarks.reading --data FILE.parquet --lineage FILE.csv --readings OUT.jsonl
 
+    python -m benchmarks.reading --zoo FOLDER/adversary.yaml --readings OUT.jsonl [--read ...]
+
 The first reads, and writes a line a reader and prompt, so that it goes on where it was stopped; it needs torch,
 transformers and gguf (`pip install -e ".[transformers]"`). The second makes the tables. `--template chat` puts the
 question into the reader's own chat template, `none` leaves it out; default is the bare question.
@@ -13,6 +15,7 @@ candidate. Cells are the area under the curve against unrelated suspects with th
 at 1 % false alarms. `partial` is the correlation of reading with kinship, wording held fixed. The second table ranks
 single suspects among 14 control lineages, as the product does: the least p is 1/15 there. With `--trick NAME`
 (`benchmarks/tricks.py`) some suspects are read as a host would show them, and a third table says what that changes.
+With `--zoo` the stored answers of a campaign of small models are read by models whose own weights are among them.
 """
 
 from __future__ import annotations
@@ -32,11 +35,15 @@ from benchmarks.measures import auc, markdown_head, markdown_row, rate, tpr_at
 from benchmarks.recorded import Collection, read
 from benchmarks.relations import CLOSE, SAME_MAKER, SAME_ROOT, TAUGHT
 from benchmarks.tricks import TRICKS, Scene, synonyms_of
+from harness.channels.draws import independent_draws
 from harness.channels.likelihoods import Heard, likelihoods, texts_to_read
 from harness.channels.reading import read as own_words
 from harness.channels.wording import wording
 from harness.inference.excess import excess
 from harness.inference.liking import preference, ranked
+from harness.judging import read_responses
+from harness.plan import stored_plan
+from harness.readers import Shelf
 from harness.records import Responses
 
 Floats = NDArray[np.float64]
@@ -52,8 +59,9 @@ CONTROLS, DRAWS = 14, 20
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read, or make the tables of what was read."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--lineage", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--lineage", type=Path)
+    parser.add_argument("--zoo", type=Path, help="config of a campaign whose answers are stored")
     parser.add_argument("--readings", type=Path, required=True)
     parser.add_argument("--read", action="append", default=[], metavar="NAME=GGUF")
     parser.add_argument("--prompts", type=int, default=24)
@@ -61,6 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trick", default="", help="read eight models of each side with this done to their answers")
     parser.add_argument("--template", choices=("bare", "chat", "none"), default="bare")
     given = parser.parse_args(arguments)
+    if given.zoo:
+        shelf = Shelf.of(own_words(independent_draws(read_responses(stored_plan(given.zoo)))[0]))
+        for name, path in (each.split("=", 1) for each in given.read):
+            told = {"reader": name, "template": given.template}
+            read_by(told, Path(path), shelf.table, shelf.at, range(len(shelf.table.models)), given.readings)
+        print("\n".join(zoo_table(shelf.table, given.readings, given.template)))
+        return
+    if not given.data or not given.lineage:
+        parser.error("give --data with --lineage, or --zoo")
     collection = read(given.data, given.lineage)
     if given.read:
         chosen = chosen_prompts(collection, given.prompts)
@@ -70,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             collection = replace(collection, table=shown(collection, chosen, models, given.trick))
         for name, path in (each.split("=", 1) for each in given.read):
             told = {"reader": name, "template": given.template} | ({"trick": given.trick} if given.trick else {})
-            read_by(told, Path(path), collection, chosen, models, given.readings)
+            read_by(told, Path(path), collection.table, chosen, models, given.readings)
         return
     print("\n".join(tables(collection, given.readings, given.template)))
 
@@ -121,14 +138,13 @@ def shown(collection: Collection, prompts: Sequence[int], models: Sequence[int],
 def read_by(
     told: Mapping[str, str],
     gguf: Path,
-    collection: Collection,
+    table: Responses,
     prompts: Sequence[int],
     models: Sequence[int],
     out: Path,
 ) -> None:
     """Let one model read what it has not read yet; a line a prompt, with what is ``told`` of all of them."""
     done = {e["prompt"] for e in _lines(out) if all(e.get(k, "") == told.get(k, "") for k in KEYS)}
-    table = collection.table
     todo = [p for p in prompts if table.prompts[p].id not in done]
     if not todo:
         return
@@ -253,6 +269,32 @@ def read_of(collection: Collection, path: Path, template: str) -> Read:
     usable = np.array([r.usable for r in collection.rows])
     kept = np.flatnonzero(often & usable)
     return Read(readers, tuple(prompts), tuple(kept.tolist()), values[:, kept])
+
+
+def zoo_table(table: Responses, path: Path, template: str) -> list[str]:
+    """For each reader how much likelier it finds every model than the other readers do, in nats a token, and the order.
+
+    In brackets the standard error over prompts.
+    """
+    lines = [e for e in _lines(path) if e["template"] == template]
+    readers = sorted({e["reader"] for e in lines})
+    by = {(e["prompt"], e["reader"]): e["heard"] for e in lines}
+    prompts = sorted({i for i, _ in by if all((i, r) in by for r in readers)})
+    values = np.full((len(prompts), len(table.models), len(readers)), np.nan)
+    for p, prompt in enumerate(prompts):
+        for r, reader in enumerate(readers):
+            for model, (heard, _) in by[prompt, reader].items():
+                values[p, table.models.index(model), r] = float(np.mean(heard))
+    beyond = np.stack(
+        [values[..., r] - np.delete(values, r, axis=-1).mean(-1) for r in range(len(readers))], axis=-1
+    )  # fmt: skip
+    mean, spread = np.nanmean(beyond, 0), np.nanstd(beyond, 0) / np.sqrt(np.isfinite(beyond).sum(0))
+    place = (-mean).argsort(0).argsort(0) + 1
+    rows = [
+        markdown_row([m, *(f"{mean[i, r]:+.2f} ({spread[i, r]:.2f}), {place[i, r]}" for r in range(len(readers)))])
+        for i, m in enumerate(table.models)
+    ]
+    return [f"{len(prompts)} prompts", "", *markdown_head(["answers of", *(f"liked by {r}" for r in readers)]), *rows]
 
 
 def tables(collection: Collection, path: Path, template: str) -> list[str]:
