@@ -115,6 +115,7 @@ def likelihood(found: Heard, answer: str, end: int) -> tuple[float, float]:
 
     Examples
     --------
+    >>> import numpy as np
     >>> likelihood(Heard(np.array([-1.0, -2.0, -9.0]), np.array([2, 4, 8])), "abcdefgh", 4)
     (-1.5, -0.75)
     """

@@ -113,6 +113,7 @@ def ranked(values: Floats, own: Sequence[int], rivals: Sequence[int]) -> tuple[f
     --------
     Ten models of unlike skill, that both readers rate alike; the first is liked by its own reader:
 
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> plain = rng.normal(0, 1, (20, 1)) + rng.normal(0, 0.2, 10)
     >>> values = np.stack([plain, plain], -1) + rng.normal(0, 0.05, (20, 10, 2))

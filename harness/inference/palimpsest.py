@@ -50,6 +50,7 @@ def order_test(suspect: Floats, beside: Floats, positions: Floats, rounds: int, 
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> plain, positions = rng.normal(-1, 0.3, 200), rng.permutation(200).astype(float)
     >>> reads = plain + rng.normal(0, 0.05, 200)

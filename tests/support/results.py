@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.inference.breakdown import Detail
 from harness.inference.findings import Attribution, Finding
+from harness.inference.liking import Liking
 from harness.inference.pool import Model
 from harness.inference.survey import Survey
 from harness.records import Observation, Prompt, Responses, Similarity
@@ -30,6 +31,7 @@ class Found:
     attributions: Sequence[Attribution]
     survey: Survey | None
     models: Sequence[Model]
+    likings: Sequence[Liking] = ()
 
 
 def results(findings: Sequence[Finding] = (), similarities: Sequence[Similarity] = (), **more: Any) -> Found:
