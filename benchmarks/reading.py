@@ -36,7 +36,7 @@ from benchmarks.recorded import Collection, read
 from benchmarks.relations import CLOSE, SAME_MAKER, SAME_ROOT, TAUGHT
 from benchmarks.tricks import TRICKS, Scene, synonyms_of
 from harness.channels.draws import independent_draws
-from harness.channels.likelihoods import Heard, likelihoods, texts_to_read
+from harness.channels.likelihoods import UNITS, Heard, Unit, likelihoods, texts_to_read
 from harness.channels.reading import read as own_words
 from harness.channels.wording import wording
 from harness.inference.excess import excess
@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--prompts", type=int, default=24)
     parser.add_argument("--models", type=int, default=4, help="most models of one root that has no reader")
     parser.add_argument("--trick", default="", help="read eight models of each side with this done to their answers")
+    parser.add_argument("--unit", choices=UNITS, default="token")
     parser.add_argument("--template", choices=("bare", "chat", "none"), default="bare")
     given = parser.parse_args(arguments)
     if given.zoo:
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             told = {"reader": name, "template": given.template} | ({"trick": given.trick} if given.trick else {})
             read_by(told, Path(path), collection.table, chosen, models, given.readings)
         return
-    print("\n".join(tables(collection, given.readings, given.template)))
+    print("\n".join(tables(collection, given.readings, given.template, given.unit)))
 
 
 def chosen_prompts(collection: Collection, most: int) -> list[int]:
@@ -236,7 +237,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Read:
-    """What was read of a collection: ``values`` nats a byte, (p, m, r), of prompts and models by index in its table."""
+    """What was read of a collection: ``values`` nats a token or byte, (p, m, r); prompts and models by index."""
 
     readers: tuple[str, ...]
     prompts: tuple[int, ...]
@@ -244,7 +245,7 @@ class Read:
     values: Floats
 
 
-def read_of(collection: Collection, path: Path, template: str) -> Read:
+def read_of(collection: Collection, path: Path, template: str, unit: Unit) -> Read:
     """Prompts that every reader has read; models of which half the prompts were."""
     table = collection.table
     lines = [e for e in _lines(path) if e["template"] == template and not e.get("trick")]
@@ -264,7 +265,7 @@ def read_of(collection: Collection, path: Path, template: str) -> Read:
         for m, (values, ends) in by[table.prompts[prompt].id, reader].items()
         if m in table.models
     }
-    values = likelihoods(texts, found, len(readers))
+    values = likelihoods(texts, found, len(readers), unit)
     often = np.isfinite(values).all(-1).sum(0) >= len(prompts) / 2
     usable = np.array([r.usable for r in collection.rows])
     kept = np.flatnonzero(often & usable)
@@ -297,9 +298,9 @@ def zoo_table(table: Responses, path: Path, template: str) -> list[str]:
     return [f"{len(prompts)} prompts", "", *markdown_head(["answers of", *(f"liked by {r}" for r in readers)]), *rows]
 
 
-def tables(collection: Collection, path: Path, template: str) -> list[str]:
+def tables(collection: Collection, path: Path, template: str, unit: Unit) -> list[str]:
     """Both tables, and for each reader of a house the models that it likes most."""
-    found = read_of(collection, path, template)
+    found = read_of(collection, path, template, unit)
     kept = collection.table.among(found.models).only(found.prompts)
     words = wording(kept)
     if words is None:
@@ -309,25 +310,25 @@ def tables(collection: Collection, path: Path, template: str) -> list[str]:
     house = np.array([r.superfamily for r in rows])
     relation = collection.relation[np.ix_(found.models, found.models)]
     makers = np.array([r.organisation for r in rows])
-    head = ["reader", "relation", "pairs", "reading", "own reader alone", "wording", "both", "partial"]
+    head = ["reader", "relation", "pairs", "reading", "own reader alone", "rivals alone", "wording", "both", "partial"]
     first, second, third = markdown_head(head), [], []
     for own in (r for r in found.readers if (house == HOUSES.get(r, r)).any()):
         r, members = found.readers.index(own), house == HOUSES.get(own, own)
         rivals = [i for i, other in enumerate(found.readers) if HOUSES.get(other) != HOUSES.get(own)]
         liked = preference(found.values, [r], rivals)
-        centred = found.values[..., r] - np.nanmean(found.values[..., r], axis=1, keepdims=True)
-        alone = np.nanmean(np.where(np.isfinite(found.values).all(-1), centred, np.nan), axis=0)
+        alone, others = _level(found.values, [r]), _level(found.values, rivals)
         s, c = (a.ravel() for a in np.meshgrid(range(len(rows)), np.flatnonzero(members), indexing="ij"))
         strangers = (relation[s, c] == "unrelated") & (makers[s] != makers[c]) & ~members[s]
         for group, wanted in {**GROUPS, "of the house": ()}.items():
             kin = members[s] & (s != c) if not wanted else np.isin(relation[s, c], wanted)
             if kin.sum() >= 2:
                 some = kin | strangers
-                first.append(_pairs_row(own, group, kin[some], liked[s[some]], alone[s[some]], said[s[some], c[some]]))
+                shown_by = [x[s[some]] for x in (liked, alone, others)]
+                first.append(_pairs_row(own, group, kin[some], shown_by, said[s[some], c[some]]))
         second += _rank_rows(own, found.values, r, rivals, members, rows)
         order = [f"{rows[i].name}{' *' if members[i] else ''}" for i in np.argsort(-liked)[:8]]
         third.append(f"Liked most by {own} (* of its house): {', '.join(order)}.")
-    about = f"{len(found.prompts)} prompts, {len(rows)} models, template {template}, readers {', '.join(found.readers)}"
+    about = f"{len(found.prompts)} prompts, {len(rows)} models, template {template}, nats a {unit}"
     ranks = markdown_head(["reader", "suspects", "trials", "least p (1/15)", "p <= .20", "worst stranger"])
     return [about, "", *first, "", *ranks, *second, "", *third, *_trick_rows(collection, path, template)]
 
@@ -392,10 +393,18 @@ def _values(
     return out
 
 
-def _pairs_row(own: str, group: str, kin: NDArray[np.bool_], liked: Floats, alone: Floats, said: Floats) -> str:
-    both = _scaled(liked) + _scaled(said)
-    cells = [f"{auc(x, kin):.2f} / {tpr_at(x, kin, 0.01):.2f}" for x in (liked, alone, said, both)]
-    return markdown_row([own, group, str(int(kin.sum())), *cells, f"{partial(liked, kin.astype(float), said):.2f}"])
+def _level(values: Floats, readers: Sequence[int]) -> Floats:
+    """How likely readers find each model, (m,), the mean of each prompt taken out."""
+    known = np.where(np.isfinite(values).all(-1)[..., None], values, np.nan)[..., list(readers)].mean(-1)
+    out: Floats = np.nanmean(known - np.nanmean(known, axis=1, keepdims=True), axis=0)
+    return out
+
+
+def _pairs_row(own: str, group: str, kin: NDArray[np.bool_], by_reading: Sequence[Floats], said: Floats) -> str:
+    both = _scaled(by_reading[0]) + _scaled(said)
+    cells = [f"{auc(x, kin):.2f} / {tpr_at(x, kin, 0.01):.2f}" for x in (*by_reading, said, both)]
+    held = partial(by_reading[0], kin.astype(float), said)
+    return markdown_row([own, group, str(int(kin.sum())), *cells, f"{held:.2f}"])
 
 
 def _scaled(values: Floats) -> Floats:

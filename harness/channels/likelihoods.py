@@ -1,4 +1,4 @@
-"""Likelihoods of answers under a reader: from the logprobs that an `echo` returns to nats a token and a byte.
+"""Likelihoods of answers under a reader: from the logprobs that an `echo` returns to nats a token or a byte.
 
 A reader is a model with open weights that is given a question and somebody's answer, and says how likely it finds each
 token of it. What it reads are the model's own words (`harness.channels.reading`), from the first on, at most `READ`;
@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
@@ -22,6 +23,8 @@ from harness.records import Responses
 from harness.token_logprobs import LOGPROB_FLOOR, ZERO, unpack
 
 Floats = NDArray[np.float64]
+Unit = Literal["token", "byte"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
 READ = 48  # words of an answer that a reader is given
 LEAST = 15  # words: answers are not cut shorter, and shorter ones are not read
 _WORD = re.compile(r"\S+")
@@ -124,11 +127,14 @@ def likelihood(found: Heard, answer: str, end: int) -> tuple[float, float]:
     return (float(inside.mean()), float(inside.sum()) / size) if size else (np.nan, np.nan)
 
 
-def likelihoods(texts: Sequence[Sequence[str]], found: Mapping[tuple[int, int, int], Heard], readers: int) -> Floats:
-    """Nats a byte of each answer under each reader, (p, m, r), at one length a prompt; NaN where nothing was read.
+def likelihoods(
+    texts: Sequence[Sequence[str]], found: Mapping[tuple[int, int, int], Heard], readers: int, per: Unit = "token"
+) -> Floats:
+    """Nats a token, or a byte, of each answer under each reader, (p, m, r), at one length a prompt; NaN without any.
 
     ``found`` is by prompt, model and reader, as ``texts`` (p, m) has prompts and models.
     """
+    unit = UNITS.index(per)
     models = len(texts[0]) if texts else 0
     out = np.full((len(texts), models, readers), np.nan)
     for p, row in enumerate(texts):
@@ -136,5 +142,5 @@ def likelihoods(texts: Sequence[Sequence[str]], found: Mapping[tuple[int, int, i
         for m, text in enumerate(row):
             for r in range(readers):
                 if (one := found.get((p, m, r))) is not None:
-                    out[p, m, r] = likelihood(one, text, ends[m])[1]
+                    out[p, m, r] = likelihood(one, text, ends[m])[unit]
     return out

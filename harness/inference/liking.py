@@ -27,7 +27,7 @@ Missing = Literal["", "no reader of its lineage", "no rival reader", "few contro
 
 @dataclass(frozen=True)
 class Readings:
-    """What readers say of the answers of a campaign: ``values`` are nats a byte, (p, m, r), NaN where nothing was read;
+    """What readers say of the answers of a campaign: ``values`` are nats a token, (p, m, r), NaN where none was read;
     ``given`` is how many answers there are to read."""
 
     models: tuple[str, ...]
@@ -94,7 +94,7 @@ def ranked(values: Floats, own: Sequence[int], rivals: Sequence[int]) -> tuple[f
 
     Parameters
     ----------
-    values : (p, m, r) nats a byte by prompt, model and reader
+    values : (p, m, r) nats a token by prompt, model and reader
         The model asked about first, then the controls. NaN where nothing was read.
     own, rivals : sequence of int
         Readers of the candidate's lineage, and of others.
@@ -130,7 +130,7 @@ def ranked(values: Floats, own: Sequence[int], rivals: Sequence[int]) -> tuple[f
 
 
 def preference(values: Floats, own: Sequence[int], rivals: Sequence[int]) -> Floats:
-    """What ``own`` readers find likelier than ``rivals`` explain, (m,), of values (p, m, r) in nats a byte.
+    """What ``own`` readers find likelier than ``rivals`` explain, (m,), of values (p, m, r) in nats a token.
 
     What a prompt makes likely is taken out first: on each prompt the mean over models. Then the level of a model under
     its own readers is fitted by that under rivals, a straight line over all models, and the rest is the preference.
