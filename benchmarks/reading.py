@@ -8,7 +8,7 @@
 
 The first reads, and writes a line a reader and prompt, so that it goes on where it was stopped; it needs torch,
 transformers and gguf (`pip install -e ".[transformers]"`). The second makes the tables. `--template chat` puts the
-question into the reader's own chat template, `none` leaves it out; default is the bare question.
+question into the reader's own chat template (base models get it bare), `none` leaves it out; default is bare for all.
 
 A pair is a suspect and a candidate of a reader's house; what the reader makes of the suspect does not hang on the
 candidate. Cells are the area under the curve against unrelated suspects with the same candidates, and the share found
@@ -48,6 +48,7 @@ from harness.records import Responses
 
 Floats = NDArray[np.float64]
 HOUSES: Mapping[str, str] = {"qwen05": "qwen", "qwen15": "qwen", "gemma": "google", "smol": "smollm"}
+BASES = ("gemma",)
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "close kin": CLOSE, "same base": SAME_ROOT, "same maker": SAME_MAKER, "taught": TAUGHT
 }  # fmt: skip
@@ -245,10 +246,15 @@ class Read:
     values: Floats
 
 
+def _template(reader: str, template: str) -> str:
+    """A base model has no chat template, and gets the bare question."""
+    return "bare" if template == "chat" and reader in BASES else template
+
+
 def read_of(collection: Collection, path: Path, template: str, unit: Unit) -> Read:
     """Prompts that every reader has read; models of which half the prompts were."""
     table = collection.table
-    lines = [e for e in _lines(path) if e["template"] == template and not e.get("trick")]
+    lines = [e for e in _lines(path) if e["template"] == _template(e["reader"], template) and not e.get("trick")]
     readers = tuple(sorted({e["reader"] for e in lines}))
     by = {(e["prompt"], e["reader"]): e["heard"] for e in lines}
     at = {p.id: i for i, p in enumerate(table.prompts)}

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from harness.channels.likelihoods import PROMPTS
 from harness.channels.reading import edit_of
 from harness.collect.context import cost_of, price_of, tokens_in
 from harness.collect.preflight import Capability, capabilities, recall, remember
@@ -46,7 +47,6 @@ from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import told
 from harness.plan import Plan, looks_of, stages_of
 from harness.power import least_adjusted, model_of, smallest_pool
-from harness.readers import PROMPTS
 from harness.records import Job, Key, Surface
 from harness.report.text import one_line
 from harness.store import Store

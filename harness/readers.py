@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from harness.channels.draws import independent_draws
-from harness.channels.likelihoods import Heard, heard, likelihoods, texts_to_read
+from harness.channels.likelihoods import PROMPTS, Heard, heard, likelihoods, texts_to_read
 from harness.channels.reading import read
 from harness.collect.agreement import recognise
 from harness.collect.context import RunContext, Tally
@@ -32,8 +32,6 @@ from harness.plan import Plan
 from harness.records import Job, Responses, request_hash
 from harness.stages import Asking
 from harness.store import Store, echoes, spent
-
-PROMPTS = 32  # most prompts whose answers are read, spread over all: each more costs a call a model and reader
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import sqlite3
+import subprocess
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -23,13 +24,18 @@ import yaml
 from typer.testing import CliRunner
 
 from harness import run_campaign, score, write
+from harness.channels.reading import read
 from harness.cli import app
 from harness.config.reach import reach_of
 from harness.config.yaml import load_config
 from harness.errors import ConfigError
-from harness.inference.liking import Readings, likings, ranked
+from harness.inference.liking import Readings, likings, preference, ranked
 from harness.inference.pool import Model
-from tests.support import payloads
+from harness.judging import read_responses
+from harness.plan import stored_plan
+from harness.readers import readings
+from tests.endpoints.test_engines import python_of
+from tests.support import ROOT, payloads
 from tests.support.fault_server import FaultServer, Reply, Request
 
 _PARTS = ("ba", "ko", "ri", "ta", "mu", "se", "lo", "ni", "fa", "du", "we", "po", "gi", "xa")
@@ -185,6 +191,43 @@ def test_a_server_that_gives_no_logprobs_of_what_it_is_given_is_told(tmp_path: P
     assert any("reader own cannot be used" in line and "`echo`" in line for line in said)
     assert found.likings[0].missing == "not read"
     assert found.findings  # the verdicts stand
+
+
+@pytest.mark.slow
+def test_a_model_knows_its_own_prose_behind_a_system_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SmolLM2 as nova, its own weights as the reader, Gemma as the rival; from text alone, all of it served here."""
+    pytest.importorskip("xllamacpp", reason="kind `local` needs the extra [local]")
+    told = yaml.safe_load((ROOT / "config.yaml").read_text())
+    by = {e["name"]: e for e in told["endpoints"]}
+    names = ("nova", "smollm2", "gemma-3-270m", "qwen2.5-coder-0.5b")
+    readers = [
+        {
+            "name": f"reads-{n}",
+            "kind": "local",
+            "lineage": by[n]["lineage"],
+            "weights": by[n]["weights"],
+            "context": 512,
+        }
+        for n in ("smollm2", "gemma-3-270m")
+    ]
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {"campaign": "own", "prompts": [{"set": "everyday", "limit": 6, "samples": 1, "max_tokens": 48}],
+             "endpoints": [by[n] for n in names], "analysis": {"questions": []}, "readers": readers}
+        )
+    )  # fmt: skip
+    python = python_of("ENGINES_PYTHON", "transformers, torch, gguf")
+    command = [python, "-c", "import torch, pathlib; print(pathlib.Path(torch.__file__).parents[1])"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    monkeypatch.setenv("PYTHONPATH", done.stdout.strip())  # where the readers' process finds its engine
+    run_campaign(path)
+    plan = stored_plan(path)
+    found = readings(plan, read(read_responses(plan)))
+    assert found is not None
+    assert found.models == names
+    liked = dict(zip(names, preference(found.values, [0], [1]), strict=True))
+    assert min(liked["nova"], liked["smollm2"]) > max(liked["gemma-3-270m"], liked["qwen2.5-coder-0.5b"]) + 0.3
 
 
 def test_readers_of_one_lineage_are_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from harness.token_logprobs import LOGPROB_FLOOR, ZERO, unpack
 Floats = NDArray[np.float64]
 Unit = Literal["token", "byte"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
+PROMPTS = 32  # most prompts whose answers are read, spread over all: each more costs a call a model and reader
 READ = 48  # words of an answer that a reader is given
 LEAST = 15  # words: answers are not cut shorter, and shorter ones are not read
 _WORD = re.compile(r"\S+")

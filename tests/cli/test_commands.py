@@ -31,6 +31,7 @@ COMMANDS = [
     "score",
     "calibrate",
     "monitor",
+    "order",
     "export",
     "import",
     "compare",
