@@ -28,7 +28,8 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 PROMPTS = 32  # most prompts whose answers are read, spread over all: each more costs a call a model and reader
 READ = 48  # words of an answer that a reader is given
 LEAST = 15  # words: answers are not cut shorter, and shorter ones are not read
-_WORD = re.compile(r"\S+")
+CHARACTERS = 12 * READ  # of an answer at most: what has no spaces is no word
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\s\u3040-\u30ff\u3400-\u9fff]+")  # of Han and kana each letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,10 @@ def to_read(text: str) -> str:
 
     Examples
     --------
-    >>> to_read("Too short."), len(to_read("a  b " * 40).split())
-    ('', 48)
+    >>> to_read("Too short."), len(to_read("a  b " * 40).split()), len(to_read("天" * 99)), to_read("x" * 9999)
+    ('', 48, 48, '')
     """
-    text = text.strip()
+    text = text.strip()[:CHARACTERS]
     ends = [m.end() for m, _ in zip(_WORD.finditer(text), range(READ), strict=False)]
     return text[: ends[-1]] if len(ends) >= LEAST else ""
 
