@@ -317,7 +317,7 @@ def tables(collection: Collection, path: Path, template: str, unit: Unit) -> lis
     relation = collection.relation[np.ix_(found.models, found.models)]
     makers = np.array([r.organisation for r in rows])
     head = ["reader", "relation", "pairs", "reading", "own reader alone", "rivals alone", "wording", "both", "partial"]
-    first, second, third = markdown_head(head), [], []
+    first, second, third = markdown_head(head), list[str](), list[str]()
     for own in (r for r in found.readers if (house == HOUSES.get(r, r)).any()):
         r, members = found.readers.index(own), house == HOUSES.get(own, own)
         rivals = [i for i, other in enumerate(found.readers) if HOUSES.get(other) != HOUSES.get(own)]
@@ -401,7 +401,8 @@ def _values(
 
 def _level(values: Floats, readers: Sequence[int]) -> Floats:
     """How likely readers find each model, (m,), the mean of each prompt taken out."""
-    known = np.where(np.isfinite(values).all(-1)[..., None], values, np.nan)[..., list(readers)].mean(-1)
+    whole: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(-1))
+    known = np.where(whole[..., None], values, np.nan)[..., list(readers)].mean(-1)
     out: Floats = np.nanmean(known - np.nanmean(known, axis=1, keepdims=True), axis=0)
     return out
 
