@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from harness.errors import StoreError
 from harness.records import Prompt, Responses
+from harness.store.chain import HASH
 from harness.store.database import for_reading
 from harness.store.store import Store
 
@@ -116,7 +117,7 @@ class StoredColumn(Sequence[Any]):
 
 def echoes(store: Store, reader: str) -> dict[str, bytes | None]:
     """Packed logprobs of all that one reader has read, by the hash of its request."""
-    query = "SELECT request_hash, logprobs FROM responses WHERE endpoint = ?"
+    query = f"SELECT {HASH}, logprobs FROM responses WHERE endpoint = ?"  # noqa: S608
     return {digest: _typed("logprobs", blob) for digest, blob in store.each(query, (reader,))}
 
 
