@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
     names = [*(f"s{i}" for i in range(SUSPECTS)), *(f"k{i}" for i in range(CONTROLS))]
     rows = []
     for p in range(PROMPTS):
-        origin = {o: rng.permutation(words)[:60] for o in {KIN.get(n, n) for n in names}}
+        origin = {o: rng.permutation(words)[:60] for o in dict.fromkeys(KIN.get(n, n) for n in names)}
         for n in names:
             own = origin[KIN.get(n, n)].copy()
             own[rng.random(60) < 0.4] = rng.permutation(words)[: int((rng.random(60) < 0.4).sum())][:1]

@@ -112,7 +112,7 @@ def test_one_score_splits_decodes_and_selects_once(plan: Plan, monkeypatch: pyte
     assert max(splits.values()) == 1
     assert len(decoded) > answers / 10
     assert max(decoded.values()) == 1
-    columns = [s for s in statements if "WHERE rowid IN" in s]
+    columns = [s for s in statements if "WHERE position IN" in s]
     assert 0 < len(columns) <= OFTEN * answers / 100
     assert len(statements) - len(columns) < 160  # and these do not grow with the answers
 
