@@ -233,7 +233,7 @@ async def _capability(
                 better, lessons = learn(quirks, body, e), lessons + 1
                 if better is None and again and e.retry and not is_busy(e):
                     again = False  # such things pass: once more, as a run would, and not twice
-                    await clock.sleep(min(wait, SOON))
+                    await clock.sleep(min(e.wait or SHORTEST_WAIT, SOON))
                     continue
                 if better is None:
                     return Capability(

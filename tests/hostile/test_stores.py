@@ -106,10 +106,13 @@ def test_a_disk_that_fills_up_loses_no_answer_that_was_paid(small_disk: Path, wr
                         f.flush()
                 except OSError:
                     pass
-        reply = ok(request)
-        return Reply(body=reply.body.replace(b"answer", b"answer " + b"x" * 20_000))
+        return long(request)
 
-    with FaultServer({"good": [fill], "fine": [fill]}, delay=0.01) as server:
+    def long(request: Request) -> Reply:
+        return Reply(body=ok(request).body.replace(b"answer", b"answer " + b"x" * 20_000))
+
+    # Filled once only: a second time would take the reserve, too.
+    with FaultServer({"good": [fill], "fine": [long]}, delay=0.01) as server:
         path = write_campaign(server.url, n=200, samples=2, results=str(small_disk), endpoint={"concurrency": 16})
         with pytest.raises(StoreError, match="disk is full: asking stopped") as ended:
             _ask(path)

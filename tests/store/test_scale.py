@@ -16,8 +16,9 @@ from harness.store.store import Store
 
 ANSWERS, FEW = 20_000, 2_000
 # Kept for every answer: a place, a few numbers, what of its words counts, and up to a bound its text. As objects rows
-# alone would be 2,000 bytes more. The kernel's own peak is repeated to a few bytes: 2,378 for `score`.
-MOST = {"score": 2_700, "export jsonl": 300, "export csv": 300}
+# alone would be 2,000 bytes more. `score` takes 2,430 to 2,460, and up to 2,810 beside other work, when processes that
+# help it are seen at other moments.
+MOST = {"score": 3_200, "export jsonl": 300, "export csv": 300}
 
 
 @pytest.fixture(scope="module")
