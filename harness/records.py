@@ -17,29 +17,14 @@ Outcome = Literal["ok", "truncated", "refused", "filtered", "empty"]
 Sees = Literal["weights", "text", "reported", "samples"]
 Removed = Literal[
     # stands in an answer and is not the model's
-    "thoughts",
-    "prompt echo",
-    "template marks",
-    "second turn",
-    "encoding",
-    "comments",
-    "markup",
-    "furniture",
-    "canned answers",
-    "stray marks",
-    "blank space",
-    "hidden characters",
-    "look-alike letters",
+    "thoughts", "prompt echo", "template marks", "second turn", "encoding", "comments", "markup", "furniture",
+    "canned answers", "stray marks", "blank space", "hidden characters", "look-alike letters",
     # is no draw of its own
-    "rows written twice",
-    "equal draws",
+    "rows written twice", "equal draws",
     # logprobs that are not this answer's, or not on its scale
-    "logprobs of other text",
-    "logprobs unreadable",
-    "logprobs rescaled",
-    "logprobs of unknown scale",
+    "logprobs of other text", "logprobs unreadable", "logprobs rescaled", "logprobs of unknown scale",
     "logprobs not this model's",
-]
+]  # fmt: skip
 USABLE: frozenset[Outcome] = frozenset({"ok", "truncated"})
 
 
@@ -111,6 +96,7 @@ class Furniture:
 
 T = TypeVar("T")
 Work = Callable[["Responses", int], T]
+Works = Callable[["Responses", Sequence[int]], Sequence[T]]  # for many rows at once
 
 
 class Vocabulary(dict[str, int]):
@@ -143,12 +129,14 @@ class RowCache:
     def __init__(self, size: int, vocabulary: Vocabulary | None = None) -> None:
         self._size = size
         self.vocabulary = Vocabulary() if vocabulary is None else vocabulary
-        self.found: dict[Work[Any], list[Any]] = {}  # `...` where nothing was worked out yet
+        self.found: dict[Work[Any] | Works[Any], list[Any]] = {}  # `...` where nothing was worked out yet
+        self._unsent: dict[Work[Any] | Works[Any], list[Any]] = {}
 
-    def column(self, work: Work[Any]) -> list[Any]:
+    def column(self, work: Work[Any] | Works[Any], sent: bool = True) -> list[Any]:
         """Results of one function, by row."""
-        found = self.found.get(work)
-        return self.found.setdefault(work, [...] * self._size) if found is None else found
+        held = self.found if sent else self._unsent
+        found = held.get(work)
+        return held.setdefault(work, [...] * self._size) if found is None else found
 
     def take(self, rows: NDArray[np.int64]) -> RowCache:
         """A copy for some of the rows."""
@@ -232,6 +220,17 @@ class Responses:
             found[at] = work(self, row)
         result: T = found[at]
         return result
+
+    def all_cached(self, work: Works[T], rows: Sequence[int], *, sent: bool = True) -> list[T]:
+        """``work(self, rows)``, result by row, as `cached`: of the rows not known yet, all at once.
+
+        What is not ``sent`` is sooner made again than it comes back from a worker.
+        """
+        found, at = self._cache.column(work, sent), self._origin[list(rows)].tolist()
+        if new := [(r, a) for r, a in zip(rows, at, strict=True) if found[a] is ...]:
+            for (_, a), result in zip(new, work(self, [r for r, _ in new]), strict=True):
+                found[a] = result
+        return [found[a] for a in at]
 
     @property
     def vocabulary(self) -> Vocabulary:

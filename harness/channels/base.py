@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from harness.channels.characters import words
-from harness.channels.reading import all_answers, answer, answer_rows, first_answer, first_answers, thoughts
+from harness.channels.reading import (
+    all_answers,
+    answer,
+    answer_rows,
+    first_answer,
+    first_answers,
+    first_rows,
+    thoughts,
+    word_ids,
+)
 from harness.records import Responses, Sees, Similarity
 
 __all__ = [
@@ -21,17 +30,21 @@ __all__ = [
     "answered_share",
     "by_prompt",
     "cosines",
+    "distinct",
     "first_answer",
     "first_answers",
+    "first_rows",
     "moved",
     "numbered",
     "similarity",
     "thoughts",
+    "word_ids",
     "words",
 ]
 
 Floats = NDArray[np.floating]
 Item = TypeVar("Item")
+Number = TypeVar("Number", bound=np.number)
 
 
 def answered_share(responses: Responses, prompts: Sequence[int], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -50,6 +63,12 @@ def numbered(lists: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], tuple[s
     number = dict(zip(known, range(len(known)), strict=True))
     ids = np.array(list(map(number.__getitem__, chain.from_iterable(lists))), dtype=np.int64)
     return ids, tuple(known)
+
+
+def distinct(values: NDArray[Number]) -> NDArray[Number]:
+    """Every value once, in order: as `numpy.unique`, which is ten times as slow where many values are unlike."""
+    turned = np.sort(values)
+    return turned[np.append(True, turned[1:] != turned[:-1])] if len(turned) else turned
 
 
 def by_prompt(

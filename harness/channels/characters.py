@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
 
 SHOWN = 3  # hidden characters in an answer from which it is one that hides: a stray joiner or byte order mark is none
 FAR = 200  # characters of white space in a row that no answer needs
@@ -240,6 +244,36 @@ def words(text: str, most: int | None = None) -> list[str]:
     text = text.lower()
     found = text.translate(_NO_WORD).split() if text.isascii() else _WORD.findall(text)  # the same, and faster
     return found if most is None else found[:most]
+
+
+_WORDS_APART = bytes(ord(chr(i).lower()) if i not in _NO_WORD else ord(" ") for i in range(128)) + bytes(128)
+
+
+def numbered_words(texts: Sequence[str], known: Mapping[str, int]) -> list[NDArray[np.int32]]:
+    """`words` of many texts at once, by their numbers in a vocabulary that numbers new ones; five times as quick.
+
+    Examples
+    --------
+    >>> from harness.records import Vocabulary
+    >>> [ids.tolist() for ids in numbered_words(["No, no! Yes.", "", "Yes, 海."], Vocabulary())]
+    [[0, 0, 1], [], [1, 2]]
+    """
+    import pyarrow.compute as pc  # takes a while, and small tables come without it
+    from pyarrow import LargeStringArray, py_buffer
+
+    plain = [text if text.isascii() else "" for text in texts]
+    ends = np.cumsum([0, *map(len, plain)], dtype=np.int64)
+    spaced = "".join(plain).encode("ascii").translate(_WORDS_APART)
+    split = pc.ascii_split_whitespace(LargeStringArray.from_buffers(len(plain), py_buffer(ends), py_buffer(spaced)))
+    coded = split.values.dictionary_encode()
+    number = np.array([known[w] if w else -1 for w in coded.dictionary.to_pylist()], dtype=np.int32)
+    ids = number[coded.indices.to_numpy()]
+    kept = np.append(0, np.cumsum(ids >= 0))[split.offsets.to_numpy()]  # at the edges of a text stand empty words
+    found = np.split(ids[ids >= 0], kept[1:])[:-1]
+    return [
+        np.array([known[w] for w in words(text)], dtype=np.int32) if not text.isascii() else of_plain
+        for text, of_plain in zip(texts, found, strict=True)
+    ]
 
 
 def words_as_spelt(text: str) -> list[str]:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from harness.channels.characters import SHOWN, comparable, gaps, hidden, lookalikes, needs_folding
+from harness.channels.characters import SHOWN, comparable, gaps, hidden, lookalikes, needs_folding, numbered_words
 from harness.channels.furniture import LEAST, NONE, READ, cut_spans, find_furniture, key, without
 from harness.channels.reasoning import find_reasoning, muses, stripped
 from harness.channels.residue import decoded, echo_end, marks_of_template, only_markup, second_turn
-from harness.records import Furniture, Removal, Removed, Responses
+from harness.records import Furniture, Removal, Removed, Responses, WordIds
 
 READS = ("text",)  # see `harness.channels.parallel`
 Spans = tuple[tuple[int, int], ...]
@@ -28,6 +28,7 @@ EXAMPLE = 120  # characters
 LOOKED = 1000  # answers of an endpoint, spread over all, of which it is told what was taken out
 EDGE = 3  # characters from either end of an answer
 LEFT = 3  # words, than which more are an answer
+BATCH = 4_000  # answers that are split into words at once
 _AFTER_ECHO = re.compile(r"[\s\"'”’»?!.:)*_>]*(?:(?:Answer|Response|Reply|A)\s*:\s*)?")
 
 
@@ -231,6 +232,26 @@ def first_answer(responses: Responses, prompt: int, model: int) -> str | None:
 def first_answers(responses: Responses, prompts: Sequence[int]) -> list[list[str | None]]:
     """Answer text by prompt and model, (p, m): the model's own words in the first usable sample, or None."""
     return [[first_answer(responses, p, m) for m in range(len(responses.models))] for p in prompts]
+
+
+def first_rows(responses: Responses, prompts: Sequence[int]) -> list[list[int | None]]:
+    """Rows of the first usable samples that say something, (p, m), or None."""
+    models = range(len(responses.models))
+    return [[next(answer_rows(responses, p, m), None) for m in models] for p in prompts]
+
+
+def word_ids(responses: Responses, rows: Sequence[int]) -> list[WordIds]:
+    """Words of the model's own answers of some rows, by number: one table, which all channels read that look at words.
+
+    An answer is split once, and many at a time; the numbers are those of `Responses.vocabulary`.
+    """
+    batches = (rows[at : at + BATCH] for at in range(0, len(rows), BATCH))
+    return [ids for batch in batches for ids in responses.all_cached(_split, batch, sent=False)]
+
+
+def _split(responses: Responses, rows: Sequence[int]) -> list[WordIds]:
+    found = numbered_words([answer(responses, row) for row in rows], responses.vocabulary)
+    return [WordIds(ids.tobytes()) for ids in found]
 
 
 def read(responses: Responses) -> Responses:

@@ -3,8 +3,9 @@
 Sources: see `habit_features`; Burrows's Delta (2002) for scaling. An answer is compared with the other model's answers
 to all *other* prompts, so that agreement on one topic does not count: this sees teachers and habits, and close kin,
 less sharply than `wording`. Robust to topic; not robust to a system prompt that asks for a style. Needs about 25
-prompts. Reported only: it hears teachers better than `wording` does, and counted beside it for kinship it makes that
-worse (benchmarks/channels.md).
+prompts, and of more than 200 looks at so many, spread over all: habits are known by then, and all would cost a large
+survey half its time. Reported only: it hears teachers better than `wording` does, and counted beside it for kinship
+it makes that worse (benchmarks/channels.md).
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Cells = Sequence[Sequence[str | None]]
 HABITS = (templates, bigrams, overused, edges, layout)
+PROMPTS = 200  # that are looked at, at most
 ROUNDING = 1e-9  # of what was added up: a sum smaller than that should have cancelled
 
 
 def style(responses: Responses) -> Similarity | None:
     """Cosine of habit profiles, each prompt's answer against the other model's other prompts, (p, m, m)."""
-    prompts = responses.where("style")
+    served = responses.where("style")
+    prompts = [served[i * len(served) // PROMPTS] for i in range(PROMPTS)] if len(served) > PROMPTS else served
     values, usable = (
         habits(first_answers(responses, prompts), HABITS) if prompts else (np.zeros(0), np.zeros(0, dtype=bool))
     )

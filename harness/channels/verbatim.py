@@ -8,13 +8,12 @@ weights. Short answers agree by chance and are left out; a paraphrase is not see
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_matrix
 
-from harness.channels.base import by_prompt, first_answer, similarity, words
+from harness.channels.base import by_prompt, distinct, first_rows, similarity, word_ids
 from harness.records import Responses, Similarity
 
 READS = ("text",)  # see `harness.channels.parallel`
@@ -29,28 +28,32 @@ def verbatim(responses: Responses) -> Similarity | None:
     """Share of the shorter answer's 16-word runs that the other holds too, (p, m, m); 1 is identical."""
     prompts = responses.where("verbatim")
 
-    def read(p: int, m: int) -> list[str] | None:
-        text = first_answer(responses, p, m)
-        found = words(text) if text else []
-        return found if len(found) >= SHORTEST else None
+    cells = dict(zip(prompts, first_rows(responses, prompts), strict=True))
+    rows = [r for row in cells.values() for r in row if r is not None]
+    said = dict(zip(rows, word_ids(responses, rows), strict=True))
+
+    def read(p: int, m: int) -> NDArray[np.int32] | None:
+        row = cells[p][m]
+        return None if row is None or len(found := said[row].array) < SHORTEST else found
 
     values, usable = by_prompt(responses, prompts, read, shared_runs)
     return similarity(responses, prompts, values, usable, channel="verbatim", unit="share of runs", sees="reported")
 
 
-def shared_runs(answers: Sequence[list[str]]) -> NDArray[np.float64]:
-    """Distinct runs in common over those of the answer with fewer, (k, k)."""
+def shared_runs(answers: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
+    """Distinct runs in common over those of the answer with fewer, (k, k), of words by number."""
     k = len(answers)
     lengths = np.array([len(a) for a in answers], dtype=np.int64)
-    codes = np.fromiter(map(hash, chain.from_iterable(answers)), dtype=np.int64, count=int(lengths.sum()))
-    owner, runs = _runs(codes.view(np.uint64), lengths)
-    turned = np.sort(runs)
-    twice = np.unique(turned[1:][turned[1:] == turned[:-1]])  # what stands but once matters to the size of its answer
-    at = np.minimum(np.searchsorted(twice, runs), max(len(twice) - 1, 0))
-    again = twice[at] == runs if len(twice) else np.zeros(len(runs), dtype=bool)
-    cells = np.unique(at[again] * k + owner[again])  # each run once an answer
+    owner, runs = _runs(np.concatenate(answers).astype(np.uint64), lengths)
+    order = np.argsort(runs)
+    owner, runs = owner[order], runs[order]
+    same = runs[1:] == runs[:-1]
+    again = np.append(False, same) | np.append(same, False)  # what stands but once matters to the size of its answer
+    first = again & ~np.append(False, same)
+    cells = distinct((np.cumsum(first)[again] - 1) * k + owner[again])  # each run once an answer
     size = np.bincount(owner[~again], minlength=k) + np.bincount(cells % k, minlength=k)
-    table = csr_matrix((np.ones(len(cells)), (cells % k, cells // k)), shape=(k, max(len(twice), 1)))
+    ends = np.cumsum(np.bincount(cells // k, minlength=max(int(first.sum()), 1)))
+    table = csc_matrix((np.ones(len(cells)), cells % k, np.append(0, ends)), shape=(k, len(ends)))
     shared = np.asarray((table @ table.T).todense(), dtype=np.float64)
     shared[np.arange(k), np.arange(k)] = size
     return np.asarray(shared / np.minimum(size[:, None], size), dtype=np.float64)

@@ -11,15 +11,15 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from harness.channels.base import answer, answer_rows, answered_share, moved, numbered, words
-from harness.channels.furniture import all_masked
+from harness.channels.base import answered_share, distinct, first_rows, moved, numbered, word_ids, words
+from harness.channels.furniture import MIX, all_masked
 from harness.records import USABLE, Furniture, Probe, Responses, Similarity, WordIds
 
 Floats = NDArray[np.float32]
@@ -101,50 +101,51 @@ def said(responses: Responses) -> list[list[Ints]]:
 
     The numbers are those of the table's `harness.records.Vocabulary`. An answer is read once, whatever pools it is in.
     """
-    none = np.zeros(0, dtype=np.int32)
-    rows = (
-        [next(answer_rows(responses, p, m), None) for m in range(len(responses.models))]
-        for p in responses.where("wording")
-    )
-    return [[none if r is None else responses.cached(_own, r).array for r in row] for row in rows]
+    cells, none = first_rows(responses, responses.where("wording")), np.zeros(0, dtype=np.int32)
+    found = iter(responses.all_cached(_own, [r for row in cells for r in row if r is not None]))
+    return [[none if r is None else next(found).array for r in row] for row in cells]
 
 
-def _own(responses: Responses, row: int) -> WordIds:
-    """The first words of an answer that are the model's own."""
-    prompt, model = responses.cell(row)
-    left, known = _left(answer(responses, row), prompt.text, responses.furniture.get(model)), responses.vocabulary
-    return WordIds(np.fromiter(map(known.__getitem__, left), dtype=np.int32, count=len(left)).tobytes())
+def _own(responses: Responses, rows: Sequence[int]) -> list[WordIds]:
+    """The first words of some answers that are the models' own; none of an answer in which there are too few."""
+    said, spelled, out = zip(rows, word_ids(responses, rows), strict=True), list(responses.vocabulary), []
+    for prompt, some in groupby(said, lambda each: responses.cell(each[0])[0]):
+        of, ids = zip(*some, strict=True)
+        found = [each.array[:MAX_WORDS] for each in ids]
+        asked = np.array([responses.vocabulary.get(w, -1) for w in words(prompt.text, MAX_WORDS)], dtype=np.int64)
+        for row, mine, drop in zip(of, found, _quoted(found, asked), strict=True):
+            if (furniture := responses.furniture.get(responses.cell(row)[1])) is not None and furniture.words:
+                drop[list(_of_furniture([spelled[i] for i in mine], furniture))] = True
+            left = mine[~drop]
+            out.append(WordIds(left.tobytes() if len(left) >= SHORTEST else b""))
+    return out
 
 
-def own_words(responses: Responses, prompt: int, model: str, text: str) -> list[str]:
-    """Words of one answer to a prompt, by index, that are the model's own; none where there are too few."""
-    return _left(text, responses.prompts[prompt].text, responses.furniture.get(model))
+def _quoted(said: Sequence[NDArray[np.int32]], asked: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+    """Which words of some answers stand in a run that the question holds, all by number; -1 is no answer's word."""
+    lengths = [len(found) for found in said]
+    flat, ends = np.concatenate(said).astype(np.int64), np.cumsum(lengths)
+    out = np.zeros(len(flat), dtype=bool)
+    runs, asks = _run_codes(flat), _run_codes(asked)
+    if len(runs) and len(asks):
+        left = np.repeat(ends, lengths) - np.arange(len(flat))  # words of the same answer from here on
+        starts = np.flatnonzero(np.isin(runs, asks) & (left[: len(runs)] >= QUOTED))
+        out[(starts[:, None] + np.arange(QUOTED)).ravel()] = True
+    return np.split(out, ends[:-1])
 
 
-def _left(text: str, asked: str, furniture: Furniture | None) -> list[str]:
-    """The first words of a text without what its question says and without what its endpoint says everywhere."""
-    found, (quoted, pairs) = words(text, MAX_WORDS) if text else [], _runs_of_question(asked)
-    drop: set[int] = set()
-    if not pairs.isdisjoint(zip(found[:: QUOTED - 1], found[1 :: QUOTED - 1], strict=False)):  # one is in every run
-        runs = zip(*(found[i:] for i in range(QUOTED)), strict=False)
-        drop.update(j for i, run in enumerate(runs) if run in quoted for j in range(i, i + QUOTED))
-    drop |= _of_furniture(found, furniture)
-    left = [w for i, w in enumerate(found) if i not in drop] if drop else found
-    return left if len(left) >= SHORTEST else []
+def _run_codes(ids: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A number for each run of `QUOTED` words: a polynomial modulo 2**64, by which no two meet by chance."""
+    count = max(0, len(ids) - QUOTED + 1)
+    code = np.zeros(count, dtype=np.uint64)
+    for i in range(QUOTED):
+        code = (code ^ (code >> np.uint64(29))) + (ids[i : i + count].astype(np.uint64) + np.uint64(1))
+        code *= MIX
+    return code
 
 
-@lru_cache(16)  # one question after the other is looked for in the answers of all models
-def _runs_of_question(text: str) -> tuple[frozenset[tuple[str, ...]], frozenset[tuple[str, ...]]]:
-    """Runs of words of a question, and the pairs of neighbours in them."""
-    asked = words(text, MAX_WORDS)
-    runs = frozenset(zip(*(asked[i:] for i in range(QUOTED)), strict=False))
-    return runs, frozenset(pairwise(asked)) if runs else frozenset()
-
-
-def _of_furniture(found: list[str], furniture: Furniture | None) -> set[int]:
+def _of_furniture(found: list[str], furniture: Furniture) -> set[int]:
     """Where single words and pairs stand that an endpoint says everywhere."""
-    if furniture is None or not furniture.words:
-        return set()
     plain = all_masked(found)
     pairs = [i for i in range(len(plain) - 1) if f"{plain[i]} {plain[i + 1]}" in furniture.words]
     return {i for i, w in enumerate(plain) if w in furniture.words} | {j for i in pairs for j in (i, i + 1)}
@@ -159,11 +160,11 @@ def _habits(cells: Cells, size: int) -> list[Ints]:
     counts = np.zeros((m, size), dtype=np.int32)
     for row in cells:
         for mine, cell in zip(counts, row, strict=True):
-            mine[np.unique(cell)] += 1
+            mine[distinct(cell)] += 1
     out: list[Ints] = []
     for j, own in enumerate(counts):
         often = np.flatnonzero(own >= max(3.0, HABIT * len(cells)))
-        others = np.sort(np.delete(counts, j, axis=0)[:, often], axis=0)
+        others = np.sort(np.delete(counts[:, often], j, axis=0), axis=0)
         usual = others[(m - 2) // 2] if m > 1 else np.zeros(len(often))
         out.append(often[own[often] >= TIMES * usual])
     return out
@@ -320,13 +321,18 @@ def hashed(responses: Responses, already: Collection[str] = ()) -> Responses:
     """
     texts, reasoning = list(responses.text), list(responses.reasoning)
     prompts = list(responses.prompts)
-    for p in responses.where("wording"):
-        for m, name in enumerate(responses.models):
-            for row in responses.rows(p, m):
-                usable = responses.outcome[row] in USABLE and bool(responses.text[row].strip())
-                if usable and name not in already:
-                    texts[row] = coded(own_words(responses, p, name, answer(responses, row)))
-                reasoning[row] = ""
-        asked = prompts[p]
-        prompts[p] = replace(asked, text=coded(words(asked.text, MAX_WORDS)), channels=("wording",))
+    served = responses.where("wording")
+    rows = [r for p in served for m in range(len(responses.models)) for r in responses.rows(p, m)]
+    plain = [
+        r
+        for r in rows
+        if responses.cell(r)[1] not in already and responses.outcome[r] in USABLE and responses.text[r].strip()
+    ]
+    own, spelled = responses.all_cached(_own, plain), tuple(responses.vocabulary)
+    for row in rows:
+        reasoning[row] = ""
+    for row, ids in zip(plain, own, strict=True):
+        texts[row] = coded([spelled[i] for i in ids.array])
+    for p in served:
+        prompts[p] = replace(prompts[p], text=coded(words(prompts[p].text, MAX_WORDS)), channels=("wording",))
     return replace(responses, prompts=tuple(prompts), text=texts, reasoning=reasoning, furniture={})

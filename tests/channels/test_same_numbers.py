@@ -17,10 +17,9 @@ from harness.channels import characters, reasoning, refusals, residue
 from harness.channels.furniture import cut_spans, masked
 from harness.channels.stylometry import read_tokens, tokenize
 from harness.channels.verbatim import SHINGLE, SHORTEST, shared_runs
-from harness.channels.wording import IDF_FLOOR, QUOTED, _left, prompt_similarity
-from harness.channels.wording import SHORTEST as SHORTEST_SAID
+from harness.channels.wording import IDF_FLOOR, QUOTED, _quoted, prompt_similarity
 from harness.inference.control_match import FORMS, form_of
-from harness.records import Furniture, Responses, RowCache, WordIds
+from harness.records import Furniture, Responses, RowCache, Vocabulary, WordIds
 
 VOCABULARY = ("the", "a", "sea", "river", "7", "42nd", "Öl", "дом", "海", "run", "ran", "of")
 WORDS = st.lists(st.sampled_from(VOCABULARY), max_size=60)
@@ -54,7 +53,20 @@ def test_wording_is_its_formula(answers: list[list[str]]) -> None:
 def test_shared_runs_are_counted_as_sets(answers: list[list[str]]) -> None:
     sets = [{tuple(a[i : i + SHINGLE]) for i in range(max(1, len(a) - SHINGLE + 1))} for a in answers]
     plain = [[len(a & b) / min(len(a), len(b)) for b in sets] for a in sets]
-    assert shared_runs(answers).tolist() == plain
+    ids = [np.array([VOCABULARY.index(w) for w in a], dtype=np.int32) for a in answers]
+    assert shared_runs(ids).tolist() == plain
+
+
+@given(
+    st.lists(
+        st.text(max_size=30) | st.text(alphabet=st.sampled_from("aZ_0 .,\n\x1c\x00-é海İ"), max_size=60), max_size=6
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_words_of_many_texts_are_those_of_each(texts: list[str]) -> None:
+    known = Vocabulary(zz=0)
+    found, spelled = characters.numbered_words(texts, known), tuple(known)
+    assert [[spelled[i] for i in ids] for ids in found] == list(map(characters.words, texts))
 
 
 @given(st.text(alphabet=st.sampled_from("aZ0 .,?!-é海😀\n²İ\t"), max_size=80))
@@ -221,13 +233,15 @@ def test_characters_looked_at_once_are_those_looked_at_everywhere(text: str) -> 
     st.lists(st.sampled_from(["a", "b", "c", "d", "e", "f", "g"]), max_size=14),
 )
 @settings(max_examples=500, deadline=None)
-def test_pairs_of_a_question_hide_none_of_its_runs(said: list[str], asked: list[str]) -> None:
+def test_runs_of_a_question_are_found_in_all_answers_at_once(said: list[str], asked: list[str]) -> None:
     runs = [tuple(asked[i : i + QUOTED]) for i in range(len(asked) - QUOTED + 1)]
     drop = {
         j for i in range(len(said) - QUOTED + 1) if tuple(said[i : i + QUOTED]) in runs for j in range(i, i + QUOTED)
     }
-    left = [w for i, w in enumerate(said) if i not in drop]
-    assert _left(" ".join(said), " ".join(asked), None) == (left if len(left) >= SHORTEST_SAID else [])
+    ids = [np.array(list(map(ord, some)), dtype=np.int32) for some in ("zzzzabcdezz", said, "", asked)]
+    found = _quoted(ids, np.array(list(map(ord, asked)), dtype=np.int64))
+    assert [len(each) for each in found] == list(map(len, ids))
+    assert set(np.flatnonzero(found[1])) == drop
 
 
 @given(st.lists(st.sampled_from(list("abcd")), max_size=12), st.lists(st.sampled_from(list("abcd")), max_size=5))
