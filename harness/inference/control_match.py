@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
@@ -22,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from harness.channels.base import answer, answer_rows, cosines, thoughts, words
+from harness.channels.base import answer, cosines, distinct, first_rows, thoughts, word_ids, words
 from harness.inference.findings import HIDING, MISMATCHES, Caveat
 from harness.inference.pool import HALF, TOLD, Model, controls_of, told
-from harness.records import ControlRule, Responses, Vocabulary
+from harness.records import ControlRule, Responses
 
 Floats = NDArray[np.float64]
 
@@ -141,38 +140,51 @@ def manners_of(responses: Responses) -> Manners:
     prompts = prompts[:: max(1, -(-len(prompts) // ANSWERS))]
     m = len(responses.models)
     forms = np.full((len(prompts), m, len(FORMS)), np.nan)
-    number = Vocabulary()
-    held = [array("i") for _ in range(m)]  # words of the heads of each model's answers, by number
-    read = [array("i") for _ in range(m)]  # of as much of them as is looked at
-    length = np.zeros(m)
     thought = np.zeros((3, m))  # answers with thoughts, answers that the server says are without, all
-    for i, p in enumerate(prompts):
-        for j in range(m):
-            if (row := next(answer_rows(responses, p, j), None)) is None:
-                continue
-            said = answer(responses, row)
-            forms[i, j] = form_of(said)
-            held[j].extend(map(number.__getitem__, dict.fromkeys(words(said, HEAD))))
-            found = words(said, READ)
-            length[j] += len(found)
-            read[j].extend(map(number.__getitem__, dict.fromkeys(found)))
-            tokens = responses.reasoning_tokens[row]
-            with_thoughts = bool(thoughts(responses, row)) or (tokens or 0) > 0
-            thought[:, j] += with_thoughts, tokens == 0 and not with_thoughts, 1
-    spelled = list(number)
-    table = _table(held, len(spelled))
-    common = tuple(_commonest(table[[j]], spelled) for j in range(m))
-    often = np.flatnonzero(np.asarray(table.sum(0)).ravel() >= max(EXPECTED, COMMON * thought[2].sum()))
-    usage = Usage(
-        tuple(spelled[i] for i in often), _table(read, len(spelled))[:, often].toarray(), thought[2].copy(), length
-    )
+    cells = [
+        (i, j, r) for i, rows in enumerate(first_rows(responses, prompts)) for j, r in enumerate(rows) if r is not None
+    ]
+    for i, j, row in cells:
+        forms[i, j] = form_of(answer(responses, row))
+        tokens = responses.reasoning_tokens[row]
+        with_thoughts = bool(thoughts(responses, row)) or (tokens or 0) > 0
+        thought[:, j] += with_thoughts, tokens == 0 and not with_thoughts, 1
+    spelled, heads, read, length = _words_of(responses, [(j, row) for _, j, row in cells])
+    common = tuple(_commonest(heads[[j]], spelled) for j in range(m))
+    often = np.flatnonzero(np.asarray(heads.sum(0)).ravel() >= max(EXPECTED, COMMON * thought[2].sum()))
+    usage = Usage(tuple(spelled[i] for i in often), read[:, often].toarray(), thought[2].copy(), length)
     seen, unseen = thought[:2] / np.maximum(thought[2], 1)
-    return Manners(responses.models, forms, _cosines(table), seen, unseen, common, usage)
+    return Manners(responses.models, forms, _cosines(heads), seen, unseen, common, usage)
 
 
-def _table(held: Sequence[array[int]], size: int) -> csr_matrix:
-    """How often each of ``size`` words stands in each of m lists, (m, size), at least one column."""
-    counts = [np.unique(np.frombuffer(h, dtype=np.int32), return_counts=True) for h in held]
+def _words_of(
+    responses: Responses, answers: Sequence[tuple[int, int]]
+) -> tuple[list[str], csr_matrix, csr_matrix, Floats]:
+    """Words in the order in which they are met in answers, (model, row) each; how many answers of each model hold each
+    in their first words, and in as much as is looked at, (m, words); and how many words those have in all, (m,)."""
+    m = len(responses.models)
+    said = [ids.array[:READ] for ids in word_ids(responses, [row for _, row in answers])]
+    met = list(dict.fromkeys(np.concatenate(said).tolist())) if said else []
+    number = np.zeros(max(met, default=0) + 1, dtype=np.int64)
+    number[met] = np.arange(len(met))
+    heads: list[list[NDArray[np.int64]]] = [[] for _ in range(m)]
+    read: list[list[NDArray[np.int64]]] = [[] for _ in range(m)]
+    length = np.zeros(m)
+    for (j, _), ids in zip(answers, said, strict=True):
+        heads[j].append(distinct(number[ids[:HEAD]]))
+        read[j].append(distinct(number[ids]))
+        length[j] += len(ids)
+    vocabulary = list(responses.vocabulary)
+    return [vocabulary[i] for i in met], _table(heads, len(met)), _table(read, len(met)), length
+
+
+def _table(held: Sequence[Sequence[NDArray[np.int64]]], size: int) -> csr_matrix:
+    """How many of each of m models' answers hold each of ``size`` words, (m, size), at least one column.
+
+    ``held`` are the words of each answer, each once.
+    """
+    none = np.zeros(0, dtype=np.int64)
+    counts = [np.unique(np.concatenate([none, *some]), return_counts=True) for some in held]
     data, column = (np.concatenate([c[k] for c in counts]) for k in (1, 0))
     start = np.cumsum([0, *(len(c[0]) for c in counts)])
     return csr_matrix((data.astype(np.float64), column, start), shape=(len(held), max(1, size)))
