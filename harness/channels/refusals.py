@@ -113,7 +113,8 @@ def _hedges(text: str) -> bool:
     if _of_other_cases(text):  # of which the lower case may be longer
         return bool(_HEDGES.search(text))
     lower = text.lower()
-    return any(_HEDGES.match(text, at) for sign in _HEDGING for at in _places(sign, lower))
+    found = [sign for sign in _HEDGING if sign in lower]
+    return any(_HEDGES.match(text, at) for sign in found for at in _places(sign, lower))
 
 
 def _places(sign: str, text: str) -> Iterator[int]:
