@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ from harness.report.notebook import Findings, frame, parquet, shown
 from harness.report.reading_words import observed
 from harness.report.tables import csv_text, tables
 from harness.stages import Asking, ask_in_parts, ask_in_stages
-from harness.store import Store, require_whole
+from harness.store import Seal, Store, require_whole, seal
 
 if TYPE_CHECKING:
     import pandas
@@ -62,7 +62,8 @@ OUTPUTS: Mapping[str, Callable[[Material], str]] = {  # a new file beside the ta
 
 @dataclass(frozen=True)
 class Scores:
-    """All that was computed of a campaign's answers. ``calibrations`` are behind the likelihood ratios.
+    """All that was computed of a campaign's answers. ``calibrations`` are behind the likelihood ratios, ``seal`` has
+    the hashes of the stored answers as they were read, before anything was judged.
 
     A notebook shows it, and its ``findings``, as conclusions, verdicts and limits.
     """
@@ -77,6 +78,7 @@ class Scores:
     models: tuple[Model, ...]
     survey: Survey | None = None
     likings: tuple[Liking, ...] = ()
+    seal: Seal | None = None
 
     def to_pandas(self) -> dict[str, pandas.DataFrame]:
         """Every table that `write` puts into CSV files, by its name without ``.csv``, as typed data frames.
@@ -154,9 +156,9 @@ def score(
     plan = _stored(config, base)
     watch("reading", plan.campaign.campaign, 0, 0)
     with Store(plan.store, readonly=True) as store:
-        require_whole(store)
+        sealed = seal(store, require_whole(store))
         require_agreement(plan.campaign, plan.base, store)
-    return scores_of(plan, executor, watch)
+    return replace(scores_of(plan, executor, watch), seal=sealed)
 
 
 def scores_of(plan: Plan, executor: str = LOCAL, watch: Watch = unwatched) -> Scores:
@@ -202,7 +204,7 @@ def write(
 ) -> list[Path]:
     """Write report.html, the tables and the manifest into the campaign's folder; returns their paths."""
     plan = _stored(config, base)
-    known = facts(plan.campaign, plan.prompt_hashes, plan.store, Clock().now())
+    known = facts(plan.campaign, plan.prompt_hashes, plan.store, Clock().now(), scores.seal)
     material = Material(
         campaign=plan.campaign.campaign,
         roles={e.name: (e.role, lineage_of(e) or e.lineage or "") for e in plan.campaign.endpoints},

@@ -13,13 +13,18 @@ from typing import Any
 from harness.collect.context import cost_of
 from harness.config import Campaign, Remote, content_hash, without_keys
 from harness.report.dictionary import SCHEMA_VERSION
-from harness.store import FORMAT, Store, content_digest, endpoint_summary, notes_digest, packages, reused, runs, spent
+from harness.store import FORMAT, Seal, Store, endpoint_summary, notes_digest, packages, reused, runs, seal, spent
 
 CALIBRATION = "calibration-used.json"
 
 
-def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path, now: datetime) -> dict[str, Any]:
-    """All of the manifest but the files. The config holds no keys by construction, only names of variables."""
+def facts(
+    campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path, now: datetime, judged: Seal | None = None
+) -> dict[str, Any]:
+    """All of the manifest but the files. The config holds no keys by construction, only names of variables.
+
+    ``judged`` are the hashes of the answers as they were read before they were judged.
+    """
     config = public_config(campaign)
     return {
         "format": 1,
@@ -30,7 +35,7 @@ def facts(campaign: Campaign, prompt_hashes: Mapping[str, str], store: Path, now
         "config": config,
         "config_sha256": config_hash(config),
         "prompts_sha256": dict(prompt_hashes),
-        **of_store(store),
+        **of_store(store, judged),
         "costs": costs(campaign, store),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
@@ -44,22 +49,20 @@ def manifest_json(known: Mapping[str, Any], files: Mapping[str, str | bytes]) ->
     return json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def of_store(path: Path) -> dict[str, Any]:
+def of_store(path: Path, known: Seal | None = None) -> dict[str, Any]:
     """What the manifest says that follows from the store alone, so that anybody can work it out again.
 
     ``responses_sha256`` is over all answers of the plan in the order of their keys; ``notes_sha256`` over the
     endpoints' fingerprints, the runs, and which calls were reused, failed or tried again. Both are of rows, not of
-    the file: SQLite may lay the same rows out in other ways.
+    the file: SQLite may lay the same rows out in other ways. Hashes of answers that are ``known`` are not worked out.
     """
-    digest = hashlib.sha256()
     endpoints, failures = endpoint_summary(path)
     with Store(path, readonly=True) as store:
-        for r in store.responses():
-            digest.update(content_digest(r))
+        answers = known or seal(store)
         return {
             "stored_prompts_sha256": content_hash(store.prompts()),
-            "responses_sha256": digest.hexdigest(),
-            "chain": store.chain(),
+            "responses_sha256": answers.responses_sha256,
+            "chain": answers.chain,
             "notes_sha256": notes_digest(store),
             "reused": [{"endpoint": e, "source": s, "answers": n} for e, s, n in reused(store)],
             "runs": runs(store),

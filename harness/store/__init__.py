@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from harness.store.chain import content_digest
 from harness.store.database import FORMAT
-from harness.store.merging import check, copy_store, foreign, forged_requests, require_whole, reuse
+from harness.store.merging import Seal, check, copy_store, foreign, forged_requests, require_whole, reuse, seal
 from harness.store.provenance import (
     endpoint_summary,
     forget_endpoint,
@@ -26,10 +25,10 @@ from harness.store.table import echoes, stored_table
 __all__ = [
     "FORMAT",
     "Attempt",
+    "Seal",
     "Store",
     "batches",
     "check",
-    "content_digest",
     "copy_store",
     "echoes",
     "endpoint_summary",
@@ -48,6 +47,7 @@ __all__ = [
     "reuse",
     "reused",
     "runs",
+    "seal",
     "spent",
     "stated",
     "stored_table",

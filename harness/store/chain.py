@@ -24,6 +24,10 @@ _HEX = "CASE typeof(hash) WHEN 'blob' THEN lower(hex(hash)) ELSE hash END"
 HASH = f"(SELECT {_HEX} FROM requests WHERE id = request)"  # noqa: S608 - of the request that ``request`` numbers
 SELECTED = ", ".join(f"{HASH} AS request_hash" if c == "request_hash" else c for c in COLUMNS)  # a `Response`
 ORDER = "endpoint, prompt, sample, request_hash"
+IN_ORDER = (  # the plan's answers, by prompt, endpoint and sample
+    f"SELECT responses.position, {HASH} AS request_hash FROM plan "  # noqa: S608
+    "JOIN responses USING (endpoint, prompt, sample, request) ORDER BY prompt, endpoint, sample, request_hash"
+)
 NUMBER = "(SELECT id FROM requests WHERE hash = ?)"
 _MARKS = ", ".join(NUMBER if c == "request_hash" else "?" for c in COLUMNS)
 ADD = f"INSERT INTO responses VALUES (?, {_MARKS}, ?)"  # noqa: S608 - position, columns with the hash `packed`, link
@@ -33,7 +37,8 @@ SENT = (
     "INSERT INTO requests (hash, surface, body) VALUES (?, ?, ?) "
     "ON CONFLICT (hash) DO UPDATE SET surface = excluded.surface, body = excluded.body WHERE body IS NULL"
 )
-_LINES = msgspec.json.Encoder()
+_ENCODER = msgspec.json.Encoder()
+_Row = msgspec.defstruct("_Row", [(c, Any) for c in COLUMNS])  # encoded as a `Response`, and made in less time
 _START = b"\0" * 32
 _ANSWERS = f"SELECT position, link, {SELECTED} FROM responses WHERE link IS NOT NULL ORDER BY position"  # noqa: S608
 _NOTE = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
@@ -66,6 +71,25 @@ class Tip:
 def content_digest(r: Response) -> bytes:
     """SHA-256 of all that is stored of an answer."""
     return hashlib.sha256(msgspec.json.encode(r)).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """A chain as it was read once, from end to end: its last link, the `content_digest` of every answer, 32 bytes each,
+    in the order in which they came, and what is ``broken`` in it, or nothing."""
+
+    tip: Tip = Tip()
+    digests: bytes = b""
+    broken: str = ""
+
+    def digest(self, position: int) -> bytes:
+        """SHA-256 of all that is stored of the answer at a position, which begins at 1."""
+        return self.digests[(position - 1) * len(_START) : position * len(_START)]
+
+    @property
+    def head(self) -> dict[str, object]:
+        """How many answers are chained, and their head, as `head` works them out."""
+        return {"answers": self.tip.answers, "head": self.tip.link.hex()} if self.tip.answers else {}
 
 
 def begun(db: sqlite3.Connection) -> Tip:
@@ -121,27 +145,35 @@ def head(db: sqlite3.Connection) -> dict[str, object]:
     return {"answers": tip.answers, "head": tip.link.hex()}
 
 
-def broken(db: sqlite3.Connection) -> Iterator[str]:
-    """What is wrong with the answers by their chain, beginning with the first that is changed or gone."""
+def read(db: sqlite3.Connection) -> Chained:
+    """Hash all answers again, and say what is wrong by their chain: the first of them that is changed or gone.
+
+    Of a store of an early version, which has no chain, nothing is read.
+    """
     if not there(db):
-        return
-    tip = Tip()
+        return Chained()
+    digests, at, end, sha256, encode = bytearray(), 0, _START, hashlib.sha256, _ENCODER.encode
     for position, link, *row in db.execute(_ANSWERS):
-        where = f"{row[0]} / {row[1]} / sample {row[2]}"
-        if position > tip.answers + 1:
-            yield f"answer {tip.answers + 1} (before {where}) was removed"
-            return
-        tip = tip.next(row)
-        if (tip.answers, tip.link) != (position, link):
-            yield f"answer {position} ({where}) was changed, or one before it removed"
-            return
+        digest = sha256(encode(_Row(*row))).digest()
+        digests += digest
+        at, end = at + 1, sha256(end + digest).digest()
+        if position != at or link != end:
+            where = f"{row[0]} / {row[1]} / sample {row[2]}"
+            gone = f"answer {at} (before {where}) was removed"
+            changed = f"answer {position} ({where}) was changed, or one before it removed"
+            return Chained(Tip(at, end), broken=gone if position > at else changed)
+    tip = Tip(at, end)
+    return Chained(tip, bytes(digests), _wrong_end(db, tip))
+
+
+def _wrong_end(db: sqlite3.Connection, tip: Tip) -> str:
+    """What is wrong with the end of a chain whose links hold, or nothing."""
     noted = _noted(db)
     if noted != tip:
-        gone = noted.answers - tip.answers if noted else 0
-        yield f"answer {tip.answers + 1} and all after it were removed" if gone > 0 else "its chain has another end"
+        gone = noted is not None and noted.answers > tip.answers
+        return f"answer {tip.answers + 1} and all after it were removed" if gone else "its chain has another end"
     (stored,) = db.execute("SELECT COUNT(*) FROM responses").fetchone()
-    if stored != tip.answers:
-        yield f"{stored - tip.answers} answers are not in the chain of those that came in"
+    return f"{stored - tip.answers} answers are not in the chain of those that came in" if stored != tip.answers else ""
 
 
 def plan_digest(db: sqlite3.Connection) -> str:
@@ -153,7 +185,7 @@ def plan_digest(db: sqlite3.Connection) -> str:
     ):
         rows = db.execute(query)
         while part := rows.fetchmany(1_000):
-            digest.update(_LINES.encode_lines(part))
+            digest.update(_ENCODER.encode_lines(part))
     return digest.hexdigest()
 
 

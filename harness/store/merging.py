@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -17,7 +18,7 @@ from msgspec import Meta
 
 from harness.errors import StoreError
 from harness.records import Key, Prompt, Response, Surface, request_hash
-from harness.store.chain import COLUMNS, content_digest, unpacked
+from harness.store.chain import COLUMNS, IN_ORDER, Chained, content_digest, unpacked
 from harness.store.database import NOTES, compact
 from harness.store.provenance import copy_notes, note_reused, noted_endpoints
 from harness.store.store import Store, batches, key_of
@@ -188,16 +189,41 @@ def foreign(path: Path) -> Iterator[Store]:
         yield store
 
 
-def require_whole(store: Store) -> None:
-    """`StoreError`, in one line, if anything in a store is not what a run wrote: read before it is believed."""
+def require_whole(store: Store) -> Chained:
+    """`StoreError`, in one line, if anything in a store is not what a run wrote: read before it is believed.
+
+    Returns the chain of its answers as it was read, for `seal`.
+    """
     check(store)
     try:
-        forged, damage = forged_requests(store), store.damage()
+        forged, found = forged_requests(store), store.read_through()
     except sqlite3.Error as e:
-        forged, damage = [], str(e)[:120]
-    said = f"{len(forged)} requests are not what their hashes say, such as {forged[0][:12]}" if forged else damage
+        forged, found = [], Chained(broken=str(e)[:120])
+    said = f"{len(forged)} requests are not what their hashes say, such as {forged[0][:12]}" if forged else found.broken
     if said:
         raise StoreError(f"{store.path}: {said}", "it is damaged or forged; leave it out, or take back an older copy")
+    return found
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Hashes of a store's answers: the head of its ``chain``, as `Store.chain` says it, and ``responses_sha256`` over
+    those of the plan in the order of their keys."""
+
+    chain: Mapping[str, object]
+    responses_sha256: str
+
+
+def seal(store: Store, found: Chained = Chained()) -> Seal:
+    """The hashes of a store's answers: of those that `require_whole` ``found``, else they are read again."""
+    digest = hashlib.sha256()
+    if found.tip.answers:  # what came since was not looked at
+        for at, _ in store.each(IN_ORDER):
+            digest.update(found.digest(at))
+        return Seal(found.head, digest.hexdigest())
+    for r in store.responses():
+        digest.update(content_digest(r))
+    return Seal(store.chain(), digest.hexdigest())
 
 
 def forged_requests(store: Store) -> list[str]:
@@ -225,21 +251,29 @@ def check(store: Store) -> None:
 
 
 def _check_rows(store: Store, table: str, columns: Mapping[str, Any]) -> None:
-    row_type = msgspec.defstruct("Row", list(columns.items()))
-    for row in store.each(f"SELECT {', '.join(columns)} FROM {table}"):  # noqa: S608
-        values = dict(zip(columns, row, strict=True))
-        if table == "requests":
-            values["hash"] = unpacked(values["hash"])
-        msgspec.convert(values, row_type, builtin_types=(bytes,))
-        if table == "meta":
-            _check_note(values["key"], values["value"])
-        elif "json" in values:
-            found = json.loads(values["json"])
-            msgspec.convert(found, Prompt if table == "prompts" else dict[str, Any])
-            if table == "prompts" and (
-                found.keys() - Prompt.__dataclass_fields__.keys() or found["id"] != values["id"]
-            ):
-                raise ValueError(f"prompt {values['id'][:40]!r} has other fields than a prompt")
+    row_type, names = msgspec.defstruct("Row", list(columns.items())), ", ".join(columns)
+    in_turn: Any = list[msgspec.defstruct("InTurn", list(columns.items()), array_like=True)]  # type: ignore[misc]
+    told = table in ("meta", "requests") or "json" in columns  # rows of the others hold types and ranges alone
+    for part in batches(store.each(f"SELECT {names} FROM {table}")):  # noqa: S608
+        if not told:
+            with contextlib.suppress(msgspec.ValidationError):
+                msgspec.convert(part, in_turn, builtin_types=(bytes,))
+                continue
+        for row in part:
+            _check_row(table, dict(zip(columns, row, strict=True)), row_type)
+
+
+def _check_row(table: str, values: dict[str, Any], row_type: type) -> None:
+    if table == "requests":
+        values["hash"] = unpacked(values["hash"])
+    msgspec.convert(values, row_type, builtin_types=(bytes,))
+    if table == "meta":
+        _check_note(values["key"], values["value"])
+    elif "json" in values:
+        found = json.loads(values["json"])
+        msgspec.convert(found, Prompt if table == "prompts" else dict[str, Any])
+        if table == "prompts" and (found.keys() - Prompt.__dataclass_fields__.keys() or found["id"] != values["id"]):
+            raise ValueError(f"prompt {values['id'][:40]!r} has other fields than a prompt")
 
 
 def _check_note(key: str, value: str) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from harness.errors import CallError, NoLocksError, StoreError
 from harness.records import Job, Key, Outcome, Prompt, Response
 from harness.store import chain
-from harness.store.chain import ADD, AT_HASH, COLUMNS, HASH, MENTION, NUMBER, ORDER, SELECTED, SENT, packed
+from harness.store.chain import ADD, AT_HASH, COLUMNS, HASH, MENTION, NUMBER, ORDER, SELECTED, SENT, Chained, packed
 from harness.store.database import (
     PLAN_DIGEST,
     PLAN_GIVEN,
@@ -370,13 +370,17 @@ class Store:
 
     def damage(self) -> str:
         """What shows that answers or plan are not as they were written, or nothing. Raises `sqlite3.Error`."""
+        return self.read_through().broken
+
+    def read_through(self) -> Chained:
+        """File, plan and every answer read once; what is ``broken`` is `damage`."""
         torn = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if torn != "ok":
-            return f"the file is damaged: {' '.join(str(torn).split())[:80]}"
+            return Chained(broken=f"the file is damaged: {' '.join(str(torn).split())[:80]}")
         noted = self.note(PLAN_DIGEST)
         if noted is not None and noted != chain.plan_digest(self._db):
-            return "prompts or plan were changed"
-        return next(chain.broken(self._db), "")
+            return Chained(broken="prompts or plan were changed")
+        return chain.read(self._db)
 
     def notes(self) -> list[tuple[str, str]]:
         """What was noted of the campaign, by key, but for what belongs to the file itself."""
@@ -428,10 +432,7 @@ class Store:
 
     def responses(self) -> Iterator[Response]:
         """The plan's answers, by prompt, endpoint and sample."""
-        return self._in_order(
-            f"SELECT responses.position, {HASH} AS request_hash FROM plan "  # noqa: S608
-            "JOIN responses USING (endpoint, prompt, sample, request) ORDER BY prompt, endpoint, sample, request_hash"
-        )
+        return self._in_order(chain.IN_ORDER)
 
     def all_responses(self) -> Iterator[Response]:
         """All answers, also those to earlier plans, by key."""

@@ -14,18 +14,20 @@ import yaml
 
 from harness.campaign import collect_async
 from harness.config.endpoint import Local, OpenAIChat
+from harness.endpoints.apis import planned_keys
 from harness.endpoints.local import endpoint_fingerprint as identity
 from harness.endpoints.quirks import Quirks
 from harness.errors import ConfigError, StoreError
 from harness.plan import STORE, Shard, planned, prepare
 from harness.records import Response
+from harness.store.merging import require_whole, seal
 from harness.store.provenance import noted_endpoints as endpoints_of
 from harness.store.provenance import reused
 from harness.store.store import Store
 from harness.transfer import merge_stores
 from tests.support import Write
 from tests.support.fault_server import FaultServer, refuses
-from tests.support.stored_plans import answered
+from tests.support.stored_plans import answer, answered
 
 
 def change(path: Path, **settings: object) -> Path:
@@ -250,6 +252,22 @@ def test_a_reuse_that_is_not_there_is_said(write_campaign: Write) -> None:
     path = write_campaign("http://127.0.0.1:9/v1", reuse=["results/none"])
     with pytest.raises(StoreError, match="no answers are stored here"):
         ask(path)
+
+
+def test_hashes_are_of_the_answers_that_were_read(write_campaign: Write) -> None:
+    plan = prepare(write_campaign("http://127.0.0.1:9/v1", n=4), {})
+    *keys, last = planned_keys(plan.campaign, plan.prompts)
+    with Store(plan.store) as store:
+        store.set_plan(plan.prompts, [*keys, last], plan.prompt_hashes)
+        store.add_many(answer(k, f"née {i}", logprobs=b"\x00\xff") for i, k in enumerate(keys))
+        found, before = require_whole(store), seal(store)
+        assert before.chain["answers"] == len(keys) > 1
+        assert seal(store, found) == before
+        store.add(answer(last, "late"))
+        assert seal(store, found) == before != seal(store)
+        store.insert("UPDATE responses SET text = ? WHERE position = 1", [("another",)])
+        with pytest.raises(StoreError, match=r"answer 1 \(.*\) was changed"):
+            require_whole(store)
 
 
 def test_the_digest_sees_every_field() -> None:
