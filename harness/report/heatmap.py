@@ -1,7 +1,8 @@
 """Heat map of all pairs of models, and the tree beside it, as Vega-Lite specifications.
 
 Colour steps are set by the usual pair and not by the largest: one control that is another's double leaves the map
-readable. A pair that is further apart than expected is a small square, so that its sign is seen without colour.
+readable. A pair that is further apart than expected is a small square, so that its sign is seen without colour. Of more
+models than fit on a page the tree has all, and the map those that are closest to suspects and candidates.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from harness.report.renderer import Renderer, Spec
 
 Floats = NDArray[np.float64]
 MANY = 12  # models: map and tree stand one above the other
+MOST = 60  # models of a map: so many cells of the smallest size and a name are as wide as the page
 STEPS = 4  # of colour on each side of 0
 SMALLEST, LARGEST, ROOM, SLIM = 12.0, 34.0, 440.0, 300.0  # pixels of a cell, of the map, and of that on a phone
 FEW = 6  # models whose names fit on a phone, beside the map; of more their numbers stand there
@@ -42,13 +44,16 @@ ROBUST = 1.4826  # spread of normal numbers, in medians of their absolute values
 
 @dataclass(frozen=True)
 class Map:
-    """The map and the tree as drawn, and what their signs mean: lineages by letter, and the marks of roles."""
+    """The map and the tree as drawn, and what their signs mean: lineages by letter, and the marks of roles. The map
+    has ``mapped`` of the ``models`` that the tree has."""
 
     cells: Markup
     tree: Markup
     lineages: tuple[tuple[int, str, str], ...]  # tone, letter, name
     marked: bool
     supported: bool
+    mapped: int
+    models: int
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,12 @@ def heatmap(
     letters = _letters([roles.get(n, ("", ""))[1] for n in o.names])
     leaves = tuple(_leaf(k, o.names[i], *roles.get(o.names[i], ("", "")), letters) for k, i in enumerate(order, 1))
     f = _Figure(leaves, order, o.matrix, colour_step(o.matrix), words.measured(o.measure))
+    room = _with_room(o, roles, order)
+    some = replace(f, leaves=tuple(leaves[k] for k in room), order=tuple(order[k] for k in room))
     told = "Only the pairs below the diagonal are drawn. The numbers are in the table below."
     cells = Markup("").join(
         renderer.figure(_cells(g), f"{key}-map-{look}", "How alike all models are", told, f"own {look}")
-        for look, g in (("broad", f), ("slim", _on_a_phone(f)))
+        for look, g in (("broad", some), ("slim", _on_a_phone(some)))
     )
     support = {frozenset(o.names[i] for i in b.members): b.support for b in o.branches}
     tree = Markup("").join(
@@ -126,7 +133,21 @@ def heatmap(
         ) for look, width in TREE.items()
     )  # fmt: skip
     named = tuple((tone, letter, name) for name, (tone, letter) in letters.items())
-    return Map(cells, tree, named, any(leaf.mark for leaf in leaves), bool(o.branches))
+    return Map(cells, tree, named, any(leaf.mark for leaf in leaves), bool(o.branches), len(room), m)
+
+
+def _with_room(o: Overview, roles: Mapping[str, tuple[str, str]], order: Sequence[int]) -> list[int]:
+    """Places in the tree of the models that the map has room for: those closest to a suspect or a candidate, after
+    these themselves where there is room for all of them; where nobody is one, the models with the closest pairs."""
+    if len(order) <= MOST:
+        return list(range(len(order)))
+    asked = np.array([roles.get(n, ("", ""))[0] in MARKS for n in o.names])
+    known = np.where(np.isfinite(o.matrix), o.matrix, -np.inf)
+    closest = known[:, asked if asked.any() else ~asked].max(1)
+    if asked.sum() <= MOST:
+        closest[asked] = np.inf
+    kept = set(np.argsort(-closest, kind="stable")[:MOST].tolist())
+    return [k for k, i in enumerate(order) if i in kept]
 
 
 def _on_a_phone(f: _Figure) -> _Figure:

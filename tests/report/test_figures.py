@@ -15,7 +15,7 @@ import pytest
 from harness.inference.breakdown import ChannelDetail, Detail, Overview, overview
 from harness.records import Similarity
 from harness.report.figures import BROAD, SLIM, strip, strips, timeline, tippett_curve
-from harness.report.heatmap import colour_step, heatmap, short
+from harness.report.heatmap import MOST, colour_step, heatmap, short
 from harness.report.renderer import COLOURS, Renderer
 from tests.support import ROOT
 from tests.support.browser import contrast, resize
@@ -147,6 +147,28 @@ def test_values_and_names_are_told_where_there_is_room_and_always_by_touch(rende
         assert sum(" with " in t for t in tips) == n * (n - 1)
     assert short("a" * 22) == "a" * 22
     assert len(short("b" * 90)) == 22
+
+
+@pytest.mark.parametrize("role", ["suspect", ""])
+def test_a_map_of_more_models_than_fit_has_those_closest_to_the_pair(renderer: Renderer, role: str) -> None:
+    n = MOST + 10
+    o = models(n, 400.0)
+    for far in range(4, 14):
+        o.matrix[far] = o.matrix[:, far] = -9.0
+    near = o.matrix.copy()
+    near[0, 4] = near[4, 0] = 9.0
+    found = heatmap(renderer, "k", replace(o, matrix=near), {o.names[0]: (role, ""), o.names[1]: (role, "")})
+    assert found is not None
+    assert (found.mapped, found.models, found.marked) == (MOST, n, bool(role))
+    for part, shown in ((found.cells, MOST), (found.tree, n)):
+        tips = {e.get("data-tip", "") for e in elements(part)}
+        names = {tip.split(": ", 1)[1] for tip in tips if re.match(r"\d+: ", tip)}
+        assert len(names) == shown
+        assert names.isdisjoint(o.names[5:14]) is (shown == MOST)
+        assert {o.names[i] for i in (0, 4, n - 1, n - 2)} <= names | (
+            {o.names[n - 1], o.names[n - 2]} if role else set()
+        )
+    assert heatmap(renderer, "k", models(MOST), {}).mapped == MOST  # type: ignore[union-attr]
 
 
 def test_axes_have_titles_with_units_and_kinds_have_a_legend(renderer: Renderer) -> None:
