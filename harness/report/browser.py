@@ -7,12 +7,13 @@ as markup. The same strict policy as that of report.html stands behind it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from harness.channels.first_tokens import opening
 from harness.records import Responses
@@ -62,12 +63,12 @@ def answers_html(m: Material) -> str:
 
 def _block(m: Material) -> tuple[str, int]:
     """All answers, packed, at the greatest length with which they fit, and that length."""
-    sizes = np.array([len(t) for column in (m.responses.text, m.responses.reasoning) for t in column])
+    sizes = _sizes(m.responses)
     total = {length: int(np.minimum(sizes, length).sum()) for length in LENGTHS}
     most = total[LENGTHS[0]]
     if most > SMALL:  # what a part of them takes tells what surely does not fit
         part = m.responses.only(range(0, len(m.responses.prompts), -(-most // SMALL)))
-        share = sum(min(len(t), LENGTHS[0]) for column in (part.text, part.reasoning) for t in column)
+        share = int(np.minimum(_sizes(part), LENGTHS[0]).sum())
         most = int(share * MOST / len(_packed(m, part, LENGTHS[0])) * SLACK)
     for length in LENGTHS:
         if total[length] > most and length != LENGTHS[-1]:
@@ -79,6 +80,25 @@ def _block(m: Material) -> tuple[str, int]:
     return block, length
 
 
+def _sizes(table: Responses) -> NDArray[np.int64]:
+    """Characters of every answer, and of the thoughts before it, in any order."""
+    return np.array([len(t) for column in (table.text, table.reasoning) for _, t in _each(column)])
+
+
+def _each(column: Sequence[str]) -> Iterable[tuple[int, str]]:
+    """Every text of a column with its row; of a store in the order in which it is read soonest."""
+    found: Iterable[tuple[int, str]] = column.each() if hasattr(column, "each") else enumerate(column)
+    return found
+
+
+def _cut(column: Sequence[str], length: int) -> list[str]:
+    """A column in memory, as far as `harmless` looks at its texts."""
+    out = [""] * len(column)
+    for row, text in _each(column):
+        out[row] = text[: length + 1]
+    return out
+
+
 def _packed(m: Material, table: Responses, length: int) -> str:
     """The answers of a table, each up to so many characters, as a block of data."""
     return packed(json.dumps(_content(m, table, length), ensure_ascii=False, separators=(",", ":"), allow_nan=False))
@@ -87,6 +107,7 @@ def _packed(m: Material, table: Responses, length: int) -> str:
 def _content(m: Material, table: Responses, length: int) -> dict[str, Any]:
     """What the page shows. Numbers of a list are indices into ``models`` and ``prompts``."""
     at = {p.id: i for i, p in enumerate(table.prompts)}
+    texts, thoughts = _cut(table.text, length), _cut(table.reasoning, length)
     return {
         "campaign": harmless(m.campaign, 200),
         "sha256": m.facts["responses_sha256"],
@@ -104,19 +125,20 @@ def _content(m: Material, table: Responses, length: int) -> dict[str, Any]:
             for d in m.details
         ],
         "answers": [
-            [list(_answers(table, p, k, length)) for k in range(len(table.models))] for p in range(len(table.prompts))
+            [[_answer(table, row, texts[row], thoughts[row], length) for row in table.rows(p, k)[:SAMPLES]]
+             for k in range(len(table.models))]
+            for p in range(len(table.prompts))
         ],
-    }
+    }  # fmt: skip
 
 
-def _answers(table: Responses, prompt: int, model: int, length: int) -> Iterator[list[Any]]:
-    """[outcome, text, reasoning, first tokens] of each sample; what is empty at the end is left out."""
-    for row in table.rows(prompt, model)[:SAMPLES]:
-        cells: list[Any] = [table.outcome[row], harmless(table.text[row], length)]
-        cells += [harmless(table.reasoning[row], length), _first_tokens(table, row)]
-        while cells and not cells[-1]:
-            cells.pop()
-        yield cells
+def _answer(table: Responses, row: int, text: str, thoughts: str, length: int) -> list[Any]:
+    """[outcome, text, reasoning, first tokens] of one answer; what is empty at the end is left out."""
+    cells: list[Any] = [table.outcome[row], harmless(text, length)]
+    cells += [harmless(thoughts, length) if thoughts else "", _first_tokens(table, row)]
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
 
 
 def _first_tokens(table: Responses, row: int) -> list[list[Any]]:

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,27 @@ class _Column:
                 self._read([r for r in ahead() if r not in self._kept][: self._most])
             return self._kept[row]
 
+    def once(self, rows: Sequence[int]) -> Iterator[list[Any]]:
+        """The values of some rows, so many at a time as are read with one statement; none is kept that was not."""
+        at = 0
+        while at < len(rows):
+            with self._lock:
+                some = rows[at : at + min(self._most, BLOCK)]
+                new = [row for row in some if row not in self._kept]
+                found = self._found(new)[0] if new else {}
+                values = [found[row] if row in found else self._kept[row] for row in some]
+            yield values
+            at += len(some)
+
     def _read(self, rows: Sequence[int]) -> None:
+        block, size = self._found(rows)
+        while self._kept and self._bytes + size > KEPT:  # what was read longest ago goes first
+            self._bytes -= sys.getsizeof(self._kept.pop(next(iter(self._kept))))
+        self._kept |= block
+        self._bytes += size
+
+    def _found(self, rows: Sequence[int]) -> tuple[dict[int, Any], int]:
+        """The values of some rows, and how many bytes they are."""
         if self._db is None:
             self._db = for_reading(self._path, shared=True)
         query = f"SELECT position, {self._name} FROM responses WHERE position IN ({', '.join('?' * len(rows))})"  # noqa: S608
@@ -68,10 +89,7 @@ class _Column:
             raise StoreError(f"{self._path}: {e}", "is the file damaged?") from e
         size = sum(map(sys.getsizeof, block.values()))
         self._most = max(1, KEPT * len(block) // (2 * max(size, 1)))  # large values are read a few at a time
-        while self._kept and self._bytes + size > KEPT:  # what was read longest ago goes first
-            self._bytes -= sys.getsizeof(self._kept.pop(next(iter(self._kept))))
-        self._kept |= block
-        self._bytes += size
+        return block, size
 
 
 def _typed(column: str, value: Any) -> Any:
@@ -109,6 +127,12 @@ class StoredColumn(Sequence[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
+
+    def each(self) -> Iterator[tuple[int, Any]]:
+        """Every value with its position here, in the order in which they lie in the store: for one look at them all."""
+        order = np.argsort(self._rows, kind="stable")
+        values = chain.from_iterable(self._column.once(self._rows[order].tolist()))
+        return zip(order.tolist(), values, strict=True)
 
     def take(self, rows: Sequence[int]) -> StoredColumn:
         """The same column of some rows, by position."""

@@ -46,5 +46,7 @@ def test_columns_in_the_store_read_as_those_in_memory(stores: dict[int, Path]) -
             for column in ("outcome", "text", "reasoning", "logprobs", "prompt_tokens"):
                 assert list(getattr(found, column)) == list(getattr(expected, column)), column
     assert table.text[3:6][1] == whole.text[4]
+    for column in (table.text, table.text.take([9, 0, 400, 7]), table.text.take([])):  # type: ignore[attr-defined]
+        assert sorted(column.each()) == list(enumerate(column))
     assert len(pickle.dumps(table)) < len(pickle.dumps(whole)) / 2
     assert isinstance(table.loaded().text, list)
