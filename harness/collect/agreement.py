@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +155,10 @@ def _changed_requests(endpoint: Called, prompts: Sequence[Prompt], store: Store)
     """What differs between the requests of the stored plan and those of a config, or nothing."""
     learned, fields, missing = recall(store, endpoint), dict[str, str](), 0
     planned = store.first_calls(endpoint.name)
-    for prompt in prompts:
-        job = _first(endpoint, prompt, learned)
-        if job is None or (job.prompt, job.request_hash) in planned:
-            continue
-        body, plain = store.planned_request(*job.key[:3]), _first(endpoint, prompt, UNKNOWN)
+    others = [j for j in _firsts(endpoint, prompts, learned) if (j.prompt, j.request_hash) not in planned]
+    asked = {p.id: p for p in prompts} if others else {}
+    for job in others:
+        body, plain = store.planned_request(*job.key[:3]), next(_firsts(endpoint, [asked[job.prompt]], UNKNOWN), None)
         if body is None or plain is None:
             missing += 1
             continue
@@ -170,9 +170,9 @@ def _changed_requests(endpoint: Called, prompts: Sequence[Prompt], store: Store)
     return f"{missing} of its calls are not in the stored plan" if missing else ""
 
 
-def _first(endpoint: Called, prompt: Prompt, quirks: Quirks) -> Job | None:
-    """The first call of a prompt; further samples differ from it in nothing that a config says."""
-    return next(jobs(endpoint, [prompt], model_name(endpoint), quirks), None)
+def _firsts(endpoint: Called, prompts: Sequence[Prompt], quirks: Quirks) -> Iterator[Job]:
+    """The first call of each prompt; further samples differ from it in nothing that a config says."""
+    return takewhile(lambda job: job.sample == 0, jobs(endpoint, prompts, model_name(endpoint), quirks))
 
 
 def _differing(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -117,8 +117,10 @@ def request_body(
         digest = hashlib.sha256(f"{more['seed']}:{endpoint.name}:{prompt.id}:{sample}".encode()).digest()
         more["seed"] = int.from_bytes(digest[:4], "big") >> 1
     body = api.write(adapted(_plain(prompt, endpoint, surface, model), Quirks.of(provider_of(endpoint))))
-    body = {k: v for k, v in body.items() if k not in more or more[k] is not None}
-    return adapted(api.join(body, {k: v for k, v in more.items() if v is not None}), learned)
+    if more:
+        body = {k: v for k, v in body.items() if k not in more or more[k] is not None}
+        body = api.join(body, {k: v for k, v in more.items() if v is not None})
+    return adapted(body, learned)
 
 
 def _plain(prompt: Prompt, endpoint: Called, surface: Surface, model: str) -> dict[str, Any]:

@@ -94,7 +94,8 @@ def adapted(body: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
     out = dict(body)
     if quirks.max_tokens != "max_tokens" and "max_tokens" in out and ("messages" in out):
         out = {quirks.max_tokens if k == "max_tokens" else k: v for k, v in out.items()}
-    for part in (out, inner := dict(out.get(_NESTED) or {})):
+    inner = dict(out.get(_NESTED) or {})
+    for part in (out, inner) if inner else (out,):
         _cap_logprobs(part, quirks)
         for name in quirks.refuses & part.keys() - _NEEDED:
             del part[name]
