@@ -24,7 +24,7 @@ from harness.inference.excess import (
     mean_over_prompts,
     prompt_noise,
     reliabilities_of,
-    unit_of,
+    spread_of,
 )
 from harness.inference.findings import NAN, Caveat, ChannelEvidence, Part, Settings
 from harness.inference.likelihood import LikelihoodTable
@@ -68,16 +68,25 @@ class Compared:
     missing: int = 0
     variants: Mapping[str, Similarity] = field(default_factory=dict)
 
+    @cached_property
+    def raw(self) -> Floats:
+        """Mean similarity of each pair over the prompts, (n, n)."""
+        return mean_over_prompts(self.values)
+
+    @cached_property
+    def noise(self) -> float:
+        """The unit of the excess: `harness.inference.excess.prompt_noise`."""
+        return prompt_noise(self.residuals)
+
     @classmethod
     def of(cls, similarity: Similarity, names: Sequence[str], probe: Probe | None = None) -> Compared:
         """A channel among some models, in their order; with a ``probe``, as it is measured in their pool."""
         whole = similarity if probe is None else _on(probe.similarity, similarity.prompts)
-        values = restrict(whole, names)
-        both = np.isfinite(values[:, 0, 1])
+        both = np.isfinite(whole.values[:, whole.models.index(names[0]), whole.models.index(names[1])])
         gaps = sum(1.0 - float(np.nan_to_num(whole.coverage[whole.models.index(n)], nan=1.0)) for n in names[:2])
         missing = min(int((~both).sum()), round(gaps * len(both)))  # what was not put to one of them is not missing
         kept = np.flatnonzero(both) if both.any() else np.arange(len(both))
-        values, prompts = values[kept], tuple(whole.prompts[i] for i in kept)
+        values, prompts = restrict(whole, names, kept.tolist()), tuple(whole.prompts[i] for i in kept)
         residuals = additive_residuals(values)
         matrix = excess_in(residuals, whole.sees)
         placebo = _placebo(probe, names) if probe is not None else None
@@ -272,10 +281,8 @@ def assess(
         if len(own.controls) >= 2:
             compared = Compared.of(s, own.names)
             evidence.append(_evidence(compared, rounds, rng, part="own pool", controls=len(own.controls)))
-    for s in (s for s in judged if s.sees == "reported"):
-        compared = Compared.of(s, pool.names)
-        if np.isfinite(compared.values[:, 0, 1]).any():
-            evidence.append(_evidence(compared, rounds, rng, part="reported"))
+    del measured  # placebos are as large as all that is compared
+    evidence += [e for s in judged if s.sees == "reported" and (e := _reported(s, pool.names, rounds, rng)) is not None]
     notes.append(_candidates_null(channels, combined, pool))
     return Assessment(pool, channels, combined, low, high, tuple(evidence), None, tuple(notes), copies)
 
@@ -310,7 +317,7 @@ def recognised(a: Assessment, fresh: Mapping[str, str], settings: Settings) -> C
         both = c.residuals[twins.astype(int), 0, 1]
         both = both[np.isfinite(both).all(axis=1)]
         if len(both):
-            means = both.mean(0) / prompt_noise(c.residuals)
+            means = both.mean(0) / c.noise
             tested.append((_flipped(both[:, 0] - both[:, 1], rng), c.similarity.channel, means))
     if not tested or min(t[0] for t in tested) * len(tested) > RECOGNISED:
         return None
@@ -329,12 +336,13 @@ def _flipped(differences: Floats, rng: np.random.Generator, most: int = 9999) ->
     return float((np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9).mean())
 
 
-def levels(values: Floats) -> Floats:
-    """How alike each model is to the controls of its pool on average, (n,); the first two models are no controls."""
-    raw = mean_over_prompts(values)[:, 2:]
-    seen = np.isfinite(raw)
+def levels(raw: Floats) -> Floats:
+    """How alike each model is to the controls of its pool on average, (n,), of the mean similarities of all pairs; the
+    first two models are no controls."""
+    shown = raw[:, 2:]
+    seen = np.isfinite(shown)
     with np.errstate(invalid="ignore", divide="ignore"):
-        out: Floats = np.where(seen, raw, 0.0).sum(1) / seen.sum(1)
+        out: Floats = np.where(seen, shown, 0.0).sum(1) / seen.sum(1)
     return out
 
 
@@ -342,12 +350,18 @@ def shares_no_words(similarity: Similarity, pool: Pool) -> Caveat | None:
     """A channel of text cannot compare suspect and candidate if one shares next to no words with anybody."""
     if similarity.sees != "text" or similarity.unit != "cosine" or len(pool.controls) < 2:
         return None
-    level = levels(restrict(similarity, pool.names))
+    level = levels(_means_among(similarity, pool.names))
     usual = float(np.nanmedian(level[2:]))
     for name, own in zip(pool.names[:2], level[:2], strict=True):
         if own < FOREIGN * usual:
             return Caveat("shares no words", similarity.channel, (name,), (float(own), usual))
     return None
+
+
+def _means_among(similarity: Similarity, names: Sequence[str]) -> Floats:
+    """Mean similarity over prompts of some models, (n, n), without a copy of their values."""
+    at = [similarity.models.index(n) for n in names]
+    return mean_over_prompts(similarity.values)[np.ix_(at, at)]
 
 
 def _candidates_null(channels: Sequence[Compared], combined: Floats, pool: Pool) -> Caveat:
@@ -359,7 +373,7 @@ def _candidates_null(channels: Sequence[Compared], combined: Floats, pool: Pool)
     k = len(pool.controls)
     parts = []
     for c in channels:
-        level = levels(c.values)
+        level = levels(c.raw)
         below = int((level[2:] < level[1]).sum())
         parts.append((below / k, c.similarity.channel, below))
     share, channel, below = max(parts)
@@ -399,7 +413,7 @@ def _evidence(
     controls: int = 0,
 ) -> ChannelEvidence:
     s = c.similarity
-    raw = mean_over_prompts(c.values)
+    raw = c.raw
     others = raw[np.triu_indices(len(raw), 1)][1:]  # every pair but the accused one, which comes first
     low, high = _interval([c], np.ones(1), rounds, rng, scaled=False)
     peers = c.matrix[np.triu_indices(len(raw), 1)][1:]
@@ -424,8 +438,15 @@ def _evidence(
         peer_low=float(np.nanmin(peers)) if told and np.isfinite(peers).any() else NAN,
         peer_high=float(np.nanmax(peers)) if told and np.isfinite(peers).any() else NAN,
         spread=max(float(np.sqrt(known_mean(c.matrix**2))), TINY),
-        size=unit_of(c.values, c.residuals) if told else NAN,
+        size=spread_of(c.values) * c.noise if told else NAN,
     )
+
+
+def _reported(s: Similarity, names: Sequence[str], rounds: int, rng: np.random.Generator) -> ChannelEvidence | None:
+    """What a channel without weight in the verdict says; None if it says nothing of the pair."""
+    compared = Compared.of(s, names)
+    told = np.isfinite(compared.values[:, 0, 1]).any()
+    return _evidence(compared, rounds, rng, part="reported") if told else None
 
 
 def loudest_left_out(c: Compared, most: int = 10) -> Floats:
@@ -443,7 +464,7 @@ def loudest_left_out(c: Compared, most: int = 10) -> Floats:
 def bounds(c: Compared) -> tuple[float, float]:
     """Excess of the accused pair if its missing answers were as the least alike tenth of the pool's pairs, prompt by
     prompt, and if they were as the most alike tenth."""
-    noise = prompt_noise(c.residuals)
+    noise = c.noise
     if not c.missing:
         return float(c.matrix[0, 1]), float(c.matrix[0, 1])
     with np.errstate(all="ignore"):
@@ -460,7 +481,7 @@ def _interval(
     """95 % bootstrap interval of the accused pair's effect over prompts, scaled as `combine` does or not."""
     draws = np.zeros((len(channels), rounds))
     for row, c in enumerate(channels):
-        noise = prompt_noise(c.residuals)
+        noise = c.noise
         pair = c.residuals[:, 0, 1]
         pair = pair[np.isfinite(pair)]
         if not len(pair):

@@ -19,7 +19,6 @@ from harness.inference.excess import (
     excess_of,
     known_mean,
     mean_over_prompts,
-    prompt_noise,
     prompt_spreads,
 )
 from harness.records import Sees, Similarity
@@ -120,7 +119,7 @@ def contributions(c: Compared) -> Floats:
     count = int(np.isfinite(pair).sum())
     if not count:
         return np.full(len(pair), np.nan)
-    spread = prompt_noise(c.residuals)
+    spread = c.noise
     if spread > TINY:
         return pair / (spread * count)
     total = float(np.nansum(pair))

@@ -9,7 +9,7 @@ Shapes: values (p, m, m) similarities per prompt, NaN on the diagonal and where 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 PIECE = 120_000  # values that are worked on at once: so many stay in the processor's cache, and 42 million would not
+_FEW = 8  # prompts: fewer are added in turn, however they lie in memory, more only if one lies after the other
 TINY = 1e-6  # float32 similarities that differ by less are equal
 FEWEST = 6
 """Models from which excess is shown. Of four, opposite pairs have one and the same excess by construction; of five, ten
@@ -178,19 +179,33 @@ class Sums:
     @classmethod
     def of(cls, values: Floats) -> Sums:
         """In the order of the prompts."""
-        shape = values.shape[1:]
-        count = np.zeros(shape, dtype=np.int64)
-        total, squares = (np.zeros(shape, dtype=values.dtype) for _ in range(2))
-        step = max(1, PIECE // max(1, int(np.prod(shape))))
-        for at in range(0, len(values), step):
-            part = values[at : at + step]
-            seen = np.isfinite(part)
-            known = np.where(seen, part, 0.0)
-            count += seen.sum(0)
-            total = np.concatenate([total[None], known]).sum(0)
-            squares = np.concatenate([squares[None], known**2]).sum(0)
+        count, total, squares = _sums(values, squared=True)
         with np.errstate(invalid="ignore", divide="ignore"):
             return cls(total / count, squares / count)
+
+
+def _sums(values: NDArray[np.floating], *, squared: bool) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """How many values (p, ...) there are of each pair, their sum, and that of their squares, if asked for."""
+    shape = values.shape[1:]
+    count = np.zeros(shape, dtype=np.int64)
+    total, squares = (np.zeros(shape, dtype=values.dtype) for _ in range(2))
+    for part in _pieces(values):
+        seen = np.isfinite(part)
+        known = np.array(np.where(seen, part, 0.0), order="C" if len(part) >= _FEW else "K", copy=None)
+        count += seen.sum(0)
+        if squared:
+            square = known**2
+            square[0] += squares
+            squares = square.sum(0)
+        known[0] += total
+        total = known.sum(0)
+    return count, total, squares
+
+
+def _pieces(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Some prompts of values (p, ...) at a time."""
+    step = max(1, PIECE // max(1, int(np.prod(values.shape[1:]))))
+    return (values[at : at + step] for at in range(0, len(values), step))
 
 
 def prompt_spreads(plain: Floats) -> Floats:
@@ -203,9 +218,10 @@ def prompt_spreads(plain: Floats) -> Floats:
         return np.where(m > 3, np.sqrt(square / (m * (m - 3) / 2)), np.nan)
 
 
-def unit_of(values: NDArray[np.floating], residuals: Floats) -> float:
-    """How much similarity, in the unit of values (p, m, m), an excess of 1 is: at the mean spread of a prompt."""
-    return known_mean(prompt_spreads(additive_residuals(values, scale=False))) * prompt_noise(residuals)
+def spread_of(values: NDArray[np.floating]) -> float:
+    """Mean spread of a prompt in the unit of values (p, m, m): with `prompt_noise` it makes what an excess of 1 is."""
+    found = [prompt_spreads(additive_residuals(part, scale=False)) for part in _pieces(values)]
+    return known_mean(np.concatenate(found)) if found else float("nan")
 
 
 def max_null_p(matrix: NDArray[np.floating], observed: float, n_candidates: int = 1) -> float:
@@ -309,10 +325,6 @@ def smallest_p(n_controls: int, n_candidates: int = 1) -> float:
         2 / ((K+1)(K+2)) for one candidate. A pool of four gives twice that, 1/3 for K = 2: there the residuals of
         opposite pairs are equal.
 
-    See Also
-    --------
-    controls_needed : The same question the other way round.
-
     Examples
     --------
     >>> [round(smallest_p(k), 4) for k in (2, 5, 13)]
@@ -361,10 +373,6 @@ def row_p(matrix: NDArray[np.floating]) -> float:
     -------
     float
         p-value, not under 1 / (K+1): it takes 19 control lineages to reach 0.05.
-
-    See Also
-    --------
-    max_null_p : The rank among all pairs of the pool, which can be smaller.
 
     Examples
     --------
@@ -443,10 +451,6 @@ def reliabilities(values: Sequence[Floats]) -> Floats:
     (c,) weights
         Not negative, with sum 1. Equal if no channel is reliable.
 
-    See Also
-    --------
-    combine : Uses these weights.
-
     Notes
     -----
     The mean residuals of all pairs on the even prompts are correlated with those on the odd prompts, r >= 0, and
@@ -488,6 +492,8 @@ def _split_half(residuals: Floats) -> float:
     return 2 * r / (1 + r)
 
 
-def mean_over_prompts(values: Floats) -> Floats:
+def mean_over_prompts(values: NDArray[np.floating]) -> Floats:
     """Mean over prompts without NaN, (p, m, m) -> (m, m); NaN where there is none, as on the diagonal."""
-    return Sums.of(values).mean
+    count, total, _ = _sums(values, squared=False)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(total / count)

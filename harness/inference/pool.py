@@ -219,10 +219,13 @@ def _coverage(similarity: Similarity, name: str) -> float:
     return value if np.isfinite(value) else 0.0
 
 
-def restrict(similarity: Similarity, names: Sequence[str]) -> np.ndarray:
-    """Values of some models in a given order, (p, n, n)."""
-    at = [similarity.models.index(n) for n in names]
-    return similarity.values[:, at][:, :, at]
+def restrict(similarity: Similarity, names: Sequence[str], prompts: Sequence[int] | None = None) -> np.ndarray:
+    """Values of some models in a given order, (p, n, n), on all prompts or on some by index, which copies once."""
+    at = np.array([similarity.models.index(n) for n in names], dtype=np.intp)
+    if prompts is None:
+        return similarity.values[:, at][:, :, at]
+    rows = np.asarray(prompts, dtype=np.intp)[:, None, None]
+    return similarity.values[rows, at, at[:, None]].transpose(0, 2, 1)  # sums over models go on column by column
 
 
 def without_copies(

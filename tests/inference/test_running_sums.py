@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from harness.inference import excess as arithmetic
-from harness.inference.excess import Sums, additive_residuals, excess, prompt_noise
+from harness.inference.excess import (
+    Sums,
+    additive_residuals,
+    excess,
+    mean_over_prompts,
+    prompt_noise,
+    prompt_spreads,
+    spread_of,
+)
+from harness.inference.pool import restrict
+from harness.records import Similarity
 
 Floats = np.ndarray
 
@@ -54,6 +64,31 @@ def test_any_piece_gives_the_same_bits(models: int, piece: int, kind: type, monk
     if found is not None:
         np.testing.assert_array_equal(excess(values), found)
         assert prompt_noise(additive_residuals(values)) == noise
+
+
+@pytest.mark.parametrize("models", [4, 7, 20])
+@pytest.mark.parametrize("piece", [1, 500, 1_000_000])
+def test_however_values_lie_in_memory_the_bits_are_the_same(
+    models: int, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = pool(60, models, seed=models).astype(np.float32)
+    s = Similarity(
+        "w",
+        tuple("abcdefghijklmnopqrstu"[:models]),
+        tuple(f"q{i}" for i in range(60)),
+        values,
+        np.ones(models),
+        "cosine",
+        "text",
+    )
+    names, prompts = s.models[::-1], list(range(1, 60, 2))
+    one, other = restrict(s, names)[prompts], restrict(s, names, prompts)
+    np.testing.assert_array_equal(one, other)
+    spread = float(np.nanmean(prompt_spreads(additive_residuals(other, scale=False))))
+    monkeypatch.setattr(arithmetic, "PIECE", piece)
+    np.testing.assert_array_equal(additive_residuals(one), additive_residuals(other))
+    np.testing.assert_array_equal(mean_over_prompts(one), mean_over_prompts(np.ascontiguousarray(other)))
+    assert spread_of(other) == spread
 
 
 def test_excess_makes_no_copies_of_all_values() -> None:

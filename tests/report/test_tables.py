@@ -200,7 +200,7 @@ def test_a_prompt_has_its_share_of_an_effect_that_knows_no_spread(monkeypatch: p
     """Whatever unit the effect has, single prompts sum to it, and none is lost."""
     compared = Compared.of(agreement(6), tuple("abcdef"))
     monkeypatch.setattr(breakdown, "excess_of", lambda residuals: np.full((6, 6), 40.0))
-    monkeypatch.setattr(breakdown, "prompt_noise", lambda residuals: 0.0)
+    monkeypatch.setattr(Compared, "noise", 0.0)
     found = telling(compared, 12)
     assert len(found) == 12
     assert [t.contribution for t in found] == pytest.approx([40.0 / 12] * 12)
