@@ -19,6 +19,7 @@ from scipy.spatial.distance import squareform
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+COLUMNS = 4_096  # pairs whose means are worked out at once
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,45 @@ class Group:
     support: float
 
 
-def links_of(matrix: Floats) -> Floats:
+def upper(values: NDArray[np.floating]) -> Floats:
+    """The pairs of symmetric values (..., n, n), each once, (..., n (n - 1) / 2): half of the room and of the work."""
+    rows, columns = np.triu_indices(values.shape[-1], 1)
+    return np.asarray(values[..., rows, columns], dtype=np.float64)
+
+
+def square(scores: Floats, at: Ints, n: int) -> Floats:
+    """Scores (..., q) of the pairs ``at`` (q, 2) as symmetric matrices (..., n, n), NaN where there is no pair."""
+    out = np.full((*scores.shape[:-1], n, n), np.nan)
+    out[..., at[:, 0], at[:, 1]] = out[..., at[:, 1], at[:, 0]] = scores
+    return out
+
+
+def drawn(prompts: int, rounds: int, rng: np.random.Generator) -> Floats:
+    """How often each prompt is in a bootstrap sample, (rounds, prompts)."""
+    return rng.multinomial(prompts, np.full(prompts, 1.0 / prompts), size=rounds).astype(np.float64)
+
+
+def weighted_means(series: Floats, weights: Floats) -> Floats:
+    """Means of series (p, q) over weighted prompts (rounds, p), without NaN: (rounds, q); NaN where nothing is left."""
+    out = np.empty((len(weights), series.shape[1]))
+    for at in range(0, series.shape[1], COLUMNS):  # copies of all would fill the memory
+        part = series[:, at : at + COLUMNS]
+        seen = np.isfinite(part)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out[:, at : at + COLUMNS] = (weights @ np.where(seen, part, 0.0)) / (weights @ seen)
+    return out
+
+
+def links_of(matrix: Floats, *, ordered: bool = False) -> Floats:
     """Average linkage of a symmetric matrix of scores (n, n), larger is closer: a SciPy linkage matrix (n - 1, 4).
 
-    Distances are the largest score less each score. Scores that are missing count as the least one.
+    Distances are the largest score less each score. Scores that are missing count as the least one. If ``ordered``,
+    neighbours among the leaves are as close as the tree lets them be.
     """
     score = np.where(np.isfinite(matrix), matrix, np.nanmin(matrix))
     distance = np.nanmax(matrix) - (score + score.T) / 2
     np.fill_diagonal(distance, 0.0)
-    out: Floats = linkage(squareform(distance, checks=False), "average", optimal_ordering=False)
+    out: Floats = linkage(squareform(distance, checks=False), "average", optimal_ordering=ordered)
     return out
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from harness.inference.assessment import Assessment, Compared
-from harness.inference.branches import Branch, branches
+from harness.inference.branches import Branch, branches, drawn, square, upper, weighted_means
 from harness.inference.excess import (
     FEWEST,
     TINY,
@@ -159,40 +159,60 @@ def overview(similarities: Sequence[Similarity]) -> Overview | None:
     """All models that every other one can be compared with; the one with most gaps is left out first."""
     counted = [s for s in similarities if s.sees != "reported"]
     measure: Measure = "excess"
-    matrix = _mean([m for s in counted if (m := _scaled_excess(s)) is not None])
+    matrix, draws = _over_channels(counted, measure)
     kept, out = _complete(matrix)
     if measure_of(len(kept)) == "raw":
         measure = "raw"
-        matrix = _mean([standardised(s.values) for s in counted])
+        matrix, draws = _over_channels(counted, measure)
         kept, out = _complete(matrix)
     if len(kept) < 3 or not np.isfinite(matrix).any():
         return None
     names, shown = similarities[0].models, matrix[np.ix_(kept, kept)]
-    draws = [m[np.ix_(kept, kept)] for m in _resampled(counted, measure)]
-    found = branches(shown, draws) if np.isfinite(shown[np.triu_indices(len(kept), 1)]).all() else ()
+    whole = np.isfinite(shown[np.triu_indices(len(kept), 1)]).all()
+    found = branches(shown, [d[np.ix_(kept, kept)] for d in draws]) if whole else ()
     return Overview(tuple(names[i] for i in kept), shown, tuple(names[i] for i in out), measure, found)
 
 
-def _resampled(counted: Sequence[Similarity], measure: Measure) -> Floats:
-    """The matrix of an overview on resampled prompts of each channel, (rounds, m, m), in the units of the original."""
+def _over_channels(counted: Sequence[Similarity], measure: Measure) -> tuple[Floats, Floats]:
+    """The matrix of an overview, (m, m), and the same on resampled prompts, (rounds, m, m): means over channels."""
     rng = np.random.default_rng(0)
-    shape = counted[0].values.shape[1:]
-    total, known = np.zeros((ROUNDS, *shape)), np.zeros((ROUNDS, *shape))
+    m = counted[0].values.shape[-1] if counted else 1
+    at = np.stack(np.triu_indices(m, 1), axis=1)
+    matrices = []
+    total, known = np.zeros((ROUNDS, len(at))), np.zeros((ROUNDS, len(at)))
     for s in counted:
-        values = additive_residuals(s.values) if measure == "excess" else s.values.astype(np.float64)
-        present = np.isfinite(values)
-        if not present.any():
-            continue
-        weights = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=ROUNDS).astype(float)
-        weights = np.vstack([np.ones(len(values)), weights])  # the prompts as they are come first: they give the unit
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = np.tensordot(weights, np.where(present, values, 0.0), 1) / np.tensordot(weights, present, 1)
-        drawn = additive_residuals(means, scale=False) if measure == "excess" else means - known_mean(means[0])
-        drawn = drawn[1:] / max(float(np.sqrt(known_mean(drawn[0] ** 2))), TINY)
-        total += np.nan_to_num(drawn)
-        known += np.isfinite(drawn)
+        matrix, draws = _of_channel(s, measure, at, rng)
+        if matrix is not None:
+            matrices.append(matrix)
+        if draws is not None:
+            total += np.nan_to_num(draws)
+            known += np.isfinite(draws)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return total / known
+        return _mean(matrices), square(total / known, at, m)
+
+
+def _of_channel(
+    s: Similarity, measure: Measure, at: NDArray[np.intp], rng: np.random.Generator
+) -> tuple[Floats | None, Floats | None]:
+    """All pairs of a channel, (m, m), and the same on resampled prompts, (rounds, q), in units of the spread over pairs
+    of the first; None where nothing tells one pair from another."""
+    series = upper(s.values) if measure == "raw" else _residuals(s)
+    matrix = standardised(s.values) if measure == "raw" else None
+    if not np.isfinite(series).any():  # two models alone: there is no other pair to compare theirs with
+        return matrix, None
+    p, m = len(series), s.values.shape[-1]
+    weights = np.vstack([np.ones(p), drawn(p, ROUNDS, rng)])  # the prompts as they are come first: they give the unit
+    means = square(weighted_means(series, weights), at, m)
+    moved = means - known_mean(means[0]) if measure == "raw" else additive_residuals(means, scale=False)
+    size = float(np.sqrt(known_mean(moved[0] ** 2)))
+    draws = upper(moved[1:]) / max(size, TINY)
+    return (moved[0] / size if size > TINY else None) if measure == "excess" else matrix, draws
+
+
+def _residuals(s: Similarity) -> Floats:
+    """Scaled residuals of all pairs of a channel, (p, q), some prompts at a time."""
+    parts = [upper(additive_residuals(s.values[at : at + CHUNK])) for at in range(0, len(s.values), CHUNK)]
+    return np.concatenate(parts) if parts else np.empty((0, 0))
 
 
 def _complete(matrix: Floats) -> tuple[list[int], list[int]]:
@@ -204,16 +224,6 @@ def _complete(matrix: Floats) -> tuple[list[int], list[int]]:
             break
         out.append(kept.pop(int(gaps.argmax())))
     return kept, out
-
-
-def _scaled_excess(s: Similarity) -> Floats | None:
-    """Excess of a channel in units of its spread over pairs; None where nothing tells one pair from another."""
-    residuals = additive_residuals(s.values)
-    if not np.isfinite(residuals).any():  # two models alone: there is no other pair to compare theirs with
-        return None
-    matrix = excess_of(residuals)
-    size = float(np.sqrt(np.nanmean(matrix**2))) if np.isfinite(matrix).any() else 0.0
-    return matrix / size if size > TINY else None
 
 
 @dataclass(frozen=True)
@@ -283,10 +293,12 @@ def all_pairs(s: Similarity) -> AllPairs:
         spreads.append(spread)
         with np.errstate(invalid="ignore", divide="ignore"):
             scaled = np.where((spread > TINY)[:, None, None], plain / spread[:, None, None], plain * 0.0)
-        total += np.nansum(values, axis=0)
-        first += np.nansum(scaled, axis=0)
-        second += np.nansum(scaled**2, axis=0)
-        count += np.isfinite(scaled).sum(0)
+        seen = np.isfinite(scaled)
+        known = np.where(seen, scaled, 0.0)
+        total += np.where(np.isfinite(values), values, 0.0).sum(0)
+        first += known.sum(0)
+        second += (known**2).sum(0)
+        count += seen.sum(0)
     prompts = s.counts()
     size = known_mean(np.concatenate(spreads)) if spreads else np.nan
     with np.errstate(invalid="ignore", divide="ignore"):

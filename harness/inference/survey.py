@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
 
 from harness.inference.assessment import Probes
-from harness.inference.branches import Branch, Group, branches, groups
+from harness.inference.branches import Branch, Group, branches, drawn, groups, square, weighted_means
 from harness.inference.excess import TINY, additive_residuals, mean_over_prompts, prompt_noise, reaches
 from harness.inference.findings import MISMATCHES, NAN, Caveat, Settings
 from harness.inference.nuisance import excess_of_first
@@ -277,7 +277,7 @@ def survey(
         [r.resampled(settings.bootstrap, rng) / z for r, z in zip(rows, sizes, strict=True)], axis=0, weights=weights
     )
     shown = np.minimum(score, np.nanmax(judged)) if np.isfinite(judged).any() else score
-    matrix = _square(shown, at, len(kept))
+    matrix = square(shown, at, len(kept))
     found = groups(matrix.shape[0], at[stands], draws >= edge, at)
     support = np.where(np.isfinite(score), (draws >= edge).mean(0), np.nan) if hit.any() else np.full(len(at), np.nan)
     number = {i: g for g, group in enumerate(found, 1) for i in group.members}
@@ -295,7 +295,7 @@ def survey(
         matrix=matrix,
         pairs=pairs,
         groups=found,
-        branches=branches(matrix, [_square(np.minimum(d, np.nanmax(shown)), at, len(kept)) for d in draws]),
+        branches=branches(matrix, [square(np.minimum(d, np.nanmax(shown)), at, len(kept)) for d in draws]),
         standard=plan.standard,
         alpha=settings.alpha,
         unrelated=unrelated,
@@ -363,14 +363,10 @@ class _Measured:
 
     def resampled(self, rounds: int, rng: np.random.Generator) -> Floats:
         """The same on prompts drawn with replacement, (rounds, q): all pairs on the same ones."""
-        p = len(self.series)
-        return self._means(rng.multinomial(p, np.full(p, 1.0 / p), size=rounds).astype(np.float64))
+        return self._means(drawn(len(self.series), rounds, rng))
 
     def _means(self, weights: Floats) -> Floats:
-        seen = np.isfinite(self.series)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            out: Floats = (weights @ np.where(seen, self.series, 0.0)) / (weights @ seen) + self.shift
-        return out
+        return weighted_means(self.series, weights) + self.shift
 
 
 def _measured(
@@ -472,9 +468,3 @@ def _reliabilities(rows: Sequence[_Measured]) -> Floats:
 
 def _size(excess: Floats) -> float:
     return max(float(np.sqrt(mean_over_prompts(excess**2))), TINY)
-
-
-def _square(score: Floats, at: NDArray[np.int64], n: int) -> Floats:
-    out = np.full((n, n), np.nan)
-    out[at[:, 0], at[:, 1]] = out[at[:, 1], at[:, 0]] = score
-    return out

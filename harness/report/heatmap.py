@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import dendrogram, linkage
-from scipy.spatial.distance import squareform
+from scipy.cluster.hierarchy import dendrogram
 
+from harness.inference.branches import links_of
 from harness.inference.breakdown import Overview
 from harness.inference.survey import Survey
 from harness.report import words
@@ -111,9 +111,7 @@ def heatmap(
     m = len(o.names)
     if m < 3 or not np.isfinite(o.matrix[np.triu_indices(m, 1)]).all():
         return None
-    distance = np.nanmax(o.matrix) - (o.matrix + o.matrix.T) / 2
-    np.fill_diagonal(distance, 0.0)
-    links = linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+    links = links_of(o.matrix, ordered=True)
     order = tuple(int(i) for i in dendrogram(links, no_plot=True)["leaves"])
     letters = _letters([roles.get(n, ("", ""))[1] for n in o.names])
     leaves = tuple(_leaf(k, o.names[i], *roles.get(o.names[i], ("", "")), letters) for k, i in enumerate(order, 1))
