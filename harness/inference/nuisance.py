@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 
 LEAST_MODELS = 8  # in a pool of fewer a factor has about as many numbers as there are pairs to tell it from
 RIDGE = 0.25  # of the root mean square excess: a pool of ten cannot tell a smaller factor from noise
+NUMBERS = 2_000_000  # of all matrices that are fitted at once
 STEPS, DAMPING = 40, 0.5  # of the alternating fit of a factor; undamped it swings between two answers
 
 
@@ -89,11 +90,14 @@ def _left(matrix: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> 
     hollow = np.where(np.eye(n, dtype=bool), 0.0, matrix) / size
     every = 1.0 - np.eye(n)
     sign, start = min((_rank_one(hollow, every, s) for s in (1.0, -1.0)), key=lambda f: _loss(hollow, every, *f))
-    kept = np.repeat(every[None], len(rows), axis=0)
-    at = np.arange(len(rows))
-    kept[at, rows, columns] = kept[at, columns, rows] = 0.0
-    u = _alternate(kept * hollow, kept, sign, np.repeat(start[None], len(rows), axis=0))
-    out: Floats = matrix[rows, columns] - size * sign * u[at, rows] * u[at, columns]
+    out: Floats = np.array(matrix[rows, columns])
+    step = max(1, NUMBERS // n**2)
+    for part in (slice(i, i + step) for i in range(0, len(rows), step)):  # each has a copy of the matrix of its own
+        r, c = rows[part], columns[part]
+        at, kept = np.arange(len(r)), np.repeat(every[None], len(r), axis=0)
+        kept[at, r, c] = kept[at, c, r] = 0.0
+        u = _alternate(kept * hollow, kept, sign, np.repeat(start[None], len(r), axis=0))
+        out[part] -= size * sign * u[at, r] * u[at, c]
     return out
 
 
