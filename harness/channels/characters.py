@@ -246,6 +246,7 @@ def words(text: str, most: int | None = None) -> list[str]:
     return found if most is None else found[:most]
 
 
+MANY = 1_000  # texts from which they are split by pyarrow
 _WORDS_APART = bytes(ord(chr(i).lower()) if i not in _NO_WORD else ord(" ") for i in range(128)) + bytes(128)
 
 
@@ -258,7 +259,9 @@ def numbered_words(texts: Sequence[str], known: Mapping[str, int]) -> list[NDArr
     >>> [ids.tolist() for ids in numbered_words(["No, no! Yes.", "", "Yes, 海."], Vocabulary())]
     [[0, 0, 1], [], [1, 2]]
     """
-    import pyarrow.compute as pc  # takes a while, and small tables come without it
+    if len(texts) < MANY:
+        return [np.array([known[w] for w in words(text)], dtype=np.int32) for text in texts]
+    import pyarrow.compute as pc  # takes longer than a few texts do
     from pyarrow import LargeStringArray, py_buffer
 
     plain = [text if text.isascii() else "" for text in texts]
@@ -267,8 +270,10 @@ def numbered_words(texts: Sequence[str], known: Mapping[str, int]) -> list[NDArr
     split = pc.ascii_split_whitespace(LargeStringArray.from_buffers(len(plain), py_buffer(ends), py_buffer(spaced)))
     coded = split.values.dictionary_encode()
     number = np.array([known[w] if w else -1 for w in coded.dictionary.to_pylist()], dtype=np.int32)
-    ids = number[coded.indices.to_numpy()]
-    kept = np.append(0, np.cumsum(ids >= 0))[split.offsets.to_numpy()]  # at the edges of a text stand empty words
+    # Their buffers as they are: `to_numpy` would bring in pandas.
+    ids = number[np.frombuffer(coded.indices.buffers()[1], dtype=np.int32)[: len(coded)]]
+    starts = np.frombuffer(split.buffers()[1], dtype=np.int32)[: len(split) + 1]
+    kept = np.append(0, np.cumsum(ids >= 0))[starts]  # at the edges of a text stand empty words
     found = np.split(ids[ids >= 0], kept[1:])[:-1]
     return [
         np.array([known[w] for w in words(text)], dtype=np.int32) if not text.isascii() else of_plain

@@ -62,11 +62,12 @@ def test_shared_runs_are_counted_as_sets(answers: list[list[str]]) -> None:
         st.text(max_size=30) | st.text(alphabet=st.sampled_from("aZ_0 .,\n\x1c\x00-é海İ"), max_size=60), max_size=6
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_words_of_many_texts_are_those_of_each(texts: list[str]) -> None:
-    known = Vocabulary(zz=0)
-    found, spelled = characters.numbered_words(texts, known), tuple(known)
-    assert [[spelled[i] for i in ids] for ids in found] == list(map(characters.words, texts))
+    for some in (texts, [*texts, "and so on"] * (characters.MANY // (len(texts) + 1) + 1)):
+        known = Vocabulary(zz=0)
+        found, spelled = characters.numbered_words(some, known), tuple(known)
+        assert [[spelled[i] for i in ids] for ids in found] == list(map(characters.words, some))
 
 
 @given(st.text(alphabet=st.sampled_from("aZ0 .,?!-é海😀\n²İ\t"), max_size=80))
