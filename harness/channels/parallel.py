@@ -67,6 +67,8 @@ def compare(
     else:
         with _workers(executor):
             found = _spread(channels, table, executor != LOCAL, watch)
+        if executor == LOCAL:
+            _let_go()
     return tuple(found[name] for name in channels if name in found)
 
 
@@ -183,6 +185,13 @@ def _run(tasks: Sequence[Task], loaded: bool, watch: Watch) -> list[Found]:
         part.learn(known)
         out.append(found)
     return out
+
+
+def _let_go() -> None:
+    """End the processes of this machine: idle, they would hold memory while pairs are judged."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True)
 
 
 @contextmanager
