@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -13,7 +11,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,38 +212,34 @@ def test_a_store_where_nothing_can_be_written(log: bytes | None) -> None:
             (folder / "s.sqlite-wal").write_bytes(log)
         folder.chmod(0o555)
         try:
-            said = as_nobody(lambda: count_keys(path))
+            said = counted_by_nobody(path)
         finally:
             folder.chmod(0o755)
     # A log may hold answers: what cannot be read whole is not read.
     assert said == "1" if not log else "unable to open" in said or said == "1"
 
 
-def count_keys(path: Path) -> str:
-    try:
-        with Store(path, readonly=True) as store:
-            return str(len(store.keys()))
-    except StoreError as e:
-        return str(e)
+_COUNTER = """
+import os, sys
+from pathlib import Path
+from harness.errors import StoreError
+from harness.store.store import Store
+if os.getuid() == 0:  # a process that may not write where root may
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    with Store(Path(sys.argv[1]), readonly=True) as store:
+        print(len(store.keys()))
+except StoreError as e:
+    print(e)
+"""
 
 
-def as_nobody(work: Callable[[], str]) -> str:
-    """What ``work`` returns in a process that may not write where root may."""
-    out, into = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            if os.getuid() == 0:
-                os.setgroups([])
-                os.setgid(65534)
-                os.setuid(65534)
-            os.write(into, work().encode())
-        finally:
-            os._exit(0)
-    os.close(into)
-    os.waitpid(child, 0)
-    with os.fdopen(out) as said:
-        return said.read()
+def counted_by_nobody(path: Path) -> str:
+    """How many keys somebody finds who may not write there, or why none."""
+    command = [sys.executable, "-c", _COUNTER, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_missing_foreign_and_newer_files(tmp_path: Path) -> None:
@@ -305,25 +298,31 @@ def test_kill_minus_nine_loses_nothing_acknowledged(tmp_path: Path) -> None:
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+_FILLER = """
+import os, resource, signal, sys
+from dataclasses import replace
+from pathlib import Path
+from harness.errors import StoreError
+from harness.records import Response
+from harness.store.store import Store
+answer, done = Response("e", "p", 0, "h", "ok", ""), 0
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    with Store(Path(sys.argv[1])) as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        while True:
+            store.add(replace(answer, sample=done, text=os.urandom(2000).hex()))
+            done += 1
+except StoreError as e:
+    print(f"{done}\\n{e}")
+"""
+
+
 def test_a_full_disk_is_one_line_and_keeps_what_was_stored(tmp_path: Path) -> None:
+    """A limit on file size is a disk that is full, for one process."""
     path = tmp_path / "s.sqlite"
-    child = os.fork()
-    if child == 0:  # a limit on file size is a disk that is full, for one process
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        status, done = 1, 0
-        try:
-            with Store(path) as store:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-                while True:
-                    store.add(replace(ANSWER, sample=done, text=os.urandom(2000).hex()))
-                    done += 1
-        except StoreError as e:
-            (tmp_path / "said").write_text(f"{done}\n{e}")
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
-    done, _, said = (tmp_path / "said").read_text().partition("\n")
+    command = [sys.executable, "-c", _FILLER, str(path)]
+    done, _, said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.partition("\n")
     assert "disk full" in said
     with Store(path) as store:
         assert len(store.keys()) == int(done) > 10
