@@ -43,7 +43,7 @@ from harness.inference.excess import excess
 from harness.inference.liking import preference, ranked
 from harness.judging import read_responses
 from harness.plan import stored_plan
-from harness.readers import Shelf
+from harness.readers import ReadingList
 from harness.records import Responses
 
 Floats = NDArray[np.float64]
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--template", choices=("bare", "chat", "none"), default="bare")
     given = parser.parse_args(arguments)
     if given.zoo:
-        shelf = Shelf.of(own_words(independent_draws(read_responses(stored_plan(given.zoo)))[0]))
+        shelf = ReadingList.of(own_words(independent_draws(read_responses(stored_plan(given.zoo)))[0]))
         for name, path in (each.split("=", 1) for each in given.read):
             told = {"reader": name, "template": given.template}
             read_by(told, Path(path), shelf.table, shelf.at, range(len(shelf.table.models)), given.readings)

@@ -57,7 +57,7 @@ class ToRead:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ReadingList:
     """What readers are given: ``texts`` by prompt and model, (p, m), of the prompts ``at`` (indices) of ``table``."""
 
     table: Responses
@@ -65,7 +65,7 @@ class Shelf:
     texts: Sequence[Sequence[str]]
 
     @classmethod
-    def of(cls, table: Responses) -> Shelf:
+    def of(cls, table: Responses) -> ReadingList:
         """Of a table whose answers are read already (`harness.channels.reading.read`)."""
         served = table.where("wording")
         at = tuple(served[int(i * len(served) / PROMPTS)] for i in range(PROMPTS)) if len(served) > PROMPTS else served
@@ -86,20 +86,20 @@ def readings(plan: Plan, table: Responses) -> Readings | None:
     readers = plan.campaign.readers
     if not readers:
         return None
-    shelf = Shelf.of(table)
+    listed = ReadingList.of(table)
     found: dict[tuple[int, int, int], Heard] = {}
     with Store(plan.store, readonly=True) as store:
         for r, reader in enumerate(readers):
             said = echoes(store, reader.name)
-            for (p, m), one in shelf.jobs(reader):
+            for (p, m), one in listed.jobs(reader):
                 if (likely := one.heard(said)) is not None:
                     found[p, m, r] = likely
     return Readings(
         models=table.models,
         readers=tuple(Model(e.name, e.role, lineage_of(e), *told_of(e)) for e in readers),
-        prompts=tuple(table.prompts[p].id for p in shelf.at),
-        given=sum(bool(t) for row in shelf.texts for t in row),
-        values=likelihoods(shelf.texts, found, len(readers)),
+        prompts=tuple(table.prompts[p].id for p in listed.at),
+        given=sum(bool(t) for row in listed.texts for t in row),
+        values=likelihoods(listed.texts, found, len(readers)),
     )
 
 
@@ -109,9 +109,9 @@ async def read_answers(run: Asking) -> None:
     A reader that cannot be used is told and left out: nothing else waits for it.
     """
     plan = run.plan
-    shelf = await asyncio.to_thread(lambda: Shelf.of(read(independent_draws(read_responses(plan))[0])))
+    listed = await asyncio.to_thread(lambda: ReadingList.of(read(independent_draws(read_responses(plan))[0])))
     with Store(plan.store) as store:
-        await read_texts(run, store, [(r, [one for _, one in shelf.jobs(r)]) for r in plan.campaign.readers])
+        await read_texts(run, store, [(r, [one for _, one in listed.jobs(r)]) for r in plan.campaign.readers])
 
 
 async def read_texts(run: Asking, store: Store, texts: Sequence[tuple[Reader, Sequence[ToRead]]]) -> None:
