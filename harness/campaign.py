@@ -23,6 +23,7 @@ from harness.config import Campaign, lineage_of, load_config, require_yes
 from harness.files import write_whole
 from harness.inference.breakdown import Detail, detail
 from harness.inference.findings import Attribution
+from harness.inference.greedy import Greedy, followings
 from harness.inference.likelihood import LikelihoodTable, tables_json
 from harness.inference.liking import Liking, likings
 from harness.inference.pool import Model
@@ -78,6 +79,7 @@ class Scores:
     models: tuple[Model, ...]
     survey: Survey | None = None
     likings: tuple[Liking, ...] = ()
+    followings: tuple[Greedy, ...] = ()
     seal: Seal | None = None
 
     def to_pandas(self) -> dict[str, pandas.DataFrame]:
@@ -170,12 +172,13 @@ def scores_of(plan: Plan, executor: str = LOCAL, watch: Watch = unwatched) -> Sc
     details = [detail(c.assessment) for c in found.cases] if "kinship" in questions else []
     heard, every = readings(plan, found.compared), models_of(plan.campaign)
     liked = () if heard is None else likings(heard, every, plan.campaign.analysis.controls)
+    follow = () if heard is None else followings(heard, every, plan.campaign.seed)
     seen = (
         *self_statements(plan, table),
         *observations(table),
         *noticed(taken),
         *beside(found.cases if details else ()),
-        *observed(liked),
+        *observed(liked, follow),
     )
     named: tuple[Attribution, ...] = ()
     if "attribution" in questions:
@@ -196,6 +199,7 @@ def scores_of(plan: Plan, executor: str = LOCAL, watch: Watch = unwatched) -> Sc
         models=every,
         survey=close,
         likings=liked,
+        followings=follow,
     )
 
 

@@ -11,11 +11,14 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.channels.draws import independent_draws
-from harness.channels.likelihoods import PROMPTS, Heard, heard, likelihoods, texts_to_read
+from harness.channels.likelihoods import PROMPTS, Heard, chosen, heard, likelihoods, texts_to_read
 from harness.channels.reading import read
 from harness.collect.agreement import recognise
 from harness.collect.context import RunContext, Tally
@@ -89,6 +92,7 @@ def readings(plan: Plan, table: Responses) -> Readings | None:
     listed = ReadingList.of(table)
     found: dict[tuple[int, int, int], Heard] = {}
     with Store(plan.store, readonly=True) as store:
+        greedy = greedy_answers(store, listed)
         for r, reader in enumerate(readers):
             said = echoes(store, reader.name)
             for (p, m), one in listed.jobs(reader):
@@ -100,7 +104,38 @@ def readings(plan: Plan, table: Responses) -> Readings | None:
         prompts=tuple(table.prompts[p].id for p in listed.at),
         given=sum(bool(t) for row in listed.texts for t in row),
         values=likelihoods(listed.texts, found, len(readers)),
+        greedy=greedy,
+        chosen=chosen((*greedy.shape, len(readers)), found, greedy),
     )
+
+
+class _Sent(msgspec.Struct, rename="camel"):
+    temperature: float | None = None
+    generation_config: dict[str, Any] | None = None  # of Gemini's API
+
+
+_SENT = msgspec.json.Decoder(_Sent)
+
+
+def greedy_answers(store: Store, listed: ReadingList) -> NDArray[np.bool_]:
+    """Which answers, (p, m), were asked for at temperature 0: as the request says that was sent, else as the prompt."""
+    table = listed.table
+    out = np.zeros((len(listed.at), len(table.models)), dtype=bool)
+    for i, p in enumerate(listed.at):
+        for m, name in enumerate(table.models):
+            heat: object = table.prompts[p].temperature
+            if (body := store.planned_request(name, table.prompts[p].id, 0)) is not None:
+                heat = _heat(body)
+            out[i, m] = bool(listed.texts[i][m]) and heat == 0
+    return out
+
+
+def _heat(body: bytes) -> object:
+    try:
+        sent = _SENT.decode(body)
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
+    return (sent.generation_config or {}).get("temperature", sent.temperature)
 
 
 async def read_answers(run: Asking) -> None:

@@ -7,6 +7,7 @@ known who writes like whom. tests/endpoints/test_engines.py has a language model
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import re
@@ -191,6 +192,97 @@ def test_a_server_that_gives_no_logprobs_of_what_it_is_given_is_told(tmp_path: P
     assert any("reader own cannot be used" in line and "`echo`" in line for line in said)
     assert found.likings[0].missing == "not read"
     assert found.findings  # the verdicts stand
+
+
+HEAT = {"at-nought": 0.0, "warm": 0.7}
+
+
+def after(root: str, word: str) -> str:
+    """The word that models of one root say after another one at temperature 0, of some forty thousand."""
+    number = zlib.crc32(f"{root} {word}".encode())
+    return WORDS[number % len(WORDS)] + WORDS[number // len(WORDS) % len(WORDS)]
+
+
+def chain(root: str, start: str, slips: int) -> str:
+    """An answer of 40 words at temperature 0, of which every so manieth is a slip."""
+    out = [start]
+    for i in range(1, 40):
+        best = after(root, out[-1])
+        out.append(after(root, best) if i % slips == 0 else best)
+    return " ".join(out)
+
+
+def speaks(root: str, slips: int) -> Callable[[Request], Reply]:
+    """A model that says the chain of its root, from a word that the question asks for."""
+
+    def step(request: Request) -> Reply:
+        asked = json.loads(request.body)["messages"][-1]["content"]
+        at = int(re.findall(r"\d+", asked)[0])
+        return Reply(body=payloads.encode(payloads.chat(chain(root, WORDS[at], slips))))
+
+    return step
+
+
+def chooses(root: str) -> Callable[[Request], Reply]:
+    """A reader that finds likeliest what its root would say next, and says so as vLLM does."""
+
+    def step(request: Request) -> Reply:
+        asked = json.loads(request.body)["prompt"]
+        tokens = re.findall(r"\s*\S+", asked)
+        top: list[dict[str, float] | None] = [None]
+        for before, token in itertools.pairwise(tokens):
+            best = " " + after(root, before.strip())
+            top.append({token: -0.05} if best == token else {best: -0.05, token: -3.0})
+        values = [None, *(t[token] for t, token in zip(top[1:], tokens[1:], strict=True) if t)]
+        shape = {"tokens": tokens, "token_logprobs": values, "top_logprobs": top}
+        return Reply(body=payloads.encode(payloads.with_logprobs(payloads.completion(asked), shape)))
+
+    return step
+
+
+@pytest.mark.parametrize("heat", list(HEAT))
+def test_answers_at_temperature_0_are_read_token_by_token(heat: str, write_campaign: Any) -> None:
+    """Over a real socket: the same model, a coarser one that slips more often than the candidate, and strangers."""
+    served = {"c": ("mine", 13), "same": ("mine", 13), "coarse": ("mine", 4), "k": ("other", 13)}
+    steps: dict[str, list[Any]] = {n: [speaks(*told)] for n, told in served.items()}
+    with FaultServer(steps | {"own": [chooses("mine")], "rival": [chooses("else")]}) as server:
+        readers = [
+            {"name": n, "kind": "openai-completions", "base_url": server.url, "model": n, "lineage": root}
+            for n, root in (("own", "c"), ("rival", "rival"))
+        ]
+        path = write_campaign(
+            server.url, tuple(served), n=12, samples=1, readers=readers,
+            endpoint={"params": {"temperature": HEAT[heat]}},
+            roles=["candidate", "suspect", "suspect", "control"], analysis={"questions": []},
+        )  # fmt: skip
+        found = run_campaign(path)
+        write(path, found)
+    with (path.parent / "results" / "test" / "readings.csv").open(newline="") as f:
+        told = {r["suspect"]: r for r in csv.DictReader(f)}
+    if heat == "warm":
+        assert {r["greedy_missing"] for r in told.values()} == {"no greedy answers"}
+        assert "no answer at temperature 0" in told["same"]["greedy_words"]
+        return
+    assert told["same"]["greedy_reader"] == "own"
+    assert (float(told["same"]["greedy_p_value"]), told["same"]["greedy_prompts"]) == (1.0, "12")
+    assert float(told["coarse"]["greedy_p_value"]) == pytest.approx(2 / 2**12, rel=1e-3)
+    agreement = {n: float(r["greedy_agreement"]) for n, r in told.items()}
+    assert agreement["same"] == float(told["same"]["greedy_agreement_candidate"]) > 0.9 > agreement["coarse"] > 0.7
+    assert float(told["same"]["greedy_agreement_controls"]) < 0.1
+    seen = next(o for o in found.observations if (o.channel, o.model, o.what) == ("readers", "coarse", "greedy for c"))
+    assert "coarser ones" in seen.value
+
+
+def test_recorded_answers_are_greedy_where_the_config_says_so(tmp_path: Path) -> None:
+    """Nobody knows how they were sampled but who recorded them; this reader does not say what it would have chosen."""
+    with FaultServer(SERVED) as server:
+        for name, prompts, missing in (
+            ("unsaid", [{"set": "recorded"}], "no greedy answers"),
+            ("said", [{"set": "recorded", "temperature": 0}], "not read"),
+        ):
+            (folder := tmp_path / name).mkdir()
+            found = run_campaign(campaign(folder, server.url, prompts=prompts))
+            assert [g.missing for g in found.followings] == [missing]
 
 
 @pytest.mark.slow

@@ -1,9 +1,9 @@
 """Likelihoods of answers under a reader: from the logprobs that an `echo` returns to nats a token or a byte.
 
 A reader is a model with open weights that is given a question and somebody's answer, and says how likely it finds each
-token of it. What it reads are the model's own words (`harness.channels.reading`), from the first on, at most `READ`;
-what is compared on one prompt is cut to the shortest of the answers compared. Whoever writes less than `LEAST` words
-is a gap.
+token of it, and mostly also how likely the token is that it would have chosen itself. What it reads are the model's own
+words (`harness.channels.reading`), from the first on, at most `READ`; what is compared on one prompt is cut to the
+shortest of the answers compared. Whoever writes less than `LEAST` words is a gap.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import msgspec
@@ -29,16 +29,20 @@ PROMPTS = 32  # most prompts whose answers are read, spread over all: each more 
 READ = 48  # words of an answer that a reader is given
 LEAST = 15  # words: answers are not cut shorter, and shorter ones are not read
 CHARACTERS = 12 * READ  # of an answer at most: what has no spaces is no word
+NEAR = 0.1  # nats by which the likeliest token may be ahead of one that is as likely: readers compute in 16 bits
+MOST_LOST = 1.0  # nats that one token counts at most: beyond that it is another word, however unlikely
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\s\u3040-\u30ff\u3400-\u9fff]+")  # of Han and kana each letter
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
     """How likely a reader found one answer: ``values`` are nats of its tokens, (t,), ``ends`` where each ends in it, in
-    characters, (t,)."""
+    characters, (t,). ``lost`` are the nats by which the token is less likely than the likeliest one, (t,), or nothing,
+    (0,), where a server does not say which that is."""
 
     values: Floats
     ends: NDArray[np.int64]
+    lost: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 def to_read(text: str) -> str:
@@ -76,6 +80,7 @@ def common_ends(texts: Sequence[str]) -> list[int]:
 class _Echo(msgspec.Struct):
     tokens: list[str] | None = None
     token_logprobs: list[float | None] | None = None
+    top_logprobs: list[dict[str, float | None] | None] | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Echo)
@@ -112,7 +117,17 @@ def heard(blob: bytes | None, asked: str, answer: str) -> Heard | None:
     values = np.array([v if v is not None and v <= ZERO else np.nan for v in given], dtype=np.float64)[inside]
     if not len(values) or not np.isfinite(values).all():
         return None
-    return Heard(np.maximum(values, LOGPROB_FLOOR), ends[inside].astype(np.int64))
+    values = np.maximum(values, LOGPROB_FLOOR)
+    return Heard(values, ends[inside].astype(np.int64), _lost(values, echo.top_logprobs or [], inside))
+
+
+def _lost(values: Floats, top: Sequence[Mapping[str, float | None] | None], inside: NDArray[np.bool_]) -> Floats:
+    """Nats by which the likeliest token is ahead of the one that stands there; nothing if it is missing anywhere."""
+    if len(top) != len(inside):
+        return np.zeros(0)
+    said = [t or {} for t, own in zip(top, inside, strict=True) if own]
+    best = [max((v for v in t.values() if v is not None and v <= ZERO), default=np.nan) for t in said]
+    return np.maximum(np.array(best) - values, 0.0) if np.isfinite(best).all() else np.zeros(0)
 
 
 def likelihood(found: Heard, answer: str, end: int) -> tuple[float, float]:
@@ -145,4 +160,27 @@ def likelihoods(
             for r in range(readers):
                 if (one := found.get((p, m, r))) is not None:
                     out[p, m, r] = likelihood(one, text, ends[m])[unit]
+    return out
+
+
+def followed(found: Heard) -> tuple[int, int, float]:
+    """Tokens of an answer, how many of them are the reader's likeliest, and the nats lost on the others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> followed(Heard(np.full(3, -2.0), np.arange(3), np.array([0.0, 0.0625, 1.75])))
+    (3, 2, 1.0625)
+    """
+    return len(found.lost), int((found.lost <= NEAR).sum()), float(np.minimum(found.lost, MOST_LOST).sum())
+
+
+def chosen(
+    shape: tuple[int, int, int], found: Mapping[tuple[int, int, int], Heard], greedy: NDArray[np.bool_]
+) -> Floats:
+    """`followed` of each answer that was given ``greedy``, (p, m), under each reader, (p, m, r, 3); NaN without any."""
+    out = np.full((*shape, 3), np.nan)
+    for (p, m, r), one in found.items():
+        if greedy[p, m] and len(one.lost):
+            out[p, m, r] = followed(one)
     return out

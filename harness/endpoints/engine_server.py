@@ -105,17 +105,20 @@ class Engine:
             raise RefusedError(f"the prompt has {ids.shape[1]} tokens, and the context holds {self._context}")
         with self._one, torch.inference_mode():
             logits = self._model(ids).logits[0, :-1].float()
-            found = logits.gather(1, ids[0, 1:, None])[:, 0] - logits.logsumexp(-1)
+            whole, (best, at) = logits.logsumexp(-1), logits.max(-1)
+            found = (logits.gather(1, ids[0, 1:, None])[:, 0] - whole).tolist()
+            best = (best - whole).tolist()
         tokens, offsets, end = [], [], 0
-        for (
-            start,
-            stop,
-        ) in told.offset_mapping:  # pieces of one character have one place
+        for start, stop in told.offset_mapping:  # pieces of one character have one place
             offsets.append(max(start, end))
             tokens.append(text[max(start, end) : stop])
             end = max(end, stop)
-        shape = {"tokens": tokens, "token_logprobs": [None, *found.tolist()], "text_offset": offsets}
-        choice = {"index": 0, "text": text, "finish_reason": "length", "logprobs": {**shape, "top_logprobs": None}}
+        shape: dict[str, Any] = {"tokens": tokens, "token_logprobs": [None, *found], "text_offset": offsets}
+        if body.get("logprobs"):  # the likeliest last: pieces of characters look alike
+            likeliest = [self._spelt(t).decode("utf-8", "replace") for t in at.tolist()]
+            own = zip(tokens[1:], found, likeliest, best, strict=True)
+            shape["top_logprobs"] = [None, *({t: p} | {n: b} for t, p, n, b in own)]
+        choice = {"index": 0, "text": text, "finish_reason": "length", "logprobs": {"top_logprobs": None, **shape}}
         used = {"prompt_tokens": len(tokens), "completion_tokens": 0, "total_tokens": len(tokens)}
         return {"object": "text_completion", "model": self._alias, "choices": [choice], "usage": used}
 

@@ -28,13 +28,16 @@ Missing = Literal["", "no reader of its lineage", "no rival reader", "few contro
 @dataclass(frozen=True)
 class Readings:
     """What readers say of the answers of a campaign: ``values`` are nats a token, (p, m, r), NaN where none was read;
-    ``given`` is how many answers there are to read."""
+    ``given`` is how many answers there are to read. ``greedy`` are answers given at temperature 0, (p, m), and
+    ``chosen`` what readers would have chosen in their place, (p, m, r, 3), as `harness.channels.likelihoods.chosen`."""
 
     models: tuple[str, ...]
     readers: tuple[Model, ...]
     prompts: tuple[str, ...]
     given: int
     values: Floats
+    greedy: Flags | None = None
+    chosen: Floats | None = None
 
 
 @dataclass(frozen=True)

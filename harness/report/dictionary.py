@@ -264,6 +264,18 @@ _READINGS = {
     "controls": _count("Controls with answers that were read"),
     "missing": Column("Why there are no numbers, in a fixed term"),
     "words": Column("The same in words"),
+    "greedy_reader": Column("Reader of the candidate's lineage that is nearest to both, at temperature 0"),
+    "greedy_agreement": _number("Share of the suspect's tokens at temperature 0 that this reader would have chosen"),
+    "greedy_agreement_candidate": _number("The same of the candidate's own answers: what a server's rounding leaves"),
+    "greedy_agreement_controls": _number("The same of the controls, their median: what strangers reach"),
+    "greedy_lost": _number("Nats a token by which the suspect's are less likely than the likeliest, mean over prompts"),
+    "greedy_lost_candidate": _number("The same of the candidate's"),
+    "greedy_p_value": _number("Of the difference between these two, prompt by prompt, two-sided; it decides nothing"),
+    "greedy_p_smallest_possible": _number("The smallest it could have been"),
+    "greedy_prompts": _count("Prompts that were answered at temperature 0, and read"),
+    "greedy_tokens": _count("Tokens of the suspect on these"),
+    "greedy_missing": Column("Why there are no numbers, in a fixed term"),
+    "greedy_words": Column("The same in words"),
 }
 MATRIX = "matrix-CHANNEL"
 FILES: Mapping[str, Described] = {

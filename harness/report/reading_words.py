@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from harness.inference.greedy import Greedy
+from harness.inference.greedy import Missing as Unfollowed
 from harness.inference.liking import Liking, Missing
 from harness.inference.palimpsest import Order
 from harness.records import Observation
@@ -18,11 +20,18 @@ _MISSING: Mapping[Missing, str] = {
     "not read": "no answer of {suspect} was read: `harness run` gives readers what they have not read",
 }
 FAILED = 0.2  # rank of the candidate's own answers, from which its readers do not know them
+_UNFOLLOWED: Mapping[Unfollowed, str] = {
+    "no reader of its lineage": "no reader is of the lineage of {candidate}, so that nothing is read token by token",
+    "no greedy answers": "{suspect} gave no answer at temperature 0, so that nothing is read token by token",
+    "not read": "no reader of the lineage of {candidate} says which token it would have chosen in {suspect}'s answers",
+}
+ALIKE = 0.9  # share of the candidate's own tokens, under which a reader is not what the candidate is served with
 
 
-def observed(likings: Sequence[Liking]) -> tuple[Observation, ...]:
-    """A line a suspect and candidate."""
-    return tuple(Observation(CHANNEL, k.suspect, f"read for {k.candidate}", said(k)) for k in likings)
+def observed(likings: Sequence[Liking], followings: Sequence[Greedy]) -> tuple[Observation, ...]:
+    """Two lines a suspect and candidate."""
+    read = [Observation(CHANNEL, k.suspect, f"read for {k.candidate}", said(k)) for k in likings]
+    return (*read, *(Observation(CHANNEL, g.suspect, f"greedy for {g.candidate}", traced(g)) for g in followings))
 
 
 def said(k: Liking) -> str:
@@ -44,12 +53,41 @@ def said(k: Liking) -> str:
     return f"{liked}; of {k.candidate}'s own answers: {check}"
 
 
-def rows(likings: Sequence[Liking]) -> Iterator[Sequence[object]]:
+def traced(g: Greedy) -> str:
+    """How many of a suspect's tokens at temperature 0 a reader would have chosen, beside the candidate's own."""
+    if g.missing:
+        return _UNFOLLOWED[g.missing].format(suspect=g.suspect, candidate=g.candidate)
+    strangers = (
+        f" ({g.agreement_controls:.1%} of the controls')" if g.agreement_controls == g.agreement_controls else ""
+    )
+    found = (
+        f"at temperature 0, {g.reader} would have chosen {g.agreement:.1%} of {g.suspect}'s tokens{strangers}: "
+        f"{g.tokens} tokens, {g.prompts} prompts, {number(g.lost)} nats lost a token"
+    )
+    if g.p != g.p:
+        return (
+            f"{found}; what a server's rounding makes of it is not known, as no such answer of {g.candidate} was read"
+        )
+    own = (
+        f"of {g.candidate}'s own {g.agreement_candidate:.1%}, {number(g.lost_candidate)} nats lost (p = {number(g.p)})"
+    )
+    if g.agreement_candidate < ALIKE:
+        return f"{found}; {own}, so that it tells little: {g.candidate} has other weights, or another template"
+    if g.p > 0.05:
+        return f"{found}; {own}: not told apart"
+    if g.lost < g.lost_candidate:
+        return f"{found}; {own}: nearer to the reader than {g.candidate}'s"
+    return f"{found}; {own}: other weights, coarser ones, another system prompt or rounding than {g.candidate}'s"
+
+
+def rows(likings: Sequence[Liking], followings: Sequence[Greedy]) -> Iterator[Sequence[object]]:
     """Rows of readings.csv."""
-    for k in likings:
+    for k, g in zip(likings, followings, strict=True):
         yield [
             k.suspect, k.candidate, ", ".join(k.readers), ", ".join(k.rivals), k.effect, k.p, k.p_floor,
             k.effect_candidate, k.p_candidate, k.prompts, k.controls, k.missing, said(k),
+            g.reader, g.agreement, g.agreement_candidate, g.agreement_controls, g.lost, g.lost_candidate, g.p,
+            g.p_floor, g.prompts, g.tokens, g.missing, traced(g),
         ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from harness.channels.base import first_answer
 from harness.inference.breakdown import AllPairs, Detail, all_pairs
 from harness.inference.conclusion import Conclusion, conclusions
 from harness.inference.findings import FAILED, Attribution, Caveat, ChannelEvidence, Finding, Match
+from harness.inference.greedy import Greedy
 from harness.inference.liking import Liking
 from harness.inference.pool import Model
 from harness.inference.survey import Survey
@@ -52,6 +53,8 @@ class Results(Protocol):
     def models(self) -> Sequence[Model]: ...
     @property
     def likings(self) -> Sequence[Liking]: ...
+    @property
+    def followings(self) -> Sequence[Greedy]: ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def tables(r: Results) -> list[Table]:
         "observations": lambda: _observations(r),
         "attribution": lambda: (_match(a, m) for a in r.attributions for m in a.ranked or [Match("")]),
         "survey": lambda: () if r.survey is None else _survey(r.survey),
-        "readings": lambda: reading_words.rows(r.likings),
+        "readings": lambda: reading_words.rows(r.likings, r.followings),
     }
     found = [table_of(name, make()) for name, make in makers.items()]
     at = next(i for i, t in enumerate(found) if t.name == "prompts")

@@ -229,16 +229,19 @@ def test_a_reader_says_of_every_token_what_llama_cpp_says_of_the_next_one(monkey
     assert found is not None
     assert found.ends[-1] == len(ANSWER)
     starts = [0, *found.ends[:-1].tolist()]
-    apart = []
-    for start, end, value, top in zip(
-        starts, found.ends.tolist(), found.values.tolist(), asyncio.run(next_tokens(starts)), strict=True
-    ):
+    apart, margins = [], []
+    told = zip(starts, found.ends.tolist(), found.values.tolist(), found.lost.tolist(), strict=True)
+    for (start, end, value, lost), top in zip(told, asyncio.run(next_tokens(starts)), strict=True):
         theirs = top.get(ANSWER[start:end].encode())
         if theirs is not None and theirs > math.log(0.01):
             apart.append(abs(value - theirs))
+            margins.append((lost, max(top.values()) - theirs))
     assert len(apart) >= 10
     assert max(apart) < 0.5  # llama.cpp multiplies in 8 bits, the reader in 16
     assert sum(apart) / len(apart) < 0.1
+    assert any(lost > 1 for lost, _ in margins)  # a token that it would not have chosen
+    assert any(lost == 0 for lost, _ in margins)
+    assert max(abs(ours - others) for ours, others in margins) < 0.5
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.inference.breakdown import Detail
 from harness.inference.findings import Attribution, Finding
+from harness.inference.greedy import Greedy
 from harness.inference.liking import Liking
 from harness.inference.pool import Model
 from harness.inference.survey import Survey
@@ -32,6 +33,7 @@ class Found:
     survey: Survey | None
     models: Sequence[Model]
     likings: Sequence[Liking] = ()
+    followings: Sequence[Greedy] = ()
 
 
 def results(findings: Sequence[Finding] = (), similarities: Sequence[Similarity] = (), **more: Any) -> Found:

@@ -2,8 +2,8 @@
 
 Then `harness run FOLDER/zoo.yaml` and `python -m benchmarks.channels --zoo FOLDER/results/zoo`; or, for the adversary's
 table, `harness run FOLDER/adversary.yaml`, `harness run FOLDER/wrapped.yaml` and `python -m benchmarks.adversary --zoo
-FOLDER`. Needs `gguf` and numpy. All relatives are written as Q8_0, which by itself changes next to nothing (relative
-`requantised`).
+FOLDER`. Needs `gguf` and numpy. Relatives are written as Q8_0, which by itself changes next to nothing (relative
+`requantised`), but for those of `COARSER`, for `greedy.yaml`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ BLOCKS = 30
 
 @dataclass(frozen=True)
 class Relative:
-    """Which of the parent's blocks it has, in order, what happens to each tensor, and which are other ones."""
+    """Which of the parent's blocks it has, in order, what happens to each tensor, which are other ones, and how it is
+    written."""
 
     blocks: Sequence[int] = tuple(range(BLOCKS))
     change: Callable[[Floats, np.random.Generator], Floats] = lambda weights, rng: weights
     replaced: Mapping[str, Floats] = field(default_factory=dict)
+    written: GGMLQuantizationType = GGMLQuantizationType.Q8_0
 
 
 def noisy(share: float) -> Callable[[Floats, np.random.Generator], Floats]:
@@ -51,11 +53,16 @@ def noisy(share: float) -> Callable[[Floats, np.random.Generator], Floats]:
     return change
 
 
-RELATIVES: Mapping[str, Relative] = {
+RELATIVES: dict[str, Relative] = {
     "requantised": Relative(),
     "noise": Relative(change=noisy(0.05)),
     "duplicated": Relative(blocks=(*range(15), 12, 13, 14, *range(15, BLOCKS))),
     "pruned": Relative(blocks=(*range(20), *range(23, BLOCKS))),
+}
+COARSER: dict[str, Relative] = {
+    "q5": Relative(written=GGMLQuantizationType.Q5_0),
+    "q4": Relative(written=GGMLQuantizationType.Q4_0),
+    "slight": Relative(change=noisy(0.01)),
 }
 
 
@@ -78,8 +85,8 @@ def make(parent: Path, target: Path, relative: Relative, seed: int = 1) -> None:
         if len(tensor.shape) == 1:  # norms stay exact
             writer.add_tensor(name, weights)
             continue
-        packed = quants.quantize(relative.change(weights, rng), GGMLQuantizationType.Q8_0)
-        writer.add_tensor(name, packed, raw_dtype=GGMLQuantizationType.Q8_0)
+        packed = quants.quantize(relative.change(weights, rng), relative.written)
+        writer.add_tensor(name, packed, raw_dtype=relative.written)
     part = target.with_suffix(".part")
     writer.write_header_to_file(part)
     writer.write_kv_data_to_file()
@@ -104,7 +111,7 @@ def build(folder: Path, names: Sequence[str] = tuple(RELATIVES), campaign: str =
     for name in names:
         target = folder / f"{name}.gguf"
         if not target.exists():
-            make(parent, target, RELATIVES[name])
+            make(parent, target, (RELATIVES | COARSER)[name])
     return Path(shutil.copy(HERE / campaign, folder / campaign))
 
 
@@ -136,6 +143,6 @@ def adversary(folder: Path) -> list[Path]:
 
 if __name__ == "__main__":
     at = Path(sys.argv[1])
-    quick = Path(shutil.copy(HERE / "quick.yaml", at / "quick.yaml"))
-    made = [build(at, sys.argv[2:] or tuple(RELATIVES)), *adversary(at), quick]
+    made = [build(at, sys.argv[2:] or tuple(RELATIVES)), *adversary(at)]
+    made += [Path(shutil.copy(HERE / name, at / name)) for name in ("quick.yaml", "greedy.yaml")]
     sys.stdout.write("".join(f"{path}\n" for path in made))
