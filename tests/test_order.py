@@ -1,7 +1,8 @@
 """The order of training: a model that was trained on texts in a known order, and strangers, asked over a real socket.
 
-The model is small and honest about it: a softmax over next words given the word before, trained by gradient descent on
-one text after the other, once. It forgets as large models do, by what it learns later; it is no language model of use.
+The model of most tests is small and honest about it: a softmax over next words given the word before, trained by
+gradient descent on one text after the other, once. It forgets as large models do, by what it learns later. The slow
+test trains transformers, as small, on the project's own prompts.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import random
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,9 +24,11 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.errors import ConfigError
-from harness.inference.palimpsest import order_test
+from harness.inference.palimpsest import Order, order_test
 from harness.order import order, placed_texts
-from tests.support import payloads
+from harness.report.reading_words import ordered
+from tests.endpoints.test_engines import python_of
+from tests.support import ROOT, payloads
 from tests.support.fault_server import FaultServer, Reply, Request
 
 WORDS, TEXTS, LENGTH = 60, 120, 25
@@ -114,6 +119,101 @@ def test_a_model_trained_in_this_order_is_told_from_strangers(setting: Callable[
         assert "finds later texts likelier" in done.output
         with pytest.raises(ConfigError, match="no reader 'mine'"):
             order(path, config, "mine", {}, print)
+
+
+TRAIN = """
+import json, sys, torch
+from pathlib import Path
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+out, told = Path(sys.argv[1]), json.loads((Path(sys.argv[1]) / "texts.json").read_text())
+torch.set_num_threads(1)
+torch.manual_seed(1)
+letters = sorted(pre_tokenizers.ByteLevel.alphabet())  # a token a byte
+plain = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(letters)}, merges=[]))
+plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+plain.decoder = decoders.ByteLevel()
+tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain)
+shape = dict(n_positions=512, n_embd=128, n_layer=2, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+model = GPT2LMHeadModel(GPT2Config(vocab_size=256, bos_token_id=None, eos_token_id=None, **shape))
+
+def fit(texts):
+    steps = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for text in texts:
+        ids = torch.tensor([tokenizer(text).input_ids])
+        model(ids, labels=ids).loss.backward()
+        steps.step()
+        steps.zero_grad()
+
+fit(told.pop("before"))
+base = {k: v.clone() for k, v in model.state_dict().items()}
+for name, texts in told.items():
+    model.load_state_dict(base)
+    fit(texts)
+    model.save_pretrained(out / name)
+    tokenizer.save_pretrained(out / name)
+"""
+
+
+def prompts_of_this_project() -> list[str]:
+    """All prompts of the shipped sets of a line or three, in a random order."""
+    found = set()
+    for path in sorted((ROOT / "prompts").glob("*.yaml")):
+        told = yaml.safe_load(path.read_text("utf-8"))
+        found |= {str(p["text"]) for p in told["prompts"] if "text" in p}
+    kept = sorted(t for t in found if t.isascii() and 40 <= len(t) <= 400 and " " in t)
+    random.Random(1).shuffle(kept)
+    return kept
+
+
+@pytest.mark.slow
+def test_a_language_model_trained_in_this_order_is_told_from_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transformers of two layers, trained on 200 texts, then on 200 others in a known order; one pass, read in bytes.
+
+    ``pytest -m slow tests/test_order.py -rP`` shows what was found.
+    """
+    python = python_of("ENGINES_PYTHON", "transformers, torch, tokenizers")
+    every = prompts_of_this_project()
+    data, before, others = every[:200], every[200:400], every[400:540]
+    trained = {
+        "pupil": data,
+        "shuffled": random.Random(2).sample(data, 200),
+        "elsewhere": others,
+        "beside": before[:100],
+    }
+    (tmp_path / "texts.json").write_text(json.dumps({"before": before * 4, **trained}))
+    subprocess.run([python, "-c", TRAIN, str(tmp_path)], check=True, capture_output=True)
+    texts = tmp_path / "training.jsonl"
+    texts.write_text("".join(json.dumps({"text": t, "position": i}) + "\n" for i, t in enumerate(data)))
+    readers = [
+        {"name": n, "kind": "local", "lineage": n, "context": 512, "weights": {"folder": str(tmp_path / n)}}
+        for n in trained
+    ]
+
+    def asked(suspect: str) -> Order:
+        """The suspect, and the one model that saw nothing of the texts."""
+        told = [r for r in readers if r["name"] in (suspect, "beside")]
+        mine = {"name": "mine", "role": "candidate", "lineage": "mine", "kind": "local", "weights": {"gguf": "no.gguf"}}
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            yaml.safe_dump({"campaign": "c", "prompts": [{"set": "everyday"}], "analysis": {"questions": []},
+                            "readers": told, "endpoints": [mine]})
+        )  # fmt: skip
+        return order(texts, config, suspect, {}, print)
+
+    command = [python, "-c", "import torch, pathlib; print(pathlib.Path(torch.__file__).parents[1])"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    monkeypatch.setenv("PYTHONPATH", done.stdout.strip())  # where the readers' process finds its engine
+    found = {name: asked(name) for name in ("pupil", "shuffled", "elsewhere")}
+    print("\n".join(ordered(name, o) for name, o in found.items()))  # noqa: T201 - for -rP
+    assert found["pupil"].texts == 200
+    assert found["pupil"].p == found["pupil"].p_floor == 0.0001
+    assert found["pupil"].rho > 0.25
+    for name in ("shuffled", "elsewhere"):
+        assert abs(found[name].rho) < 0.25  # beyond which 1 in 2,500 orders drawn at random is
 
 
 def test_strangers_have_uniform_p_values() -> None:
