@@ -8,13 +8,16 @@
 
 The first reads, and writes a line a reader and prompt, so that it goes on where it was stopped; it needs torch,
 transformers and gguf (`pip install -e ".[transformers]"`). The second makes the tables. `--template chat` puts the
-question into the reader's own chat template (base models get it bare), `none` leaves it out; default is bare for all.
+question into the reader's own chat template (base models get it bare), `none` leaves it out, `other` puts the next
+prompt's question in its place (a placebo: what is left of a liking is no answer to anything); default is bare for all.
+`--part first` makes the tables of the first eight tokens of every answer alone, `--part rest` of those behind them.
 
 A pair is a suspect and a candidate of a reader's house; what the reader makes of the suspect does not hang on the
-candidate. Cells are the area under the curve against unrelated suspects with the same candidates, and the share found
-at 1 % false alarms. `partial` is the correlation of reading with kinship, wording held fixed. The second table ranks
-single suspects among 14 control lineages, as the product does: the least p is 1/15 there. With `--trick NAME`
-(`benchmarks/tricks.py`) some suspects are read as a host would show them, and a third table says what that changes.
+candidate. `rank 1 out` is the reader's own level with the first factor of models by readers taken out instead of what
+the rivals explain. Cells are the area under the curve against unrelated suspects with the same candidates, and the
+share found at 1 % false alarms. `partial` is the correlation of reading with kinship, wording held fixed. The second
+table ranks single suspects among 14 control lineages, as the product does: the least p is 1/15 there. With `--trick`
+NAME (`benchmarks/tricks.py`) some suspects are read as a host would show them, and a third table says what that does.
 With `--zoo` the stored answers of a campaign of small models are read by models whose own weights are among them.
 """
 
@@ -25,7 +28,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +58,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 KEYS = ("reader", "template", "trick")
 LONGEST = 500  # characters of a question: the longer one costs what several short ones do
 CONTROLS, DRAWS = 14, 20
+FIRST = 8  # tokens of an answer that are looked at apart
+Part = Literal["all", "first", "rest"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--models", type=int, default=4, help="most models of one root that has no reader")
     parser.add_argument("--trick", default="", help="read eight models of each side with this done to their answers")
     parser.add_argument("--unit", choices=UNITS, default="token")
-    parser.add_argument("--template", choices=("bare", "chat", "none"), default="bare")
+    parser.add_argument("--template", choices=("bare", "chat", "none", "other"), default="bare")
+    parser.add_argument("--part", choices=get_args(Part), default="all")
     given = parser.parse_args(arguments)
     if given.zoo:
         shelf = ReadingList.of(own_words(independent_draws(read_responses(stored_plan(given.zoo)))[0]))
@@ -91,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             told = {"reader": name, "template": given.template} | ({"trick": given.trick} if given.trick else {})
             read_by(told, Path(path), collection.table, chosen, models, given.readings)
         return
-    print("\n".join(tables(collection, given.readings, given.template, given.unit)))
+    print("\n".join(tables(collection, given.readings, given.template, given.unit, given.part)))
 
 
 def chosen_prompts(collection: Collection, most: int) -> list[int]:
@@ -151,10 +157,12 @@ def read_by(
     if not todo:
         return
     reader = BatchReader.load(gguf)
+    after = dict(zip(prompts, [*prompts[1:], *prompts[:1]], strict=True))
     for p in todo:
         (texts,) = texts_to_read(table, [p])
         at = [m for m in models if texts[m]]
-        found = reader.read(table.prompts[p].text, [texts[m] for m in at], told["template"])
+        question = table.prompts[after[p] if told["template"] == "other" else p].text
+        found = reader.read(question, [texts[m] for m in at], told["template"])
         line: dict[str, Any] = {**told, "prompt": table.prompts[p].id}
         line["heard"] = {
             table.models[m]: [h.values.round(3).tolist(), h.ends.tolist()] for m, h in zip(at, found, strict=True)
@@ -251,7 +259,12 @@ def _template(reader: str, template: str) -> str:
     return "bare" if template == "chat" and reader in BASES else template
 
 
-def read_of(collection: Collection, path: Path, template: str, unit: Unit) -> Read:
+def _part(values: Sequence[float], ends: Sequence[int], part: Part) -> Heard:
+    some = {"all": slice(None), "first": slice(FIRST), "rest": slice(FIRST, None)}[part]
+    return Heard(np.array(values)[some], np.array(ends)[some])
+
+
+def read_of(collection: Collection, path: Path, template: str, unit: Unit, part: Part = "all") -> Read:
     """Prompts that every reader has read; models of which half the prompts were."""
     table = collection.table
     lines = [e for e in _lines(path) if e["template"] == _template(e["reader"], template) and not e.get("trick")]
@@ -265,7 +278,7 @@ def read_of(collection: Collection, path: Path, template: str, unit: Unit) -> Re
         for row in texts_to_read(table, prompts)
     ]
     found = {
-        (p, table.models.index(m), r): Heard(np.array(values), np.array(ends))
+        (p, table.models.index(m), r): _part(values, ends, part)
         for p, prompt in enumerate(prompts)
         for r, reader in enumerate(readers)
         for m, (values, ends) in by[table.prompts[prompt].id, reader].items()
@@ -304,9 +317,9 @@ def zoo_table(table: Responses, path: Path, template: str) -> list[str]:
     return [f"{len(prompts)} prompts", "", *markdown_head(["answers of", *(f"liked by {r}" for r in readers)]), *rows]
 
 
-def tables(collection: Collection, path: Path, template: str, unit: Unit) -> list[str]:
+def tables(collection: Collection, path: Path, template: str, unit: Unit, part: Part = "all") -> list[str]:
     """Both tables, and for each reader of a house the models that it likes most."""
-    found = read_of(collection, path, template, unit)
+    found = read_of(collection, path, template, unit, part)
     kept = collection.table.among(found.models).only(found.prompts)
     words = wording(kept)
     if words is None:
@@ -316,25 +329,27 @@ def tables(collection: Collection, path: Path, template: str, unit: Unit) -> lis
     house = np.array([r.superfamily for r in rows])
     relation = collection.relation[np.ix_(found.models, found.models)]
     makers = np.array([r.organisation for r in rows])
-    head = ["reader", "relation", "pairs", "reading", "own reader alone", "rivals alone", "wording", "both", "partial"]
-    first, second, third = markdown_head(head), list[str](), list[str]()
+    shown = ["reading", "rank 1 out", "own reader alone", "rivals alone", "wording", "both", "partial"]
+    first, second, third = markdown_head(["reader", "relation", "pairs", *shown]), list[str](), list[str]()
     for own in (r for r in found.readers if (house == HOUSES.get(r, r)).any()):
         r, members = found.readers.index(own), house == HOUSES.get(own, own)
         rivals = [i for i, other in enumerate(found.readers) if HOUSES.get(other) != HOUSES.get(own)]
         liked = preference(found.values, [r], rivals)
         alone, others = _level(found.values, [r]), _level(found.values, rivals)
+        apart = without_factor(np.stack([_level(found.values, [i]) for i in range(len(found.readers))], -1))[:, r]
         s, c = (a.ravel() for a in np.meshgrid(range(len(rows)), np.flatnonzero(members), indexing="ij"))
         strangers = (relation[s, c] == "unrelated") & (makers[s] != makers[c]) & ~members[s]
         for group, wanted in {**GROUPS, "of the house": ()}.items():
             kin = members[s] & (s != c) if not wanted else np.isin(relation[s, c], wanted)
             if kin.sum() >= 2:
                 some = kin | strangers
-                shown_by = [x[s[some]] for x in (liked, alone, others)]
+                shown_by = [x[s[some]] for x in (liked, apart, alone, others)]
                 first.append(_pairs_row(own, group, kin[some], shown_by, said[s[some], c[some]]))
         second += _rank_rows(own, found.values, r, rivals, members, rows)
         order = [f"{rows[i].name}{' *' if members[i] else ''}" for i in np.argsort(-liked)[:8]]
         third.append(f"Liked most by {own} (* of its house): {', '.join(order)}.")
     about = f"{len(found.prompts)} prompts, {len(rows)} models, template {template}, nats a {unit}"
+    about += "" if part == "all" else f", {part} of {FIRST} tokens"
     ranks = markdown_head(["reader", "suspects", "trials", "least p (1/15)", "p <= .20", "worst stranger"])
     return [about, "", *first, "", *ranks, *second, "", *third, *_trick_rows(collection, path, template)]
 
@@ -404,6 +419,21 @@ def _level(values: Floats, readers: Sequence[int]) -> Floats:
     whole: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(-1))
     known = np.where(whole[..., None], values, np.nan)[..., list(readers)].mean(-1)
     out: Floats = np.nanmean(known - np.nanmean(known, axis=1, keepdims=True), axis=0)
+    return out
+
+
+def without_factor(levels: Floats) -> Floats:
+    """Levels of models by readers, (m, r), without the means of either and without the first factor of what is left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bool(np.allclose(without_factor(np.outer([1.0, 2.0, 4.0], [1.0, 3.0]) + [[1.0], [5.0], [2.0]]), 0.0))
+    True
+    """
+    left = levels - levels.mean(0) - levels.mean(1, keepdims=True) + levels.mean()
+    u, s, v = np.linalg.svd(left, full_matrices=False)
+    out: Floats = left - s[0] * np.outer(u[:, 0], v[0])
     return out
 
 
