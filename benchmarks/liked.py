@@ -162,7 +162,8 @@ def sides(collection: Collection, found: Read) -> list[Side]:
     house = np.array([collection.rows[m].superfamily for m in found.models])
     of = [HOUSES.get(r, r) for r in found.readers]
     own: list[tuple[int, ...]] = [(i,) for i, h in enumerate(of) if (house == h).any()]
-    own += [t for h in dict.fromkeys(of) if len(t := tuple(i for i, x in enumerate(of) if x == h)) > 1]
+    several = [tuple(i for i, x in enumerate(of) if x == h) for h in dict.fromkeys(of) if (house == h).any()]
+    own += [some for some in several if len(some) > 1]
     out = []
     for some in own:
         rivals = tuple(i for i, h in enumerate(of) if h != of[some[0]])
