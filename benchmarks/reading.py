@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--read", action="append", default=[], metavar="NAME=GGUF")
     parser.add_argument("--prompts", type=int, default=24)
     parser.add_argument("--models", type=int, default=4, help="most models of one root that has no reader")
+    parser.add_argument("--strangers", type=int, default=1000, help="most models of houses without a reader, drawn")
     parser.add_argument("--trick", default="", help="read eight models of each side with this done to their answers")
     parser.add_argument("--unit", choices=UNITS, default="token")
     parser.add_argument("--template", choices=("bare", "chat", "none", "other"), default="bare")
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     collection = read(given.data, given.lineage)
     if given.read:
         chosen = chosen_prompts(collection, given.prompts)
-        models = chosen_models(collection, given.models)
+        models = chosen_models(collection, given.models, given.strangers)
         if given.trick:
             models = some_of_each_side(collection, models)
             collection = replace(collection, table=shown(collection, chosen, models, given.trick))
@@ -106,15 +107,17 @@ def chosen_prompts(collection: Collection, most: int) -> list[int]:
     return [p for _, _, p in sorted(found)[:most]]
 
 
-def chosen_models(collection: Collection, most: int) -> list[int]:
-    """All models of a reader's house, and at most so many of every other root."""
+def chosen_models(collection: Collection, most: int, strangers: int = 1000) -> list[int]:
+    """All models of a reader's house, and at most so many of every other root, and of all others together."""
     taken: dict[str, int] = {}
-    out = []
+    own, others = list[int](), list[int]()
     for m, row in enumerate(collection.rows):
         taken[row.root] = taken.get(row.root, 0) + 1
-        if row.usable and (row.superfamily in HOUSES.values() or taken[row.root] <= most):
-            out.append(m)
-    return out
+        if row.usable and row.superfamily in HOUSES.values():
+            own.append(m)
+        elif row.usable and taken[row.root] <= most:
+            others.append(m)
+    return sorted([*own, *np.random.default_rng(1).permutation(others).tolist()[:strangers]])
 
 
 def some_of_each_side(collection: Collection, models: Sequence[int], most: int = 8) -> list[int]:

@@ -128,3 +128,12 @@ def test_readers_of_a_house_are_taken_together(files: list[str]) -> None:
     found = read_of(collection, Path(given["--readings"]), "bare", "token")
     assert [s.name for s in sides(collection, found)] == ["qwen05", "qwen15", "qwen05 + qwen15"]
     assert all([found.readers[i] for i in s.rivals] == ["gemma", "smol"] for s in sides(collection, found))
+
+
+def test_strangers_can_be_fewer_and_the_house_is_whole(files: list[str]) -> None:
+    given = dict(zip(files[::2], files[1::2], strict=True))
+    collection = read(Path(given["--data"]), Path(given["--lineage"]))
+    some = reading.chosen_models(collection, most=1, strangers=5)
+    assert some[:KIN] == list(range(KIN))
+    assert len(some) == KIN + 5
+    assert len(reading.chosen_models(collection, most=1)) == MODELS
