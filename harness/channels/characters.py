@@ -246,7 +246,7 @@ def words(text: str, most: int | None = None) -> list[str]:
     return found if most is None else found[:most]
 
 
-MANY = 1_000  # texts from which they are split by pyarrow
+MANY = 500  # texts from which they are split by pyarrow
 _WORDS_APART = bytes(ord(chr(i).lower()) if i not in _NO_WORD else ord(" ") for i in range(128)) + bytes(128)
 
 

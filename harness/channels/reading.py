@@ -28,7 +28,7 @@ EXAMPLE = 120  # characters
 LOOKED = 1000  # answers of an endpoint, spread over all, of which it is told what was taken out
 EDGE = 3  # characters from either end of an answer
 LEFT = 3  # words, than which more are an answer
-BATCH = 4_000  # answers that are split into words at once
+BATCH = 2_000  # answers that are split into words at once
 _AFTER_ECHO = re.compile(r"[\s\"'”’»?!.:)*_>]*(?:(?:Answer|Response|Reply|A)\s*:\s*)?")
 
 

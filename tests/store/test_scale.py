@@ -14,7 +14,7 @@ from harness.plan import STORE, stored_plan
 from harness.records import Responses
 from harness.store.store import Store
 
-ANSWERS, FEW = 20_000, 2_000
+ANSWERS, FEW = 20_000, 6_000  # few enough, and as many as bring in what large stores are worked on with
 # Kept for every answer: a place, a few numbers, what of its words counts, and up to a bound its text. As objects rows
 # alone would be 2,000 bytes more. `score` takes 2,430 to 2,460, and up to 2,810 beside other work, when processes that
 # help it are seen at other moments.
