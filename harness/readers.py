@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.channels.base import evenly
 from harness.channels.draws import independent_draws
 from harness.channels.likelihoods import PROMPTS, Heard, chosen, heard, likelihoods, texts_to_read
 from harness.channels.reading import read
@@ -70,9 +71,8 @@ class ReadingList:
     @classmethod
     def of(cls, table: Responses) -> ReadingList:
         """Of a table whose answers are read already (`harness.channels.reading.read`)."""
-        served = table.where("wording")
-        at = tuple(served[int(i * len(served) / PROMPTS)] for i in range(PROMPTS)) if len(served) > PROMPTS else served
-        return cls(table, tuple(at), texts_to_read(table, at))
+        at = tuple(evenly(table.where("wording"), PROMPTS))
+        return cls(table, at, texts_to_read(table, at))
 
     def jobs(self, reader: Reader) -> Iterator[tuple[tuple[int, int], ToRead]]:
         """For every text its prompt and model (indices), and the call."""

@@ -125,12 +125,18 @@ class _Words:
 
     def runs(self, size: int) -> tuple[NDArray[np.intp], Ints]:
         """Where runs of so many words begin, and a number for each: a polynomial modulo 2**64 and the size."""
-        count = max(0, len(self.word) - size + 1)
-        code = np.zeros(count, dtype=np.uint64)
-        for i in range(size):
-            code = (code + self.word[i : i + count] + np.uint64(1)) * MIX
-        whole = np.flatnonzero(self.piece[:count] == self.piece[size - 1 : size - 1 + count])
+        code = run_codes(self.word, size)
+        whole = np.flatnonzero(self.piece[: len(code)] == self.piece[size - 1 : size - 1 + len(code)])
         return whole, code[whole] << np.uint64(2) | np.uint64(SIZES.index(size))
+
+
+def run_codes(words: Ints, size: int) -> Ints:
+    """A number for each run of so many words by number: a polynomial modulo 2**64, by which none meet by chance."""
+    count = max(0, len(words) - size + 1)
+    code = np.zeros(count, dtype=np.uint64)
+    for i in range(size):
+        code = (code + words[i : i + count] + np.uint64(1)) * MIX
+    return code
 
 
 def _counts(said: _Words) -> Counts:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array
 
-from harness.channels.base import first_answers, similarity
+from harness.channels.base import evenly, first_answers, similarity
 from harness.channels.stylometry import Rates, bigrams, edges, layout, overused, read_tokens, templates
 from harness.records import Responses, Similarity
 
@@ -31,8 +31,7 @@ ROUNDING = 1e-9  # of what was added up: a sum smaller than that should have can
 
 def style(responses: Responses) -> Similarity | None:
     """Cosine of habit profiles, each prompt's answer against the other model's other prompts, (p, m, m)."""
-    served = responses.where("style")
-    prompts = [served[i * len(served) // PROMPTS] for i in range(PROMPTS)] if len(served) > PROMPTS else served
+    prompts = evenly(responses.where("style"), PROMPTS)
     values, usable = (
         habits(first_answers(responses, prompts), HABITS) if prompts else (np.zeros(0), np.zeros(0, dtype=bool))
     )

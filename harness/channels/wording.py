@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from harness.channels.base import answered_share, distinct, first_rows, moved, numbered, word_ids, words
-from harness.channels.furniture import MIX, all_masked
+from harness.channels.furniture import all_masked, run_codes
 from harness.records import USABLE, Furniture, Probe, Responses, Similarity, WordIds
 
 Floats = NDArray[np.float32]
@@ -124,24 +124,14 @@ def _own(responses: Responses, rows: Sequence[int]) -> list[WordIds]:
 def _quoted(said: Sequence[NDArray[np.int32]], asked: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
     """Which words of some answers stand in a run that the question holds, all by number; -1 is no answer's word."""
     lengths = [len(found) for found in said]
-    flat, ends = np.concatenate(said).astype(np.int64), np.cumsum(lengths)
+    flat, ends = np.concatenate(said), np.cumsum(lengths)
     out = np.zeros(len(flat), dtype=bool)
-    runs, asks = _run_codes(flat), _run_codes(asked)
+    runs, asks = (run_codes(ids.astype(np.uint64), QUOTED) for ids in (flat, asked))
     if len(runs) and len(asks):
         left = np.repeat(ends, lengths) - np.arange(len(flat))  # words of the same answer from here on
         starts = np.flatnonzero(np.isin(runs, asks) & (left[: len(runs)] >= QUOTED))
         out[(starts[:, None] + np.arange(QUOTED)).ravel()] = True
     return np.split(out, ends[:-1])
-
-
-def _run_codes(ids: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A number for each run of `QUOTED` words: a polynomial modulo 2**64, by which no two meet by chance."""
-    count = max(0, len(ids) - QUOTED + 1)
-    code = np.zeros(count, dtype=np.uint64)
-    for i in range(QUOTED):
-        code = (code ^ (code >> np.uint64(29))) + (ids[i : i + count].astype(np.uint64) + np.uint64(1))
-        code *= MIX
-    return code
 
 
 def _of_furniture(found: list[str], furniture: Furniture) -> set[int]:

@@ -328,12 +328,15 @@ def recognised(a: Assessment, fresh: Mapping[str, str], settings: Settings) -> C
 
 def _flipped(differences: Floats, rng: np.random.Generator, most: int = 9999) -> float:
     """Two-sided p-value of a mean difference over random changes of sign, over all of them where these are few."""
-    n = len(differences)
-    if 2**n <= most:
-        signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-    else:
-        signs = np.vstack([np.ones(n), rng.choice([-1.0, 1.0], (most, n))])
+    signs = sign_changes(len(differences), rng, most)
     return float((np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9).mean())
+
+
+def sign_changes(n: int, rng: np.random.Generator, most: int = 9999) -> Floats:
+    """Changes of sign of n numbers, (changes, n): all of them, or the numbers as they are and so many at random."""
+    if 2**n > most:
+        return np.vstack([np.ones(n), rng.choice([-1.0, 1.0], (most, n))])
+    return np.asarray(1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1), dtype=np.float64)
 
 
 def levels(raw: Floats) -> Floats:
@@ -350,18 +353,12 @@ def shares_no_words(similarity: Similarity, pool: Pool) -> Caveat | None:
     """A channel of text cannot compare suspect and candidate if one shares next to no words with anybody."""
     if similarity.sees != "text" or similarity.unit != "cosine" or len(pool.controls) < 2:
         return None
-    level = levels(_means_among(similarity, pool.names))
+    level = levels(mean_over_prompts(restrict(similarity, pool.names)))
     usual = float(np.nanmedian(level[2:]))
     for name, own in zip(pool.names[:2], level[:2], strict=True):
         if own < FOREIGN * usual:
             return Caveat("shares no words", similarity.channel, (name,), (float(own), usual))
     return None
-
-
-def _means_among(similarity: Similarity, names: Sequence[str]) -> Floats:
-    """Mean similarity over prompts of some models, (n, n), without a copy of their values."""
-    at = [similarity.models.index(n) for n in names]
-    return mean_over_prompts(similarity.values)[np.ix_(at, at)]
 
 
 def _candidates_null(channels: Sequence[Compared], combined: Floats, pool: Pool) -> Caveat:

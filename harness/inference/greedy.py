@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.inference.assessment import sign_changes
 from harness.inference.liking import Readings
 from harness.inference.pool import Model
 
@@ -62,7 +63,7 @@ def followings(found: Readings, models: Sequence[Model], seed: int) -> tuple[Gre
 
 def _following(found: Readings, suspect: Model, candidate: Model, controls: Sequence[str], seed: int) -> Greedy:
     out = Greedy(suspect.name, candidate.name)
-    own = [r for r, m in enumerate(found.readers) if m.lineage == candidate.lineage]
+    own = found.own(candidate)
     s, c = (found.models.index(m.name) for m in (suspect, candidate))
     if not own or found.greedy is None or found.chosen is None:
         return replace(out, missing="no greedy answers" if own else "no reader of its lineage")
@@ -131,10 +132,6 @@ def sign_flips(differences: Floats, rng: np.random.Generator) -> tuple[float, fl
     (0.0001, 0.0001)
     """
     told = differences[differences != 0]
-    n = len(told)
-    if 2**n <= MOST:
-        signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-    else:
-        signs = np.vstack([np.ones(n), rng.choice([-1.0, 1.0], (MOST, n))])
+    n, signs = len(told), sign_changes(len(told), rng, MOST)
     p = float((np.abs(signs @ told) >= abs(told.sum()) - 1e-12).mean())
     return p, min(1.0, 2 / 2**n) if 2**n <= MOST else 1 / (MOST + 1)

@@ -39,6 +39,10 @@ class Readings:
     greedy: Flags | None = None
     chosen: Floats | None = None
 
+    def own(self, candidate: Model) -> list[int]:
+        """Readers of a candidate's lineage, by index."""
+        return [r for r, m in enumerate(self.readers) if m.lineage == candidate.lineage]
+
 
 @dataclass(frozen=True)
 class Liking:
@@ -71,7 +75,7 @@ def likings(readings: Readings, models: Sequence[Model], rule: ControlRule) -> t
 
 
 def _liking(found: Readings, suspect: Model, candidate: Model, models: Sequence[Model], rule: ControlRule) -> Liking:
-    own = [r for r, m in enumerate(found.readers) if m.lineage == candidate.lineage]
+    own = found.own(candidate)
     rivals = [r for r in range(len(found.readers)) if r not in own]
     mine, others = (tuple(found.readers[r].name for r in some) for some in (own, rivals))
     out = Liking(suspect.name, candidate.name, mine, others)
